@@ -1,0 +1,279 @@
+"""`check_rule`: the contract every rule keeps, ours and yours. What a rule declares is measured here."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layerlocal.data import Data, Split, data_from_splits
+from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
+from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.networks import Network
+from layerlocal.networks.vgg import vgg
+from layerlocal.rules import Rule, create_rule, find_rule
+from layerlocal.spec import Recipe
+from layerlocal.train import evaluate_split, fit
+
+__all__ = ["CheckResult", "check_rule"]
+
+NUM_CLASSES = 3
+IMAGE_SIZE = 8
+SHALLOW, DEEP = 6, 12
+FLAT = 1.1
+"""Peak saved bytes at `DEEP` over those at `SHALLOW`: at most this for a local rule, at least `GROWING` for a global one."""
+GROWING = 1.5
+TOY_ACCURACY = 0.6
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One clause of the contract: its name, whether it holds, and a sentence where it does not."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+class _Broken(Exception):
+    """A clause does not hold; the message says how."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise _Broken(message)
+
+
+class _Bench:
+    """Makes the rule under test on small networks, with a batch to try it on."""
+
+    def __init__(self, rule: str | type[Rule], options: dict[str, Any]) -> None:
+        self.rule = rule
+        self.options = options
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(12, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
+        self.y = torch.arange(12) % NUM_CLASSES
+
+    def network(self, depth: int = 4, seed: int = 0) -> Network:
+        return vgg([8], in_channels=3, image_size=IMAGE_SIZE, depth=depth, seed=seed)
+
+    def make(self, depth: int = 4, seed: int = 0) -> Rule:
+        return create_rule(self.rule, self.network(depth, seed), num_classes=NUM_CLASSES, seed=seed, **self.options)
+
+
+def check_losses(bench: _Bench) -> None:
+    """Losses are finite scalars with a graph."""
+    rule = bench.make()
+    with untouched(rule):
+        rule.train()
+        found = 0
+        for loss in rule.losses(bench.x, bench.y):
+            found += 1
+            _require(
+                loss.value.dim() == 0,
+                f"the loss of {loss.block} is a tensor of shape {tuple(loss.value.shape)}, not a scalar",
+            )
+            _require(loss.value.requires_grad, f"the loss of {loss.block} has no graph: nothing can be trained by it")
+            _require(bool(loss.value.isfinite()), f"the loss of {loss.block} is {loss.value.item()}")
+            carried = [name for name, metric in loss.metrics.items() if metric.requires_grad]
+            _require(not carried, f"metric {carried[0] if carried else ''} of {loss.block} carries a graph; detach it")
+            loss.value.backward()
+        _require(found > 0, "losses() gives no loss")
+
+
+def check_locality(bench: _Bench) -> None:
+    """Measured reach, by gradient and by intervention, is the declared locality."""
+    certificate = measure_locality(bench.make(), bench.x, bench.y)
+    _require(certificate["certified"], "; ".join(certificate["problems"][:3]))
+
+
+def check_every_parameter(bench: _Bench) -> None:
+    """Every trainable parameter is reached."""
+    rule = bench.make()
+    with untouched(rule):
+        rule.train()
+        forward_backward(rule, bench.x, bench.y)
+        idle = [name for name, p in rule.named_parameters() if p.requires_grad and p.grad is None]
+    _require(not idle, f"no loss reaches {', '.join(idle[:3])}; set requires_grad=False on what is not meant to learn")
+
+
+def check_no_side_effects(bench: _Bench) -> None:
+    """Computing losses and scores changes no parameter."""
+    rule = bench.make()
+    before = {name: p.detach().clone() for name, p in rule.named_parameters()}
+    rule.train()
+    forward_backward(rule, bench.x, bench.y)
+    rule.eval()
+    with torch.no_grad():
+        rule.scores(bench.x)
+    moved = [name for name, p in rule.named_parameters() if not torch.equal(before[name], p)]
+    _require(not moved, f"losses() or scores() changes {', '.join(moved[:3])}; only the loop's optimizer may")
+
+
+def check_scores(bench: _Bench) -> None:
+    """Scores are (B, K), finite, and the same in any order of the batch."""
+    rule = bench.make().eval()
+    order = torch.arange(len(bench.x)).flip(0)
+    with torch.no_grad():
+        scores, blocks = rule.scores(bench.x), rule.block_scores(bench.x)
+        turned = rule.scores(bench.x[order])[order]
+        single = torch.cat([rule.scores(sample) for sample in bench.x.split(1)])
+    expected = (len(bench.x), NUM_CLASSES)
+    _require(tuple(scores.shape) == expected, f"scores() gives shape {tuple(scores.shape)}, not (B, K) = {expected}")
+    wanted = (len(rule.readout_blocks), *expected)
+    _require(
+        tuple(blocks.shape) == wanted, f"block_scores() gives shape {tuple(blocks.shape)}, not (L, B, K) = {wanted}"
+    )
+    _require(bool(scores.isfinite().all() and blocks.isfinite().all()), "scores are not finite")
+    _require(torch.allclose(scores, turned, rtol=1e-3, atol=1e-4), "scores depend on the order of the batch")
+    _require(
+        torch.allclose(scores, single, rtol=1e-3, atol=1e-4), "the score of a sample depends on the others of its batch"
+    )
+
+
+def check_no_label_in_scores(bench: _Bench) -> None:
+    """No label reaches the prediction."""
+    rule = bench.make()
+    state = {name: value.clone() for name, value in rule.state_dict().items()}
+    found = []
+    for y in (bench.y, (bench.y + 1) % NUM_CLASSES):
+        rule.train()
+        forward_backward(rule, bench.x, y)
+        rule.load_state_dict(state)
+        rule.eval()
+        with torch.no_grad():
+            found.append(rule.scores(bench.x))
+    _require(torch.equal(*found), "scores() remembers the labels that losses() was given")
+
+
+def check_state_dict(bench: _Bench) -> None:
+    """state_dict carries everything that a prediction depends on."""
+    data = _toy_data()
+    rule = bench.make()
+    fit(rule, data, Recipe(epochs=1, batch_size=32), seed=0)
+    other = bench.make(seed=1)
+    other.load_state_dict(rule.state_dict())
+    with torch.no_grad():
+        same = torch.equal(rule.eval().scores(bench.x), other.eval().scores(bench.x))
+    _require(same, "a copy made through state_dict() scores otherwise; keep state in parameters or buffers")
+
+
+def check_repeatable(bench: _Bench) -> None:
+    """The same seed gives the same run."""
+    states = []
+    for _ in range(2):
+        rule = bench.make()
+        fit(rule, _toy_data(), Recipe(epochs=1, batch_size=32), seed=0)
+        states.append(rule.state_dict())
+    differ = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
+    _require(
+        not differ,
+        f"two runs with one seed end with different {', '.join(differ[:3])}; draw from torch's generators only",
+    )
+
+
+def check_learns(bench: _Bench) -> None:
+    """Beats chance on a separable toy."""
+    data = _toy_data()
+    rule = bench.make()
+    fit(rule, data, Recipe(epochs=6, batch_size=16, learning_rate=5e-3), seed=0)
+    accuracy = evaluate_split(rule, data, data.train).accuracy
+    _require(
+        accuracy >= TOY_ACCURACY,
+        f"learns a separable toy of {NUM_CLASSES} classes to {accuracy:.0%} only; {TOY_ACCURACY:.0%} is asked",
+    )
+
+
+def check_memory(bench: _Bench) -> None:
+    """Peak saved bytes are flat in depth if and only if the rule is local."""
+    shallow, deep = bench.make(SHALLOW), bench.make(DEEP)
+    with untouched(shallow):
+        shallow.train()
+        segments = sum(1 for _ in shallow.losses(bench.x, bench.y))
+    found = [measure_saved_bytes(rule, bench.x, bench.y) for rule in (shallow, deep)]
+    ratio = found[1]["peak_saved_bytes"] / found[0]["peak_saved_bytes"]
+    if shallow.locality == "global" or segments == 1:
+        _require(
+            ratio >= GROWING,
+            f"declared {shallow.locality!r}, yet saved bytes at depth {DEEP} are {ratio:.2f} × those at {SHALLOW}",
+        )
+    else:
+        _require(
+            ratio <= FLAT,
+            f"saved bytes at depth {DEEP} are {ratio:.2f} × those at {SHALLOW}: yield each loss before the next forward",
+        )
+    _require(
+        found[1]["left_saved_bytes"] == 0, f"{found[1]['left_saved_bytes']} bytes stay saved after the last backward"
+    )
+
+
+def check_passes(bench: _Bench) -> None:
+    """Declared forward passes equal counted ones."""
+    rule = bench.make()
+    counted = count_passes(rule, bench.x, bench.y)
+    for name, declared in (
+        ("passes_per_step", rule.passes_per_step),
+        ("passes_per_prediction", rule.passes_per_prediction),
+    ):
+        _require(counted[name] == declared, f"declares {name} = {declared}, counted {counted[name]:g}")
+
+
+CHECKS: tuple[Callable[[_Bench], None], ...] = (
+    check_losses, check_locality, check_every_parameter, check_no_side_effects, check_scores, check_no_label_in_scores,
+    check_state_dict, check_repeatable, check_learns, check_memory, check_passes,
+)  # fmt: skip
+
+
+def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
+    """Run the contract on a rule.
+
+    Args:
+        rule: a name of `list_rules()`, ``FILE.py:CLASS``, or a class.
+        **options: the rule's own.
+
+    Returns:
+        One result a clause, in order; the rule passes where all do.
+
+    Raises:
+        InputError: unknown name, a file that does not import, a class that is no rule.
+
+    Example:
+        >>> all(result.passed for result in check_rule("dtg-ff"))
+        True
+    """
+    return list(iterate_checks(rule, **options))
+
+
+def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResult]:
+    """`check_rule`, one result at a time."""
+    bench = _Bench(find_rule(rule) if isinstance(rule, str) else rule, options)
+    for check in CHECKS:
+        name = (check.__doc__ or check.__name__).rstrip(".")
+        try:
+            check(bench)
+        except _Broken as error:
+            yield CheckResult(name, False, str(error))
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+            yield CheckResult(
+                name,
+                False,
+                f"raised {type(error).__name__} at {where}: {str(error).splitlines()[0] if str(error) else ''}",
+            )
+        else:
+            yield CheckResult(name, True, "")
+
+
+def _toy_data() -> Data:
+    """Three classes of noisy images, each around a pattern of its own: 96 to train on."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randn(NUM_CLASSES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
+    labels = torch.arange(96) % NUM_CLASSES
+    images: Tensor = patterns[labels] + 0.3 * torch.randn(96, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
+    train = Split(images, labels)
+    return data_from_splits("separable toy", train, test=train)

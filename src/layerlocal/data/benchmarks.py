@@ -1,0 +1,99 @@
+"""The nine real benchmarks on the Hugging Face Hub, as one table, and which of them were exercised.
+
+No revision is pinned: the commit that was read is recorded in a run's provenance, where the Hub tells it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BENCHMARKS", "BenchmarkInfo", "benchmark_table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkInfo:
+    """Where one benchmark is on the Hub and how it is laid out.
+
+    Attributes:
+        name: our name for it.
+        hub_id: ``owner/name`` on the Hub.
+        config: the configuration to ask for (None: its only one).
+        train_split: the Hub's name for what we train on.
+        test_split: the Hub's name for what we test on.
+        image_column: column of encoded images.
+        label_column: column of class indices that is used unless another is asked for.
+        licence: as stated by the data's card or authors; "unknown" where neither says.
+        exercised: whether this layout was read in our tests (from local Parquet; nothing was downloaded).
+        note: what was and was not checked, and what to know.
+    """
+
+    name: str
+    hub_id: str
+    config: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    image_column: str = "image"
+    label_column: str = "label"
+    licence: str
+    exercised: bool = False
+    note: str = "not exercised: needs network"
+
+
+_CIFAR_NOTE = "from Parquet, in tests (same columns, the images named `image`); the download itself needs network"
+
+_TABLE = (
+    BenchmarkInfo(name="mnist", hub_id="ylecun/mnist", licence="MIT (the Hub card's word)"),
+    BenchmarkInfo(name="fashion_mnist", hub_id="zalando-datasets/fashion_mnist", licence="MIT"),
+    BenchmarkInfo(name="kmnist", hub_id="tanganke/kmnist", licence="CC BY-SA 4.0 (the authors' word)"),
+    BenchmarkInfo(
+        name="svhn",
+        hub_id="ufldl-stanford/svhn",
+        config="cropped_digits",
+        licence="research only (non-commercial)",
+        note="not exercised: needs network; the `extra` split is not used",
+    ),
+    BenchmarkInfo(
+        name="cifar10",
+        hub_id="uoft-cs/cifar10",
+        image_column="img",
+        licence="unknown",
+        exercised=True,
+        note=_CIFAR_NOTE,
+    ),
+    BenchmarkInfo(
+        name="cifar100",
+        hub_id="uoft-cs/cifar100",
+        image_column="img",
+        label_column="fine_label",
+        licence="unknown",
+        exercised=True,
+        note=_CIFAR_NOTE + "; labels='coarse' gives the 20 superclasses",
+    ),
+    BenchmarkInfo(
+        name="stl10",
+        hub_id="tanganke/stl10",
+        licence="unknown",
+        note="not exercised: needs network; labelled images only",
+    ),
+    BenchmarkInfo(
+        name="tiny_imagenet",
+        hub_id="zh-plus/tiny-imagenet",
+        test_split="valid",
+        licence="research only (ImageNet's terms)",
+        note="not exercised: needs network; `valid` is used as test (the original test labels are not public)",
+    ),
+    BenchmarkInfo(
+        name="imagenet100",
+        hub_id="clane9/imagenet-100",
+        test_split="validation",
+        licence="research only (ImageNet's terms)",
+        note="not exercised: needs network; `validation` is used as test; give image_size=224",
+    ),
+)
+
+BENCHMARKS: dict[str, BenchmarkInfo] = {info.name: info for info in _TABLE}
+
+
+def benchmark_table() -> list[BenchmarkInfo]:
+    """The nine real benchmarks: id, configuration, splits, columns, licence, and whether they were exercised."""
+    return list(_TABLE)

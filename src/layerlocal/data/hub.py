@@ -1,0 +1,77 @@
+"""The Hugging Face Hub, read with `datasets`, whose own cache is put under ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layerlocal.data.benchmarks import BenchmarkInfo
+from layerlocal.data.decode import EncodedImage
+from layerlocal.data.sources import READ_ROWS, OpenSplit, SplitSource
+from layerlocal.types import InputError
+
+__all__ = ["hub_sources"]
+
+
+def hub_sources(info: BenchmarkInfo, *, cache_dir: Path) -> tuple[SplitSource, SplitSource]:
+    """Training and test source of one benchmark; nothing is imported or fetched until a source is opened."""
+
+    def source(split: str) -> SplitSource:
+        return SplitSource(
+            ["hub", info.hub_id, info.config, split], lambda: _open_hub(info, split, cache_dir=cache_dir)
+        )
+
+    return source(info.train_split), source(info.test_split)
+
+
+def _open_hub(info: BenchmarkInfo, split: str, *, cache_dir: Path) -> OpenSplit:
+    """Fetch one split (or find it in the Hub's cache) and read its labels.
+
+    Raises:
+        InputError: the Hub or the set on it could not be reached, or its columns are not as the table says.
+    """
+    import datasets
+
+    try:
+        table = datasets.load_dataset(info.hub_id, info.config, split=split, cache_dir=str(cache_dir / "hub"))
+    except Exception as error:  # connection, time-out, offline mode, gated, gone: many kinds from several libraries
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"cannot reach {info.hub_id} on the Hugging Face Hub ({reason[:160]}); connect to the network, "
+            f"or give, in place of {info.name!r}, a folder of its Parquet files (train-*, {info.test_split}-*.parquet)"
+        ) from error
+    features = table.features
+    labels = {name: f for name, f in features.items() if isinstance(f, datasets.ClassLabel)}
+    if info.image_column not in features or info.label_column not in labels:
+        raise InputError(
+            f"{info.hub_id} has the columns {', '.join(features)}, not {info.image_column} and {info.label_column}; "
+            "its layout changed: give a folder of Parquet files instead"
+        )
+    images = table.select_columns([info.image_column]).cast_column(info.image_column, datasets.Image(decode=False))
+    return OpenSplit(
+        count=len(table),
+        labels={name: np.asarray(table.with_format("numpy")[name][:], dtype=np.int64) for name in labels},
+        names={name: list(feature.names) for name, feature in labels.items()},
+        read=lambda: _read_hub(images, info, split),
+        facts={"revision": _revision(table)},
+    )
+
+
+def _read_hub(images: Any, info: BenchmarkInfo, split: str) -> Iterator[EncodedImage]:
+    row = 0
+    for batch in images.iter(batch_size=READ_ROWS):
+        for value in batch[info.image_column]:
+            yield EncodedImage(value["bytes"] or Path(value["path"]), f"{info.hub_id} {split} row {row}")
+            row += 1
+
+
+def _revision(table: Any) -> str:
+    """The commit that was read, as told by the addresses it was fetched from; "unknown" where they do not tell."""
+    for address in table.info.download_checksums or {}:
+        if match := re.search(r"@([0-9a-f]{40})/", address):
+            return match.group(1)
+    return "unknown"

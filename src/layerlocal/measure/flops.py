@@ -1,0 +1,51 @@
+"""FLOPs of a training step and of a prediction, counted from the operations that really run (two per multiply-add)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.rules import Rule
+
+__all__ = ["count_passes", "measure_flops"]
+
+
+def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
+    """Matrix products and convolutions, forward and backward; element-wise work is not counted.
+
+    Returns:
+        ``flops_per_step`` and ``flops_per_prediction``, both for the whole batch of B samples.
+    """
+    with untouched(rule):
+        rule.train()
+        with FlopCounterMode(display=False) as step:
+            forward_backward(rule, x, y)
+        rule.eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as prediction:
+            rule.scores(x)
+    return {"flops_per_step": step.get_total_flops(), "flops_per_prediction": prediction.get_total_flops()}
+
+
+def count_passes(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
+    """Samples that really went through the network's first block, per sample of the batch, in a step and in a prediction."""
+    seen = [0]
+
+    def count(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        seen[0] += len(inputs[0])
+
+    handle = rule.network.blocks[0].register_forward_pre_hook(count)
+    try:
+        with untouched(rule):
+            rule.train()
+            forward_backward(rule, x, y)
+            step, seen[0] = seen[0], 0
+            rule.eval()
+            with torch.no_grad():
+                rule.scores(x)
+    finally:
+        handle.remove()
+    return {"passes_per_step": step / len(x), "passes_per_prediction": seen[0] / len(x)}

@@ -1,0 +1,160 @@
+"""The locality certificate: which parameters each loss really reaches, by gradient and by intervention.
+
+Gradient reach: run the losses one by one as the loop does, and see whose gradient each backward fills.
+Intervention: perturb the parameters of block j; the update of every block i < j must not change by one bit, unless one loss trains both.
+The first finds a missing detach, the second also finds couplings without a gradient (shared statistics, feedback, borrowed weights).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.rules import Rule
+from layerlocal.types import InputError, Locality, derive_seed
+
+__all__ = ["gradient_reach", "intervention", "measure_locality", "trained_blocks"]
+
+Gradients = dict[str, list[Tensor | None]]
+
+
+def trained_blocks(name: str, blocks: list[str]) -> set[str]:
+    """The blocks a loss named ``name`` may change: ``"block1"``, ``"block2-3"`` or ``"all"``.
+
+    Raises:
+        InputError: a name of another form, or of a block the network does not have.
+    """
+    if name == "all":
+        return set(blocks)
+    first, _, last = name.removeprefix("block").partition("-")
+    if not name.startswith("block") or not first.isdigit() or (last and not last.isdigit()):
+        raise InputError(f"a loss names its blocks as 'block1', 'block2-3' or 'all', got {name!r}")
+    wanted = [f"block{index}" for index in range(int(first), int(last or first) + 1)]
+    missing = [block for block in wanted if block not in blocks]
+    if missing:
+        raise InputError(f"loss {name!r} names {missing[0]}, but the network has {blocks[0]} to {blocks[-1]}")
+    return set(wanted)
+
+
+def _clear(groups: dict[str, list[nn.Parameter]]) -> None:
+    for parameters in groups.values():
+        for parameter in parameters:
+            parameter.grad = None
+
+
+def _norm(parameters: list[nn.Parameter]) -> float:
+    squares = [float(p.grad.double().square().sum()) for p in parameters if p.grad is not None]
+    return sum(squares) ** 0.5
+
+
+def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[str, Any]:
+    """Whose parameters each loss's backward touches.
+
+    Returns:
+        ``losses``, ``blocks`` (names), ``reach`` [loss × block] (a gradient arrived, even a zero one), ``reach_norm`` [loss × block]
+        (2-norm of that gradient), and ``error`` where a backward failed, as when it walks into a graph that an earlier one freed.
+    """
+    groups = rule.block_parameters()
+    blocks = list(groups)
+    found: dict[str, Any] = {"losses": [], "blocks": blocks, "reach": [], "reach_norm": []}
+    with untouched(rule):
+        rule.train()
+        torch.manual_seed(derive_seed(seed, "locality"))
+        for loss in rule.losses(x, y):
+            _clear(groups)
+            try:
+                loss.value.backward()
+            except RuntimeError as error:
+                found["error"] = f"the backward of {loss.block} failed: {str(error).splitlines()[0]}"
+                break
+            found["losses"].append(loss.block)
+            found["reach"].append([any(p.grad is not None for p in groups[name]) for name in blocks])
+            found["reach_norm"].append([_norm(groups[name]) for name in blocks])
+    return found
+
+
+def _updates(rule: Rule, x: Tensor, y: Tensor, groups: dict[str, list[nn.Parameter]], seed: int) -> Gradients:
+    """The gradient of every block after one whole pass of the loop."""
+    torch.manual_seed(derive_seed(seed, "locality"))
+    _clear(groups)
+    forward_backward(rule, x, y)
+    return {name: [None if p.grad is None else p.grad.clone() for p in group] for name, group in groups.items()}
+
+
+def _same(left: list[Tensor | None], right: list[Tensor | None]) -> bool:
+    return all(
+        (a is None and b is None) or (a is not None and b is not None and torch.equal(a, b))
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def intervention(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> list[list[bool]]:
+    """[perturbed block j × block i]: did i's update change, by a single bit, when j's parameters were perturbed?
+
+    Everything after j sees another input, so entries with i ≥ j are normally true. Entries with i < j are false for a block-local rule.
+    """
+    groups = rule.block_parameters()
+    changed = []
+    with untouched(rule):
+        rule.train()
+        state = {name: value.clone() for name, value in rule.state_dict().items()}
+        reference = _updates(rule, x, y, groups, seed)
+        for parameters in groups.values():
+            rule.load_state_dict(state)
+            torch.manual_seed(derive_seed(seed, "perturbation"))
+            with torch.no_grad():
+                for parameter in parameters:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+            updates = _updates(rule, x, y, groups, seed)
+            changed.append([not _same(reference[name], updates[name]) for name in groups])
+    return changed
+
+
+def _reach_of(losses: list[str], blocks: list[str]) -> Locality:
+    spans = [len(trained_blocks(name, blocks)) for name in losses]
+    if len(blocks) > 1 and any(span == len(blocks) for span in spans):
+        return "global"
+    return "segment" if any(span > 1 for span in spans) else "block"
+
+
+def measure_locality(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[str, Any]:
+    """The certificate of a rule on one batch: what it declares, what was measured, and whether the two agree.
+
+    Args:
+        rule: left exactly as it was found.
+        x: (B, *sample_shape); a few samples are enough.
+        y: (B,).
+        seed: of the rule's own draws and of the perturbations.
+
+    Returns:
+        JSON-ready: ``declared``, ``measured`` (``"global"``, ``"segment"``, ``"block"``), ``certified`` (bool), ``problems`` (sentences),
+        ``losses``, ``blocks``, ``reach``, ``reach_norm`` [loss × block], ``intervention`` [perturbed × block].
+    """
+    found = gradient_reach(rule, x, y, seed=seed)
+    blocks = found["blocks"]
+    problems = [found.pop("error")] if "error" in found else []
+    allowed = {name: trained_blocks(name, blocks) for name in found["losses"]}
+    for name, reached in zip(found["losses"], found["reach"], strict=True):
+        for block, hit in zip(blocks, reached, strict=True):
+            if hit and block not in allowed[name]:
+                problems.append(f"the loss of {name} reaches the parameters of {block}")
+    trained = {block for reached in found["reach"] for block, hit in zip(blocks, reached, strict=True) if hit}
+    problems += (
+        [f"no loss reaches the parameters of {block}" for block in blocks if block not in trained]
+        if not problems
+        else []
+    )
+    found["intervention"] = [] if problems else intervention(rule, x, y, seed=seed)
+    together = [allowed[name] for name in found["losses"]]
+    for j, changed in enumerate(found["intervention"]):
+        for i, hit in enumerate(changed[:j]):
+            if hit and not any({blocks[i], blocks[j]} <= group for group in together):
+                problems.append(f"perturbing {blocks[j]} changes the update of {blocks[i]}")
+    measured: Locality = "global" if problems else _reach_of(found["losses"], blocks)
+    if len(blocks) > 1 and measured != rule.locality and not problems:
+        problems.append(f"declares locality {rule.locality!r}, measured {measured!r}")
+    found |= {"declared": rule.locality, "measured": measured, "certified": not problems, "problems": problems}
+    return found

@@ -1,0 +1,62 @@
+"""Samples per second, measured side by side: rules take turns, so that a machine whose speed drifts is the same for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+import torch
+
+__all__ = ["measure_speed", "speed_ratios"]
+
+
+def measure_speed(
+    steps: Mapping[str, Callable[[], None]], *, batch_size: int, repeats: int = 7, warm_up: int = 2, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of each step, one round after another: every round runs every step once.
+
+    Args:
+        steps: one function a label that trains one batch.
+        batch_size: samples a step.
+        repeats: timed rounds, ≥ 1.
+        warm_up: rounds before the clock runs.
+        device: synchronized before the clock is read where it is a CUDA device.
+
+    Returns:
+        label → samples per second of every timed round, in order; pair them round by round.
+    """
+    found: dict[str, list[float]] = {label: [] for label in steps}
+    for round_index in range(warm_up + repeats):
+        for label, step in steps.items():
+            start = _clock(device)
+            step()
+            seconds = _clock(device) - start
+            if round_index >= warm_up:
+                found[label].append(batch_size / seconds)
+    return found
+
+
+def speed_ratios(speeds: Mapping[str, list[float]], baseline: str) -> dict[str, dict[str, Any]]:
+    """Median samples/s of each label and its ratio to the baseline, paired round by round: median and quartiles."""
+    rows: dict[str, dict[str, Any]] = {}
+    for label, values in speeds.items():
+        ratios = sorted(a / b for a, b in zip(values, speeds[baseline], strict=True))
+        n = len(ratios)
+        rows[label] = {
+            "samples_per_s": median(values),
+            "speed_ratio": {
+                "median": median(ratios),
+                "low": ratios[n // 4],
+                "high": ratios[(3 * n) // 4 if n > 1 else 0],
+                "n": n,
+            },
+        }
+    return rows
+
+
+def _clock(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()

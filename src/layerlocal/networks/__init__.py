@@ -1,0 +1,73 @@
+"""What is trained: networks as ordered chains of blocks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from layerlocal.networks.base import Network as Network
+from layerlocal.networks.mlp import mlp
+from layerlocal.networks.resnet import RESNET_PLANS, resnet
+from layerlocal.networks.vgg import VGG_PLANS, vgg
+from layerlocal.types import unknown_name
+
+__all__ = ["Network", "create_network", "list_networks"]
+
+_BUILDERS: dict[str, Callable[..., Network]] = {
+    "mlp": mlp,
+    **{name: partial(vgg, plan) for name, plan in VGG_PLANS.items()},
+    **{name: partial(resnet, *plan) for name, plan in RESNET_PLANS.items()},
+}
+
+
+def list_networks() -> list[str]:
+    """Names that `create_network` knows."""
+    return sorted(_BUILDERS)
+
+
+def create_network(
+    name: str,
+    *,
+    in_channels: int,
+    image_size: int,
+    width: float = 1.0,
+    seed: int | None = None,
+    channels_last: bool = False,
+    compile: bool = False,
+    **options: Any,
+) -> Network:
+    """Build a network by name.
+
+    Args:
+        name: one of `list_networks()`.
+        in_channels: channels of the input image; for vectors their length D, with ``image_size=1``.
+        image_size: side of the input in pixels.
+        width: factor on every width of the network, > 0.
+        seed: of the initial weights; with equal seeds block i starts the same at every depth. ``None``: torch's global generator.
+        channels_last: lay tensors out as NHWC.
+        compile: ``torch.compile`` every block on its own.
+        **options: the builder's own: ``depth``, ``hidden``, ``norm``, ``stem``.
+
+    Raises:
+        InputError: unknown name or option, or sizes that do not fit.
+
+    Example:
+        >>> create_network("vgg8", in_channels=3, image_size=32, width=0.25).depth
+        6
+    """
+    if name not in _BUILDERS:
+        raise unknown_name("network", name, _BUILDERS)
+    builder = _BUILDERS[name]
+    taken = {"in_channels", "image_size", "width", "seed"}
+    known = [
+        key for key, p in inspect.signature(builder).parameters.items() if p.kind is p.KEYWORD_ONLY and key not in taken
+    ]
+    for key in options:
+        if key not in known:
+            raise unknown_name(f"option of network {name!r}:", key, known)
+    network = builder(in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+    if channels_last:
+        network.to_channels_last()
+    return network.compile_blocks() if compile else network

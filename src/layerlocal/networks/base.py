@@ -1,0 +1,175 @@
+"""`Network`: an ordered chain of named blocks, and how to cut a user's own module into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from layerlocal.types import InputError, derive_seed
+
+__all__ = ["Network", "build_blocks"]
+
+
+class Network(nn.Module):
+    """Blocks applied one after another: ``h_l = blocks[l](h_{l-1})``.
+
+    The network has no head: what reads the answer off the activities belongs to the rule.
+
+    Args:
+        blocks: the units of depth, in order; any modules that map one tensor to one tensor.
+        sample_shape: shape of one input without the batch dimension, ``(C, H, W)`` or ``(D,)``.
+
+    Raises:
+        InputError: no blocks, or a block that does not take what the one before it gives.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], *, sample_shape: Sequence[int]) -> None:
+        super().__init__()
+        if not blocks:
+            raise InputError("a network needs at least one block")
+        self.blocks = nn.ModuleList(blocks)
+        self.sample_shape = tuple(int(size) for size in sample_shape)
+        self.channels_last = False
+        self.activity_shapes = self._trace_shapes()
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks L."""
+        return len(self.blocks)
+
+    @property
+    def block_names(self) -> list[str]:
+        """``["block0", ..., "block{L-1}"]``."""
+        return [f"block{index}" for index in range(self.depth)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *sample_shape) → the last block's activity."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """The input in the memory format of the network (a no-op unless ``to_channels_last`` was called)."""
+        if self.channels_last and x.dim() == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+    def to_channels_last(self) -> Network:
+        """Store convolution weights, and lay out inputs, channels-last (NHWC); usually faster on CPU and tensor cores."""
+        self.channels_last = True
+        self.to(memory_format=torch.channels_last)
+        return self
+
+    def compile_blocks(self) -> Network:
+        """``torch.compile`` every block on its own, in place: gradient boundaries stay outside the compiled graphs."""
+        for block in self.blocks:
+            block.compile()
+        return self
+
+    @classmethod
+    def from_module(
+        cls, module: nn.Module, blocks: Sequence[str | Sequence[str]], *, sample_shape: Sequence[int]
+    ) -> Network:
+        """Cut a module into blocks by the names of its submodules.
+
+        Args:
+            module: any module; its submodules are used as they are, not copied.
+            blocks: one entry a block: a submodule's name (``"layer1"``, ``"features.0"``) or a list of names applied in order.
+            sample_shape: shape of one input without the batch dimension.
+
+        Raises:
+            InputError: a name that is not a submodule, or a chain of blocks whose output on a random batch is not the
+                module's own (something happens between the blocks that the cut would lose).
+
+        Example:
+            >>> module = nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU())
+            >>> Network.from_module(module, [["0", "1", "2"]], sample_shape=(8,)).depth
+            1
+        """
+        known = {name for name, _ in module.named_modules() if name}
+        parts: list[nn.Module] = []
+        for entry in blocks:
+            names = [entry] if isinstance(entry, str) else list(entry)
+            for name in names:
+                if name not in known:
+                    raise InputError(
+                        f"{type(module).__name__} has no submodule {name!r}; it has: {', '.join(sorted(known))}"
+                    )
+            found = [module.get_submodule(name) for name in names]
+            parts.append(found[0] if len(found) == 1 else nn.Sequential(*found))
+        network = cls(parts, sample_shape=sample_shape)
+        _refuse_unequal_chain(module, network)
+        return network
+
+    def _trace_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each block's activity without the batch dimension, read off one batch of two random inputs."""
+        shapes = []
+        with _as_found(self), torch.no_grad():
+            h = _random_batch(self)
+            for name, block in zip(self.block_names, self.blocks, strict=True):
+                try:
+                    h = block(h)
+                except (RuntimeError, ValueError) as error:
+                    raise InputError(f"{name} cannot take an input of shape {tuple(h.shape[1:])}: {error}") from error
+                shapes.append(tuple(h.shape[1:]))
+        return shapes
+
+
+class _as_found:
+    """Run a module in eval mode and give it back in the mode of each of its parts."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modes = [(part, part.training) for part in module.modules()]
+        self.module = module
+
+    def __enter__(self) -> None:
+        self.module.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for part, training in self.modes:
+            part.training = training
+
+
+def _random_batch(network: Network) -> Tensor:
+    like = next(network.parameters(), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, *network.sample_shape, generator=generator).to(like.device, like.dtype)
+
+
+def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
+    x = _random_batch(network)
+    with _as_found(module), torch.no_grad():
+        expected, found = module(x), network(x)
+    if not isinstance(expected, Tensor):
+        raise InputError(
+            f"{type(module).__name__} returns {type(expected).__name__}, not one tensor; cut a module that does"
+        )
+    if expected.shape != found.shape:
+        raise InputError(
+            f"the chain of blocks gives shape {tuple(found.shape)} where {type(module).__name__} gives {tuple(expected.shape)}; "
+            "name every submodule that the forward pass uses, in order"
+        )
+    if not torch.equal(expected, found):
+        difference = (expected - found).abs().max().item()
+        raise InputError(
+            f"the chain of blocks differs from {type(module).__name__}'s own output by up to {difference:.3g}; an operation between "
+            "the blocks (a residual, an activation, a pooling written in forward) is lost: put it into a submodule"
+        )
+
+
+def build_blocks(makers: Sequence[Callable[[], nn.Module]], seed: int | None) -> Iterator[nn.Module]:
+    """Make block after block, each from a seed of its own, so that block i starts the same at every depth.
+
+    Args:
+        makers: one function a block; its module draws initial weights from torch's global generator.
+        seed: the run's seed; ``None`` draws from the global generator as torch does.
+    """
+    for index, make in enumerate(makers):
+        if seed is None:
+            yield make()
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(seed, "block", index))
+                yield make()

@@ -1,0 +1,87 @@
+"""Plain convolutional networks: one 3×3 convolution a block, pooling inside the block (VGG, 1409.1556; VGG8b, 1901.06656)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+
+from layerlocal.networks.base import Network, build_blocks
+from layerlocal.types import InputError
+
+__all__ = ["VGG_PLANS", "conv_block", "vgg"]
+
+POOL = "P"
+VGG_PLANS: dict[str, list[int | str]] = {
+    "cnn4": [32, POOL, 64, POOL, 128, POOL, 128],
+    "vgg8": [128, 256, POOL, 256, 512, POOL, 512, POOL, 512, POOL],
+    "vgg11": [64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL],
+    "vgg16": [64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL],
+}
+"""Output channels at width 1; ``P`` pools at the end of the block before it. ``cnn4`` is ours: real images in seconds on a CPU."""
+
+
+def conv_block(in_channels: int, out_channels: int, *, pool: bool = False, norm: bool = True) -> nn.Sequential:
+    """Convolution 3×3 – batch norm – ReLU (– 2×2 max pooling): (B, Ci, H, W) → (B, Co, H, W) or (B, Co, ⌈H/2⌉, ⌈W/2⌉)."""
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm)]
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    layers.append(nn.ReLU(inplace=True))
+    if pool:
+        layers.append(nn.MaxPool2d(2, ceil_mode=True))
+    block = nn.Sequential(*layers)
+    nn.init.kaiming_normal_(block[0].weight, mode="fan_out", nonlinearity="relu")
+    return block
+
+
+def vgg(
+    plan: Sequence[int | str],
+    *,
+    in_channels: int,
+    image_size: int,
+    width: float = 1.0,
+    depth: int | None = None,
+    norm: bool = True,
+    seed: int | None = None,
+) -> Network:
+    """A chain of `conv_block` after a plan such as ``[128, "P", 256]``.
+
+    Args:
+        plan: output channels block by block; ``"P"`` pools the block before it.
+        in_channels: channels of the input image.
+        image_size: side of the input in pixels; any size ≥ 1 (pooling rounds up).
+        width: factor on every channel count, > 0; counts are rounded and at least 1.
+        depth: number of blocks; fewer cut the plan, more repeat its last block without pooling; ``None`` follows the plan.
+        norm: batch normalization in every block.
+        seed: of the initial weights, block by block.
+    """
+    if width <= 0:
+        raise InputError(f"width must be positive, got {width}")
+    shape = plan_blocks(plan)
+    if depth is not None:
+        if depth < 1:
+            raise InputError(f"depth must be at least 1, got {depth}")
+        shape = (shape + [(shape[-1][0], False)] * depth)[:depth]
+    makers = []
+    channels = in_channels
+    for size, pool in shape:
+        out_channels = max(1, round(size * width))
+        makers.append(partial(conv_block, channels, out_channels, pool=pool, norm=norm))
+        channels = out_channels
+    return Network(list(build_blocks(makers, seed)), sample_shape=(in_channels, image_size, image_size))
+
+
+def plan_blocks(plan: Sequence[int | str]) -> list[tuple[int, bool]]:
+    """``[64, 64, "P"]`` → ``[(64, False), (64, True)]``: channels and whether the block ends with pooling."""
+    blocks: list[tuple[int, bool]] = []
+    for entry in plan:
+        if isinstance(entry, str):
+            if entry != POOL or not blocks:
+                raise InputError(
+                    f"a network plan is a list of channel counts and 'P' after one of them, got {list(plan)}"
+                )
+            blocks[-1] = (blocks[-1][0], True)
+        else:
+            blocks.append((int(entry), False))
+    return blocks

@@ -1,0 +1,22 @@
+"""How a network learns: the interface of a rule, and one file a rule."""
+
+from layerlocal.rules.base import BlockwiseRule as BlockwiseRule
+from layerlocal.rules.base import Rule as Rule
+from layerlocal.rules.base import RuleInfo as RuleInfo
+from layerlocal.rules.dtg_ff import DTGFF as DTGFF
+from layerlocal.rules.ff import FF as FF
+from layerlocal.rules.local_heads import LocalHeads as LocalHeads
+from layerlocal.rules.readout import SpatialReadout as SpatialReadout
+from layerlocal.rules.registry import create_rule as create_rule
+from layerlocal.rules.registry import find_rule as find_rule
+from layerlocal.rules.registry import list_rules as list_rules
+from layerlocal.rules.registry import register_rule as register_rule
+from layerlocal.rules.registry import rule_options as rule_options
+from layerlocal.rules.twins import BP as BP
+from layerlocal.rules.twins import BPDeepSup as BPDeepSup
+from layerlocal.rules.twins import Segmented as Segmented
+
+__all__ = [
+    "BP", "DTGFF", "FF", "BPDeepSup", "BlockwiseRule", "LocalHeads", "Rule", "RuleInfo", "Segmented", "SpatialReadout",
+    "create_rule", "find_rule", "list_rules", "register_rule", "rule_options",
+]  # fmt: skip

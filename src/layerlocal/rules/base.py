@@ -1,0 +1,294 @@
+"""The interface of a learning rule, and the walk over blocks that most rules share.
+
+The loop of every rule (`layerlocal.train`) is
+
+    for x, y in batches:
+        for loss in rule.losses(x, y):     # one loss for backprop, one a segment for a local rule
+            loss.value.backward()          # frees that segment's graph before the next one's forward
+        optimizer.step()
+
+so a rule only says what the losses are. Letters: B batch, K classes, L readouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from layerlocal.networks import Network
+from layerlocal.rules.functional import fit_fusion_weights, fuse
+from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
+
+__all__ = ["BlockwiseRule", "Rule", "RuleInfo", "segment_losses", "segment_name"]
+
+
+@dataclass(frozen=True)
+class RuleInfo:
+    """What a rule declares about itself; `check_rule` measures whether it is so.
+
+    Args:
+        name: the name for `create_rule`.
+        locality: how far one loss reaches: ``"global"``, ``"segment"`` or ``"block"``.
+        summary: one line for ``layerlocal list rules``.
+        references: papers, as ``arXiv:<id>`` or an address.
+        passes_per_step: forward passes through the network for one training sample.
+        passes_per_prediction: forward passes to classify one sample; ``"num_classes"`` where every label is tried.
+    """
+
+    name: str
+    locality: Locality
+    summary: str = ""
+    references: tuple[str, ...] = field(default=())
+    passes_per_step: int = 1
+    passes_per_prediction: int | Literal["num_classes"] = 1
+
+
+class Rule(nn.Module):
+    """A way of assigning credit. It owns the network and its local heads, so ``.to``, ``.state_dict`` and ``.eval`` just work.
+
+    A subclass sets ``info`` and writes ``losses`` and ``block_scores``; rules with one local loss a block start from `BlockwiseRule`.
+
+    Args:
+        network: what is trained; used, not copied.
+        num_classes: K ≥ 2.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+
+    info: ClassVar[RuleInfo]
+
+    def __init__(self, network: Network, *, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise InputError(f"a classifier needs at least 2 classes, got num_classes={num_classes}")
+        self.network = network
+        self.num_classes = num_classes
+
+    @property
+    def locality(self) -> Locality:
+        """What the rule declares; a rule whose options change it overrides this."""
+        return self.info.locality
+
+    @property
+    def passes_per_step(self) -> int:
+        """Forward passes through the network for one training sample."""
+        return self.info.passes_per_step
+
+    @property
+    def passes_per_prediction(self) -> int:
+        """Forward passes through the network to classify one sample."""
+        passes = self.info.passes_per_prediction
+        return self.num_classes if passes == "num_classes" else passes
+
+    @property
+    def readout_blocks(self) -> list[str]:
+        """Names of the blocks that `block_scores` answers for, in order."""
+        return self.network.block_names
+
+    def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
+        """The losses of one batch, in forward order. Forward only: the loop calls backward and step.
+
+        Args:
+            x: (B, *sample_shape) normalized inputs.
+            y: (B,) integer labels.
+        """
+        raise NotImplementedError
+
+    def block_scores(self, x: Tensor) -> Tensor:
+        """(L, B, K): what each readout alone would answer; takes no label."""
+        raise NotImplementedError
+
+    def fuse(self, block_scores: Tensor) -> Tensor:
+        """(L, B, K) → (B, K): from every readout's answer to one."""
+        return fuse(block_scores)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """(B, K): the prediction, after fusion."""
+        return self.fuse(self.block_scores(x))
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether something is chosen on validation data after the last epoch."""
+        return False
+
+    def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
+        """Choose it: (L, N, K) scores, (N,) labels of the validation split. Default: nothing."""
+
+    def block_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by the block that owns them: the block's own and those of its head in ``heads[name]``.
+
+        Raises:
+            InputError: a trainable parameter that belongs to no block, or to two.
+        """
+        heads = getattr(self, "heads", {})
+        owned: dict[str, list[nn.Parameter]] = {}
+        owner: dict[int, str] = {}
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        for name, block in zip(self.network.block_names, self.network.blocks, strict=True):
+            parts = [block, heads[name]] if name in heads else [block]
+            owned[name] = [p for part in parts for p in part.parameters() if p.requires_grad]
+            for parameter in owned[name]:
+                if owner.setdefault(id(parameter), name) != name:
+                    raise InputError(
+                        f"{names[id(parameter)]} is shared by {owner[id(parameter)]} and {name}: that couples blocks"
+                    )
+        for key, name in names.items():
+            if key not in owner and self.get_parameter(name).requires_grad:
+                raise InputError(
+                    f"{name} belongs to no block: keep the parameters of a block's head in self.heads['blockN']"
+                )
+        return owned
+
+
+class BlockwiseRule(Rule):
+    """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
+
+    A subclass fills ``self.heads`` (`head_per_block`) and writes `block_score`; `local_loss`, `feed` and `inputs` have defaults.
+    The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
+
+    Args:
+        network: what is trained.
+        num_classes: K ≥ 2.
+        seed: of the heads' initial weights, one draw a block, so that head i starts the same at every depth.
+        fusion: how block scores become one: ``"uniform"`` (mean log-probability), ``"fitted"`` (weights ≥ 0 fitted on the validation
+            split) or ``"last"`` (the last block alone).
+        label_smoothing: of the default cross-entropy, in [0, 1).
+    """
+
+    fusion_weights: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        fusion: str = "uniform",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(network, num_classes=num_classes)
+        if fusion not in ("uniform", "fitted", "last"):
+            raise InputError(f"fusion must be 'uniform', 'fitted' or 'last', got {fusion!r}")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        self.seed = seed
+        self.fusion = fusion
+        self.label_smoothing = label_smoothing
+        self.heads = nn.ModuleDict()
+        self.readouts: list[int] = []
+        self.register_buffer("fusion_weights", torch.empty(0))
+        self.keep_readouts(range(network.depth))
+
+    @property
+    def readout_blocks(self) -> list[str]:
+        """Names of the blocks that have a readout."""
+        return [self.network.block_names[index] for index in self.readouts]
+
+    def head_per_block(self, make: Callable[[int], nn.Module]) -> nn.ModuleDict:
+        """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
+        heads = nn.ModuleDict()
+        for index, name in enumerate(self.network.block_names):
+            with torch.random.fork_rng(devices=[], enabled=self.seed is not None):
+                if self.seed is not None:
+                    torch.manual_seed(derive_seed(self.seed, "head", index))
+                heads[name] = make(index)
+        return heads
+
+    def keep_readouts(self, indices: Iterable[int]) -> None:
+        """Read the network at these blocks only, and drop the heads of the others."""
+        self.readouts = sorted(indices)
+        for index, name in enumerate(self.network.block_names):
+            if index not in self.readouts and name in self.heads:
+                del self.heads[name]
+        weights = torch.full((len(self.readouts),), 1.0 / len(self.readouts))
+        if self.fusion == "last":
+            weights = torch.eye(len(self.readouts))[-1]
+        self.fusion_weights = weights.to(self.fusion_weights.device)
+
+    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What enters the first block in training; the place to make positive and negative data."""
+        return x, y
+
+    def feed(self, index: int, activity: Tensor) -> Tensor:
+        """What the next block gets of block ``index``'s activity; same shape."""
+        return activity
+
+    def block_score(self, index: int, activity: Tensor) -> Tensor:
+        """(B, K) scores of one block from its activity (B, ...)."""
+        raise NotImplementedError
+
+    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one block (scalar with a graph) and detached scalars to log. Default: cross-entropy of `block_score`."""
+        return F.cross_entropy(self.block_score(index, activity), y, label_smoothing=self.label_smoothing), {}
+
+    def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
+        """One loss a block."""
+        return segment_losses(self, x, y, [range(index, index + 1) for index in range(self.network.depth)])
+
+    def block_scores(self, x: Tensor) -> Tensor:
+        """(L, B, K): one forward pass, every readout."""
+        h = self.network.prepare(x)
+        found = []
+        for index, block in enumerate(self.network.blocks):
+            activity = block(h)
+            if index in self.readouts:
+                found.append(self.block_score(index, activity))
+            if index + 1 < self.network.depth:
+                h = self.feed(index, activity)
+        return torch.stack(found)
+
+    def fuse(self, block_scores: Tensor) -> Tensor:
+        """Σ_l w_l · log softmax(scores_l), w from ``fusion``."""
+        return fuse(block_scores, self.fusion_weights)
+
+    @property
+    def calibrates(self) -> bool:
+        """Where the fusion weights are fitted."""
+        return self.fusion == "fitted"
+
+    def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
+        """Fit the fusion weights on validation scores where ``fusion="fitted"``."""
+        if self.calibrates:
+            self.fusion_weights = fit_fusion_weights(block_scores, y)
+
+
+def segment_name(segment: Sequence[int], depth: int) -> str:
+    """``"block3"`` for one block, ``"block2-3"`` for several, ``"all"`` for the whole network."""
+    first, last = segment[0], segment[-1]
+    if len(segment) == depth and depth > 1:
+        return "all"
+    return f"block{first}" if first == last else f"block{first}-{last}"
+
+
+def segment_losses(rule: BlockwiseRule, x: Tensor, y: Tensor, segments: Sequence[Sequence[int]]) -> Iterator[BlockLoss]:
+    """Walk the blocks; one loss a segment: the sum of its blocks' local losses, with gradient inside and none across.
+
+    One segment of all blocks is backprop (with deep supervision where there are several readouts), one segment a block is a strictly
+    local rule. At any moment only one segment's graph exists, with its input and output: nothing else is held across a ``yield``.
+    """
+    h, y = rule.inputs(rule.network.prepare(x), y)
+    depth = rule.network.depth
+    for segment in segments:
+        h = h.detach()
+        value: Tensor | None = None
+        metrics: dict[str, Tensor] = {}
+        for index in segment:
+            activity = rule.network.blocks[index](h)
+            if index in rule.readouts:
+                term, found = rule.local_loss(index, activity, y)
+                value = term if value is None else value + term
+                metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
+            h = rule.feed(index, activity) if index != segment[-1] else activity.detach()
+        del activity, term
+        if value is None:
+            raise InputError(f"{segment_name(segment, depth)} has no readout, so nothing would train it")
+        yield BlockLoss(segment_name(segment, depth), value, metrics)
+        del value
+        if segment[-1] + 1 < depth:
+            h = rule.feed(segment[-1], h)

@@ -1,0 +1,171 @@
+"""FF: Hinton's Forward-Forward with positive and negative data.
+
+Paper: arXiv:2212.13345 (2022). The label is part of the input: positive data carry the true label, negative data a wrong one (never the true
+one). Each block raises the goodness of positive data above θ and keeps that of negative data below it.
+Differs: mini-batches of both kinds go through the network together; blocks have batch normalization; the label is written either as a
+one-hot on the first K inputs (as in the paper) or, so that convolutions can see it everywhere, as a plane wave added to the image (as in
+arXiv:2312.14924).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from layerlocal.networks import Network
+from layerlocal.rules.base import BlockwiseRule, RuleInfo
+from layerlocal.rules.functional import ff_loss, goodness, rms_normalize, wrong_labels
+from layerlocal.rules.readout import SpatialReadout
+from layerlocal.rules.registry import register_rule
+from layerlocal.types import InputError
+
+__all__ = ["FF", "label_patterns"]
+
+
+def label_patterns(num_classes: int, sample_shape: tuple[int, ...]) -> Tensor:
+    """One fixed pattern of unit root mean square a class: (K, *sample_shape). Plane waves for images, random signs for vectors."""
+    generator = torch.Generator().manual_seed(0)
+    if len(sample_shape) != 3:
+        return torch.randint(0, 2, (num_classes, *sample_shape), generator=generator).float() * 2 - 1
+    channels, height, width = sample_shape
+    row = torch.arange(height, dtype=torch.float32)[:, None] / height
+    column = torch.arange(width, dtype=torch.float32)[None, :] / width
+    waves = []
+    for _ in range(num_classes):
+        down, across, phase = (torch.rand(3, generator=generator) * torch.tensor([8.0, 8.0, 1.0])).tolist()
+        waves.append(torch.cos(2 * torch.pi * (down * row + across * column + phase)) * 2**0.5)
+    return torch.stack(waves)[:, None].expand(-1, channels, -1, -1).contiguous()
+
+
+@register_rule
+class FF(BlockwiseRule):
+    """Goodness of positive data up, of negative data down: loss_l = softplus(θ − g⁺) + softplus(g⁻ − θ).
+
+    Args:
+        network: what is trained; the label is written into its input.
+        num_classes: K ≥ 2.
+        seed: of the one-pass readout.
+        goodness: ``"sum"`` of squares over channels (positions averaged) or their ``"mean"``.
+        theta: threshold; ``None``: the block's width for the sum, 1 for the mean.
+        label: how the label is written: ``"pattern"`` (added everywhere) or ``"one-hot"`` (replaces the first K inputs).
+        label_scale: root mean square of the pattern, or height of the one-hot, in units of normalized inputs, > 0.
+        prediction: ``"labels"`` tries every label (K passes; goodness summed over all blocks but the first) or ``"softmax"`` (one pass with a
+            neutral label; a linear readout of each block's normalized activity, trained beside it on a third pass and changing no block).
+    """
+
+    info = RuleInfo(
+        name="ff",
+        locality="block",
+        summary="Hinton's Forward-Forward: goodness of positive data up, of negative data down",
+        references=("arXiv:2212.13345", "arXiv:2312.14924"),
+        passes_per_step=2,
+        passes_per_prediction="num_classes",
+    )
+    patterns: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        goodness: str = "sum",
+        theta: float | None = None,
+        label: str = "pattern",
+        label_scale: float = 1.0,
+        prediction: str = "labels",
+    ) -> None:
+        super().__init__(network, num_classes=num_classes, seed=seed)
+        for name, value, known in [
+            ("goodness", goodness, ("sum", "mean")),
+            ("label", label, ("pattern", "one-hot")),
+            ("prediction", prediction, ("labels", "softmax")),
+        ]:
+            if value not in known:
+                raise InputError(f"{name} must be {known[0]!r} or {known[1]!r}, got {value!r}")
+        inputs = torch.Size(network.sample_shape).numel()
+        if label == "one-hot" and inputs < num_classes:
+            raise InputError(
+                f"a one-hot label of {num_classes} classes does not fit into {inputs} inputs; use label='pattern'"
+            )
+        self.goodness = goodness
+        self.theta = theta
+        self.label = label
+        self.label_scale = label_scale
+        self.prediction = prediction
+        self.register_buffer("patterns", label_patterns(num_classes, network.sample_shape), persistent=False)
+        if prediction == "softmax":
+            shapes = network.activity_shapes
+            self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, grid=1))
+
+    @property
+    def passes_per_step(self) -> int:
+        """Positive and negative, and a neutral one where the one-pass readout is trained."""
+        return 3 if self.prediction == "softmax" else 2
+
+    @property
+    def passes_per_prediction(self) -> int:
+        """One for the softmax readout, K where every label is tried."""
+        return 1 if self.prediction == "softmax" else self.num_classes
+
+    def write_label(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Inputs that carry the labels (B,), or the neutral label (the mean of all) where there is none: same shape as x."""
+        if self.label == "pattern":
+            pattern = self.patterns.mean(0) if y is None else self.patterns[y]
+            return x + self.label_scale * pattern
+        flat = x.flatten(1).clone()
+        neutral = torch.full((1, self.num_classes), 1 / self.num_classes, device=x.device)
+        code = neutral if y is None else F.one_hot(y, self.num_classes).to(x.dtype)
+        flat[:, : self.num_classes] = self.label_scale * code
+        return flat.view_as(x)
+
+    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Positive, negative (and neutral) data, one after the other: (2B or 3B, ...)."""
+        parts = [self.write_label(x, y), self.write_label(x, wrong_labels(y, self.num_classes))]
+        if self.prediction == "softmax":
+            parts.append(self.write_label(x, None))
+        return self.network.prepare(torch.cat(parts)), y
+
+    def feed(self, index: int, activity: Tensor) -> Tensor:
+        """The activity at unit root mean square: its length, the goodness, must not be handed on."""
+        return rms_normalize(activity)
+
+    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The Forward-Forward loss, plus the readout's cross-entropy where there is one."""
+        count = len(y)
+        positive, negative = goodness(activity[: 2 * count], self.goodness).split(count)
+        theta = self.theta if self.theta is not None else (activity.shape[1] if self.goodness == "sum" else 1.0)
+        loss = ff_loss(positive, negative, theta)
+        if self.prediction == "softmax":
+            neutral = rms_normalize(activity[2 * count :].detach())
+            loss = loss + F.cross_entropy(self.heads[f"block{index}"](neutral), y)
+        return loss, {"goodness_pos": positive.detach().mean(), "goodness_neg": negative.detach().mean()}
+
+    def block_score(self, index: int, activity: Tensor) -> Tensor:
+        """(B, K) of the one-pass readout."""
+        return self.heads[f"block{index}"](rms_normalize(activity))
+
+    def block_scores(self, x: Tensor) -> Tensor:
+        """(L, B, K): goodness of each block under each label (K passes), or the one-pass readout's scores."""
+        if self.prediction == "softmax":
+            return super().block_scores(self.write_label(x, None))
+        labels = torch.arange(self.num_classes, device=x.device)
+        return torch.stack([self._label_goodness(x, label.expand(len(x))) for label in labels], dim=-1)
+
+    def _label_goodness(self, x: Tensor, y: Tensor) -> Tensor:
+        """(L, B): goodness of each readout block when the inputs carry these labels."""
+        h = self.network.prepare(self.write_label(x, y))
+        found = []
+        for index, block in enumerate(self.network.blocks):
+            activity = block(h)
+            if index in self.readouts:
+                found.append(goodness(activity, self.goodness))
+            h = self.feed(index, activity)
+        return torch.stack(found)
+
+    def fuse(self, block_scores: Tensor) -> Tensor:
+        """Goodness summed over all blocks but the first (whose goodness sees the label directly); the readouts' mean log-probability."""
+        if self.prediction == "softmax":
+            return super().fuse(block_scores)
+        return block_scores[1:].sum(0) if len(block_scores) > 1 else block_scores[0]

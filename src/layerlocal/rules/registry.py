@@ -1,0 +1,116 @@
+"""Rules by name, and rules of a user's own from ``FILE.py:CLASS``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+from layerlocal.networks import Network
+from layerlocal.rules.base import Rule, RuleInfo
+from layerlocal.types import InputError, unknown_name
+
+__all__ = ["create_rule", "find_rule", "list_rules", "register_rule", "rule_options"]
+
+_RULES: dict[str, type[Rule]] = {}
+RuleClass = TypeVar("RuleClass", bound=type[Rule])
+
+
+def register_rule(rule: RuleClass) -> RuleClass:
+    """Class decorator: make a rule known by its ``info.name``."""
+    _RULES[rule.info.name] = rule
+    return rule
+
+
+def list_rules() -> list[str]:
+    """Names that `create_rule` knows."""
+    return sorted(_RULES)
+
+
+def find_rule(name: str) -> type[Rule]:
+    """The class of a rule: a known name, or ``path/to/file.py:Class`` for a rule of your own.
+
+    Raises:
+        InputError: unknown name, missing file, a file that does not import, or a class in it that is not a `Rule`.
+    """
+    if name in _RULES:
+        return _RULES[name]
+    path, _, class_name = name.rpartition(":")
+    if not path.endswith(".py"):
+        raise unknown_name("rule", name, [*_RULES, "FILE.py:CLASS"])
+    return _load_class(Path(path), class_name)
+
+
+def _load_class(path: Path, class_name: str) -> type[Rule]:
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
+    module_name = f"layerlocal_plugin_{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None  # a .py path always has a loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise InputError(f"{path} does not import: {type(error).__name__}: {error}") from error
+    found = getattr(sys.modules[module_name], class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, Rule)):
+        classes = [
+            key
+            for key, value in vars(sys.modules[module_name]).items()
+            if inspect.isclass(value) and issubclass(value, Rule)
+        ]
+        raise InputError(f"{path} has no Rule class {class_name!r}; it has: {', '.join(classes) or 'none'}")
+    if not isinstance(getattr(found, "info", None), RuleInfo):
+        raise InputError(f"{class_name} in {path} declares no info; add info = RuleInfo(name=..., locality=...)")
+    return found
+
+
+def rule_options(rule: type[Rule]) -> dict[str, Any]:
+    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``."""
+    parameters = inspect.signature(rule).parameters.values()
+    taken = {"num_classes", "seed"}
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in taken}
+
+
+def create_rule(
+    name: str | type[Rule], network: Network, *, num_classes: int, seed: int | None = None, **options: Any
+) -> Rule:
+    """Build a rule by name, by ``FILE.py:CLASS`` or from its class.
+
+    Args:
+        name: one of `list_rules()`, a plug-in, or a class.
+        network: what is trained; used, not copied.
+        num_classes: K ≥ 2.
+        seed: of the heads' initial weights; ``None``: torch's global generator.
+        **options: the rule's own keyword options. A twin (``bp``, ``bp-deepsup``, ``segmented``) takes ``of="<rule>"`` and that rule's options.
+
+    Raises:
+        InputError: unknown name or option, or a value out of its range.
+
+    Example:
+        >>> from layerlocal import create_network
+        >>> network = create_network("mlp", in_channels=8, image_size=1, depth=2)
+        >>> create_rule("dtg-ff", network, num_classes=3, temperature_max=2.0).readout_blocks
+        ['block0', 'block1']
+    """
+    rule = find_rule(name) if isinstance(name, str) else name
+    parameters = inspect.signature(rule).parameters.values()
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = rule_options(rule)
+        for key in options:
+            if key not in known:
+                raise unknown_name(f"option of rule {rule.info.name!r}:", key, known)
+    if any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters):
+        options["seed"] = seed
+    try:
+        return rule(network, num_classes=num_classes, **options)
+    except TypeError as error:
+        raise InputError(f"rule {rule.info.name!r} refused its options: {error}") from error

@@ -1,0 +1,199 @@
+"""Backprop and its relatives: the same blocks, heads, losses and fusion as a local rule, with the gradient boundaries elsewhere.
+
+`bp` keeps the last readout and no boundary; `bp-deepsup` keeps every readout and no boundary (deep supervision, arXiv:1409.5185);
+`segmented` puts a boundary after every ``segment_size`` blocks and keeps the readout at each segment's end.
+All three are the exact twins of the rule named by ``of``: only what the boundaries change differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from layerlocal.networks import Network
+from layerlocal.rules.base import BlockwiseRule, Rule, RuleInfo, segment_losses
+from layerlocal.rules.registry import create_rule, register_rule
+from layerlocal.types import BlockLoss, InputError, Locality
+
+__all__ = ["BP", "BPDeepSup", "Segmented", "Twin"]
+
+
+class Twin(Rule):
+    """A rule's partner with other gradient boundaries.
+
+    Args:
+        network: what is trained.
+        num_classes: K ≥ 2.
+        segments: runs of block indices between two boundaries, in order.
+        readouts: indices of the blocks that keep their readout and loss.
+        of: the rule whose heads, losses and fusion are shared; a `BlockwiseRule`.
+        seed: of the heads, the same draw as for ``of`` itself.
+        **options: of the rule named by ``of``.
+
+    Raises:
+        InputError: ``of`` is not a rule with one readout a block.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        segments: Sequence[Sequence[int]],
+        readouts: Sequence[int],
+        of: str | type[Rule],
+        seed: int | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, num_classes=num_classes)
+        partner = create_rule(of, network, num_classes=num_classes, seed=seed, **options)
+        if not isinstance(partner, BlockwiseRule):
+            raise InputError(
+                f"{self.info.name} can be the twin of a rule with one readout a block (BlockwiseRule), not of {of!r}"
+            )
+        partner.keep_readouts(readouts)
+        self.partner = partner
+        self.segments = [list(segment) for segment in segments]
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """The partner's heads, by block name."""
+        return self.partner.heads
+
+    @property
+    def passes_per_step(self) -> int:
+        """The partner's."""
+        return self.partner.passes_per_step
+
+    @property
+    def passes_per_prediction(self) -> int:
+        """The partner's."""
+        return self.partner.passes_per_prediction
+
+    @property
+    def readout_blocks(self) -> list[str]:
+        """Names of the blocks that keep their readout."""
+        return self.partner.readout_blocks
+
+    def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
+        """One loss a segment."""
+        return segment_losses(self.partner, x, y, self.segments)
+
+    def block_scores(self, x: Tensor) -> Tensor:
+        """(L, B, K) of the readouts that are kept."""
+        return self.partner.block_scores(x)
+
+    def fuse(self, block_scores: Tensor) -> Tensor:
+        """The partner's fusion."""
+        return self.partner.fuse(block_scores)
+
+    @property
+    def calibrates(self) -> bool:
+        """As the partner."""
+        return self.partner.calibrates
+
+    def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
+        """The partner's choices on validation data."""
+        self.partner.calibrate(block_scores, y)
+
+
+@register_rule
+class BP(Twin):
+    """End-to-end backprop of the last block's loss: the BP twin of the rule ``of``."""
+
+    info = RuleInfo(name="bp", locality="global", summary="end-to-end backprop of the last block's loss")
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        of: str | type[Rule] = "local-heads",
+        **options: Any,
+    ) -> None:
+        depth = network.depth
+        super().__init__(
+            network, num_classes=num_classes, segments=[range(depth)], readouts=[depth - 1], of=of, seed=seed, **options
+        )
+
+
+@register_rule
+class BPDeepSup(Twin):
+    """Backprop of the sum of all local losses: the architecture-matched twin of the rule ``of``."""
+
+    info = RuleInfo(
+        name="bp-deepsup",
+        locality="global",
+        summary="backprop of the sum of every block's local loss (deep supervision)",
+        references=("arXiv:1409.5185",),
+    )
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        of: str | type[Rule] = "local-heads",
+        **options: Any,
+    ) -> None:
+        depth = network.depth
+        super().__init__(
+            network,
+            num_classes=num_classes,
+            segments=[range(depth)],
+            readouts=range(depth),
+            of=of,
+            seed=seed,
+            **options,
+        )
+
+
+@register_rule
+class Segmented(Twin):
+    """Backprop inside segments of ``segment_size`` blocks, none across; depth → `bp`, 1 → the rule ``of`` itself.
+
+    Args:
+        network: what is trained.
+        num_classes: K ≥ 2.
+        segment_size: blocks a segment, ≥ 1; the last segment may be shorter.
+        seed: of the heads.
+        of: the rule whose heads, losses and fusion are shared.
+        **options: of that rule.
+    """
+
+    info = RuleInfo(
+        name="segmented",
+        locality="segment",
+        summary="backprop inside segments of segment_size blocks, gradient boundaries between them",
+        references=("arXiv:1901.08164", "arXiv:2101.10832"),
+    )
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        segment_size: int = 2,
+        of: str | type[Rule] = "local-heads",
+        **options: Any,
+    ) -> None:
+        depth = network.depth
+        if segment_size < 1:
+            raise InputError(f"segment_size must be at least 1, got {segment_size}")
+        segments = [range(start, min(start + segment_size, depth)) for start in range(0, depth, segment_size)]
+        ends = [segment[-1] for segment in segments]
+        super().__init__(
+            network, num_classes=num_classes, segments=segments, readouts=ends, of=of, seed=seed, **options
+        )
+
+    @property
+    def locality(self) -> Locality:
+        """By the longest segment: one block, several, or the whole network."""
+        if len(self.segments) == 1:
+            return "global"
+        return "block" if len(self.segments[0]) == 1 else "segment"

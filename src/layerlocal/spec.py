@@ -1,0 +1,166 @@
+"""`RunSpec`: everything a run depends on, frozen, validated and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from layerlocal.types import InputError, unknown_name
+
+__all__ = ["PROTOCOL", "DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec"]
+
+PROTOCOL = 1
+"""Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
+
+Scalar = bool | int | float | str | None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSpec(_Frozen):
+    """Which images, which labels, which split: the arguments of `load_data`.
+
+    Args:
+        source: a name of `list_data()` or a folder.
+        labels: the label column where there are several (``"coarse"``, ``"fine"``).
+        classes: number of classes drawn by ``seed``, or a tuple of indices or names; for synthetic data their number K.
+        image_size: side in pixels to resize to.
+        num_train: training images before the validation split is taken out of them.
+        num_test: test images.
+        validation: share of the training images held out for choices, in [0, 1).
+        seed: of the subsets and of the validation split (not of the run).
+        teacher: options of the synthetic teacher.
+    """
+
+    source: str = "fashion_mnist_subset"
+    labels: str | None = None
+    classes: int | tuple[int | str, ...] | None = None
+    image_size: int | None = Field(default=None, ge=1)
+    num_train: int | None = Field(default=None, ge=1)
+    num_test: int | None = Field(default=None, ge=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    seed: int = 0
+    teacher: dict[str, Scalar] | None = None
+
+
+class NetworkSpec(_Frozen):
+    """A network by name: the arguments of `create_network`; ``depth`` and the like go into ``options``."""
+
+    name: str = "vgg8"
+    width: float = Field(default=1.0, gt=0)
+    options: dict[str, Scalar] = {}
+
+
+class RuleSpec(_Frozen):
+    """A rule by name with its options; for a plug-in also the hash of its source, so that an edit makes a new run."""
+
+    name: str = "dtg-ff"
+    options: dict[str, Scalar] = {}
+    source_sha256: str | None = None
+
+
+class Recipe(_Frozen):
+    """How long and with what optimizer: the same for a rule and its twins.
+
+    Args:
+        epochs: passes over the training split, ≥ 1.
+        batch_size: samples a step, ≥ 2.
+        micro_batches: parts a batch is cut into, their gradients accumulated before one step.
+        optimizer: ``"adamw"`` or ``"sgd"`` (Nesterov momentum).
+        learning_rate: peak, > 0.
+        momentum: of SGD, in [0, 1).
+        weight_decay: decoupled for AdamW, L2 for SGD; on weights of two or more dimensions only.
+        schedule: ``"cosine"`` or ``"linear"`` decay to 0, or ``"constant"``. A function of the step, never of a loss.
+        warmup: share of all steps over which the rate rises linearly, in [0, 1).
+        clip: largest gradient norm of one block (never of the whole network: that would couple blocks), or ``None``.
+        precision: ``"float32"`` or ``"bf16"`` (autocast; needs no loss scaling).
+        crop: pad by so many pixels and crop at random; 0 is off.
+        flip: flip left and right at random.
+        cutout: side of a square set to the mean, in pixels; 0 is off.
+    """
+
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    micro_batches: int = Field(default=1, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    clip: float | None = Field(default=None, gt=0)
+    precision: Literal["float32", "bf16"] = "float32"
+    crop: int = Field(default=0, ge=0)
+    flip: bool = False
+    cutout: int = Field(default=0, ge=0)
+
+
+class RunSpec(_Frozen):
+    """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws."""
+
+    protocol: int = PROTOCOL
+    data: DataSpec = DataSpec()
+    network: NetworkSpec = NetworkSpec()
+    rule: RuleSpec = RuleSpec()
+    recipe: Recipe = Recipe()
+    seed: int = Field(default=0, ge=0)
+
+    def canonical(self) -> str:
+        """The spec as JSON with sorted keys: what is hashed."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the SHA-256 of `canonical`: the run's name on disk."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+
+    def with_settings(self, settings: dict[str, Any]) -> Self:
+        """A copy with dotted keys set, e.g. ``{"rule.temperature_max": 2.0, "recipe.epochs": 3, "network.depth": 4}``.
+
+        Under ``rule.`` and ``network.`` a key that is not a field of the spec is an option of that rule or network.
+
+        Raises:
+            InputError: a key or a value that is not known or not allowed.
+        """
+        content = self.model_dump()
+        for key, value in settings.items():
+            section, _, name = key.partition(".")
+            if section == "seed" and not name:
+                content["seed"] = value
+            elif section not in ("data", "network", "rule", "recipe") or not name:
+                raise unknown_name("setting", key, _known_settings())
+            elif name in content[section]:
+                content[section][name] = value
+            elif section == "data" and name.startswith("teacher."):
+                content[section]["teacher"] = {
+                    **(content[section]["teacher"] or {}),
+                    name.removeprefix("teacher."): value,
+                }
+            elif "options" in content[section]:
+                content[section]["options"] = {**content[section]["options"], name: value}
+            else:
+                raise unknown_name("setting", key, _known_settings())
+        return type(self).parse(content)
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Self:
+        """A validated spec from plain JSON content; `InputError` says which field is wrong."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _known_settings() -> list[str]:
+    sections: dict[str, type[_Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe}
+    fields = [
+        f"{section}.{name}" for section, model in sections.items() for name in model.model_fields if name != "options"
+    ]
+    return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed"]

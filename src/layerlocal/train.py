@@ -1,0 +1,350 @@
+"""The one loop, for every rule.
+
+    for each micro-batch of a batch:
+        for loss in rule.losses(x, y):
+            loss.value.backward()        # before the next segment's forward: its graph is gone by then
+    clip each block on its own; one optimizer step
+
+Nothing in it waits for the device; sums are read once in `CHECK_EVERY` steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layerlocal.data import Augment, Batches, Data, Split
+from layerlocal.rules import Rule
+from layerlocal.spec import Recipe
+from layerlocal.types import BlockLoss, InputError, derive_seed
+
+__all__ = ["EpochRecord", "Evaluation", "Training", "evaluate", "evaluate_split", "fit", "make_optimizer", "train_step"]
+
+CHECK_EVERY = 100
+EVALUATION_BATCH = 500
+StepReport = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy on one split, in [0, 1]: after fusion, and of each readout alone."""
+
+    accuracy: float
+    block_accuracies: dict[str, float]
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did. Losses and metrics are means over steps, by the name of the loss or ``metric/block``."""
+
+    epoch: int
+    seconds: float
+    samples_per_s: float
+    learning_rate: float
+    losses: dict[str, float]
+    metrics: dict[str, float]
+    validation: Evaluation | None
+
+
+def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
+    """One optimizer, its parameters grouped by block; vectors (biases, norms) are not decayed."""
+    groups: list[dict[str, Any]] = []
+    for name, parameters in rule.block_parameters().items():
+        for decay, chosen in [
+            (recipe.weight_decay, [p for p in parameters if p.dim() > 1]),
+            (0.0, [p for p in parameters if p.dim() <= 1]),
+        ]:
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "block": name})
+    if not groups:
+        raise InputError(f"rule {rule.info.name!r} has no trainable parameter")
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The rate at a step (from 0) of a run of ``steps``: linear warm-up, then decay to 0 at the end. A function of the step alone."""
+    warm = round(recipe.warmup * steps)
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    left = 1 - (step - warm) / max(1, steps - warm)
+    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[recipe.schedule]
+    return recipe.learning_rate * factor
+
+
+def losses_of(rule: Rule, x: Tensor, y: Tensor, precision: str = "float32") -> Iterator[BlockLoss]:
+    """`rule.losses`, each forward under autocast where asked; backward stays outside."""
+    losses = iter(rule.losses(x, y))
+    while True:
+        with torch.autocast(x.device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext():
+            loss = next(losses, None)
+        if loss is None:
+            return
+        yield loss
+        del loss
+
+
+def train_step(
+    rule: Rule,
+    x: Tensor,
+    y: Tensor,
+    optimizer: torch.optim.Optimizer,
+    *,
+    recipe: Recipe | None = None,
+    observe: Callable[[BlockLoss], None] | None = None,
+) -> None:
+    """One optimizer step on one batch: the body of the loop.
+
+    Args:
+        rule: in training mode.
+        x: (B, *sample_shape).
+        y: (B,).
+        optimizer: over `rule.block_parameters()`.
+        recipe: for ``micro_batches``, ``precision`` and ``clip``; ``None``: plain.
+        observe: called with each loss after its backward.
+    """
+    parts = recipe.micro_batches if recipe else 1
+    precision = recipe.precision if recipe else "float32"
+    for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
+        for loss in losses_of(rule, x_part, y_part, precision):
+            (loss.value if parts == 1 else loss.value * (len(x_part) / len(x))).backward()
+            if observe is not None:
+                observe(loss)
+    if recipe and recipe.clip is not None:
+        for parameters in rule.block_parameters().values():
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+@dataclass
+class _Meter:
+    """Sums over steps, kept on the device: losses, metrics, and how many steps each sum has been finite."""
+
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    finite: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, loss: BlockLoss) -> None:
+        value = loss.value.detach().float()
+        self.losses[loss.block] = total = self.losses.get(loss.block, 0.0) + value
+        self.finite[loss.block] = self.finite.get(loss.block, 0) + total.isfinite()
+        self.counts[loss.block] = self.counts.get(loss.block, 0) + 1
+        for name, metric in loss.metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + metric.detach()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def refuse_non_finite(self, rule: str, epoch: int, micro_batches: int) -> None:
+        """A sum stays non-finite once it is, so the count of finite sums is the number of the first bad one."""
+        for name, finite in self.finite.items():
+            good = int(finite)
+            if good < self.counts[name]:
+                raise InputError(
+                    f"the loss of {name} became NaN or infinite at step {good // micro_batches + 1} of epoch {epoch + 1} (rule {rule}); "
+                    "lower recipe.learning_rate, set recipe.clip, or look at the rule's loss"
+                )
+
+    def means(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        return {name: float(total) / self.counts[name] for name, total in sums.items()}
+
+
+@torch.no_grad()
+def evaluate(rule: Rule, batches: Batches) -> Evaluation:
+    """Accuracy of a rule on every sample of ``batches``; the rule sees inputs only, never a label."""
+    was_training = rule.training
+    rule.eval()
+    names = rule.readout_blocks
+    correct = torch.zeros(len(names) + 1, dtype=torch.int64)
+    count = 0
+    for x, y in batches.epoch(0):
+        scores = rule.block_scores(x)
+        answers = torch.cat([scores.argmax(-1), rule.fuse(scores).argmax(-1)[None]])
+        correct = correct.to(y.device) + (answers == y).sum(1)
+        count += len(y)
+    rule.train(was_training)
+    *blocks, fused = (correct.double() / count).tolist()
+    return Evaluation(fused, dict(zip(names, blocks, strict=True)), count)
+
+
+def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
+    return Batches(
+        split, batch_size=EVALUATION_BATCH, mean=data.mean, std=data.std, shuffle=False, device=device,
+        channels_last=rule.network.channels_last, seed=0,
+    )  # fmt: skip
+
+
+def evaluate_split(rule: Rule, data: Data, split: Split, *, device: str = "cpu") -> Evaluation:
+    """`evaluate` on a split of ``data``, normalized as training was."""
+    return evaluate(rule, _in_order(rule, data, split, device))
+
+
+@torch.no_grad()
+def calibrate(rule: Rule, data: Data, device: str = "cpu") -> None:
+    """Let the rule choose on the validation split what it chooses there (fusion weights)."""
+    assert data.validation is not None
+    rule.eval()
+    found = [(rule.block_scores(x), y) for x, y in _in_order(rule, data, data.validation, device).epoch(0)]
+    rule.calibrate(torch.cat([scores for scores, _ in found], dim=1), torch.cat([y for _, y in found]))
+
+
+class Training:
+    """A run in progress: rule, optimizer, epoch; saved and continued at any epoch's end, bit for bit.
+
+    Args:
+        rule: moved to ``device``.
+        data: its training and validation splits are used, its test split is not.
+        recipe: epochs, batches, optimizer.
+        seed: of batches, augmentation and the rule's own draws (one seed an epoch, so a resumed run draws the same).
+        device: where tensors live.
+    """
+
+    def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: str = "cpu") -> None:
+        if data.num_classes != rule.num_classes:
+            raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
+        if len(data.train) < recipe.batch_size:
+            raise InputError(
+                f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"
+            )
+        if recipe.batch_size % recipe.micro_batches or recipe.batch_size // recipe.micro_batches < 2:
+            raise InputError(
+                f"micro_batches {recipe.micro_batches} must divide batch_size {recipe.batch_size} into parts of 2 or more"
+            )
+        self.rule = rule.to(device)
+        self.recipe = recipe
+        self.seed = seed
+        self.data = data
+        self.device = device
+        self.optimizer = make_optimizer(rule, recipe)
+        self.epoch = 0
+        augment = Augment(crop=recipe.crop, flip=recipe.flip, cutout=recipe.cutout)
+        self.batches = Batches(
+            data.train, batch_size=recipe.batch_size, mean=data.mean, std=data.std, augment=augment if augment else None, shuffle=True,
+            drop_last=True, device=device, channels_last=rule.network.channels_last, seed=derive_seed(seed, "batches"),
+        )  # fmt: skip
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.recipe.epochs * len(self.batches)
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done."""
+        return self.epoch >= self.recipe.epochs
+
+    def run_epoch(self, report: StepReport | None = None) -> EpochRecord:
+        """Train one epoch, then evaluate on validation data; the clock runs for training only.
+
+        Args:
+            report: called after every step with the step of the epoch (from 1) and the samples seen in it.
+
+        Raises:
+            InputError: a loss that is not finite: which block, which step.
+        """
+        meter = _Meter()
+        self.rule.train()
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))
+            start = self._clock()
+            samples = self._run_steps(meter, report)
+            seconds = self._clock() - start
+        meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.epoch += 1
+        found = None
+        if self.data.validation is not None:
+            if self.finished and self.rule.calibrates:
+                calibrate(self.rule, self.data, self.device)
+            found = evaluate_split(self.rule, self.data, self.data.validation, device=self.device)
+        losses, metrics = meter.means(meter.losses), meter.means(meter.metrics)
+        return EpochRecord(self.epoch, seconds, samples / seconds, rate, losses, metrics, found)
+
+    def _run_steps(self, meter: _Meter, report: StepReport | None) -> int:
+        samples = 0
+        for index, (x, y) in enumerate(self.batches.epoch(self.epoch)):
+            rate = learning_rate(self.recipe, self.epoch * len(self.batches) + index, self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            train_step(self.rule, x, y, self.optimizer, recipe=self.recipe, observe=meter.add)
+            samples += len(y)
+            if (index + 1) % CHECK_EVERY == 0:
+                meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
+            if report is not None:
+                report(index + 1, samples)
+        return samples
+
+    def _cuda_devices(self) -> list[int]:
+        return [torch.cuda.current_device()] if self.device.startswith("cuda") else []
+
+    def _clock(self) -> float:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def test(self) -> Evaluation:
+        """Touch the test split, once, after the last epoch."""
+        if not self.finished:
+            raise RuntimeError("test data are read after the last epoch only")
+        return evaluate_split(self.rule, self.data, self.data.take_test(), device=self.device)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Weights, buffers and optimizer state, by flat names."""
+        tensors = {f"rule/{name}": value for name, value in self.rule.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {
+                f"optimizer/{index}/{name}": torch.as_tensor(value)
+                for name, value in state.items()
+                if value is not None
+            }
+        return tensors
+
+    def load_state_tensors(self, tensors: dict[str, Tensor], epoch: int) -> None:
+        """Continue from what `state_tensors` gave after ``epoch`` epochs."""
+        self.rule.load_state_dict({k.removeprefix("rule/"): v for k, v in tensors.items() if k.startswith("rule/")})
+        content = self.optimizer.state_dict()
+        content["state"] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, key = name.split("/")
+                content["state"].setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(content)
+        self.epoch = epoch
+
+
+def fit(
+    rule: Rule,
+    data: Data,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> list[EpochRecord]:
+    """Train a rule in place and return the record of every epoch. The trained network is ``rule.network``.
+
+    Example:
+        >>> from layerlocal import create_network, create_rule, load_data, Recipe
+        >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
+        >>> network = create_network("mlp", in_channels=1, image_size=28, depth=2)
+        >>> records = fit(create_rule("dtg-ff", network, num_classes=10), data, Recipe(epochs=1))
+        >>> 0 <= records[-1].validation.accuracy <= 1
+        True
+    """
+    training = Training(rule, data, recipe or Recipe(), seed=seed, device=device)
+    records = []
+    while not training.finished:
+        records.append(training.run_epoch())
+        if on_epoch is not None:
+            on_epoch(records[-1])
+    return records

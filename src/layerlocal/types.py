@@ -1,0 +1,51 @@
+"""The words shared by every room: losses, locality, seeds, and the one error a user may cause. Imports nothing of ours.
+
+Shape letters used throughout: B batch, C channels, H W height and width, K classes, L blocks (readouts), D features.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BlockLoss", "InputError", "Locality", "derive_seed", "unknown_name"]
+
+Locality = Literal["global", "segment", "block"]
+"""How far one loss may reach: the whole network, a run of blocks between two gradient boundaries, or one block."""
+
+
+class BlockLoss(NamedTuple):
+    """One loss and whose parameters it may change.
+
+    Args:
+        block: the blocks this loss trains, by name: ``"block0"``, ``"block2-3"`` (a segment) or ``"all"``.
+        value: scalar with a graph; the loop calls ``value.backward()`` before asking for the next loss.
+        metrics: detached scalars worth logging, e.g. ``goodness_pos``.
+    """
+
+    block: str
+    value: Tensor
+    metrics: dict[str, Tensor]
+
+
+class InputError(ValueError):
+    """Something the user gave us is wrong. The message is one sentence: what, where, how to mend it (exit code 2)."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not known: lists the known ones and the nearest, if one is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
+
+
+def derive_seed(seed: int, *labels: str | int) -> int:
+    """A 63-bit seed for one purpose, a pure function of ``seed`` and the labels, so that no draw depends on another's order."""
+    text = "/".join([str(seed), *map(str, labels)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
