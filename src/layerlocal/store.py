@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -238,8 +237,3 @@ class RunStore:
     def metrics(self, name: str) -> pa.Table:
         """The per-epoch table of a finished run: epoch, metric, block, value."""
         return pq.read_table(self._find(name) / "metrics.parquet")
-
-    def discard_checkpoint(self, spec: RunSpec) -> None:
-        """Free the checkpoint of a finished run."""
-        if self.is_done(spec):
-            shutil.rmtree(self.root / spec.hash / "checkpoint", ignore_errors=True)

@@ -14,31 +14,23 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layerlocal.data import Augment, Batches, Data, Split
+from layerlocal.data import Augment, Batches, Data
+from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
+from layerlocal.meter import Meter
 from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
-__all__ = ["EpochRecord", "Evaluation", "Training", "evaluate", "evaluate_split", "fit", "make_optimizer", "train_step"]
+__all__ = ["EpochRecord", "Training", "fit", "learning_rate", "losses_of", "make_optimizer", "train_step"]
 
 CHECK_EVERY = 100
-EVALUATION_BATCH = 500
 StepReport = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Accuracy on one split, in [0, 1]: after fusion, and of each readout alone."""
-
-    accuracy: float
-    block_accuracies: dict[str, float]
-    num_samples: int
 
 
 @dataclass(frozen=True)
@@ -127,77 +119,6 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
 
 
-@dataclass
-class _Meter:
-    """Sums over steps, kept on the device: losses, metrics, and how many steps each sum has been finite."""
-
-    losses: dict[str, Tensor] = field(default_factory=dict)
-    metrics: dict[str, Tensor] = field(default_factory=dict)
-    finite: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, loss: BlockLoss) -> None:
-        value = loss.value.detach().float()
-        self.losses[loss.block] = total = self.losses.get(loss.block, 0.0) + value
-        self.finite[loss.block] = self.finite.get(loss.block, 0) + total.isfinite()
-        self.counts[loss.block] = self.counts.get(loss.block, 0) + 1
-        for name, metric in loss.metrics.items():
-            self.metrics[name] = self.metrics.get(name, 0.0) + metric.detach()
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def refuse_non_finite(self, rule: str, epoch: int, micro_batches: int) -> None:
-        """A sum stays non-finite once it is, so the count of finite sums is the number of the first bad one."""
-        for name, finite in self.finite.items():
-            good = int(finite)
-            if good < self.counts[name]:
-                raise InputError(
-                    f"the loss of {name} became NaN or infinite at step {good // micro_batches + 1} of epoch {epoch + 1} (rule {rule}); "
-                    "lower recipe.learning_rate, set recipe.clip, or look at the rule's loss"
-                )
-
-    def means(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        return {name: float(total) / self.counts[name] for name, total in sums.items()}
-
-
-@torch.no_grad()
-def evaluate(rule: Rule, batches: Batches) -> Evaluation:
-    """Accuracy of a rule on every sample of ``batches``; the rule sees inputs only, never a label."""
-    was_training = rule.training
-    rule.eval()
-    names = rule.readout_blocks
-    correct = torch.zeros(len(names) + 1, dtype=torch.int64)
-    count = 0
-    for x, y in batches.epoch(0):
-        scores = rule.block_scores(x)
-        answers = torch.cat([scores.argmax(-1), rule.fuse(scores).argmax(-1)[None]])
-        correct = correct.to(y.device) + (answers == y).sum(1)
-        count += len(y)
-    rule.train(was_training)
-    *blocks, fused = (correct.double() / count).tolist()
-    return Evaluation(fused, dict(zip(names, blocks, strict=True)), count)
-
-
-def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
-    return Batches(
-        split, batch_size=EVALUATION_BATCH, mean=data.mean, std=data.std, shuffle=False, device=device,
-        channels_last=rule.network.channels_last, seed=0,
-    )  # fmt: skip
-
-
-def evaluate_split(rule: Rule, data: Data, split: Split, *, device: str = "cpu") -> Evaluation:
-    """`evaluate` on a split of ``data``, normalized as training was."""
-    return evaluate(rule, _in_order(rule, data, split, device))
-
-
-@torch.no_grad()
-def calibrate(rule: Rule, data: Data, device: str = "cpu") -> None:
-    """Let the rule choose on the validation split what it chooses there (fusion weights)."""
-    assert data.validation is not None
-    rule.eval()
-    found = [(rule.block_scores(x), y) for x, y in _in_order(rule, data, data.validation, device).epoch(0)]
-    rule.calibrate(torch.cat([scores for scores, _ in found], dim=1), torch.cat([y for _, y in found]))
-
-
 class Training:
     """A run in progress: rule, optimizer, epoch; saved and continued at any epoch's end, bit for bit.
 
@@ -252,7 +173,7 @@ class Training:
         Raises:
             InputError: a loss that is not finite: which block, which step.
         """
-        meter = _Meter()
+        meter = Meter()
         self.rule.train()
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))
@@ -270,7 +191,7 @@ class Training:
         losses, metrics = meter.means(meter.losses), meter.means(meter.metrics)
         return EpochRecord(self.epoch, seconds, samples / seconds, rate, losses, metrics, found)
 
-    def _run_steps(self, meter: _Meter, report: StepReport | None) -> int:
+    def _run_steps(self, meter: Meter, report: StepReport | None) -> int:
         samples = 0
         for index, (x, y) in enumerate(self.batches.epoch(self.epoch)):
             rate = learning_rate(self.recipe, self.epoch * len(self.batches) + index, self.steps)

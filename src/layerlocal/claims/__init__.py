@@ -1,0 +1,1 @@
+"""Published statements as data, and the test that judges each one."""

@@ -59,7 +59,7 @@ class Network(nn.Module):
     def to_channels_last(self) -> Network:
         """Store convolution weights, and lay out inputs, channels-last (NHWC); usually faster on CPU and tensor cores."""
         self.channels_last = True
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def compile_blocks(self) -> Network:

@@ -67,8 +67,8 @@ class DTGFF(BlockwiseRule):
         num_classes: int,
         seed: int | None = None,
         dynamic_temperature: bool = True,
-        temperature_min: float = 0.5,
-        temperature_max: float = 2.0,
+        temperature_min: float = 0.25,
+        temperature_max: float = 1.0,
         temperature_gain: float = 1.0,
         clarity_momentum: float = 0.95,
         decoupled_norm: bool = True,
@@ -110,10 +110,10 @@ class DTGFF(BlockwiseRule):
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """CE(g_l / τ_l, y); in training the block's smoothed clarity moves first."""
         head = self.heads[f"block{index}"]
+        assert isinstance(head, GoodnessHead)
         class_goodness = head(activity)
         if self.training and self.dynamic_temperature:
-            with torch.no_grad():
-                head.clarity.lerp_(clarity(class_goodness, y).to(head.clarity.dtype), 1 - self.clarity_momentum)  # type: ignore[union-attr]
+            head.clarity.lerp_(clarity(class_goodness, y).to(head.clarity.dtype), 1 - self.clarity_momentum)
         temperature = self.temperature(index)
         loss = F.cross_entropy(class_goodness / temperature, y, label_smoothing=self.label_smoothing)
         metrics = {"temperature": torch.as_tensor(temperature)} if self.dynamic_temperature else {}

@@ -116,7 +116,7 @@ def fit_fusion_weights(block_scores: Tensor, y: Tensor, *, steps: int = 100) -> 
             loss.backward()
             return loss
 
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     return F.softplus(free).detach().float()
 
 

@@ -47,7 +47,8 @@ class Twin(Rule):
         seed: int | None,
         **options: Any,
     ) -> None:
-        super().__init__(network, num_classes=num_classes)
+        nn.Module.__init__(self)  # not Rule's: the partner owns the network, and owning it twice would save it twice
+        self.num_classes = num_classes
         partner = create_rule(of, network, num_classes=num_classes, seed=seed, **options)
         if not isinstance(partner, BlockwiseRule):
             raise InputError(
@@ -56,6 +57,11 @@ class Twin(Rule):
         partner.keep_readouts(readouts)
         self.partner = partner
         self.segments = [list(segment) for segment in segments]
+
+    @property
+    def network(self) -> Network:  # type: ignore[override]
+        """The partner's."""
+        return self.partner.network
 
     @property
     def heads(self) -> nn.ModuleDict:

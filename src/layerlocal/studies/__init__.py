@@ -1,0 +1,1 @@
+"""One file a study: which runs answer a question, and what they say."""

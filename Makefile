@@ -1,0 +1,33 @@
+# `make audit` and `make test` need only Python 3.11+ and git; both make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs
+
+.PHONY: audit test lint mutation clean
+
+audit: .venv/installed
+	$(BIN)/layerlocal audit --out $(OUT)
+
+test: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+mutation: .venv/installed-dev
+	$(BIN)/python scripts/mutation_test.py
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit('layerlocal needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,163 @@
+"""`layerlocal audit` and `layerlocal report`: plan the runs, finish them, measure cost, write the summary and the page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from layerlocal.report import write_page
+from layerlocal.spec import DataSpec
+from layerlocal.store import RunRecord, RunStore, write_atomic
+from layerlocal.studies.audit import SIZES, AuditPlan, audit_specs, summarize
+from layerlocal.types import InputError, unknown_name
+
+__all__ = ["run_audit", "write_report"]
+
+
+def run_audit(
+    out: Path,
+    *,
+    rules: Sequence[str] = (),
+    data: str = "fashion_mnist_subset",
+    seeds: int = 3,
+    budget: str = "quick",
+    workers: int | None = None,
+    command: str = "layerlocal audit",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Run what is not finished, and write ``summary.json`` and ``report.html`` into ``out``.
+
+    Args:
+        out: the run store.
+        rules: audited beside ours: names, or ``FILE.py:CLASS``; the first of them is the rule of the class sweep.
+        data: of the real comparisons.
+        seeds: 0 … seeds − 1.
+        budget: ``"quick"`` or ``"standard"``.
+        workers: processes of one thread each; ``None``: one a core.
+        command: noted beside the numbers.
+        console: for progress.
+
+    Returns:
+        The summary.
+
+    Raises:
+        InputError: unknown rule, data or budget; a rule that breaks its contract of locality; an ``out`` that cannot be written.
+    """
+    from layerlocal.progress import ManyRuns
+    from layerlocal.workers import run_many
+
+    console = console or Console(stderr=True)
+    store = RunStore(out)
+    store.prepare()
+    plan = _plan(rules, data, seeds, budget, command)
+    write_atomic(out / "audit.json", plan.model_dump_json(indent=1).encode())
+    specs = audit_specs(plan)
+    labels = {
+        spec.hash: f"{spec.rule.name}, {spec.data.source}, {spec.network.name}, seed {spec.seed}" for spec in specs
+    }
+    with ManyRuns(console, len(labels)) as progress:
+        outcome = run_many(
+            specs, store, workers=workers or os.cpu_count() or 1, threads=1, listen=progress, on_done=progress.done
+        )  # fmt: skip
+    failed = [{"label": f"{labels[name]} ({name})", "reason": reason} for name, reason in outcome.failed.items()]
+    write_atomic(out / "failed.json", json.dumps(failed).encode())
+    _cost(out, plan, console)
+    return write_report(out)[0]
+
+
+def write_report(out: Path) -> tuple[dict[str, Any], Path]:
+    """Read the store, write ``summary.json`` and ``report.html``; trains nothing and never loads torch.
+
+    Raises:
+        InputError: no store, no audit in it, or a damaged run.
+    """
+    store = RunStore(out)
+    records = {record.hash: record for record in store.finished()}
+    summary = summarize(
+        _read_plan(out), _of_this_protocol(records), failed=_read(out / "failed.json") or [], cost=_read_cost(out)
+    )
+    write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode())
+    return summary, write_page(summary, out / "report.html")
+
+
+def _of_this_protocol(records: dict[str, RunRecord]) -> dict[str, RunRecord]:
+    from layerlocal.spec import PROTOCOL
+
+    return {name: record for name, record in records.items() if record.spec.protocol == PROTOCOL}
+
+
+def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str) -> AuditPlan:
+    """Look at the rules and the data before anything is trained, so that a mistake costs seconds."""
+    from layerlocal.data import load_data
+    from layerlocal.rules import BlockwiseRule, find_rule
+    from layerlocal.run import file_sha256
+
+    if budget not in SIZES:
+        raise unknown_name("budget", budget, SIZES)
+    for rule in rules:
+        if find_rule(rule).info.locality == "global":
+            raise InputError(
+                f"{rule} is a baseline, not a local rule: the audit runs bp and bp-deepsup as twins of every rule already"
+            )
+    names = tuple(dict.fromkeys([*AuditPlan().rules, *rules]))
+    twins = {rule: "local-heads" for rule in names if not issubclass(find_rule(rule), BlockwiseRule)}
+    sources = {rule: found for rule in rules if (found := file_sha256(rule))}
+    task = DataSpec(source=data)
+    num_classes = load_data(data, validation=task.validation, num_train=SIZES[budget].num_train).num_classes
+    counts = tuple(k for k in (2, 5, 10, 20, 50) if k < num_classes)
+    return AuditPlan(
+        rules=names, sweep_rule=rules[0] if rules else "dtg-ff", twins_of=twins, data=task, budget=budget,
+        seeds=tuple(range(seeds)), real_classes=(*counts, num_classes), sources=sources, command=command,
+    )  # fmt: skip
+
+
+def _cost(out: Path, plan: AuditPlan, console: Console) -> None:
+    """Measure the cost once for these rules and this version; with nothing running beside it."""
+    from layerlocal.studies.audit_cost import measure_cost
+
+    path = _cost_path(out, plan)
+    if not path.exists():
+        with console.status("measuring cost: samples/s, saved bytes, FLOPs"):
+            write_atomic(path, json.dumps(measure_cost(plan.rules, command=plan.command), indent=1).encode())
+
+
+def _cost_path(out: Path, plan: AuditPlan) -> Path:
+    key = json.dumps([plan.rules, plan.sources, plan.budget])
+    return out / f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _read_plan(out: Path) -> AuditPlan:
+    content = _read(out / "audit.json")
+    if content is None:
+        raise InputError(
+            f"there is no audit in {out}; make one with `layerlocal audit --out {out}`, or see its runs with `layerlocal show`"
+        )
+    try:
+        return AuditPlan.model_validate(content)
+    except ValidationError as error:
+        raise InputError(
+            f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
+        ) from None
+
+
+def _read_cost(out: Path) -> dict[str, Any] | None:
+    return _read(_cost_path(out, _read_plan(out)))
+
+
+def _read(path: Path) -> Any:
+    """The JSON content of a file, or ``None`` where it is missing."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); delete it and run the audit again: finished runs are kept"
+        ) from error

@@ -1,0 +1,303 @@
+"""The command line: parse, call, print. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from layerlocal import __version__
+from layerlocal.types import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train networks by layer-local rules beside their backprop twins, and see whether it holds up and what it costs.\n\n"
+    "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
+)
+err = Console(stderr=True, soft_wrap=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones in it are never run again.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="KEY=VALUE, repeatable: rule.grid=4, recipe.learning_rate=0.01, network.depth=8, data.num_train=2000.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def audit(
+    out: Out = Path("runs"),
+    rule: Annotated[
+        list[str] | None,
+        typer.Option("--rule", help="A rule to audit beside ours: a name, or FILE.py:CLASS. Repeatable."),
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every run; intervals need 2 or more.")] = 3,
+    budget: Annotated[str, typer.Option(help="quick (minutes on 2 cores) or standard (hours).")] = "quick",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Audit the rules: accuracy beside exact BP and BP-DeepSup twins, class sweep, locality, cost → summary.json and report.html."""
+    from layerlocal.auditing import run_audit
+
+    summary = run_audit(
+        out, rules=rule or [], data=data, seeds=seeds, budget=budget, workers=workers, command=_typed(), console=err
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print_audit(summary, out)
+    if summary["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    rule: Annotated[str, typer.Option(help="A name of `layerlocal list rules`, or FILE.py:CLASS.")] = "dtg-ff",
+    data: Annotated[
+        str, typer.Option(help="A name of `layerlocal list data`, or a folder of Parquet files or images.")
+    ] = "fashion_mnist_subset",
+    network: Annotated[str, typer.Option(help="A name of `layerlocal list networks`.")] = "vgg8",
+    width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of initial weights, batches, augmentation and the rule's draws.")
+    ] = 0,
+    settings: Settings = None,
+    out: Out = Path("runs"),
+    device: Device = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Torch threads; results are bit-equal for equal counts.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one rule with one seed; the same command finds it finished, or continues it."""
+    from layerlocal.progress import OneRun
+    from layerlocal.run import pin_plugin, run_spec
+    from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
+    from layerlocal.store import RunStore
+
+    given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
+    chosen = {key: value for key, value in given.items() if value is not None} | _parse_settings(settings or [])
+    base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
+    spec = pin_plugin(base.with_settings(chosen))
+    _prepare_torch(device, threads)
+    try:
+        with OneRun(err) as progress:
+            record = run_spec(spec, RunStore(out), device=device, listen=progress)
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted; the last whole epoch of run {spec.hash} is saved: the same command goes on from there",
+            style="yellow",
+        )
+        raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps({"store": str(out), **record.result}))
+    else:
+        _print_run(record.result)
+
+
+@app.command()
+def check(
+    rule: Annotated[str, typer.Argument(help="A name of `layerlocal list rules`, or FILE.py:CLASS.")],
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a rule to the contract: locality measured, scores free of labels, same seed same run, memory flat in depth, ..."""
+    from layerlocal.check import iterate_checks
+
+    _prepare_torch("cpu", 1)
+    options = {key.removeprefix("rule."): value for key, value in _parse_settings(settings or []).items()}
+    results = []
+    for result in iterate_checks(rule, **options):
+        results.append(result)
+        if not as_json:
+            mark = "[green]✓[/]" if result.passed else "[red]✗[/]"
+            Console(soft_wrap=True).print(f"{mark} {result.name}", highlight=False)
+            if not result.passed:
+                Console(soft_wrap=True).print(f"    {result.message}", markup=False, highlight=False)
+    passed = all(result.passed for result in results)
+    if as_json:
+        print(json.dumps({"rule": rule, "passed": passed, "checks": [vars(result) for result in results]}))
+    raise typer.Exit(0 if passed else 1)
+
+
+@app.command("list")
+def list_known(
+    what: Annotated[str, typer.Argument(help="rules, networks or data; all where left out.")] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """List the known rules, networks and data sets."""
+    from layerlocal.listing import describe
+
+    found = describe(what)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for title, rows in found.items():
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in rows[0]:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        Console().print(table, "")
+
+
+@app.command()
+def report(out: Out = Path("runs")) -> None:
+    """Write summary.json and report.html again from the runs of a store; trains nothing."""
+    from layerlocal.auditing import write_report
+
+    print(write_report(out)[1])
+
+
+@app.command()
+def show(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's hash, or its first digits; every run where left out.")
+    ] = None,
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Show one finished run, or list them all."""
+    from layerlocal.spec import command_of
+    from layerlocal.store import RunStore
+
+    store = RunStore(out)
+    if run is None:
+        records = store.finished()
+        if as_json:
+            print(json.dumps([record.result for record in records]))
+            return
+        table = Table("run", "rule", "data", "network", "seed", "test accuracy", box=None)
+        for found in records:
+            spec = found.spec
+            table.add_row(
+                found.hash, spec.rule.name, spec.data.source, spec.network.name, str(spec.seed), f"{found.result['test_accuracy']:.1%}"
+            )  # fmt: skip
+        Console().print(table)
+        return
+    record = store.load(run)
+    if as_json:
+        print(json.dumps(record.result))
+        return
+    _print_run(record.result)
+    print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
+    print(command_of(record.spec))
+
+
+def _parse_settings(words: list[str]) -> dict[str, Any]:
+    """``["rule.grid=4", "data.labels=coarse"]`` → values as JSON where they are JSON, as text otherwise."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set takes KEY=VALUE, got {word!r}; for example --set rule.grid=4")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
+
+
+def _prepare_torch(device: str, threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
+
+
+def _typed() -> str:
+    import shlex
+
+    return shlex.join(["layerlocal", *sys.argv[1:]])
+
+
+def _print_run(result: dict[str, Any]) -> None:
+    console = Console()
+    blocks = "  ".join(f"{name} {value:.1%}" for name, value in result["block_accuracies"].items())
+    certificate = result["locality"]
+    verdict = "certified" if certificate["certified"] else f"NOT as declared: {'; '.join(certificate['problems'])}"
+    console.print(f"run {result['run']}  {result['rule']}", highlight=False, markup=False)
+    console.print(
+        f"test accuracy {result['test_accuracy']:.2%} of {result['num_test']} (chance {result['chance']:.1%})",
+        highlight=False,
+    )
+    console.print(f"by block  {blocks}", highlight=False)
+    console.print(f"locality {certificate['measured']} ({verdict})", highlight=False, markup=False)
+    console.print(
+        f"{result['samples_per_s']:,.0f} samples/s, peak saved activations {result['peak_saved_bytes'] / 2**20:.1f} MiB a batch",
+        highlight=False,
+    )
+
+
+def _percent(estimate: dict[str, Any], sign: bool = False) -> str:
+    mean = f"{estimate['mean'] * 100:+.1f}" if sign else f"{estimate['mean'] * 100:.1f}"
+    if estimate["low"] is None:
+        return mean
+    return f"{mean} [{estimate['low'] * 100:+.1f}, {estimate['high'] * 100:+.1f}]" if sign else mean
+
+
+def _print_audit(summary: dict[str, Any], out: Path) -> None:
+    table = Table(
+        "rule",
+        "test acc. %",
+        "BP %",
+        "DeepSup %",
+        "local − BP, pp",
+        "extra supervision",
+        "price of locality",
+        "n",
+        box=None,
+    )
+    for row in summary["accuracy"]["rules"]:
+        table.add_row(
+            row["rule"], _percent(row["fused"]), _percent(row["twins"]["bp"]["fused"]), _percent(row["twins"]["bp-deepsup"]["fused"]),
+            _percent(row["gap"], True), _percent(row["extra_supervision"], True), _percent(row["price_of_locality"], True), str(row["gap"]["n"]),
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    for failure in summary["failed"]:
+        err.print(f"failed: {failure['label']}: {failure['reason']}", style="red", markup=False)
+    print(f"[paired by seed, 95 % intervals]  page: {out / 'report.html'}")
+
+
+def main() -> None:
+    """Entry point: a mistake of the user is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except InputError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted; finished runs are kept, and the same command goes on with the rest", style="yellow")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

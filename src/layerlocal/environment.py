@@ -1,0 +1,59 @@
+"""What a number was measured on: hardware, versions, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_environment"]
+
+
+def describe_environment(device: str = "cpu") -> dict[str, Any]:
+    """Hardware, system, library versions, thread count and, inside a checkout, the commit: flat and JSON-ready."""
+    import torch
+
+    found: dict[str, Any] = {
+        "layerlocal": version("layerlocal"),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": version("numpy"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+    if device.startswith("cuda"):
+        found |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    commit = _commit()
+    return found | ({"commit": commit} if commit else {})
+
+
+def _processor() -> str:
+    try:
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        match = None
+    return match.group(1).strip() if match else platform.processor() or "unknown"
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package runs from; ``+changes`` where files differ; ``None`` outside a checkout of ours."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "src"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

@@ -1,0 +1,45 @@
+"""Sums over the steps of an epoch, kept on the device so that nothing waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from layerlocal.types import BlockLoss, InputError
+
+__all__ = ["Meter"]
+
+
+@dataclass
+class Meter:
+    """Sums over steps: losses, metrics, and how many steps each sum has been finite."""
+
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    finite: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, loss: BlockLoss) -> None:
+        """Count one loss and its metrics."""
+        value = loss.value.detach().float()
+        self.losses[loss.block] = total = self.losses.get(loss.block, 0.0) + value
+        self.finite[loss.block] = self.finite.get(loss.block, 0) + total.isfinite()
+        self.counts[loss.block] = self.counts.get(loss.block, 0) + 1
+        for name, metric in loss.metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + metric.detach()
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def refuse_non_finite(self, rule: str, epoch: int, micro_batches: int) -> None:
+        """A sum stays non-finite once it is, so the count of finite sums is the number of the first bad one."""
+        for name, finite in self.finite.items():
+            good = int(finite)
+            if good < self.counts[name]:
+                raise InputError(
+                    f"the loss of {name} became NaN or infinite at step {good // micro_batches + 1} of epoch {epoch + 1} (rule {rule}); "
+                    "lower recipe.learning_rate, set recipe.clip, or look at the rule's loss"
+                )
+
+    def means(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Means over steps; reads the device."""
+        return {name: float(total) / self.counts[name] for name, total in sums.items()}

@@ -1,0 +1,229 @@
+"""One spec in, one finished run out: train, evaluate, certify, measure, store. Continues where an interrupted one stopped."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layerlocal.data import Data, load_data
+from layerlocal.data.batches import normalize
+from layerlocal.environment import describe_environment
+from layerlocal.evaluate import Evaluation
+from layerlocal.measure import (
+    measure_flops,
+    measure_locality,
+    measure_saved_bytes,
+    peak_resident_bytes,
+    reset_peak_resident,
+)
+from layerlocal.networks import create_network
+from layerlocal.rules import Rule, create_rule
+from layerlocal.spec import PROTOCOL, DataSpec, RuleSpec, RunSpec
+from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
+from layerlocal.train import EpochRecord, Training
+from layerlocal.types import InputError
+
+__all__ = ["RunEvent", "build", "file_sha256", "pin_plugin", "run_spec"]
+
+LOCALITY_BATCH = 8
+BUSY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """How far a run is: sent after each step (``validation`` is None) and each epoch.
+
+    ``samples`` counts this epoch's samples so far and ``seconds`` their time; ``total_steps`` is for the whole run.
+    """
+
+    run: str
+    step: int
+    total_steps: int
+    epoch: int
+    epochs: int
+    samples_per_s: float
+    validation: Evaluation | None = None
+
+
+Listener = Callable[[RunEvent], None]
+
+
+def file_sha256(name: str) -> str | None:
+    """SHA-256 of the source of a rule given as ``FILE.py:CLASS``; ``None`` for a rule of ours."""
+    path = name.rpartition(":")[0]
+    if not path.endswith(".py"):
+        return None
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
+
+
+def pin_plugin(spec: RunSpec) -> RunSpec:
+    """The spec with the hash of the plug-in's source, where the rule (or the rule it is the twin of) is a file."""
+    source = file_sha256(spec.rule.name) or file_sha256(str(spec.rule.options.get("of", "")))
+    if source == spec.rule.source_sha256:
+        return spec
+    rule = RuleSpec(name=spec.rule.name, options=spec.rule.options, source_sha256=source)
+    return spec.model_copy(update={"rule": rule})
+
+
+@functools.lru_cache(maxsize=2)
+def _load(data: str) -> Data:
+    return load_data(**DataSpec.model_validate_json(data).model_dump())
+
+
+def build(spec: RunSpec) -> tuple[Data, Rule]:
+    """The data and the fresh rule of a spec.
+
+    Raises:
+        InputError: whatever in the spec does not fit.
+    """
+    if spec.protocol != PROTOCOL:
+        raise InputError(
+            f"the spec is of protocol {spec.protocol}, this version runs protocol {PROTOCOL}; they do not compare"
+        )
+    data = _load(spec.data.model_dump_json())
+    network = create_network(
+        spec.network.name, in_channels=data.in_channels, image_size=data.image_size, width=spec.network.width, seed=spec.seed,
+        channels_last=spec.network.channels_last, compile=spec.network.compile, **spec.network.options,
+    )  # fmt: skip
+    rule = create_rule(spec.rule.name, network, num_classes=data.num_classes, seed=spec.seed, **spec.rule.options)
+    return data, rule
+
+
+def run_spec(spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Listener | None = None) -> RunRecord:
+    """Finish a run: at once where it is finished, from its last checkpoint where it was interrupted.
+
+    Where another process is working on the same run, wait for it.
+
+    Raises:
+        InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
+    """
+    store.prepare()
+    while not store.is_done(spec):
+        try:
+            with store.open(spec) as folder:
+                if not store.is_done(spec):
+                    return _train_run(spec, folder, device, listen)
+        except RunBusyError:
+            time.sleep(BUSY_SECONDS)
+    return store.load(spec.hash)
+
+
+def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener | None) -> RunRecord:
+    data, rule = build(spec)
+    training = Training(rule, data, spec.recipe, seed=spec.seed, device=device)
+    rows: list[MetricRow] = []
+    seconds = 0.0
+    checkpoint = folder.load_checkpoint()
+    if checkpoint is not None:
+        tensors, progress = checkpoint
+        training.load_state_tensors(tensors, progress["epoch"])
+        rows = [(int(epoch), metric, block, value) for epoch, metric, block, value in progress["rows"]]
+        seconds = progress["seconds"]
+    reset_peak_resident()
+    while not training.finished:
+        record = training.run_epoch(_step_report(spec, training, listen))
+        rows += _rows(record)
+        seconds += record.seconds
+        folder.save_checkpoint(training.state_tensors(), {"epoch": training.epoch, "rows": rows, "seconds": seconds})
+        if listen is not None:
+            done = training.epoch * len(training.batches)
+            listen(
+                RunEvent(
+                    spec.hash,
+                    done,
+                    training.steps,
+                    record.epoch,
+                    spec.recipe.epochs,
+                    record.samples_per_s,
+                    record.validation,
+                )
+            )
+    resident = peak_resident_bytes()
+    result = _result(spec, training, seconds, rows) | {"process_peak_resident_bytes": resident}
+    finished = folder.finish(env=describe_environment(device), result=result, metrics=rows)
+    folder.save_checkpoint(
+        {name: value for name, value in rule.state_dict().items()}, {"epoch": training.epoch, "weights_only": True}
+    )
+    return finished
+
+
+def _step_report(spec: RunSpec, training: Training, listen: Listener | None) -> Callable[[int, int], None] | None:
+    if listen is None:
+        return None
+    start = time.perf_counter()
+    before = training.epoch * len(training.batches)
+    epoch = training.epoch + 1
+
+    def report(step: int, samples: int) -> None:
+        rate = samples / max(1e-9, time.perf_counter() - start)
+        listen(RunEvent(spec.hash, before + step, training.steps, epoch, spec.recipe.epochs, rate))
+
+    return report
+
+
+def _rows(record: EpochRecord) -> list[MetricRow]:
+    """An epoch's record as rows of the long table."""
+    rows: list[MetricRow] = [
+        (record.epoch, "train_seconds", "all", record.seconds),
+        (record.epoch, "samples_per_s", "all", record.samples_per_s),
+        (record.epoch, "learning_rate", "all", record.learning_rate),
+    ]
+    rows += [(record.epoch, "train_loss", block, value) for block, value in record.losses.items()]
+    for name, value in record.metrics.items():
+        metric, _, block = name.partition("/")
+        rows.append((record.epoch, metric, block or "all", value))
+    if record.validation is not None:
+        rows.append((record.epoch, "validation_accuracy", "fused", record.validation.accuracy))
+        rows += [
+            (record.epoch, "validation_accuracy", block, v) for block, v in record.validation.block_accuracies.items()
+        ]
+    return rows
+
+
+def _result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
+    """Everything a report needs: the one look at the test split, the certificate, the costs."""
+    rule, data = training.rule, training.data
+    test = training.test()
+    samples = data.train.gather(torch.arange(min(spec.recipe.batch_size, len(data.train))))
+    x = normalize(samples.images, data.mean, data.std).to(training.device)
+    y = samples.labels.to(training.device)
+    validation = [value for _, metric, block, value in rows if metric == "validation_accuracy" and block == "fused"]
+    return {
+        "run": spec.hash,
+        "rule": spec.rule.name,
+        "test_accuracy": test.accuracy,
+        "block_accuracies": test.block_accuracies,
+        "validation_accuracy": validation[-1] if validation else None,
+        "num_test": test.num_samples,
+        "num_classes": data.num_classes,
+        "chance": data.chance,
+        "data": {"name": data.name, "class_names": list(data.class_names), "provenance": data.provenance},
+        "train_seconds": seconds,
+        "samples_per_s": spec.recipe.epochs * len(training.batches) * spec.recipe.batch_size / seconds,
+        "num_parameters": sum(p.numel() for p in rule.parameters()),
+        "passes_per_step": rule.passes_per_step,
+        "passes_per_prediction": rule.passes_per_prediction,
+        "locality": measure_locality(rule, x[:LOCALITY_BATCH], y[:LOCALITY_BATCH], seed=spec.seed),
+        **measure_saved_bytes(rule, x, y),
+        **measure_flops(rule, x, y),
+        **_cuda_peak(training.device),
+    }
+
+
+def _cuda_peak(device: str) -> dict[str, int]:
+    if not device.startswith("cuda"):
+        return {}
+    return {
+        "cuda_peak_allocated_bytes": torch.cuda.max_memory_allocated(),
+        "cuda_peak_reserved_bytes": torch.cuda.max_memory_reserved(),
+    }

@@ -1,0 +1,305 @@
+"""`bp` and its relatives, and strictly local training, against loops written by hand in plain PyTorch.
+
+The hand-written networks are built here from `torch.nn` alone and take over the initial weights by ``load_state_dict``.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from layerlocal.networks import create_network
+from layerlocal.rules import create_rule
+from layerlocal.spec import Recipe
+from layerlocal.train import make_optimizer, train_step
+from layerlocal.types import InputError
+
+K = 3
+DEPTH = 4
+TWINS = [
+    ("local-heads", {}),
+    ("dtg-ff", {}),
+    ("dtg-ff", {"decoupled_norm": False, "dynamic_temperature": False}),
+    ("ff", {}),
+    ("ff", {"prediction": "softmax"}),
+]
+"""Rules whose twins are held against them, with options."""
+
+
+def make(name, network="cnn4", depth=DEPTH, **options):
+    sizes = {"in_channels": 3, "image_size": 8} if network == "cnn4" else {"in_channels": 12, "image_size": 1}
+    built = create_network(network, width=0.25, depth=depth, seed=0, **sizes)
+    return create_rule(name, built, num_classes=K, seed=0, **options)
+
+
+def batches(steps=5, shape=(3, 8, 8), size=12):
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(steps):
+        yield torch.randn(size, *shape, generator=generator), torch.randint(0, K, (size,), generator=generator)
+
+
+def train(rule, recipe, steps=5, shape=(3, 8, 8)):
+    """A few steps of the library's loop; the rule's own draws are seeded step by step."""
+    optimizer = make_optimizer(rule.train(), recipe)
+    for index, (x, y) in enumerate(batches(steps, shape)):
+        torch.manual_seed(index)
+        train_step(rule, x, y, optimizer, recipe=recipe)
+    return rule
+
+
+# --- written by hand --------------------------------------------------------------------------------------------------
+
+
+def plain_cnn():
+    """cnn4 at a quarter of its width: four convolutions, pooling after the first three."""
+    blocks, channels = nn.Sequential(), 3
+    for index, width in enumerate([8, 16, 32, 32]):
+        layers = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        blocks.append(nn.Sequential(*layers, *([nn.MaxPool2d(2)] if index < 3 else [])))
+        channels = width
+    return blocks
+
+
+def plain_mlp():
+    return nn.Sequential(
+        *[
+            nn.Sequential(nn.Linear(12 if index == 0 else 64, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU())
+            for index in range(DEPTH)
+        ]
+    )
+
+
+class PlainHead(nn.Module):
+    """Channel means (of images), standardized over the batch, then linear."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.standardize = nn.BatchNorm1d(channels, affine=False)
+        self.linear = nn.Linear(channels, K)
+
+    def forward(self, activity):
+        return self.linear(self.standardize(activity.mean((2, 3)) if activity.dim() == 4 else activity))
+
+
+def plain_copy(rule, network):
+    """The same weights in modules of our own: blocks and one head a readout."""
+    blocks = plain_cnn() if network == "cnn4" else plain_mlp()
+    blocks.load_state_dict(rule.network.blocks.state_dict())
+    heads = {}
+    for name, head in rule.heads.items():
+        heads[name] = PlainHead(head.linear.in_features)
+        heads[name].load_state_dict(head.state_dict())
+    return blocks, heads
+
+
+def plain_optimizer(modules, kind):
+    parameters = [p for module in modules for p in module.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.01},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if kind == "sgd":
+        return torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.999))
+
+
+def recipe_for(kind):
+    return Recipe(optimizer=kind, learning_rate=0.05 if kind == "sgd" else 0.01, momentum=0.9, weight_decay=0.01)
+
+
+def assert_equal_bits(found, expected):
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize(("network", "shape"), [("cnn4", (3, 8, 8)), ("mlp", (12,))])
+def test_bp_is_a_plain_pytorch_loop_to_the_last_bit(network, shape, kind):
+    rule = make("bp", network, readout="mean", grid=1)
+    blocks, heads = plain_copy(rule, network)
+    assert list(heads) == ["block3"]
+    train(rule, recipe_for(kind), shape=shape)
+    optimizer = plain_optimizer([blocks, heads["block3"]], kind)
+    for x, y in batches(shape=shape):
+        optimizer.zero_grad()
+        F.cross_entropy(heads["block3"](blocks(x)), y).backward()
+        optimizer.step()
+    assert_equal_bits(rule.network.blocks.state_dict(), blocks.state_dict())
+    assert_equal_bits(rule.heads["block3"].state_dict(), heads["block3"].state_dict())
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize(("network", "shape"), [("cnn4", (3, 8, 8)), ("mlp", (12,))])
+def test_local_heads_is_every_block_trained_alone_on_detached_inputs_to_the_last_bit(network, shape, kind):
+    rule = make("local-heads", network, readout="mean", grid=1)
+    blocks, heads = plain_copy(rule, network)
+    train(rule, recipe_for(kind), shape=shape)
+    optimizers = [plain_optimizer([blocks[i], heads[f"block{i}"]], kind) for i in range(DEPTH)]
+    for x, y in batches(shape=shape):
+        h = x
+        for index in range(DEPTH):
+            activity = blocks[index](h)
+            optimizers[index].zero_grad()
+            F.cross_entropy(heads[f"block{index}"](activity), y).backward()
+            h = activity.detach()
+            optimizers[index].step()
+    assert_equal_bits(rule.network.blocks.state_dict(), blocks.state_dict())
+    for name, head in heads.items():
+        assert_equal_bits(rule.heads[name].state_dict(), head.state_dict())
+
+
+def plain_rms_score(head, activity):
+    """Root mean squares of four quarters, standardized over the batch, linear: the default readout in plain autograd."""
+    rows, columns = -(-activity.shape[2] // 2), -(-activity.shape[3] // 2)
+    cells = [
+        part
+        for row in activity.split(rows, dim=2)
+        for part in row.split(columns, dim=3)
+    ]  # fmt: skip
+    r = torch.cat([(cell**2 + 1e-12).mean((2, 3)).sqrt() for cell in cells], dim=1)
+    r = (r - r.mean(0)) / (r.var(0, correction=0) + 1e-5).sqrt()
+    return r @ head.linear.weight.T + head.linear.bias
+
+
+@pytest.mark.parametrize("name", ["bp", "bp-deepsup", "local-heads"])
+def test_gradients_through_the_rms_readout_are_those_of_plain_autograd(name):
+    rule = make(name).train()
+    blocks, _ = plain_cnn(), None
+    blocks.load_state_dict(rule.network.blocks.state_dict())
+    x, y = next(iter(batches()))
+    for loss in rule.losses(x, y):
+        loss.value.backward()
+    heads = {key: [p.grad.clone() for p in head.parameters()] for key, head in rule.heads.items()}
+    rule.heads.zero_grad()
+    h, total = x, 0.0
+    for index in range(DEPTH):
+        activity = blocks[index](h.detach() if name == "local-heads" else h)
+        if f"block{index}" in rule.heads:
+            total = total + F.cross_entropy(plain_rms_score(rule.heads[f"block{index}"], activity), y)
+        h = activity
+    total.backward()
+    for found, expected in zip(rule.network.blocks.parameters(), blocks.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-3, atol=1e-5)
+    for key, gradients in heads.items():
+        torch.testing.assert_close(gradients, [p.grad for p in rule.heads[key].parameters()], rtol=1e-3, atol=1e-5)
+
+
+def test_dtg_ff_gradients_are_those_of_every_block_trained_alone_on_normalized_inputs():
+    rule = make("dtg-ff", temperature_min=0.5, temperature_max=2.0, clarity_momentum=0.5).train()
+    blocks = plain_cnn()
+    blocks.load_state_dict(rule.network.blocks.state_dict())
+    x, y = next(iter(batches()))
+    for loss in rule.losses(x, y):
+        loss.value.backward()
+    h = x
+    for index in range(DEPTH):
+        activity = blocks[index](h)
+        g = plain_rms_score(rule.heads[f"block{index}"], activity)
+        true = g.detach()[torch.arange(12), y]
+        wrong = g.detach().masked_fill(F.one_hot(y, K).bool(), -torch.inf).amax(1)
+        seen = 0.5 * (true - wrong).mean() / g.detach().std(1, correction=0).mean()  # half of it: the average starts at 0
+        F.cross_entropy(g / (0.5 + 1.5 * torch.sigmoid(seen)), y).backward()
+        h = (activity / activity.square().mean((1, 2, 3), keepdim=True).sqrt()).detach()
+    for found, expected in zip(rule.network.blocks.parameters(), blocks.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-3, atol=1e-5)
+
+
+# --- twins of each other ----------------------------------------------------------------------------------------------
+
+
+def states(rule):
+    """Parameters and buffers without the wrapper's own names, and without heads that only some of the twins have."""
+    return {key.removeprefix("partner."): value for key, value in rule.state_dict().items()}
+
+
+@pytest.mark.parametrize(("of", "options"), TWINS)
+def test_segmented_with_one_segment_of_all_blocks_is_bp_to_the_last_bit(of, options):
+    recipe = Recipe(clip=1.0)
+    whole = train(make("segmented", segment_size=DEPTH, of=of, **options), recipe, steps=3)
+    assert_equal_bits(states(whole), states(train(make("bp", of=of, **options), recipe, steps=3)))
+    assert whole.locality == "global"
+
+
+@pytest.mark.parametrize(("of", "options"), TWINS)
+def test_segmented_with_one_block_a_segment_is_the_rule_itself_to_the_last_bit(of, options):
+    recipe = Recipe(optimizer="sgd", learning_rate=0.05)
+    single = train(make("segmented", segment_size=1, of=of, **options), recipe, steps=3)
+    itself = train(make(of, **options), recipe, steps=3)
+    found, expected = states(single), states(itself)
+    assert_equal_bits({key: found[key] for key in expected}, expected)
+    assert single.locality == "block"
+    x, _ = next(iter(batches()))
+    assert torch.equal(single.eval().scores(x), itself.eval().scores(x))
+
+
+@pytest.mark.parametrize(("of", "options"), TWINS)
+def test_bp_deepsup_is_the_gradient_of_the_rules_summed_local_losses(of, options):
+    """The rule's own terms on the same activities, summed and differentiated at once by autograd."""
+    twin, rule = make("bp-deepsup", of=of, **options).train(), make(of, **options).train()
+    x, y = next(iter(batches()))
+    torch.manual_seed(0)
+    (loss,) = twin.losses(x, y)
+    assert loss.block == "all"
+    loss.value.backward()
+    torch.manual_seed(0)
+    h, labels = rule.inputs(x, y)
+    total = 0.0
+    for index, block in enumerate(rule.network.blocks):
+        activity = block(h)
+        total = total + rule.local_loss(index, activity, labels)[0]
+        h = rule.feed(index, activity)
+    total.backward()
+    assert loss.value.item() == pytest.approx(total.item(), rel=1e-6)
+    expected = {name: p.grad for name, p in rule.named_parameters()}
+    found = {name.removeprefix("partner."): p.grad for name, p in twin.named_parameters()}
+    assert set(found) == set(expected)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("of", "options"), TWINS)
+def test_twins_start_from_the_same_weights_as_their_rule(of, options):
+    start = states(make(of, **options))
+    for name in ("bp", "bp-deepsup", "segmented"):
+        for key, value in states(make(name, of=of, **options)).items():
+            if key != "fusion_weights":
+                assert torch.equal(value, start[key]), (name, key)
+
+
+def test_twins_read_the_blocks_that_their_segments_end_at():
+    assert make("bp").readout_blocks == ["block3"]
+    assert make("bp-deepsup").readout_blocks == ["block0", "block1", "block2", "block3"]
+    assert make("segmented", segment_size=2).readout_blocks == ["block1", "block3"]
+    assert make("segmented", segment_size=3).readout_blocks == ["block2", "block3"]
+    names = [loss.block for loss in make("segmented", segment_size=3).losses(*next(iter(batches())))]
+    assert names == ["block0-2", "block3"]
+
+
+def test_a_segment_without_a_readout_is_refused_by_name():
+    rule = make("local-heads")
+    rule.keep_readouts([2, 3])
+    with pytest.raises(InputError, match="block0 has no readout"):
+        list(rule.losses(*next(iter(batches()))))
+
+
+@pytest.mark.parametrize("of", ["bp", "segmented"])
+def test_a_twin_of_a_rule_without_local_losses_is_refused(of):
+    with pytest.raises(InputError, match="one readout a block"):
+        make("bp", of=of)
+
+
+def test_a_segment_shorter_than_a_block_is_refused():
+    with pytest.raises(InputError, match="segment_size"):
+        make("segmented", segment_size=0)
+
+
+@pytest.mark.parametrize("name", ["bp", "bp-deepsup", "segmented"])
+def test_a_twin_owns_every_tensor_once(name):
+    """Two names for one tensor cannot be saved as safetensors, and would be loaded twice."""
+    content = make(name).state_dict()
+    assert len({value.data_ptr() for value in content.values() if value.numel()}) == sum(
+        1 for value in content.values() if value.numel()
+    )

@@ -1,0 +1,216 @@
+"""The spec: one hash for one run, whatever the order of keys; another for any field changed; frozen; errors that list what is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
+from layerlocal.types import InputError
+
+OTHER = {
+    "protocol": PROTOCOL + 1,
+    "seed": 1,
+    "data.source": "cifar10",
+    "data.labels": "coarse",
+    "data.classes": 5,
+    "data.image_size": 16,
+    "data.num_train": 1000,
+    "data.num_test": 100,
+    "data.validation": 0.2,
+    "data.seed": 1,
+    "data.teacher": {"hidden": 8},
+    "network.name": "mlp",
+    "network.width": 0.5,
+    "network.channels_last": False,
+    "network.compile": True,
+    "network.options": {"depth": 3},
+    "rule.name": "ff",
+    "rule.options": {"grid": 4},
+    "rule.source_sha256": "0" * 64,
+    "recipe.epochs": 3,
+    "recipe.batch_size": 32,
+    "recipe.micro_batches": 2,
+    "recipe.optimizer": "sgd",
+    "recipe.learning_rate": 0.1,
+    "recipe.momentum": 0.5,
+    "recipe.weight_decay": 0.0,
+    "recipe.schedule": "linear",
+    "recipe.warmup": 0.0,
+    "recipe.clip": 1.0,
+    "recipe.precision": "bf16",
+    "recipe.crop": 2,
+    "recipe.flip": True,
+    "recipe.cutout": 4,
+}
+"""Another value for every field of the spec."""
+
+
+def leaves(model=RunSpec, prefix=""):
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def changed(key):
+    content = RunSpec().model_dump(mode="json")
+    section, _, name = key.partition(".")
+    if name:
+        content[section][name] = OTHER[key]
+    else:
+        content[section] = OTHER[key]
+    return RunSpec.parse(content)
+
+
+def test_the_hash_differs_by_every_field():
+    assert set(leaves()) == set(OTHER), "a field was added: say here what another value of it is"
+    hashes = {RunSpec().hash} | {changed(key).hash for key in OTHER}
+    assert len(hashes) == len(OTHER) + 1
+
+
+def test_the_hash_is_16_digits_of_the_sha256_of_sorted_json():
+    text = json.dumps(RunSpec().model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    assert RunSpec().canonical() == text
+    assert RunSpec().hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys_or_on_a_trip_through_json():
+    one = RunSpec(rule=RuleSpec(name="ff", options={"theta": 2.0, "goodness": "mean"}), data=DataSpec(classes=(3, 1)))
+    two = RunSpec(data=DataSpec(classes=(3, 1)), rule=RuleSpec(options={"goodness": "mean", "theta": 2.0}, name="ff"))
+    again = RunSpec.parse(json.loads(json.dumps(one.model_dump(mode="json"))))
+    assert one.hash == two.hash == again.hash and again == one
+
+
+def test_whole_numbers_given_for_real_fields_name_the_same_run():
+    assert RunSpec(network=NetworkSpec(width=1)).hash == RunSpec(network=NetworkSpec(width=1.0)).hash
+
+
+@pytest.mark.parametrize("part", [RunSpec(), DataSpec(), NetworkSpec(), RuleSpec(), Recipe()])
+def test_a_spec_is_frozen(part):
+    for name in type(part).model_fields:
+        with pytest.raises(ValidationError):
+            setattr(part, name, getattr(part, name))
+
+
+def test_changing_the_options_of_one_spec_in_place_does_not_change_another():
+    options = {"depth": 3}
+    spec = RunSpec(network=NetworkSpec(options=options))
+    before = spec.hash
+    options["depth"] = 4
+    RunSpec().rule.options["grid"] = 9
+    assert spec.hash == before and RunSpec().rule.options == {}
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_reach_fields_and_what_is_no_field_of_rule_or_network_is_an_option():
+    spec = RunSpec().with_settings(
+        {
+            "rule.temperature_max": 2.0,
+            "rule.name": "dtg-ff",
+            "network.depth": 4,
+            "network.width": 0.25,
+            "recipe.epochs": 3,
+            "data.classes": [0, 1],
+            "data.teacher.hidden": 16,
+            "seed": 7,
+        }
+    )
+    assert spec.rule.options == {"temperature_max": 2.0} and spec.network.options == {"depth": 4}
+    assert (spec.network.width, spec.recipe.epochs, spec.seed) == (0.25, 3, 7)
+    assert spec.data.classes == (0, 1) and spec.data.teacher == {"hidden": 16}
+
+
+def test_settings_add_to_options_and_leave_the_first_spec_as_it_was():
+    first = RunSpec(rule=RuleSpec(options={"grid": 2}), data=DataSpec(teacher={"inputs": 8}))
+    second = first.with_settings({"rule.fusion": "last", "data.teacher.hidden": 4})
+    assert second.rule.options == {"grid": 2, "fusion": "last"} and second.data.teacher == {"inputs": 8, "hidden": 4}
+    assert first.rule.options == {"grid": 2} and first.data.teacher == {"inputs": 8}
+
+
+@pytest.mark.parametrize("key", ["recipe.epoch", "data.sources", "epochs", "optimizer.lr", "rule", "recipe.", "seed.x", ""])
+def test_an_unknown_setting_lists_the_known(key):
+    with pytest.raises(InputError, match=r"unknown setting .*known: .*recipe\.epochs.*seed"):
+        RunSpec().with_settings({key: 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe.epochs": 0}, "recipe.epochs.*greater than or equal to 1, got 0"),
+        ({"recipe.optimizer": "adam"}, "recipe.optimizer.*adamw.*got 'adam'"),
+        ({"recipe.learning_rate": float("nan")}, "recipe.learning_rate"),
+        ({"recipe.learning_rate": float("inf")}, "recipe.learning_rate"),
+        ({"recipe.batch_size": 1}, "recipe.batch_size"),
+        ({"recipe.warmup": 1.0}, "recipe.warmup"),
+        ({"recipe.clip": 0}, "recipe.clip"),
+        ({"data.validation": 1.0}, "data.validation"),
+        ({"network.width": "wide"}, "network.width.*got 'wide'"),
+        ({"rule.options": 5}, "rule.options"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_field(settings, message):
+    with pytest.raises(InputError, match=message):
+        RunSpec().with_settings(settings)
+
+
+def test_an_unknown_field_is_refused_by_name():
+    with pytest.raises(InputError, match="recipe.epoch"):
+        RunSpec.parse({"recipe": {"epoch": 3}})
+
+
+def test_a_spec_that_is_not_an_object_is_refused():
+    with pytest.raises(InputError):
+        RunSpec.parse([1, 2])
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def parsed(command):
+    """What the command line makes of a command: flags into the spec, ``--set`` values as JSON where they are JSON."""
+    words = shlex.split(command)
+    assert words[:2] == ["layerlocal", "train"]
+    flags = list(zip(words[2::2], words[3::2], strict=True))
+    named = {flag: value for flag, value in flags if flag != "--set"}
+    settings = {}
+    for flag, text in flags:
+        if flag == "--set":
+            key, _, value = text.partition("=")
+            try:
+                settings[key] = json.loads(value)
+            except ValueError:
+                settings[key] = value
+    base = RunSpec(
+        data=DataSpec(source=named["--data"]),
+        network=NetworkSpec(name=named["--network"]),
+        rule=RuleSpec(name=named["--rule"]),
+        seed=int(named["--seed"]),
+    )
+    return base.with_settings(settings)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RunSpec(),
+        RunSpec(
+            data=DataSpec(source="./a folder/x", classes=("T-shirt/top", 3), validation=0, teacher={"kind": "conv"}),
+            network=NetworkSpec(name="mlp", width=0.3, channels_last=False, options={"depth": 2, "norm": False}),
+            rule=RuleSpec(name="bp", options={"of": "dtg-ff", "temperature_max": 1e-3, "grid": 2}),
+            recipe=Recipe(epochs=3, clip=0.5, optimizer="sgd", flip=True, warmup=0),
+            seed=12,
+        ),
+    ],
+)
+def test_the_command_of_a_run_makes_that_run(spec):
+    assert parsed(command_of(spec)).hash == spec.hash
