@@ -106,6 +106,8 @@ def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str
             raise InputError(
                 f"{rule} is a baseline, not a local rule: the audit runs bp and bp-deepsup as twins of every rule already"
             )
+        if ":" in rule:
+            _refuse_broken(rule)
     names = tuple(dict.fromkeys([*AuditPlan().rules, *rules]))
     twins = {rule: "local-heads" for rule in names if not issubclass(find_rule(rule), BlockwiseRule)}
     sources = {rule: found for rule in rules if (found := file_sha256(rule))}
@@ -116,6 +118,17 @@ def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str
         rules=names, sweep_rule=rules[0] if rules else "dtg-ff", twins_of=twins, data=task, budget=budget,
         seeds=tuple(range(seeds)), real_classes=(*counts, num_classes), sources=sources, command=command,
     )  # fmt: skip
+
+
+def _refuse_broken(rule: str) -> None:
+    """A plug-in is held to the contract before hours are spent on it."""
+    from layerlocal.check import iterate_checks
+
+    for result in iterate_checks(rule):
+        if not result.passed:
+            raise InputError(
+                f"{rule} breaks the contract of a rule: {result.message} ({result.name}); see `layerlocal check {rule}`"
+            )
 
 
 def _cost(out: Path, plan: AuditPlan, console: Console) -> None:

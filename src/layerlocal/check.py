@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, create_rule, find_rule
 from layerlocal.spec import Recipe
 from layerlocal.train import fit
+from layerlocal.types import describe_error
 
 __all__ = ["CheckResult", "check_rule"]
 
@@ -258,13 +258,7 @@ def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResu
         except _Broken as error:
             yield CheckResult(name, False, str(error))
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
-            yield CheckResult(
-                name,
-                False,
-                f"raised {type(error).__name__} at {where}: {str(error).splitlines()[0] if str(error) else ''}",
-            )
+            yield CheckResult(name, False, describe_error(error))
         else:
             yield CheckResult(name, True, "")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from layerlocal import __version__
@@ -90,10 +91,13 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Torch threads; results are bit-equal for equal counts.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard/RUN (extra `tensorboard`).")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
-    from layerlocal.progress import OneRun
+    from layerlocal.progress import EpochLog, OneRun
     from layerlocal.run import pin_plugin, run_spec
     from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
@@ -103,8 +107,9 @@ def train(
     base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
     spec = pin_plugin(base.with_settings(chosen))
     _prepare_torch(device, threads)
+    log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard else None
     try:
-        with OneRun(err) as progress:
+        with OneRun(err, log) as progress:
             record = run_spec(spec, RunStore(out), device=device, listen=progress)
     except KeyboardInterrupt:
         err.print(
@@ -116,6 +121,12 @@ def train(
         print(json.dumps({"store": str(out), **record.result}))
     else:
         _print_run(record.result)
+    if not record.result["locality"]["certified"]:
+        err.print(
+            f"warning: not as local as declared: {'; '.join(record.result['locality']['problems'])}",
+            style="red",
+            markup=False,
+        )
 
 
 @app.command()
@@ -155,13 +166,16 @@ def list_known(
     if as_json:
         print(json.dumps(found))
         return
+    console = Console(highlight=False)
     for title, rows in found.items():
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for column in rows[0]:
-            table.add_column(column, overflow="fold")
+        console.print(f"[bold]{title}[/]")
+        width = max(len(row["name"]) for row in rows)
         for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
-        Console().print(table, "")
+            facts = ", ".join(str(value) for key, value in row.items() if key not in ("name", "options") and value)
+            console.print(f"  [cyan]{row['name']:<{width}}[/]  {escape(facts)}", soft_wrap=True)
+            if row.get("options"):
+                console.print(f"  {'':<{width}}  [dim]--set {escape(row['options'])}[/]", soft_wrap=True)
+        console.print()
 
 
 @app.command()

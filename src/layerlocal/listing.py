@@ -16,16 +16,17 @@ def _rules() -> list[dict[str, Any]]:
     rows = []
     for name in list_rules():
         rule = find_rule(name)
-        options = ", ".join(f"{key}={value}" for key, value in rule_options(rule).items())
         info = rule.info
+        options = " ".join(f"rule.{key}={value}" for key, value in rule_options(rule).items())
         rows.append(
             {
-                "rule": name,
-                "locality": info.locality,
-                "passes a step / prediction": f"{info.passes_per_step} / {'K' if info.passes_per_prediction == 'num_classes' else 1}",
+                "name": name,
                 "what": info.summary,
-                "options (--set rule.NAME=VALUE)": options
-                + (", and those of the rule `of`" if "of" in options else ""),
+                "locality": f"locality {info.locality}",
+                "step": f"{info.passes_per_step} forward a step",
+                "prediction": f"{'K' if info.passes_per_prediction == 'num_classes' else 1} a prediction",
+                "references": ", ".join(info.references),
+                "options": options + (" and the options of that rule" if "rule.of=" in options else ""),
             }
         )
     return rows
@@ -36,7 +37,13 @@ def _networks() -> list[dict[str, Any]]:
     for name in list_networks():
         network = create_network(name, in_channels=3, image_size=32, seed=0)
         millions = sum(p.numel() for p in network.parameters()) / 1e6
-        rows.append({"network": name, "blocks": network.depth, "million parameters (3×32×32)": f"{millions:.2f}"})
+        rows.append(
+            {
+                "name": name,
+                "blocks": f"{network.depth} blocks",
+                "size": f"{millions:.2f} M parameters at width 1 on 3×32×32",
+            }
+        )
     return rows
 
 
@@ -45,18 +52,18 @@ def _data() -> list[dict[str, Any]]:
     rows = []
     for name in list_data():
         info = hub.get(name)
-        rows.append(
-            {
-                "data": name,
-                "from": f"Hub: {info.hub_id}"
-                if info
-                else "in the package"
-                if name != "teacher_student"
-                else "synthetic",
-                "licence": info.licence if info else "MIT" if name != "teacher_student" else "–",
-                "exercised": (info.note if info else "in tests"),
-            }
-        )
+        if info is None:
+            synthetic = name == "teacher_student"
+            what = (
+                "Gaussian inputs labelled by a random teacher"
+                if synthetic
+                else "real images in the package, the default"
+            )
+            rows.append({"name": name, "from": what, "licence": "" if synthetic else "MIT"})
+        else:
+            rows.append(
+                {"name": name, "from": f"Hub {info.hub_id}", "licence": f"licence {info.licence}", "note": info.note}
+            )
     return rows
 
 
@@ -64,7 +71,7 @@ SECTIONS = {"rules": _rules, "networks": _networks, "data": _data}
 
 
 def describe(what: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows by section: ``"rules"``, ``"networks"``, ``"data"`` or ``"all"``."""
+    """Rows by section: ``"rules"``, ``"networks"``, ``"data"`` or ``"all"``; each row has a ``name``."""
     if what != "all" and what not in SECTIONS:
         raise unknown_name("list", what, [*SECTIONS, "all"])
     return {name: rows() for name, rows in SECTIONS.items() if what in ("all", name)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,11 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from layerlocal.spec import RunSpec
+from layerlocal.types import InputError
 
 if TYPE_CHECKING:
     from layerlocal.run import RunEvent
+    from layerlocal.train import EpochRecord
 
-__all__ = ["ManyRuns", "OneRun"]
+__all__ = ["EpochLog", "ManyRuns", "OneRun"]
 
 
 class _TimeLeft(ProgressColumn):
@@ -27,21 +30,53 @@ class _TimeLeft(ProgressColumn):
         return Text(f"{seconds // 60}:{seconds % 60:02d} left")
 
 
-def _bar(console: Console, *columns: ProgressColumn) -> Progress:
-    return Progress(*columns, BarColumn(bar_width=24), *_tail(), console=console, transient=False, refresh_per_second=4)
+def _bar(console: Console) -> Progress:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        _TimeLeft(),
+    ]
+    return Progress(*columns, console=console, transient=True, refresh_per_second=4)
 
 
-def _tail() -> list[ProgressColumn]:
-    return [MofNCompleteColumn(), TimeElapsedColumn(), _TimeLeft()]
+class EpochLog:
+    """Every epoch's losses, metrics and accuracies as TensorBoard scalars.
+
+    Raises:
+        InputError: the extra `tensorboard` is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError("TensorBoard is not installed; pip install 'layerlocal[tensorboard]'") from error
+        self.writer = SummaryWriter(str(folder))
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Log one epoch."""
+        scalars = {f"train_loss/{block}": value for block, value in record.losses.items()} | record.metrics
+        scalars |= {"samples_per_s": record.samples_per_s, "learning_rate": record.learning_rate}
+        if record.validation is not None:
+            scalars["validation_accuracy/fused"] = record.validation.accuracy
+            scalars |= {
+                f"validation_accuracy/{block}": value for block, value in record.validation.block_accuracies.items()
+            }
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, record.epoch)
+        self.writer.flush()
 
 
 class OneRun:
     """One run: a bar of steps with samples/s, and a line an epoch with fused and per-block validation accuracy."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, log: EpochLog | None = None) -> None:
         self.console = console
-        self.progress = _bar(console, TextColumn("{task.description}"))
-        self.task = self.progress.add_task("starting", total=None)
+        self.log = log
+        self.progress = _bar(console)
+        self.task = self.progress.add_task("loading data", total=None)
         self.drawn = 0.0
 
     def __enter__(self) -> OneRun:
@@ -54,8 +89,10 @@ class OneRun:
     def __call__(self, event: RunEvent) -> None:
         """Take one event of the run."""
         now = time.monotonic()
-        if event.validation is None and now - self.drawn < 0.2:
+        if event.record is None and now - self.drawn < 0.2:
             return
+        if event.record is not None and self.log is not None:
+            self.log(event.record)
         self.drawn = now
         text = f"epoch {event.epoch}/{event.epochs}  {event.samples_per_s:,.0f} samples/s"
         self.progress.update(self.task, completed=event.step, total=event.total_steps, description=text)
@@ -75,9 +112,12 @@ class ManyRuns:
 
     def __init__(self, console: Console, total: int) -> None:
         self.console = console
-        self.progress = _bar(console, TextColumn("{task.description}"))
+        self.progress = _bar(console)
         self.task = self.progress.add_task("starting workers", total=total)
+        self.total = total
+        self.ended = 0
         self.failed = 0
+        self.start = time.monotonic()
         self.rates: dict[str, tuple[float, float]] = {}
         self.drawn = 0.0
 
@@ -103,6 +143,10 @@ class ManyRuns:
     def done(self, spec: RunSpec, reason: str | None) -> None:
         """One run ended."""
         self.progress.advance(self.task)
+        self.ended += 1
+        if not self.console.is_terminal and self.ended * 10 // self.total > (self.ended - 1) * 10 // self.total:
+            seconds = (time.monotonic() - self.start) * (self.total - self.ended) / self.ended
+            self.console.print(f"{self.ended}/{self.total} runs, about {seconds:.0f} s left", highlight=False)
         if reason is not None:
             self.failed += 1
             self.console.print(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import PROTOCOL, DataSpec, RuleSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.train import EpochRecord, Training
-from layerlocal.types import InputError
+from layerlocal.types import InputError, describe_error
 
 __all__ = ["RunEvent", "build", "file_sha256", "pin_plugin", "run_spec"]
 
@@ -38,9 +39,9 @@ BUSY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class RunEvent:
-    """How far a run is: sent after each step (``validation`` is None) and each epoch.
+    """How far a run is: sent after each step (``record`` is None) and after each epoch, with its record.
 
-    ``samples`` counts this epoch's samples so far and ``seconds`` their time; ``total_steps`` is for the whole run.
+    ``step`` and ``total_steps`` count the whole run; ``epoch`` counts from 1.
     """
 
     run: str
@@ -49,7 +50,12 @@ class RunEvent:
     epoch: int
     epochs: int
     samples_per_s: float
-    validation: Evaluation | None = None
+    record: EpochRecord | None = None
+
+    @property
+    def validation(self) -> Evaluation | None:
+        """Accuracy on the validation split, after an epoch."""
+        return self.record.validation if self.record is not None else None
 
 
 Listener = Callable[[RunEvent], None]
@@ -112,10 +118,22 @@ def run_spec(spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Lis
         try:
             with store.open(spec) as folder:
                 if not store.is_done(spec):
-                    return _train_run(spec, folder, device, listen)
+                    with _plugin_errors(spec):
+                        return _train_run(spec, folder, device, listen)
         except RunBusyError:
             time.sleep(BUSY_SECONDS)
     return store.load(spec.hash)
+
+
+@contextlib.contextmanager
+def _plugin_errors(spec: RunSpec) -> Iterator[None]:
+    """Whatever a rule of the user's own raises is the user's to mend: one sentence that says where."""
+    try:
+        yield
+    except Exception as error:
+        if spec.rule.source_sha256 is None or isinstance(error, InputError):
+            raise
+        raise InputError(f"rule {spec.rule.name} {describe_error(error)}; `layerlocal check` shows more") from error
 
 
 def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener | None) -> RunRecord:
@@ -139,13 +157,7 @@ def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener |
             done = training.epoch * len(training.batches)
             listen(
                 RunEvent(
-                    spec.hash,
-                    done,
-                    training.steps,
-                    record.epoch,
-                    spec.recipe.epochs,
-                    record.samples_per_s,
-                    record.validation,
+                    spec.hash, done, training.steps, record.epoch, spec.recipe.epochs, record.samples_per_s, record
                 )
             )
     resident = peak_resident_bytes()

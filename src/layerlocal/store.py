@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,17 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
             f"the disk is full: {path} was not written and finished runs are untouched; free some space and run again"
         )
     return InputError(f"cannot write {path}: {error.strerror or error}; name another folder with --out")
+
+
+def _lock_or_refuse(lock: Any, path: Path, spec: RunSpec) -> None:
+    """Take the lock, and see that its file is still the one in the folder (its last holder may have removed both)."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        same = os.fstat(lock.fileno()).st_ino == os.stat(path / "LOCK").st_ino
+    except OSError as error:
+        raise RunBusyError(f"run {spec.hash} is being trained by another process") from error
+    if not same:
+        raise RunBusyError(f"run {spec.hash} was just given up by another process")
 
 
 def _to_json(content: Any) -> bytes:
@@ -175,18 +187,21 @@ class RunStore:
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = open(path / "LOCK", "a")  # noqa: SIM115 (held until the run ends)
+        except FileNotFoundError as error:  # removed by another process between the two lines
+            raise RunBusyError(f"run {spec.hash} was just given up by another process") from error
         except OSError as error:
             raise _cannot_write(path, error) from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunBusyError(f"run {spec.hash} is being trained by another process") from error
-            if not (path / "spec.json").exists():
-                write_atomic(path / "spec.json", _to_json(spec.model_dump(mode="json")))
+            _lock_or_refuse(lock, path, spec)
             for stale in path.rglob(".*.*"):
                 stale.unlink(missing_ok=True)
-            yield RunFolder(path, spec)
+            if not (path / "spec.json").exists():
+                write_atomic(path / "spec.json", _to_json(spec.model_dump(mode="json")))
+            try:
+                yield RunFolder(path, spec)
+            finally:
+                if not any((path / name).exists() for name in ("DONE", "checkpoint", "result.json")):
+                    shutil.rmtree(path, ignore_errors=True)  # nothing was learned: leave no empty run behind
 
     def load(self, name: str) -> RunRecord:
         """A finished run by its hash, or by a beginning of it that is unique.

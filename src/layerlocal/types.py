@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BlockLoss", "InputError", "Locality", "derive_seed", "unknown_name"]
+__all__ = ["BlockLoss", "InputError", "Locality", "derive_seed", "describe_error", "unknown_name"]
 
 Locality = Literal["global", "segment", "block"]
 """How far one loss may reach: the whole network, a run of blocks between two gradient boundaries, or one block."""
@@ -49,3 +50,13 @@ def derive_seed(seed: int, *labels: str | int) -> int:
     """A 63-bit seed for one purpose, a pure function of ``seed`` and the labels, so that no draw depends on another's order."""
     text = "/".join([str(seed), *map(str, labels)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def describe_error(error: BaseException) -> str:
+    """Any exception as part of a sentence: an `InputError`'s own words, otherwise the type, the place and the first line."""
+    if isinstance(error, InputError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    first_line = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    return f"raised {type(error).__name__}{where}: {first_line}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,7 @@ import torch
 from layerlocal.run import RunEvent, run_spec
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
-from layerlocal.types import InputError
+from layerlocal.types import describe_error
 
 __all__ = ["Outcome", "run_many"]
 
@@ -77,20 +76,11 @@ def run_many(
     return outcome
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-    where = f" at {frame.filename.rpartition('/')[2]}:{frame.lineno}" if frame else ""
-    first_line = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"raised {type(error).__name__}{where}: {first_line}"
-
-
 def _attempt(spec: RunSpec, store: RunStore, device: str, listen: Callable[[RunEvent], None] | None) -> str | None:
     try:
         run_spec(spec, store, device=device, listen=listen)
     except Exception as error:
-        return _reason(error)
+        return describe_error(error)
     return None
 
 

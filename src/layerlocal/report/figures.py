@@ -162,7 +162,7 @@ def block_curves(rule: dict[str, Any], chance: Any, limits: tuple[float, float],
     count = len(longest.get("block_accuracies") or [])
     names = [str(n) for n in longest.get("blocks") or range(count)]
     words = [
-        f"{t}: blocks {', '.join(map(accuracy, d.get('block_accuracies') or []))}; fused {accuracy(d.get('fused'))}"
+        f"{t}: {', '.join(f'block {names[i]} {accuracy(e)}' for i, e in _places(d, names))}; fused {accuracy(d.get('fused'))}"
         for t, d, *_ in sources
     ]
 
@@ -187,6 +187,13 @@ def block_curves(rule: dict[str, Any], chance: Any, limits: tuple[float, float],
     return draw(name, 270, "Test accuracy by block. " + ". ".join(words), paint)
 
 
+def _places(data: dict[str, Any], names: list[str]) -> list[tuple[int, Any]]:
+    """Where each readout stands: at its own block. Backprop's one readout is the last block's."""
+    found = data.get("block_accuracies") or []
+    own = [str(n) for n in data.get("blocks") or range(len(found))]
+    return [(names.index(block), e) for block, e in zip(own, found, strict=False) if block in names]
+
+
 def _room(count: int) -> float:
     """How far right of the last block the fused point stands, so that its label has room."""
     return max(1.3, 0.12 * count)
@@ -196,7 +203,7 @@ def _curve(
     sheet: Sheet, data: dict[str, Any], count: int, look: tuple[str, str, str, Any, float], names: list[str]
 ) -> None:
     text, colour, marker, dashes, shift = look
-    places = [(i + shift, e, f"block {names[i]}") for i, e in enumerate(data.get("block_accuracies") or [])]
+    places = [(x + shift, e, f"block {names[x]}") for x, e in _places(data, names)]
     lines = [places, [(count - 1 + _room(count) + shift, data.get("fused"), "fused")]]
     for line in lines:
         line = [(x, e, where) for x, e, where in line if known(e)]

@@ -134,8 +134,8 @@ def _block_table(rule: View) -> View:
     names = next(
         (d["blocks"] for _, d in sides if len(d.get("blocks") or []) == size), [f"block{i}" for i in range(size)]
     )
-    cell = [[accuracy(e) for e in d.get("block_accuracies") or []] for _, d in sides]
-    rows = [[str(names[i]), *(c[i] if i < len(c) else MISSING for c in cell)] for i in range(size)]
+    cell = [dict(zip(d.get("blocks") or names, d.get("block_accuracies") or [], strict=False)) for _, d in sides]
+    rows = [[str(name), *(accuracy(c[name]) if name in c else MISSING for c in cell)] for name in names]
     rows.append(["fused", *(accuracy(d.get("fused")) for _, d in sides)])
     return table(f"{rule.get('rule')}: test accuracy by block", ["block", *(n for n, _ in sides)], rows)
 
@@ -249,7 +249,7 @@ def _cost_words(part: View) -> str:
     ]
     return (
         f"One training step relative to BP's, the dashed line ({', '.join(given)}). "
-        "Speed is a median; the thin bar and the brackets are its low and high."
+        f"Speed: {part.get('interval_note') or 'a median; the thin bar and the brackets are its low and high'}."
     )
 
 

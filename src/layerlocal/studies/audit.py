@@ -50,7 +50,7 @@ SIZES: dict[str, _Size] = {
     ),
 }  # fmt: skip
 
-READOUT: dict[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}}
+READOUT: dict[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}, "segmented": {"grid": 4}}
 """Options of a rule and of its twins alike: goodness on 4×4 cells."""
 
 

@@ -1,0 +1,323 @@
+"""The contract of a rule: every registered rule keeps it, and for each clause there is a rule that breaks it and is caught."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from layerlocal.check import CHECKS, check_rule, iterate_checks
+from layerlocal.rules import LocalHeads, Rule, RuleInfo, find_rule, list_rules
+from layerlocal.types import BlockLoss, InputError
+
+CLAUSES = [check.__doc__.rstrip(".") for check in CHECKS]
+
+
+def failures(rule, clause=None, **options):
+    """Clause → message for every clause that does not hold; only up to ``clause`` where that is given."""
+    found = {}
+    for result in iterate_checks(rule, **options):
+        if not result.passed:
+            found[result.name] = result.message
+        if clause is not None and result.name.startswith(clause):
+            break
+    return found
+
+
+# --- rules that keep it -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *[(name, {}) for name in list_rules()],
+        ("ff", {"prediction": "softmax"}),
+        ("segmented", {"segment_size": 1}),
+        ("segmented", {"segment_size": 4}),
+        ("bp", {"of": "dtg-ff"}),
+    ],
+)
+def test_registered_rules_keep_every_clause(name, options):
+    results = check_rule(name, **options)
+    assert [result.name for result in results] == CLAUSES
+    assert not [result for result in results if not result.passed]
+
+
+class FromScratch(Rule):
+    """A local rule on the bare interface: a linear head on each block's mean activity."""
+
+    info = RuleInfo(name="from-scratch", locality="block")
+
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes)
+        sizes = [shape[0] for shape in network.activity_shapes]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.heads = torch.nn.ModuleDict({f"block{i}": torch.nn.Linear(n, num_classes) for i, n in enumerate(sizes)})
+
+    def losses(self, x, y):
+        h = x
+        for index, block in enumerate(self.network.blocks):
+            h = block(h.detach())
+            yield BlockLoss(f"block{index}", F.cross_entropy(self.heads[f"block{index}"](h.mean((2, 3))), y), {})
+
+    def block_scores(self, x):
+        found = []
+        for index, block in enumerate(self.network.blocks):
+            x = block(x)
+            found.append(self.heads[f"block{index}"](x.mean((2, 3))))
+        return torch.stack(found)
+
+
+class Unseeded(FromScratch):
+    """Takes no seed, so its heads are others each time."""
+
+    def __init__(self, network, *, num_classes):
+        super().__init__(network, num_classes=num_classes, seed=int(torch.randint(0, 2**31, ())))
+
+
+def test_a_rule_on_the_bare_interface_keeps_every_clause():
+    assert not failures(FromScratch)
+
+
+def test_a_rule_whose_initial_weights_take_no_seed_is_not_repeatable():
+    assert set(failures(Unseeded)) == {"The same seed gives the same run"}
+
+
+# --- rules that break one clause --------------------------------------------------------------------------------------
+
+
+class Honest(LocalHeads):
+    info = RuleInfo(name="cheat", locality="block")
+
+
+class NoLoss(Honest):
+    def losses(self, x, y):
+        return iter(())
+
+
+class VectorLoss(Honest):
+    def losses(self, x, y):
+        return (loss._replace(value=loss.value.expand(2)) for loss in super().losses(x, y))
+
+
+class DetachedLoss(Honest):
+    def losses(self, x, y):
+        return (loss._replace(value=loss.value.detach()) for loss in super().losses(x, y))
+
+
+class NaNLoss(Honest):
+    def losses(self, x, y):
+        return (loss._replace(value=loss.value * float("nan")) for loss in super().losses(x, y))
+
+
+class MetricWithGraph(Honest):
+    def losses(self, x, y):
+        return (loss._replace(metrics={"loss/again": loss.value * 2}) for loss in super().losses(x, y))
+
+
+class NoDetach(Honest):
+    def losses(self, x, y):
+        h = x
+        for index, block in enumerate(self.network.blocks):
+            h = block(h)
+            yield BlockLoss(f"block{index}", self.local_loss(index, h, y)[0], {})
+
+
+class IdleParameter(Honest):
+    def __init__(self, network, **options):
+        super().__init__(network, **options)
+        self.heads["block1"].idle = torch.nn.Parameter(torch.zeros(3))
+
+
+class MovesWeights(Honest):
+    def losses(self, x, y):
+        with torch.no_grad():
+            self.heads["block0"].linear.weight.mul_(0.99)
+        return super().losses(x, y)
+
+
+class WrongShape(Honest):
+    def fuse(self, block_scores):
+        return super().fuse(block_scores)[:, :-1]
+
+
+class BlocksLast(Honest):
+    def block_scores(self, x):
+        return super().block_scores(x).movedim(0, -1)
+
+    def fuse(self, block_scores):
+        return super().fuse(block_scores.movedim(-1, 0))
+
+
+class InfiniteScores(Honest):
+    def fuse(self, block_scores):
+        return super().fuse(block_scores) / 0
+
+
+class ByPosition(Honest):
+    """The answer depends on where in the batch a sample stands."""
+
+    def fuse(self, block_scores):
+        found = super().fuse(block_scores)
+        return found + torch.arange(found.shape[0])[:, None] * torch.arange(found.shape[1])
+
+
+class ByBatch(Honest):
+    """Scores standardized over the test batch: in any order the same, yet not a function of the sample."""
+
+    def fuse(self, block_scores):
+        found = super().fuse(block_scores)
+        return found - found.mean(0)
+
+
+class RemembersLabels(Honest):
+    def losses(self, x, y):
+        self.seen = F.one_hot(y, self.num_classes).float().mean(0) + y[0]
+        return super().losses(x, y)
+
+    def fuse(self, block_scores):
+        return super().fuse(block_scores) + getattr(self, "seen", 0) * torch.arange(self.num_classes)
+
+
+class StateOutsideBuffers(Honest):
+    """Running means of the scores in a plain tensor, as in loeweX/Forward-Forward: lost on save."""
+
+    def __init__(self, network, **options):
+        super().__init__(network, **options)
+        self.running = torch.zeros(self.num_classes)
+
+    def losses(self, x, y):
+        for loss in super().losses(x, y):
+            self.running = 0.9 * self.running + 0.1 * x.mean() + 0.1
+            yield loss
+
+    def fuse(self, block_scores):
+        return super().fuse(block_scores) + self.running * torch.arange(self.num_classes)
+
+
+class PlainList(Honest):
+    """Heads in a plain list, as in pytorch/examples mnist_forward_forward: not in ``state_dict``, not trained."""
+
+    def __init__(self, network, **options):
+        super().__init__(network, **options)
+        self.plain = [torch.nn.Linear(shape[0], self.num_classes) for shape in network.activity_shapes]
+        self.heads = torch.nn.ModuleDict()
+
+    def block_score(self, index, activity):
+        return self.plain[index](activity.mean((2, 3)))
+
+
+class ForeignGenerator(Honest):
+    """Draws from Python's generator, which nothing seeds."""
+
+    def losses(self, x, y):
+        return (loss._replace(value=loss.value * (1 + random.random())) for loss in super().losses(x, y))
+
+
+class LearnsNothing(Honest):
+    """Ascends instead of descending."""
+
+    def losses(self, x, y):
+        return (loss._replace(value=-loss.value) for loss in super().losses(x, y))
+
+
+class AllGraphsAtOnce(Honest):
+    """Detached between blocks, but every forward before the first backward: as local as it is, no byte is saved."""
+
+    def losses(self, x, y):
+        h, found = x, []
+        for index, block in enumerate(self.network.blocks):
+            h = block(h.detach())
+            found.append(BlockLoss(f"block{index}", self.local_loss(index, h, y)[0], {}))
+        return iter(found)
+
+
+class HoldsAGraph(Honest):
+    kept: list = []  # noqa: RUF012 (what the test is about)
+
+    def losses(self, x, y):
+        self.kept.append(self.network.blocks[0](x).square().sum())
+        return super().losses(x, y)
+
+
+class TwoPassesDeclared(Honest):
+    info = RuleInfo(name="cheat", locality="block", passes_per_step=2)
+
+
+class KPassesDeclared(Honest):
+    info = RuleInfo(name="cheat", locality="block", passes_per_prediction="num_classes")
+
+
+class Raises(Honest):
+    def block_scores(self, x):
+        raise ZeroDivisionError("no score today")
+
+
+BROKEN = [
+    (NoLoss, "Losses are finite", "gives no loss"),
+    (VectorLoss, "Losses are finite", "not a scalar"),
+    (DetachedLoss, "Losses are finite", "no graph"),
+    (NaNLoss, "Losses are finite", "loss of block0 is nan"),
+    (MetricWithGraph, "Losses are finite", "metric loss/again of block0 carries a graph"),
+    (NoDetach, "Measured reach", "backward of block1 failed"),
+    (IdleParameter, "Every trainable parameter", "heads.block1.idle"),
+    (MovesWeights, "Computing losses and scores changes no parameter", "heads.block0.linear.weight"),
+    (WrongShape, "Scores are", r"shape \(12, 2\), not \(B, K\) = \(12, 3\)"),
+    (BlocksLast, "Scores are", r"not \(L, B, K\)"),
+    (InfiniteScores, "Scores are", "not finite"),
+    (ByPosition, "Scores are", "order of the batch"),
+    (ByBatch, "Scores are", "depends on the others"),
+    (RemembersLabels, "No label reaches", "remembers the labels"),
+    (StateOutsideBuffers, "state_dict carries", "scores otherwise"),
+    (PlainList, "state_dict carries", "scores otherwise"),
+    (ForeignGenerator, "The same seed", "different"),
+    (LearnsNothing, "Beats chance", "only; 60% is asked"),
+    (AllGraphsAtOnce, "Peak saved bytes", "yield each loss before the next forward"),
+    (HoldsAGraph, "Peak saved bytes", "stay saved after the last backward"),
+    (TwoPassesDeclared, "Declared forward passes", "passes_per_step = 2, counted 1"),
+    (KPassesDeclared, "Declared forward passes", "passes_per_prediction = 3, counted 1"),
+    (Raises, "Scores are", "raised ZeroDivisionError at test_check.py:[0-9]+: no score today"),
+]
+
+
+def test_every_clause_is_broken_by_one_of_the_rules_here():
+    assert {clause for clause in CLAUSES for _, start, _ in BROKEN if clause.startswith(start)} == set(CLAUSES)
+
+
+@pytest.mark.parametrize(("rule", "clause", "message"), BROKEN, ids=[rule.__name__ for rule, *_ in BROKEN])
+def test_a_rule_that_breaks_a_clause_fails_it_with_a_sentence_that_says_how(rule, clause, message):
+    found = failures(rule, clause)
+    HoldsAGraph.kept.clear()
+    (name,) = [name for name in found if name.startswith(clause)]
+    assert re.search(message, found[name]), found[name]
+
+
+@pytest.mark.parametrize("rule", [TwoPassesDeclared, MetricWithGraph, AllGraphsAtOnce])
+def test_one_broken_clause_does_not_fail_the_others(rule):
+    (name,) = failures(rule)
+    assert name.startswith(next(clause for broken, clause, _ in BROKEN if broken is rule))
+
+
+def test_a_global_rule_that_says_it_is_local_fails_by_reach_and_by_memory():
+    class Pretender(find_rule("bp")):
+        info = RuleInfo(name="cheat", locality="block")
+
+    assert any(name.startswith("Measured reach") for name in failures(Pretender, "Measured reach"))
+
+
+def test_a_local_rule_that_says_it_is_global_fails():
+    class Modest(Honest):
+        info = RuleInfo(name="cheat", locality="global")
+
+    found = failures(Modest)
+    assert any("measured 'block'" in message for message in found.values())
+    assert any(name.startswith("Peak saved bytes") for name in found)
+
+
+def test_an_unknown_name_is_refused_before_any_clause():
+    with pytest.raises(InputError, match="unknown rule"):
+        check_rule("no-such-rule")
