@@ -74,7 +74,9 @@ def test_linear_layers_cost_two_flops_a_weight_and_sample():
     }
 
 
-@pytest.mark.parametrize(("name", "options"), [*[(name, {}) for name in list_rules()], ("ff", {"prediction": "softmax"})])
+@pytest.mark.parametrize(
+    ("name", "options"), [*[(name, {}) for name in list_rules()], ("ff", {"prediction": "softmax"})]
+)
 def test_declared_passes_are_those_that_the_first_block_sees(name, options):
     rule = make(name, **options)
     declared = {"passes_per_step": rule.passes_per_step, "passes_per_prediction": rule.passes_per_prediction}

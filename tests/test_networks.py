@@ -49,7 +49,8 @@ def test_resnet18_with_the_cifar_stem_has_the_published_number_of_parameters():
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "blocks"), [("resnet18", 11_176_512, 9), ("resnet50", 23_508_032, 17), ("resnet34", 21_284_672, 17)]
+    ("name", "parameters", "blocks"),
+    [("resnet18", 11_176_512, 9), ("resnet50", 23_508_032, 17), ("resnet34", 21_284_672, 17)],
 )
 def test_resnets_with_the_large_stem_have_the_published_number_of_parameters(name, parameters, blocks):
     """torchvision's 11,689,512, 25,557,032 and 21,797,672 without their classifiers (512 or 2048 × 1000 + 1000)."""
@@ -109,7 +110,10 @@ def test_mlp_is_linear_norm_relu_blocks_of_the_asked_width():
 
 
 def test_depth_cuts_a_plan_or_repeats_its_last_block_without_pooling():
-    assert create_network("vgg8", in_channels=3, image_size=32, width=1 / 64, depth=2).activity_shapes == [(2, 32, 32), (4, 16, 16)]
+    assert create_network("vgg8", in_channels=3, image_size=32, width=1 / 64, depth=2).activity_shapes == [
+        (2, 32, 32),
+        (4, 16, 16),
+    ]
     deep = create_network("vgg8", in_channels=3, image_size=32, width=1 / 64, depth=8)
     assert deep.activity_shapes[5:] == [(8, 2, 2)] * 3
 
@@ -120,7 +124,9 @@ def test_any_image_size_fits_a_vgg(size):
     for pool in (False, True, False, True, True, True):
         side = -(-side // 2) if pool else side
         expected.append(side)
-    assert [shape[1] for shape in create_network("vgg8", in_channels=1, image_size=size, width=1 / 64).activity_shapes] == expected
+    assert [
+        shape[1] for shape in create_network("vgg8", in_channels=1, image_size=size, width=1 / 64).activity_shapes
+    ] == expected
 
 
 # --- initial weights --------------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def record_inputs(rule):
     """Inputs of every block, by block index, filled as the rule runs."""
     seen = {}
     for index, block in enumerate(rule.network.blocks):
-        block.register_forward_pre_hook(lambda _, inputs, index=index: seen.__setitem__(index, inputs[0].detach().clone()))
+        block.register_forward_pre_hook(
+            lambda _, inputs, index=index: seen.__setitem__(index, inputs[0].detach().clone())
+        )
     return seen
 
 

@@ -63,7 +63,9 @@ def test_one_hot_replaces_the_first_inputs_and_the_neutral_label_is_the_mean_of_
     neutral = rule.write_label(X, None).flatten(1)
     assert torch.equal(neutral[:, :K], torch.full((8, K), 2.0 / K))
     pattern = make()
-    torch.testing.assert_close(pattern.write_label(X, None) - X, pattern.patterns.mean(0).expand_as(X), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        pattern.write_label(X, None) - X, pattern.patterns.mean(0).expand_as(X), rtol=0, atol=1e-6
+    )
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -81,7 +83,10 @@ def test_every_block_is_asked_for_goodness_above_theta_on_positive_and_below_on_
             activity = rule.network.blocks[index](h)
             threshold = theta if theta is not None else {"sum": activity.shape[1], "mean": 1.0}[kind]
             positive, negative = goodness_by_hand(activity, kind).split(8)
-            expected = torch.log1p(torch.exp(threshold - positive)).mean() + torch.log1p(torch.exp(negative - threshold)).mean()
+            expected = (
+                torch.log1p(torch.exp(threshold - positive)).mean()
+                + torch.log1p(torch.exp(negative - threshold)).mean()
+            )
             torch.testing.assert_close(value.detach(), expected, rtol=1e-4, atol=1e-5)
             assert name == f"block{index}"
             assert metrics[f"goodness_pos/block{index}"].item() == pytest.approx(positive.mean().item(), rel=1e-4)
@@ -92,7 +97,9 @@ def test_every_block_is_asked_for_goodness_above_theta_on_positive_and_below_on_
 def test_the_one_pass_readout_is_trained_beside_the_blocks_and_changes_none():
     gradients = []
     for prediction in ("labels", "softmax"):
-        rule = make(norm=False, prediction=prediction)  # with batch norm the third pass would move the batch's statistics
+        rule = make(
+            norm=False, prediction=prediction
+        )  # with batch norm the third pass would move the batch's statistics
         torch.manual_seed(3)
         for loss in rule.losses(X, Y):
             loss.value.backward()
@@ -113,7 +120,9 @@ def test_prediction_by_labels_is_the_goodness_of_each_label_summed_over_all_bloc
             h = X + rule.patterns[label]
             for index, block in enumerate(rule.network.blocks):
                 activity = block(h)
-                torch.testing.assert_close(scores[index, :, label], goodness_by_hand(activity, "sum"), rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(
+                    scores[index, :, label], goodness_by_hand(activity, "sum"), rtol=1e-4, atol=1e-4
+                )
                 h = unit_rms(activity)
     torch.testing.assert_close(rule.scores(X), scores[1] + scores[2])
 
@@ -154,7 +163,8 @@ def test_passes_are_those_of_positive_negative_and_neutral_data(prediction, step
 
 
 @pytest.mark.parametrize(
-    "options", [{"goodness": "max"}, {"label": "colour"}, {"prediction": "guess"}, {"label_scale": 0.0}, {"label_scale": -1.0}]
+    "options",
+    [{"goodness": "max"}, {"label": "colour"}, {"prediction": "guess"}, {"label_scale": 0.0}, {"label_scale": -1.0}],
 )
 def test_values_out_of_range_are_refused(options):
     with pytest.raises(InputError):

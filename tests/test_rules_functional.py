@@ -157,7 +157,9 @@ def test_grid_rms_gradient_is_zero_where_a_cell_is_dead_and_right_elsewhere():
     assert out.isfinite().all() and a.grad.isfinite().all()
     assert not a.grad[0].any() and not a.grad[1, 2, :2, :2].any()
     alive = a.detach()[2, 0, 2:, 2:]
-    torch.testing.assert_close(a.grad[2, 0, 2:, 2:], alive / (4 * plain_rms(alive[None, None])[0, 0]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        a.grad[2, 0, 2:, 2:], alive / (4 * plain_rms(alive[None, None])[0, 0]), rtol=1e-4, atol=0
+    )
 
 
 # --- fusion -----------------------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ def test_the_five_families_are_known_by_name():
 
 
 def test_an_unknown_rule_lists_the_known_and_the_nearest():
-    with pytest.raises(InputError, match=r"unknown rule 'dtgff'; known: .*bp-deepsup.*local-heads.*Did you mean 'dtg-ff'"):
+    with pytest.raises(
+        InputError, match=r"unknown rule 'dtgff'; known: .*bp-deepsup.*local-heads.*Did you mean 'dtg-ff'"
+    ):
         create_rule("dtgff", network(), num_classes=3)
 
 
@@ -172,7 +174,7 @@ def test_a_normalization_shared_between_blocks_is_refused():
 def test_a_parameter_of_no_block_is_refused_with_the_place_for_it():
     rule = create_rule("local-heads", network(), num_classes=3)
     rule.extra = nn.Parameter(torch.zeros(2))
-    with pytest.raises(InputError, match="extra belongs to no block.*heads"):
+    with pytest.raises(InputError, match=r"extra belongs to no block.*heads"):
         rule.block_parameters()
 
 

@@ -104,7 +104,9 @@ def test_clipping_by_the_norm_of_the_whole_network_would_couple_blocks():
     found = []
     for rule in (make("local-heads", 4, {}), disturbed("local-heads", {})):
         optimizer = make_optimizer(rule.train(), Recipe(optimizer="sgd", learning_rate=0.05))
-        for loss in rule.losses(torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3):
+        for loss in rule.losses(
+            torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
+        ):
             loss.value.backward()
         torch.nn.utils.clip_grad_norm_(rule.parameters(), 0.05)
         optimizer.step()
@@ -120,5 +122,8 @@ def test_clipping_bounds_the_gradient_of_every_block_on_its_own():
     x = torch.randn(12, 3, 8, 8)
     train_step(rule, x, torch.arange(12) % 3, make_optimizer(rule, recipe), recipe=recipe)
     for name, group in rule.block_parameters().items():
-        moved = sum(float((p.detach() - old).double().square().sum()) for p, old in zip(group, before[name], strict=True)) ** 0.5
+        moved = (
+            sum(float((p.detach() - old).double().square().sum()) for p, old in zip(group, before[name], strict=True))
+            ** 0.5
+        )
         assert moved == pytest.approx(0.5 * 0.01, rel=1e-3), name

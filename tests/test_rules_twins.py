@@ -200,7 +200,9 @@ def test_dtg_ff_gradients_are_those_of_every_block_trained_alone_on_normalized_i
         g = plain_rms_score(rule.heads[f"block{index}"], activity)
         true = g.detach()[torch.arange(12), y]
         wrong = g.detach().masked_fill(F.one_hot(y, K).bool(), -torch.inf).amax(1)
-        seen = 0.5 * (true - wrong).mean() / g.detach().std(1, correction=0).mean()  # half of it: the average starts at 0
+        seen = (
+            0.5 * (true - wrong).mean() / g.detach().std(1, correction=0).mean()
+        )  # half of it: the average starts at 0
         F.cross_entropy(g / (0.5 + 1.5 * torch.sigmoid(seen)), y).backward()
         h = (activity / activity.square().mean((1, 2, 3), keepdim=True).sqrt()).detach()
     for found, expected in zip(rule.network.blocks.parameters(), blocks.parameters(), strict=True):

@@ -136,7 +136,9 @@ def test_settings_add_to_options_and_leave_the_first_spec_as_it_was():
     assert first.rule.options == {"grid": 2} and first.data.teacher == {"inputs": 8}
 
 
-@pytest.mark.parametrize("key", ["recipe.epoch", "data.sources", "epochs", "optimizer.lr", "rule", "recipe.", "seed.x", ""])
+@pytest.mark.parametrize(
+    "key", ["recipe.epoch", "data.sources", "epochs", "optimizer.lr", "rule", "recipe.", "seed.x", ""]
+)
 def test_an_unknown_setting_lists_the_known(key):
     with pytest.raises(InputError, match=r"unknown setting .*known: .*recipe\.epochs.*seed"):
         RunSpec().with_settings({key: 1})
@@ -164,7 +166,7 @@ def test_a_value_that_is_not_allowed_is_named_with_its_field(settings, message):
 
 
 def test_an_unknown_field_is_refused_by_name():
-    with pytest.raises(InputError, match="recipe.epoch"):
+    with pytest.raises(InputError, match=r"recipe\.epoch"):
         RunSpec.parse({"recipe": {"epoch": 3}})
 
 

@@ -48,7 +48,7 @@ def test_equal_values_have_an_interval_of_no_width():
 def test_a_paired_difference_is_the_estimate_of_the_differences_seed_by_seed():
     """What all seeds share cancels: the paired interval is far narrower than that of either side."""
     shared = np.array([0.1, 0.5, 0.9])
-    left, right = (shared + [0.01, 0.02, 0.03]).tolist(), shared.tolist()
+    left, right = (shared + np.array([0.01, 0.02, 0.03])).tolist(), shared.tolist()
     found = paired_difference(left, right)
     low, high = stats.ttest_rel(left, right).confidence_interval(0.95)
     assert found["mean"] == pytest.approx(0.02) and found["values"] == pytest.approx([0.01, 0.02, 0.03])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +26,11 @@ from layerlocal.types import InputError
 SPEC = RunSpec(seed=3)
 ENV = {"torch": "2", "cores": 2}
 RESULT = {"test_accuracy": 0.1 + 0.2, "block_accuracies": {"block0": 0.5}, "chance": None}
-METRICS = [(1, "train_loss", "block0", 0.1), (1, "train_loss", "block1", 1e-300), (2, "train_loss", "block0", float("inf"))]
+METRICS = [
+    (1, "train_loss", "block0", 0.1),
+    (1, "train_loss", "block1", 1e-300),
+    (2, "train_loss", "block0", float("inf")),
+]
 
 
 @pytest.fixture
@@ -47,7 +54,9 @@ def fail_with(code):
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync"])
-@pytest.mark.parametrize(("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot write .*--out")])
+@pytest.mark.parametrize(
+    ("code", "message"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot write .*--out")]
+)
 def test_a_write_that_fails_is_one_sentence_and_leaves_the_old_content_and_nothing_else(
     tmp_path, monkeypatch, function, code, message
 ):
@@ -95,7 +104,7 @@ def test_an_interrupt_during_a_write_leaves_the_old_content(tmp_path, monkeypatc
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     blocked = RunStore(tmp_path / "file" / "runs")
-    with pytest.raises(InputError, match="cannot write .*file/runs.*--out"):
+    with pytest.raises(InputError, match=r"cannot write .*file/runs.*--out"):
         blocked.prepare()
     with pytest.raises(InputError, match="cannot write"), blocked.open(SPEC):
         pass
@@ -160,8 +169,10 @@ def test_a_run_whose_writing_fails_is_not_finished_and_can_be_finished_later(sto
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="the disk is full.*finished runs are untouched"):
-        finish(store)
+    with store.open(SPEC) as folder:
+        folder.save_checkpoint({"w": torch.ones(3)}, {"epoch": 1})
+        with pytest.raises(InputError, match=r"the disk is full.*finished runs are untouched"):
+            folder.finish(env=ENV, result=RESULT, metrics=METRICS)
     monkeypatch.undo()
     assert not store.is_done(SPEC) and [r.hash for r in store.finished()] == [other.hash]
     with pytest.raises(InputError, match="not finished"):
@@ -220,7 +231,7 @@ def test_a_damaged_table_is_refused_when_it_is_read(store, harm):
 
 
 def test_runs_that_are_not_there_are_one_sentence(store):
-    with pytest.raises(InputError, match="no run store at .*layerlocal audit --out"):
+    with pytest.raises(InputError, match=r"no run store at .*layerlocal audit --out"):
         store.finished()
     store.prepare()
     assert store.finished() == []
@@ -248,7 +259,12 @@ def test_a_checkpoint_gives_every_tensor_of_every_rule_back_to_the_last_bit(stor
 
     network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=3, seed=0, channels_last=True)
     tensors = create_rule(name, network, num_classes=3, seed=0).state_dict()
-    tensors |= {"step": torch.tensor(7), "half": torch.randn(3).bfloat16(), "empty": torch.empty(0), "view": torch.randn(4, 3).T}
+    tensors |= {
+        "step": torch.tensor(7),
+        "half": torch.randn(3).bfloat16(),
+        "empty": torch.empty(0),
+        "view": torch.randn(4, 3).T,
+    }
     with store.open(SPEC) as folder:
         assert folder.load_checkpoint() is None
         folder.save_checkpoint(tensors, {"epoch": 2, "rows": [[1, "loss", "all", 0.1]]})
@@ -332,6 +348,31 @@ def test_the_lock_is_free_again_when_the_run_raises(store):
         raise ZeroDivisionError
     with store.open(SPEC), pytest.raises(RunBusyError), store.open(SPEC):
         pass
+
+
+def test_a_run_that_fails_before_it_learned_anything_leaves_no_folder_and_one_with_a_checkpoint_stays(store):
+    with pytest.raises(ZeroDivisionError), store.open(SPEC):
+        raise ZeroDivisionError
+    assert os.listdir(store.root) == []
+    with pytest.raises(ZeroDivisionError), store.open(SPEC) as folder:
+        folder.save_checkpoint({"w": torch.ones(3)}, {"epoch": 1})
+        raise ZeroDivisionError
+    with store.open(SPEC) as folder:
+        assert folder.load_checkpoint()[1] == {"epoch": 1}
+
+
+def test_a_lock_on_a_folder_that_another_process_just_cleared_keeps_nobody_out_so_it_is_not_held(store, monkeypatch):
+    """The other process clears its empty folder between our opening of LOCK and our locking of it."""
+    lock = fcntl.flock
+
+    def late(handle, operation):
+        monkeypatch.undo()
+        shutil.rmtree(store.root / SPEC.hash)
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with contextlib.suppress(RunBusyError), store.open(SPEC), pytest.raises(RunBusyError), store.open(SPEC):
+        pass  # to refuse at once is right, too: the caller waits and tries again
 
 
 def test_opening_a_finished_run_again_leaves_it_finished(store):

@@ -81,7 +81,9 @@ def test_without_warm_up_the_first_step_has_the_whole_rate():
 def test_training_gives_every_step_the_rate_of_its_number():
     training = Training(make(), make_data(), RECIPE)
     seen = []
-    training.optimizer.register_step_pre_hook(lambda optimizer, *_: seen.append({g["lr"] for g in optimizer.param_groups}))
+    training.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: seen.append({g["lr"] for g in optimizer.param_groups})
+    )
     records = [training.run_epoch(), training.run_epoch()]
     assert training.steps == 10 and [len(rates) for rates in seen] == [1] * 10
     warm = 0.01  # one step of ten
@@ -283,7 +285,9 @@ def test_a_loss_that_is_not_finite_is_named_by_block_step_and_epoch(bad, micro_b
     first = forward - micro_batches + 1
     rule = scripted(lambda index, step: bad if index == 1 and step == first else 1.0)
     recipe = Recipe(epochs=3, batch_size=8, micro_batches=micro_batches)
-    with pytest.raises(InputError, match=r"the loss of block1 became NaN or infinite at step 3 of epoch 2 .*no-statistics"):
+    with pytest.raises(
+        InputError, match=r"the loss of block1 became NaN or infinite at step 3 of epoch 2 .*no-statistics"
+    ):
         fit(rule, make_data(), recipe)
 
 
@@ -335,7 +339,9 @@ def test_fusion_weights_are_fitted_on_validation_data_after_the_last_epoch():
     x = (data.validation.images.float() / 255 - data.mean.view(-1, 1, 1)) / data.std.view(-1, 1, 1)
     with torch.no_grad():
         scores = rule.eval().block_scores(x)
-    torch.testing.assert_close(rule.fusion_weights, fit_fusion_weights(scores, data.validation.labels), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        rule.fusion_weights, fit_fusion_weights(scores, data.validation.labels), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_without_validation_data_there_is_no_validation_accuracy():
@@ -399,14 +405,20 @@ def test_a_run_that_was_saved_and_continued_ends_as_one_that_never_stopped(tmp_p
     with RunStore(tmp_path).open(RunSpec()) as folder:
         folder.save_checkpoint(first.state_tensors(), {"epoch": first.epoch})
         tensors, progress = folder.load_checkpoint()
-    again = Training(make(name, seed=77, **options), make_data(), recipe, seed=5)  # other initial weights, to be overwritten
+    again = Training(
+        make(name, seed=77, **options), make_data(), recipe, seed=5
+    )  # other initial weights, to be overwritten
     again.load_state_tensors(tensors, progress["epoch"])
     rest = [again.run_epoch(), again.run_epoch()]
     assert again.finished
     assert_equal_bits(weights(again.rule), weights(straight.rule))
     assert_equal_bits(again.state_tensors(), straight.state_tensors())
     for found, expected in zip(rest, records[2:], strict=True):
-        assert (found.losses, found.metrics, found.validation) == (expected.losses, expected.metrics, expected.validation)
+        assert (found.losses, found.metrics, found.validation) == (
+            expected.losses,
+            expected.metrics,
+            expected.validation,
+        )
     assert again.test() == straight.test()
 
 

@@ -63,9 +63,13 @@ class Network(nn.Module):
         return self
 
     def compile_blocks(self) -> Network:
-        """``torch.compile`` every block on its own, in place: gradient boundaries stay outside the compiled graphs."""
+        """``torch.compile`` every block on its own, in place: gradient boundaries stay outside the compiled graphs.
+
+        It is each block's ``forward`` that is compiled: ``Module.compile()`` compiles ``__call__``, which torch 2.13 leaves uncompiled
+        without a word (seen on the CPU build: no graph was captured).
+        """
         for block in self.blocks:
-            block.compile()
+            block.forward = torch.compile(block.forward)
         return self
 
     @classmethod

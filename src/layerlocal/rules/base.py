@@ -275,20 +275,28 @@ def segment_losses(rule: BlockwiseRule, x: Tensor, y: Tensor, segments: Sequence
     h, y = rule.inputs(rule.network.prepare(x), y)
     depth = rule.network.depth
     for segment in segments:
-        h = h.detach()
-        value: Tensor | None = None
-        metrics: dict[str, Tensor] = {}
-        for index in segment:
-            activity = rule.network.blocks[index](h)
-            if index in rule.readouts:
-                term, found = rule.local_loss(index, activity, y)
-                value = term if value is None else value + term
-                metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
-            h = rule.feed(index, activity) if index != segment[-1] else activity.detach()
-        del activity, term
+        name = segment_name(segment, depth)
+        value, metrics, h = _segment_loss(rule, segment, h.detach(), y)
         if value is None:
-            raise InputError(f"{segment_name(segment, depth)} has no readout, so nothing would train it")
-        yield BlockLoss(segment_name(segment, depth), value, metrics)
+            raise InputError(f"{name} has no readout, so nothing would train it")
+        yield BlockLoss(name, value, metrics)
         del value
         if segment[-1] + 1 < depth:
             h = rule.feed(segment[-1], h)
+
+
+def _segment_loss(
+    rule: BlockwiseRule, segment: Sequence[int], h: Tensor, y: Tensor
+) -> tuple[Tensor | None, dict[str, Tensor], Tensor]:
+    """The segment's loss and metrics, and its last activity without a graph. Nothing else of the segment outlives the call."""
+    value: Tensor | None = None
+    metrics: dict[str, Tensor] = {}
+    for index in segment:
+        activity = rule.network.blocks[index](h)
+        if index in rule.readouts:
+            term, found = rule.local_loss(index, activity, y)
+            value = term if value is None else value + term
+            metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
+        if index != segment[-1]:
+            h = rule.feed(index, activity)
+    return value, metrics, activity.detach()
