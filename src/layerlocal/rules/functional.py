@@ -41,7 +41,7 @@ def wrong_labels(y: Tensor, num_classes: int) -> Tensor:
 def rms_normalize(activity: Tensor) -> Tensor:
     """Divide each sample by its root mean square, so that its goodness (sum or mean of squares) is the same for all: same shape."""
     scale = torch.linalg.vector_norm(activity.flatten(1), dim=1) / activity[0].numel() ** 0.5
-    return activity / (scale + EPS).view(-1, *[1] * (activity.dim() - 1))
+    return activity / scale.clamp_min(1e-12).view(-1, *[1] * (activity.dim() - 1))
 
 
 def _cells(activity: Tensor, grid: int) -> list[list[Tensor]]:
