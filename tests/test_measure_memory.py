@@ -85,8 +85,8 @@ def test_a_tensor_saved_twice_counts_once_and_a_part_counts_as_the_whole_that_it
         info = RuleInfo(name="square", locality="global")
 
         def losses(self, x, y):
-            h = self.network(x)  # (B, H), saved by both products; the slice keeps all of it alive
-            yield BlockLoss("all", (h * h).sum() + (h[:, :1] * h[:, :1]).sum(), {})
+            h = self.network(x)  # (B, H), saved by both products; the slice alone keeps all of it alive
+            yield BlockLoss("all", (h[:, :1] * h[:, :1]).sum() + (h * h).sum(), {})
 
     rule = Square(linear_network([D, H], relu=False), num_classes=K)
     assert saved(rule) == FLOAT * B * D + FLOAT * B * H

@@ -144,6 +144,12 @@ def test_block_i_starts_the_same_at_every_depth_and_differs_by_seed(name):
     assert len(linear) == 5 and not any(torch.equal(deep[key], other[key]) for key in linear)
 
 
+def test_blocks_of_equal_shape_start_with_weights_of_their_own():
+    blocks = create_network("plain", in_channels=8, image_size=8, width=1 / 8, depth=3, seed=0).blocks
+    assert not torch.equal(blocks[0][0].weight, blocks[1][0].weight)
+    assert not torch.equal(blocks[1][0].weight, blocks[2][0].weight)
+
+
 def test_a_seeded_network_draws_nothing_from_the_global_generator_and_an_unseeded_one_does():
     before = torch.get_rng_state()
     create_network("cnn4", in_channels=3, image_size=8, seed=0)

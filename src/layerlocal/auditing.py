@@ -62,9 +62,13 @@ def run_audit(
     labels = {
         spec.hash: f"{spec.rule.name}, {spec.data.source}, {spec.network.name}, seed {spec.seed}" for spec in specs
     }
-    with ManyRuns(console, len(labels)) as progress:
+    finished = {spec.hash for spec in specs if store.is_done(spec)}
+    if finished:
+        console.print(f"{len(finished)} of {len(labels)} runs are finished already", highlight=False)
+    with ManyRuns(console, len(labels) - len(finished)) as progress:
         outcome = run_many(
-            specs, store, workers=workers or os.cpu_count() or 1, threads=1, listen=progress, on_done=progress.done
+            [spec for spec in specs if spec.hash not in finished], store, workers=workers or os.cpu_count() or 1, threads=1,
+            listen=progress, on_done=progress.done,
         )  # fmt: skip
     failed = [{"label": f"{labels[name]} ({name})", "reason": reason} for name, reason in outcome.failed.items()]
     write_atomic(out / "failed.json", json.dumps(failed).encode())

@@ -1,0 +1,184 @@
+"""Do the tests bite? Each mutant is one deliberate defect in a copy of src/; the tests named beside it must fail on it.
+
+    python scripts/mutation_test.py              every mutant, a few minutes on 2 cores
+    python scripts/mutation_test.py store rules  those in files whose path contains one of the words
+
+The working tree is never changed. Exit 1 if a mutant survives or its old text is not found exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+MUTANTS: list[tuple] = [
+    # a negative may carry the true label
+    ("rules/functional.py", "rules_functional", ("torch.randint(1, num_classes", "torch.randint(0, num_classes")),
+    # positive goodness is pushed down
+    ("rules/functional.py", "rules_functional", ("F.softplus(theta - positive)", "F.softplus(positive - theta)")),
+    # the readout's gradient is not divided by the size of its cell
+    ("rules/functional.py", "rules_functional", ("(coefficient / source[0, 0].numel())", "(coefficient)")),
+    # clarity compares the true class with itself
+    ("rules/functional.py", "rules_functional", ('g.scatter(1, y[:, None], float("-inf")).amax(1)', "g.amax(1)")),
+    # no gradient boundary anywhere: a local rule becomes deep supervision
+    (
+        "rules/base.py",
+        "rules_oracles",
+        ("[range(index, index + 1) for index in range(self.network.depth)]", "[range(self.network.depth)]"),
+    ),
+    # both detaches between blocks removed
+    (
+        "rules/base.py",
+        "measure_locality",
+        ("h.detach(), y)", "h, y)"),
+        ("metrics, activity.detach()", "metrics, activity"),
+    ),
+    # heads of equal shape start alike
+    ("rules/base.py", "rules_interface", ('derive_seed(self.seed, "head", index)', 'derive_seed(self.seed, "head")')),
+    # a parameter shared by two blocks is let through
+    ("rules/base.py", "rules_interface", ("if owner.setdefault(id(parameter), name) != name:", "if False:")),
+    # the one-pass readout of ff trains the blocks
+    (
+        "rules/ff.py",
+        "rules_ff",
+        ("rms_normalize(activity[2 * count :].detach())", "rms_normalize(activity[2 * count :])"),
+    ),
+    # the next block can read the goodness off its input
+    (
+        "rules/dtg_ff.py",
+        "rules_dtg_ff",
+        ("rms_normalize(activity) if self.decoupled_norm else", "activity if self.decoupled_norm else"),
+    ),
+    # the moving average forgets at once
+    ("rules/dtg_ff.py", "rules_dtg_ff", ("1 - self.clarity_momentum)", "self.clarity_momentum)")),
+    # bp is deep supervision
+    ("rules/twins.py", "rules_twins", ("readouts=[depth - 1]", "readouts=range(depth)")),
+    # segments are read at their first block
+    (
+        "rules/twins.py",
+        "rules_twins",
+        ("[segment[-1] for segment in segments]", "[segment[0] for segment in segments]"),
+    ),
+    # blocks of equal shape start alike
+    ("networks/base.py", "networks", ('derive_seed(seed, "block", index)', 'derive_seed(seed, "block")')),
+    # a cut that loses a residual is let through
+    ("networks/base.py", "networks", ("if not torch.equal(expected, found):", "if False:")),
+    # clipping by the norm of the whole network couples blocks
+    (
+        "train.py",
+        "rules_oracles",
+        (
+            "for parameters in rule.block_parameters().values():\n            torch.nn.utils",
+            "for parameters in [list(rule.parameters())]:\n            torch.nn.utils",
+        ),
+    ),
+    # micro-batches of a batch are summed, not averaged
+    ("train.py", "train", ("loss.value * (len(x_part) / len(x))", "loss.value")),
+    # the rate rises where it should fall
+    ("train.py", "train", ("math.cos(math.pi * (1 - left))", "math.cos(math.pi * left)")),
+    # the rule's own draws are not those of the seed
+    ("train.py", "train", ('torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))', "pass")),
+    # fusion weights are fitted on training data
+    (
+        "evaluate.py",
+        "train",
+        ("_in_order(rule, data, data.validation, device)", "_in_order(rule, data, data.train, device)"),
+    ),
+    # a running sum hides when a loss became NaN
+    ("meter.py", "train", ("total.isfinite()", "1")),
+    # the intervention perturbs nothing
+    ("measure/locality.py", "measure_locality", ("0.1 * torch.randn_like(parameter)", "0.0 * parameter")),
+    # a gradient that reaches another block is no problem
+    ("measure/locality.py", "measure_locality", ("if hit and block not in allowed[name]:", "if False:")),
+    # the peak is what is held last
+    ("measure/memory.py", "measure_memory", ("max(self.peak, self.current)", "self.current")),
+    # a view counts as its own bytes, not as the storage it keeps alive
+    ("measure/memory.py", "measure_memory", ("storage.nbytes()", "tensor.nbytes")),
+    # DONE is written first
+    (
+        "store.py",
+        "store",
+        ("for name in PARTS:\n", 'write_atomic(self.path / "DONE", b"{}")\n        for name in PARTS:\n'),
+    ),
+    # the old content is overwritten in place
+    ("store.py", "store", ("os.replace(name, path)", "path.write_bytes(content)")),
+    # a damaged file is believed
+    ("store.py", "store", ("if damaged:", "if False:")),
+    # two processes hold one run
+    ("store.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
+    # the biased standard deviation
+    ("stats.py", "stats", ("array.std(ddof=1)", "array.std()")),
+    # the hash depends on the order of options
+    ("spec.py", "spec", ("sort_keys=True", "sort_keys=False")),
+    # validation images are trained on
+    (
+        "data/selection.py",
+        "data",
+        (
+            "np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out",
+            "np.arange(len(labels)), held_out",
+        ),
+    ),
+    # augmentation is the same in every epoch
+    ("data/batches.py", "data_batches", ('self._generator("augment", epoch)', 'self._generator("augment", 0)')),
+    # the contract does not look for labels in scores
+    ("check.py", "check", ("_require(torch.equal(*found),", "_require(True,")),
+    # a local rule may hold every graph at once
+    ("check.py", "check", ("ratio <= FLAT", "ratio <= DEEP")),
+]
+"""(file below src/layerlocal, names of tests/test_NAME.py, (old text, new text), ...)."""
+
+
+def run_tests(names: list[str], source: Path) -> int:
+    """Exit status of pytest on these test files with the package imported from ``source``; its output where it is not 0 or 1."""
+    files = [f"tests/test_{name}.py" for name in names]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+    env = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    if found.returncode not in (0, 1):
+        print(found.stdout[-2000:], found.stderr[-2000:])
+    return found.returncode
+
+
+def judge(file: str, tests: str, *edits: tuple[str, str], source: Path) -> str:
+    """Make the edits in the copy, run the tests, put the copy back: ``"caught"`` or what is wrong."""
+    path = source / "layerlocal" / file
+    text = mutated = path.read_text()
+    for old, new in edits:
+        if text.count(old) != 1:
+            return f"OLD TEXT FOUND {text.count(old)} TIMES"
+        mutated = mutated.replace(old, new)
+    path.write_text(mutated)
+    try:
+        return {0: "SURVIVED", 1: "caught"}.get(run_tests(tests.split(), source), "TESTS DID NOT RUN")
+    finally:
+        path.write_text(text)
+
+
+def main(words: list[str]) -> int:
+    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        if run_tests(sorted({name for _, tests, *_ in chosen for name in tests.split()}), source) != 0:
+            print("the tests fail without any mutant; mend that first")
+            return 1
+        bad = 0
+        for file, tests, *edits in chosen:
+            verdict = judge(file, tests, *edits, source=source)
+            bad += verdict != "caught"
+            old, new = (text.splitlines()[0] for text in edits[0])
+            print(f"{verdict:8} {file}: {old} → {new}", flush=True)
+    print(f"{len(chosen) - bad} of {len(chosen)} mutants caught")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

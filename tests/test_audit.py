@@ -1,0 +1,476 @@
+"""The audit: twins differ in nothing but the rule, the arithmetic is that of a table of Student's t, and nothing is run twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import layerlocal.cli
+import layerlocal.studies.audit_cost
+from layerlocal.auditing import run_audit, write_report
+from layerlocal.report import write_page
+from layerlocal.run import build, pin_plugin
+from layerlocal.spec import PROTOCOL, Recipe, RuleSpec, RunSpec
+from layerlocal.store import RunRecord, RunStore
+from layerlocal.studies.audit import ROLES, SIZES, AuditPlan, accuracy_specs, audit_specs, class_specs, summarize
+from layerlocal.train import Training
+from layerlocal.types import InputError
+
+T_95 = {1: 12.706205, 2: 4.302653}
+"""Two-sided 95 % quantiles of Student's t by degrees of freedom, from a printed table."""
+
+TINY = SIZES["quick"].model_copy(
+    update={
+        "num_train": 200, "num_test": 100, "width": 1 / 16, "network": "mlp", "recipe": Recipe(epochs=1, batch_size=16),
+        "synthetic_train": 128, "synthetic_recipe": Recipe(epochs=1, batch_size=32), "synthetic_classes": (2, 3),
+    }
+)  # fmt: skip
+
+PLUGIN = '''
+from layerlocal import BlockLoss, RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Mine(LocalHeads):
+    info = RuleInfo(name="mine", locality="block")
+
+
+class OneLoss(LocalHeads):
+    """Leaks: one loss trains every block, and says it trains one."""
+
+    info = RuleInfo(name="one-loss", locality="block")
+
+    def losses(self, x, y):
+        h, total = self.network.prepare(x), 0
+        for index, block in enumerate(self.network.blocks):
+            h = block(h)
+            total = total + self.local_loss(index, h, y)[0]
+        yield BlockLoss("block0", total, {})
+
+
+class Raises(LocalHeads):
+    info = RuleInfo(name="raises", locality="block")
+
+    def local_loss(self, index, activity, y):
+        raise ValueError("the moon is full")
+'''
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The quick budget made very small, and the cost measured on very narrow networks."""
+    measure = layerlocal.studies.audit_cost.measure_cost
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "quick", TINY)
+        patch.setattr(
+            layerlocal.studies.audit_cost, "measure_cost",
+            lambda rules, *, command: measure(rules, width=1 / 32, repeats=1, command=command),
+        )  # fmt: skip
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def audited(tiny, tmp_path_factory):
+    """A whole audit with a plug-in, made by the command: its folder, the plug-in's name, what was printed."""
+    out = tmp_path_factory.mktemp("audit")
+    (out / "plugin.py").write_text(PLUGIN)
+    name = f"{out / 'plugin.py'}:Mine"
+    words = ["audit", "--rule", name, "--seeds", "2", "--workers", "1", "--out", str(out / "runs"), "--json"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["layerlocal", *words])
+        printed = []
+        patch.setattr("builtins.print", lambda *parts, **_: printed.append(" ".join(map(str, parts))))
+        with pytest.raises(SystemExit) as stop:
+            layerlocal.cli.main()
+    assert not stop.value.code
+    return out / "runs", name, printed
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+PLAN = AuditPlan()
+TWINS = AuditPlan(
+    rules=("local-heads", "./mine.py:Mine", "./plain.py:Plain"), sweep_rule="./mine.py:Mine", seeds=(0, 4),
+    twins_of={"./plain.py:Plain": "local-heads"}, sources={"./mine.py:Mine": "a" * 64, "./plain.py:Plain": "b" * 64},
+)  # fmt: skip
+
+
+def groups(plan):
+    """The three runs that are compared with each other, wherever the plan compares."""
+    for specs in (accuracy_specs(plan), class_specs(plan)):
+        keys = {(*key[: key.index(role)], *key[key.index(role) + 1 :]) for key in specs for role in ROLES if role in key}
+        for key in keys:
+            yield {role: next(spec for k, spec in specs.items() if role in k and {*key} <= {*k}) for role in ROLES}
+
+
+@pytest.mark.parametrize("plan", [PLAN, TWINS])
+def test_a_rule_and_its_twins_differ_in_nothing_but_the_rule(plan):
+    found = list(groups(plan))
+    assert len(found) == len(plan.seeds) * (len(plan.rules) + len(plan.size.synthetic_classes) + len(plan.real_classes))
+    for runs in found:
+        bare = {role: spec.model_copy(update={"rule": RuleSpec()}) for role, spec in runs.items()}
+        assert bare["local"] == bare["bp"] == bare["bp-deepsup"]
+        assert len({spec.hash for spec in runs.values()}) == 3
+
+
+@pytest.mark.parametrize("plan", [PLAN, TWINS])
+def test_twins_are_made_of_the_rule_itself_with_its_options_and_its_source(plan):
+    for runs in groups(plan):
+        local = runs["local"].rule
+        for role in ("bp", "bp-deepsup"):
+            twin = runs[role].rule
+            assert twin.name == role
+            if local.name in plan.twins_of:
+                assert twin.options["of"] == "local-heads" and twin.source_sha256 is None
+            else:
+                assert twin.options == {"of": local.name, **local.options}
+                assert twin.source_sha256 == local.source_sha256 == plan.sources.get(local.name)
+
+
+def test_every_planned_rule_of_ours_can_be_built_with_its_twins():
+    for runs in groups(PLAN):
+        blocks = {role: build(spec)[1].readout_blocks for role, spec in runs.items() if spec.data.num_train == 2500}
+        if blocks:
+            assert blocks["local"] == blocks["bp-deepsup"] and blocks["bp"] == blocks["local"][-1:]
+
+
+def test_the_sweep_over_all_classes_is_the_accuracy_comparison_and_not_run_twice():
+    accuracy, sweep = accuracy_specs(PLAN), class_specs(PLAN)
+    for role in ROLES:
+        for seed in PLAN.seeds:
+            assert sweep["real", 10, role, seed] == accuracy["dtg-ff", role, seed]
+    hashes = {spec.hash for spec in audit_specs(PLAN)}
+    rules, synthetic, subsets = 3 * 3 * 3, 3 * 3 * 3, 2 * 3 * 3
+    assert len(hashes) == rules + synthetic + subsets
+
+
+def test_class_subsets_have_as_many_images_a_class_as_the_whole_set():
+    for (kind, k, _, seed), spec in class_specs(PLAN).items():
+        if kind == "real":
+            assert spec.data.num_train == 250 * k and spec.data.num_test == 200 * k
+            assert (spec.data.classes, spec.data.seed) == ((None, 0) if k == 10 else (k, seed))
+        else:
+            assert (spec.data.source, spec.data.classes) == ("teacher_student", k)
+            assert (spec.data.num_train, spec.data.seed) == (PLAN.size.synthetic_train, seed)
+
+
+def test_other_seeds_are_other_class_subsets_and_other_teachers_and_other_runs():
+    sweep = class_specs(PLAN)
+    for kind, k in (("real", 2), ("synthetic", 2)):
+        specs = [sweep[kind, k, "local", seed] for seed in PLAN.seeds]
+        assert len({spec.data.seed for spec in specs}) == len({spec.seed for spec in specs}) == 3
+
+
+def test_runs_are_ordered_seed_by_seed():
+    seeds = [spec.seed for spec in audit_specs(PLAN)]
+    assert all(left <= right for left, right in pairwise(seeds)) and set(seeds) == {0, 1, 2}
+
+
+def test_a_plan_read_back_from_its_file_plans_the_same_runs():
+    again = AuditPlan.model_validate(json.loads(TWINS.model_dump_json()))
+    assert [spec.hash for spec in audit_specs(again)] == [spec.hash for spec in audit_specs(TWINS)]
+
+
+# --- the arithmetic, on planted numbers -------------------------------------------------------------------------------
+
+ONE_RULE = AuditPlan(rules=("local-heads",), sweep_rule="local-heads", real_classes=(2, 10))
+PLANTED = {"local": (0.80, 0.82, 0.87), "bp": (0.85, 0.86, 0.88), "bp-deepsup": (0.86, 0.88, 0.89)}
+"""PLANTED accuracies by seed, as no run ever gave them."""
+
+
+def planted_record(spec, accuracy):
+    """PLANTED: a run that was never trained, with the fields a summary reads."""
+    certificate = {"declared": "block", "measured": "block", "certified": True, "problems": [], "losses": ["block0"], "blocks": ["block0"],
+                   "reach": [[True]], "reach_norm": [[1.0]], "intervention": [[True]]}  # fmt: skip
+    result = {
+        "run": spec.hash, "rule": spec.rule.name, "test_accuracy": accuracy, "num_test": 100, "num_classes": 10, "chance": 0.1,
+        "block_accuracies": {"block0": accuracy - 0.2, "block1": accuracy - 0.1}, "validation_accuracy": 0.5,
+        "data": {"name": "planted", "class_names": ["a"], "provenance": {"num_images": {"train": 9}}},
+        "samples_per_s": 1.0, "peak_saved_bytes": 1, "train_seconds": 1.0, "locality": certificate,
+    }  # fmt: skip
+    return RunRecord(spec.hash, spec, {"layerlocal": "planted", "threads": 1, "torch": "planted"}, result)
+
+
+def planted(plan, *, without=()):
+    """PLANTED records of every run of a plan."""
+    keyed = {**accuracy_specs(plan), **class_specs(plan)}
+    records = {}
+    for key, spec in keyed.items():
+        role = next(role for role in ROLES if role in key)
+        records[spec.hash] = planted_record(spec, PLANTED[role][plan.seeds.index(spec.seed)])
+    for spec in without:
+        del records[spec.hash]
+    return records
+
+
+def by_hand(values):
+    """Mean and interval from the textbook formula and a printed table."""
+    n, mean = len(values), sum(values) / len(values)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = T_95[n - 1] * deviation / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def assert_estimate(found, values):
+    mean, low, high = by_hand(values)
+    assert found["n"] == len(values)
+    assert found["values"] == pytest.approx(values)
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((mean, low, high), abs=1e-7)
+
+
+def test_paired_differences_and_their_intervals_are_those_worked_out_by_hand():
+    [row] = summarize(ONE_RULE, planted(ONE_RULE))["accuracy"]["rules"]
+    gap = row["gap"]
+    assert gap["mean"] == pytest.approx(-0.1 / 3) and gap["n"] == 3  # of −0.05, −0.04, −0.01
+    assert (gap["low"], gap["high"]) == pytest.approx((-0.0850449, 0.0183782), abs=1e-6)  # ± 4.302653 · 0.0208167 / √3
+    assert_estimate(row["gap"], [-0.05, -0.04, -0.01])
+    assert_estimate(row["extra_supervision"], [0.01, 0.02, 0.01])
+    assert_estimate(row["price_of_locality"], [-0.06, -0.06, -0.02])
+    assert_estimate(row["fused"], PLANTED["local"])
+    assert_estimate(row["twins"]["bp"]["fused"], PLANTED["bp"])
+    assert_estimate(row["twins"]["bp-deepsup"]["fused"], PLANTED["bp-deepsup"])
+
+
+def test_the_gap_is_extra_supervision_plus_price_of_locality_for_every_seed():
+    summary = summarize(ONE_RULE, planted(ONE_RULE))
+    rows = [*summary["accuracy"]["rules"], *summary["classes"]["synthetic"], *summary["classes"]["real"]]
+    assert len(rows) == 1 + 3 + 2
+    for row in rows:
+        parts = zip(row["extra_supervision"]["values"], row["price_of_locality"]["values"], strict=True)
+        assert row["gap"]["values"] == pytest.approx([extra + price for extra, price in parts])
+        assert row["gap"]["mean"] == pytest.approx(row["extra_supervision"]["mean"] + row["price_of_locality"]["mean"])
+
+
+def test_blocks_are_reported_for_the_rule_and_for_its_twins():
+    [row] = summarize(ONE_RULE, planted(ONE_RULE))["accuracy"]["rules"]
+    for side, role in ((row, "local"), (row["twins"]["bp"], "bp"), (row["twins"]["bp-deepsup"], "bp-deepsup")):
+        assert side["blocks"] == ["block0", "block1"]
+        assert_estimate(side["block_accuracies"][0], [value - 0.2 for value in PLANTED[role]])
+        assert_estimate(side["block_accuracies"][1], [value - 0.1 for value in PLANTED[role]])
+        assert side["last"] == side["block_accuracies"][1]
+
+
+def test_a_seed_of_which_any_of_the_three_runs_is_missing_is_left_out_of_all_three():
+    for role in ROLES:
+        missing = accuracy_specs(ONE_RULE)["local-heads", role, 1]
+        [row] = summarize(ONE_RULE, planted(ONE_RULE, without=[missing]))["accuracy"]["rules"]
+        assert row["seeds"] == [0, 2]
+        assert_estimate(row["gap"], [-0.05, -0.01])
+        assert_estimate(row["fused"], [0.80, 0.87])
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    plan = ONE_RULE.model_copy(update={"seeds": (0,)})
+    [row] = summarize(plan, planted(plan))["accuracy"]["rules"]
+    assert row["gap"] == {"mean": pytest.approx(-0.05), "low": None, "high": None, "n": 1, "values": [pytest.approx(-0.05)]}
+
+
+@pytest.mark.parametrize("left", [0, 1, 5, 20])
+def test_whatever_runs_are_missing_the_page_is_written_with_the_rows_there_are(tmp_path, left):
+    records = planted(PLAN)
+    some = dict(list(records.items())[:left])
+    failed = [{"label": "planted", "reason": "<b>a planted reason</b>"}]
+    summary = summarize(PLAN, some, failed=failed)
+    assert len(summary["runs"]) == left and summary["failed"] == failed and summary["cost"] == {}
+    rules = {row["rule"] for row in summary["accuracy"]["rules"]}
+    whole = {
+        rule
+        for rule in PLAN.rules
+        if any(all(accuracy_specs(PLAN)[rule, role, seed].hash in some for role in ROLES) for seed in PLAN.seeds)
+    }
+    assert rules == whole
+    page = write_page(summary, tmp_path / "report.html").read_text()
+    assert "a planted reason" in page and "<b>a planted reason" not in page
+    json.dumps(summary, allow_nan=False)
+
+
+def test_runs_of_another_plan_are_not_counted():
+    records = planted(ONE_RULE)
+    other = RunSpec(seed=77)
+    assert summarize(ONE_RULE, records | {other.hash: planted_record(other, 0.1)})["runs"] == summarize(
+        ONE_RULE, records
+    )["runs"]
+
+
+def test_an_environment_that_differs_between_runs_is_told_in_full():
+    records = planted(ONE_RULE)
+    name = next(iter(records))
+    old = records[name]
+    records[name] = RunRecord(name, old.spec, old.env | {"torch": "another"}, old.result)
+    environment = summarize(ONE_RULE, records)["environment"]
+    assert environment["threads"] == 1
+    assert sorted(environment["torch"].split(", ")) == ["another", "planted"]
+
+
+# --- a real audit, very small -----------------------------------------------------------------------------------------
+
+
+def test_an_audit_prints_the_summary_it_writes(audited):
+    out, _, printed = audited
+    [line] = printed
+    assert json.loads(line) == json.loads((out / "summary.json").read_text())
+
+
+def test_an_audit_has_every_rule_with_its_twins_and_the_plugin_beside_them(audited):
+    out, name, _ = audited
+    summary = json.loads((out / "summary.json").read_text())
+    rows = {row["rule"]: row for row in summary["accuracy"]["rules"]}
+    assert list(rows) == ["local-heads", "dtg-ff", "ff", name]
+    assert all(row["seeds"] == [0, 1] and row["gap"]["n"] == 2 for row in rows.values())
+    assert summary["classes"]["rule"] == name
+    assert [row["num_classes"] for row in summary["classes"]["synthetic"]] == [2, 3]
+    assert [row["num_classes"] for row in summary["classes"]["real"]] == [2, 5, 10]
+    assert {"bp", "bp-deepsup", *rows} == {row["rule"] for row in summary["cost"]["rules"]}
+    assert summary["failed"] == [] and summary["protocol"] == PROTOCOL
+    assert name in summary["command"] and "--seeds 2" in summary["command"]
+
+
+def test_every_number_of_an_audit_is_that_of_a_run_on_disk(audited):
+    out, name, _ = audited
+    summary = json.loads((out / "summary.json").read_text())
+    store = RunStore(out)
+    accuracy = {record.hash: record.result["test_accuracy"] for record in store.finished()}
+    for row in summary["accuracy"]["rules"]:
+        for side in (row, *row["twins"].values()):
+            assert side["fused"]["values"] == [accuracy[run] for run in side["runs"]]
+        assert row["gap"]["values"] == pytest.approx(
+            [accuracy[a] - accuracy[b] for a, b in zip(row["runs"], row["twins"]["bp"]["runs"], strict=True)]
+        )
+        assert store.load(row["runs"][0]).spec.rule.name == row["rule"]
+        for twin, side in row["twins"].items():
+            rules = [store.load(run).spec.rule for run in side["runs"]]
+            assert all((rule.name, rule.options["of"]) == (twin, row["rule"]) for rule in rules)
+    listed = {run["run"]: run for run in summary["runs"]}
+    assert listed.keys() == accuracy.keys()
+    assert all(run["test_accuracy"] == accuracy[name] for name, run in listed.items())
+    assert all(RunSpec.parse(run["spec"]).hash == name for name, run in listed.items())
+
+
+def test_an_audit_certifies_the_locality_of_every_rule_and_twin(audited):
+    out, name, _ = audited
+    found = {row["rule"]: row for row in json.loads((out / "summary.json").read_text())["locality"]}
+    for rule in ("local-heads", "dtg-ff", "ff", name):
+        assert found[rule]["certified"] and found[rule]["measured"] == "block"
+        for twin in ("bp", "bp-deepsup"):
+            assert found[f"{twin} (twin of {rule})"]["measured"] == "global"
+
+
+def test_the_plugin_of_an_audit_is_stored_with_the_hash_of_its_source(audited):
+    out, name, _ = audited
+    source = hashlib.sha256(PLUGIN.encode()).hexdigest()
+    specs = [record.spec for record in RunStore(out).finished()]
+    mine = [spec for spec in specs if name in (spec.rule.name, spec.rule.options.get("of"))]
+    assert {spec.rule.source_sha256 for spec in mine} == {source} and len(mine) == 2 * 3 * (1 + 2 + 2)
+    assert all(pin_plugin(spec) == spec for spec in specs)
+
+
+def test_the_page_of_an_audit_is_one_file_that_names_every_rule(audited):
+    out, name, _ = audited
+    page = (out / "report.html").read_text()
+    assert all(rule in page for rule in ("local-heads", "dtg-ff", "ff", "bp-deepsup", Path(name).name))
+    assert "<svg" in page and "src=\"http" not in page and "<link" not in page
+
+
+def untimed(summary):
+    return {key: value for key, value in summary.items() if key not in ("created", "command")}
+
+
+def test_a_second_audit_trains_and_measures_nothing_and_says_the_same(audited, tiny, monkeypatch):
+    out, name, _ = audited
+    before = untimed(json.loads((out / "summary.json").read_text()))
+    monkeypatch.setattr(Training, "run_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(layerlocal.studies.audit_cost, "measure_cost", lambda *_, **__: pytest.fail("measured again"))
+    summary = run_audit(out, rules=[name], seeds=2, workers=1, command=json.loads((out / "audit.json").read_text())["command"])
+    assert untimed(summary) == before
+    (out / "report.html").unlink()
+    assert untimed(write_report(out)[0]) == before and (out / "report.html").exists()
+
+
+def test_an_audit_of_more_seeds_trains_only_those(audited, tiny, monkeypatch):
+    out, name, _ = audited
+    seeds = []
+    train = Training.run_epoch
+    monkeypatch.setattr(Training, "run_epoch", lambda self, *a: seeds.append(self.seed) or train(self, *a))
+    summary = run_audit(out, rules=[name], seeds=3, workers=1)
+    assert set(seeds) == {2}
+    assert all(row["seeds"] == [0, 1, 2] for row in summary["accuracy"]["rules"])
+
+
+def test_a_report_is_made_without_torch(audited):
+    out, _, _ = audited
+    program = (
+        "import sys; from pathlib import Path; from layerlocal.auditing import write_report; "
+        f"page = write_report(Path({str(out)!r}))[1]; assert page.stat().st_size > 10000; "
+        "sys.exit(', '.join(name for name in ('torch', 'datasets') if name in sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) in ((0, ""), (1, "\n")), found.stderr
+
+
+def test_a_plugin_that_leaks_or_raises_is_refused_before_anything_is_trained(tiny, tmp_path, monkeypatch):
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    monkeypatch.setattr("layerlocal.workers.run_many", lambda *_, **__: pytest.fail("trained"))
+    for rule, message in (("OneLoss", "the loss of block0 reaches"), ("Raises", "raised ValueError at plugin.py:.*moon")):
+        with pytest.raises(InputError, match=message) as error:
+            run_audit(tmp_path / "runs", rules=[f"{tmp_path / 'plugin.py'}:{rule}"])
+        assert "\n" not in str(error.value)
+
+
+def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(tiny, tmp_path, monkeypatch):
+    import layerlocal.run
+
+    train = layerlocal.run._train_run
+
+    def fail(spec, *rest):
+        if spec.rule.name == "ff":
+            raise InputError("a planted reason")
+        return train(spec, *rest)
+
+    monkeypatch.setattr(layerlocal.run, "_train_run", fail)
+    monkeypatch.setitem(SIZES, "quick", TINY.model_copy(update={"synthetic_classes": (2,)}))
+    monkeypatch.setattr(layerlocal.studies.audit_cost, "measure_cost", lambda *_, **__: {})
+    monkeypatch.setattr(sys, "argv", ["layerlocal", "audit", "--seeds", "1", "--workers", "1", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        layerlocal.cli.main()
+    assert stop.value.code == 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [row["rule"] for row in summary["accuracy"]["rules"]] == ["local-heads", "dtg-ff"]
+    [failure] = summary["failed"]
+    assert failure["reason"] == "a planted reason" and failure["label"].startswith("ff")
+    assert "a planted reason" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["audit.json", "failed.json", "cost"])
+@pytest.mark.parametrize("content", ["", "[1", '"text"', "{}"])
+def test_a_damaged_file_of_an_audit_is_one_sentence_or_does_no_harm(audited, tmp_path, name, content):
+    out, _, _ = audited
+    path = next(out.glob("cost-*.json")) if name == "cost" else out / name
+    before = path.read_bytes()
+    try:
+        path.write_text(content)
+        write_report(out)
+    except InputError as error:
+        assert str(path.name) in str(error) and "again" in str(error)
+    finally:
+        path.write_bytes(before)
+        write_report(out)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "report.html"])
+def test_a_summary_or_page_that_cannot_be_written_is_one_sentence(audited, name):
+    out, _, _ = audited
+    (out / name).unlink()
+    (out / name).mkdir()
+    try:
+        with pytest.raises(InputError, match=f"cannot write .*{name}"):
+            write_report(out)
+    finally:
+        (out / name).rmdir()
+        write_report(out)
