@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-
 
 MUTANTS: list[tuple] = [
     # a negative may carry the true label
@@ -127,18 +127,18 @@ MUTANTS: list[tuple] = [
         ),
     ),
     # augmentation is the same in every epoch
-    ("data/batches.py", "data_batches", ('self._generator("augment", epoch)', 'self._generator("augment", 0)')),
+    ("data/batches.py", "train", ('self._generator("augment", epoch)', 'self._generator("augment", 0)')),
     # the contract does not look for labels in scores
     ("check.py", "check", ("_require(torch.equal(*found),", "_require(True,")),
     # a local rule may hold every graph at once
     ("check.py", "check", ("ratio <= FLAT", "ratio <= DEEP")),
 ]
-"""(file below src/layerlocal, names of tests/test_NAME.py, (old text, new text), ...)."""
+"""(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 
 
-def run_tests(names: list[str], source: Path) -> int:
+def run_tests(names: set[str], source: Path) -> int:
     """Exit status of pytest on these test files with the package imported from ``source``; its output where it is not 0 or 1."""
-    files = [f"tests/test_{name}.py" for name in names]
+    files = [f"tests/test_{name}.py" for name in sorted(names)]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
     env = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -147,37 +147,32 @@ def run_tests(names: list[str], source: Path) -> int:
     return found.returncode
 
 
-def judge(file: str, tests: str, *edits: tuple[str, str], source: Path) -> str:
-    """Make the edits in the copy, run the tests, put the copy back: ``"caught"`` or what is wrong."""
-    path = source / "layerlocal" / file
-    text = mutated = path.read_text()
-    for old, new in edits:
-        if text.count(old) != 1:
-            return f"OLD TEXT FOUND {text.count(old)} TIMES"
-        mutated = mutated.replace(old, new)
-    path.write_text(mutated)
-    try:
-        return {0: "SURVIVED", 1: "caught"}.get(run_tests(tests.split(), source), "TESTS DID NOT RUN")
-    finally:
-        path.write_text(text)
+def judge(mutant: tuple) -> str:
+    """Make the edits in a copy of src/ and run the tests on it: ``"caught"`` or what is wrong."""
+    file, tests, *edits = mutant
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__")))
+        path = source / "layerlocal" / file
+        for old, new in edits:
+            text = path.read_text()
+            if text.count(old) != 1:
+                return f"OLD TEXT FOUND {text.count(old)} TIMES"
+            path.write_text(text.replace(old, new))
+        return {0: "SURVIVED", 1: "caught"}.get(run_tests({tests}, source), "TESTS DID NOT RUN")
 
 
 def main(words: list[str]) -> int:
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        if run_tests(sorted({name for _, tests, *_ in chosen for name in tests.split()}), source) != 0:
-            print("the tests fail without any mutant; mend that first")
-            return 1
-        bad = 0
-        for file, tests, *edits in chosen:
-            verdict = judge(file, tests, *edits, source=source)
-            bad += verdict != "caught"
-            old, new = (text.splitlines()[0] for text in edits[0])
-            print(f"{verdict:8} {file}: {old} → {new}", flush=True)
-    print(f"{len(chosen) - bad} of {len(chosen)} mutants caught")
-    return 1 if bad else 0
+    if run_tests({tests for _, tests, *_ in chosen}, ROOT / "src") != 0:
+        print("the tests fail without any mutant; mend that first")
+        return 1
+    caught = 0
+    with ThreadPoolExecutor(2) as pool:
+        for (file, _, (old, new), *_), verdict in zip(chosen, pool.map(judge, chosen), strict=True):
+            caught += verdict == "caught"
+            print(f"{verdict:8} {file}: {old.partition(chr(10))[0]} → {new.partition(chr(10))[0].strip()}", flush=True)
+    print(f"{caught} of {len(chosen)} mutants caught")
+    return 0 if caught == len(chosen) else 1
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def only(monkeypatch):
         ("segmented", {"segment_size": 4}),
         ("segmented", {"segment_size": 6}),
         ("bp", {"of": "dtg-ff"}),
+        ("dtg-ff", {"fusion": "fitted"}),
     ],
 )
 def test_registered_rules_keep_every_clause(name, options):

@@ -75,14 +75,16 @@ def test_linear_layers_cost_two_flops_a_weight_and_sample():
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [*[(name, {}) for name in list_rules()], ("ff", {"prediction": "softmax"})]
+    ("name", "options"),
+    [*[(name, {}) for name in list_rules()], ("ff", {"prediction": "softmax"}), ("bp", {"of": "ff"})],
 )
 def test_declared_passes_are_those_that_the_first_block_sees(name, options):
     rule = make(name, **options)
     declared = {"passes_per_step": rule.passes_per_step, "passes_per_prediction": rule.passes_per_prediction}
     assert count_passes(rule, X, Y) == declared
-    step = {"ff": 3 if options else 2}.get(name, 1)
-    answer = {"ff": 1 if options else K}.get(name, 1)
+    tries_labels = (name == "ff" and not options) or options.get("of") == "ff"
+    step = 3 if "prediction" in options else 2 if tries_labels else 1
+    answer = K if tries_labels else 1
     assert declared == {"passes_per_step": step, "passes_per_prediction": answer}
 
 

@@ -149,6 +149,18 @@ class SummedAsAll(SummedAsOneBlock):
             yield loss._replace(block="all")
 
 
+class ZeroGradientLeak(LocalHeads):
+    """The first block's loss has a path to the second block's weights along which the gradient is zero today."""
+
+    info = info()
+
+    def losses(self, x, y):
+        for loss in super().losses(x, y):
+            if loss.block == "block0":
+                loss = loss._replace(value=loss.value + 0 * next(self.network.blocks[1].parameters()).sum())
+            yield loss
+
+
 class TooModest(LocalHeads):
     """A local rule that declares segments."""
 
@@ -245,6 +257,7 @@ CAUGHT = [
     (NoDetachRecomputed, "the loss of block1 reaches the parameters of block0"),
     (SummedAsOneBlock, "the loss of block0 reaches the parameters of block3"),
     (SummedAsAll, "declares locality 'block', measured 'global'"),
+    (ZeroGradientLeak, "the loss of block0 reaches the parameters of block1"),
     (TooModest, "declares locality 'segment', measured 'block'"),
     (WrongBlock, "the loss of block0 reaches the parameters of block1"),
     (SkipsABlock, "no loss reaches the parameters of block2"),

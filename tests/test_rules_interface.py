@@ -67,6 +67,22 @@ def test_local_heads_refuses_values_out_of_range(options):
         create_rule("local-heads", network(), num_classes=3, **options)
 
 
+@pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "bp-deepsup"])
+def test_label_smoothing_mixes_the_target_with_the_uniform_distribution(name):
+    """(1 − ε) · CE + ε · mean over classes of −log p, summed over the losses; without it, plain cross-entropy."""
+    x, y = torch.randn(6, 3, 8, 8), torch.arange(6) % 3
+    found = {}
+    for smoothing in (0.0, 0.3):
+        options = {"label_smoothing": smoothing} | ({"dynamic_temperature": False} if name == "dtg-ff" else {})
+        rule = create_rule(name, network(), num_classes=3, seed=0, **options)
+        found[smoothing] = sum(loss.value.item() for loss in rule.losses(x, y))
+        logs = rule.block_scores(x).log_softmax(-1)  # in training mode still: the same batch statistics
+    plain = -sum(block[torch.arange(6), y].mean() for block in logs).item()
+    uniform = -sum(block.mean() for block in logs).item()
+    assert found[0.0] == pytest.approx(plain, rel=1e-5)
+    assert found[0.3] == pytest.approx(0.7 * plain + 0.3 * uniform, rel=1e-5)
+
+
 # --- plug-ins ---------------------------------------------------------------------------------------------------------
 
 

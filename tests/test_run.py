@@ -131,9 +131,8 @@ def assert_same_run(left, right, spec):
     assert rows_of(left, spec) == rows_of(right, spec)
     results = [json.loads((store.root / spec.hash / "result.json").read_text()) for store in (left, right)]
     assert results[0].keys() == results[1].keys()
-    assert [{k: v for k, v in r.items() if k not in TIMED} for r in results][0] == {
-        k: v for k, v in results[1].items() if k not in TIMED
-    }
+    ours, theirs = ({k: v for k, v in result.items() if k not in TIMED} for result in results)
+    assert ours == theirs
 
 
 # --- what a finished run says -----------------------------------------------------------------------------------------
@@ -408,7 +407,7 @@ def wait_for_checkpoints(process, path, count):
 
 
 def test_a_run_killed_again_and_again_at_random_moments_is_the_run_never_killed(tmp_path, forks):
-    spec = SPEC.with_settings({"recipe.epochs": 40, "rule.fusion": "fitted"})
+    spec = SPEC.with_settings({"recipe.epochs": 24, "rule.fusion": "fitted"})
     left, right = RunStore(tmp_path / "left"), RunStore(tmp_path / "right")
     checkpoint = left.root / spec.hash / "checkpoint" / "state.safetensors"
     chance = random.Random(0)
@@ -576,7 +575,7 @@ def test_a_disk_that_fills_up_at_any_write_is_one_sentence_and_the_run_goes_on_w
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", fill_up)
-    with pytest.raises(InputError, match="the disk is full: .* finished runs are untouched"):
+    with pytest.raises(InputError, match=r"the disk is full: .* finished runs are untouched"):
         run_spec(SPEC, store)
     monkeypatch.setattr(os, "fsync", sync)
     run_spec(SPEC, store)
@@ -592,6 +591,6 @@ def test_a_store_that_cannot_be_written_is_one_sentence_before_anything_is_train
         root.mkdir()
         (root / SPEC.hash).write_text("not a folder")
     monkeypatch.setattr(Training, "run_epoch", lambda *_: pytest.fail("trained"))
-    with pytest.raises(InputError, match="cannot write .*--out"):
+    with pytest.raises(InputError, match=r"cannot write .*--out"):
         run_spec(SPEC, RunStore(root))
     assert blocked.read_text() == "not a folder"

@@ -232,6 +232,34 @@ def test_every_epoch_reports_steps_samples_and_the_time_of_training():
     assert training.finished
 
 
+def test_a_last_batch_that_is_not_full_is_left_out():
+    data = data_from_splits("odd", split(43, 0), split(12, 1))
+    training, reports = Training(make(), data, RECIPE), []
+    training.run_epoch(lambda step, samples: reports.append(samples))
+    assert reports == [8, 16, 24, 32, 40] and training.steps == 10
+
+
+def test_order_and_augmentation_are_new_in_every_epoch():
+    """Forty times one image: what differs between two epochs is what was drawn."""
+    one = split(1, 0).images.expand(40, -1, -1, -1).contiguous()
+    data = data_from_splits("one image", Split(one, torch.arange(40) % K), split(12, 1))
+    batches = Training(make(), data, RECIPE).batches
+    (x0, y0), (x1, y1) = next(batches.epoch(0)), next(batches.epoch(1))
+    assert not torch.equal(x0, x1) and not torch.equal(y0, y1)
+    still = Training(make(), data, Recipe(batch_size=8)).batches
+    assert torch.equal(next(still.epoch(0))[0], next(still.epoch(1))[0]), (
+        "a recipe without augmentation changes no pixel"
+    )
+
+
+def test_a_rule_in_evaluation_mode_is_trained_in_training_mode():
+    found = []
+    for rule in (make(), make().eval()):
+        fit(rule, make_data(), RECIPE)
+        found.append(weights(rule))
+    assert_equal_bits(*found)
+
+
 class Scripted(NoStatistics):
     """Losses and metrics of known value, whatever the weights: block i at step s (from 1) has the loss of ``script(i, s)``."""
 
@@ -329,18 +357,20 @@ def test_accuracies_are_the_shares_of_right_answers_block_by_block_and_fused():
     assert evaluate_split(rule.eval(), data, data.train) == found and not rule.training
 
 
-def test_fusion_weights_are_fitted_on_validation_data_after_the_last_epoch():
+@pytest.mark.parametrize("name", ["local-heads", "bp-deepsup"])
+def test_fusion_weights_are_fitted_on_validation_data_after_the_last_epoch(name):
     data = make_data()
-    rule = make(fusion="fitted")
+    rule = make(name, fusion="fitted")
+    fitted = next(key for key, _ in rule.named_buffers() if key.endswith("fusion_weights"))
     training = Training(rule, data, RECIPE)
     training.run_epoch()
-    assert torch.equal(rule.fusion_weights, torch.full((3,), 1 / 3))
+    assert torch.equal(rule.get_buffer(fitted), torch.full((3,), 1 / 3))
     training.run_epoch()
     x = (data.validation.images.float() / 255 - data.mean.view(-1, 1, 1)) / data.std.view(-1, 1, 1)
     with torch.no_grad():
         scores = rule.eval().block_scores(x)
     torch.testing.assert_close(
-        rule.fusion_weights, fit_fusion_weights(scores, data.validation.labels), rtol=1e-3, atol=1e-3
+        rule.get_buffer(fitted), fit_fusion_weights(scores, data.validation.labels), rtol=1e-3, atol=1e-3
     )
 
 

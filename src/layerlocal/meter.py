@@ -19,6 +19,7 @@ class Meter:
     metrics: dict[str, Tensor] = field(default_factory=dict)
     finite: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    metric_counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, loss: BlockLoss) -> None:
         """Count one loss and its metrics."""
@@ -28,7 +29,7 @@ class Meter:
         self.counts[loss.block] = self.counts.get(loss.block, 0) + 1
         for name, metric in loss.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + metric.detach()
-            self.counts[name] = self.counts.get(name, 0) + 1
+            self.metric_counts[name] = self.metric_counts.get(name, 0) + 1
 
     def refuse_non_finite(self, rule: str, epoch: int, micro_batches: int) -> None:
         """A sum stays non-finite once it is, so the count of finite sums is the number of the first bad one."""
@@ -42,4 +43,5 @@ class Meter:
 
     def means(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Means over steps; reads the device."""
-        return {name: float(total) / self.counts[name] for name, total in sums.items()}
+        counts = self.metric_counts if sums is self.metrics else self.counts
+        return {name: float(total) / counts[name] for name, total in sums.items()}

@@ -64,6 +64,7 @@ def write_atomic(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
+                os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide a shared store from others
                 os.fsync(file.fileno())
             os.replace(name, path)
         except BaseException:
@@ -251,4 +252,4 @@ class RunStore:
 
     def metrics(self, name: str) -> pa.Table:
         """The per-epoch table of a finished run: epoch, metric, block, value."""
-        return pq.read_table(self._find(name) / "metrics.parquet")
+        return pq.read_table(self.root / self.load(name).hash / "metrics.parquet")

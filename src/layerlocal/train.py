@@ -133,6 +133,8 @@ class Training:
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: str = "cpu") -> None:
         if data.num_classes != rule.num_classes:
             raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
+        if rule.calibrates and data.validation is None:
+            raise InputError("fusion is fitted on validation data and there are none; set data.validation above 0")
         if len(data.train) < recipe.batch_size:
             raise InputError(
                 f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"

@@ -7,6 +7,7 @@ The first finds a missing detach, the second also finds couplings without a grad
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -29,10 +30,11 @@ def trained_blocks(name: str, blocks: list[str]) -> set[str]:
     """
     if name == "all":
         return set(blocks)
-    first, _, last = name.removeprefix("block").partition("-")
-    if not name.startswith("block") or not first.isdigit() or (last and not last.isdigit()):
+    match = re.fullmatch(r"block([0-9]+)(?:-([0-9]+))?", name)
+    first, last = (match[1], match[2] or match[1]) if match else ("1", "0")
+    if int(last) < int(first):
         raise InputError(f"a loss names its blocks as 'block1', 'block2-3' or 'all', got {name!r}")
-    wanted = [f"block{index}" for index in range(int(first), int(last or first) + 1)]
+    wanted = [f"block{index}" for index in range(int(first), int(last) + 1)]
     missing = [block for block in wanted if block not in blocks]
     if missing:
         raise InputError(f"loss {name!r} names {missing[0]}, but the network has {blocks[0]} to {blocks[-1]}")
@@ -77,9 +79,10 @@ def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[s
 
 
 def _updates(rule: Rule, x: Tensor, y: Tensor, groups: dict[str, list[nn.Parameter]], seed: int) -> Gradients:
-    """The gradient of every block after one whole pass of the loop."""
+    """The gradient of every block after two whole passes of the loop: what one leaves behind, the next may use."""
     torch.manual_seed(derive_seed(seed, "locality"))
     _clear(groups)
+    forward_backward(rule, x, y)
     forward_backward(rule, x, y)
     return {name: [None if p.grad is None else p.grad.clone() for p in group] for name, group in groups.items()}
 

@@ -11,7 +11,7 @@ from layerlocal.networks.base import Network as Network
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
-from layerlocal.types import unknown_name
+from layerlocal.types import InputError, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks"]
 
@@ -67,7 +67,10 @@ def create_network(
     for key in options:
         if key not in known:
             raise unknown_name(f"option of network {name!r}:", key, known)
-    network = builder(in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+    try:
+        network = builder(in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+    except TypeError as error:
+        raise InputError(f"network {name!r} refused its options {options}: {error}") from error
     if channels_last:
         network.to_channels_last()
     return network.compile_blocks() if compile else network

@@ -84,6 +84,8 @@ class FF(BlockwiseRule):
         ]:
             if value not in known:
                 raise InputError(f"{name} must be {known[0]!r} or {known[1]!r}, got {value!r}")
+        if not label_scale > 0:
+            raise InputError(f"label_scale must be positive, got {label_scale}")
         inputs = torch.Size(network.sample_shape).numel()
         if label == "one-hot" and inputs < num_classes:
             raise InputError(
@@ -168,4 +170,5 @@ class FF(BlockwiseRule):
         """Goodness summed over all blocks but the first (whose goodness sees the label directly); the readouts' mean log-probability."""
         if self.prediction == "softmax":
             return super().fuse(block_scores)
-        return block_scores[1:].sum(0) if len(block_scores) > 1 else block_scores[0]
+        skip = 1 if self.readouts[0] == 0 and len(block_scores) > 1 else 0
+        return block_scores[skip:].sum(0)

@@ -309,9 +309,14 @@ def _locality_section(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
         partner = record.spec.rule.options.get("of")
         label = f"{rule} (twin of {partner})" if partner else rule
         found.setdefault(
-            label, {"rule": label, "run": record.hash, "command": command_of(record.spec), **record.result["locality"]}
+            label, {"rule": label, "run": record.hash, "command": _command(record), **record.result["locality"]}
         )
     return list(found.values())
+
+
+def _command(record: RunRecord) -> str:
+    """What makes this run again, to the last bit on the same machine: the thread count belongs to it."""
+    return f"{command_of(record.spec)} --threads {record.env['threads']}"
 
 
 def _run_row(record: RunRecord) -> dict[str, Any]:
@@ -331,5 +336,5 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
         "samples_per_s": result["samples_per_s"],
         "peak_saved_bytes": result["peak_saved_bytes"],
         "spec": spec.model_dump(mode="json"),
-        "command": command_of(spec),
+        "command": _command(record),
     }
