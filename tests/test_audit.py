@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import layerlocal.auditing
 import layerlocal.cli
@@ -23,7 +25,7 @@ import layerlocal.run
 import layerlocal.studies.audit_cost
 from layerlocal.auditing import run_audit, write_report
 from layerlocal.report import write_page
-from layerlocal.run import build, pin_plugin
+from layerlocal.run import build, pin_plugin, run_spec
 from layerlocal.spec import PROTOCOL, Recipe, RuleSpec, RunSpec
 from layerlocal.store import RunRecord, RunStore
 from layerlocal.studies.audit import ROLES, SIZES, AuditPlan, accuracy_specs, audit_specs, class_specs, summarize
@@ -92,11 +94,11 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def audited(tiny, tmp_path_factory):
-    """A whole audit with a plug-in, made by the command: its folder, the plug-in's name, what was printed."""
+    """A whole audit with a plug-in, made by the command with two real workers: its folder, the plug-in's name, what was printed."""
     out = tmp_path_factory.mktemp("audit")
     (out / "plugin.py").write_text(PLUGIN)
     name = f"{out / 'plugin.py'}:Mine"
-    words = ["audit", "--rule", name, "--seeds", "2", "--workers", "1", "--out", str(out / "runs"), "--json"]
+    words = ["audit", "--rule", name, "--seeds", "2", "--workers", "2", "--out", str(out / "runs"), "--json"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["layerlocal", *words])
         printed = []
@@ -379,6 +381,16 @@ def test_every_number_of_an_audit_is_that_of_a_run_on_disk(audited):
     assert listed.keys() == accuracy.keys()
     assert all(run["test_accuracy"] == accuracy[name] for name, run in listed.items())
     assert all(RunSpec.parse(run["spec"]).hash == name for name, run in listed.items())
+
+
+def test_a_run_of_an_audit_is_the_same_run_made_here_to_the_last_bit(audited, tmp_path):
+    stores = RunStore(audited[0]), RunStore(tmp_path)
+    for record in [record for record in stores[0].finished() if record.spec.seed == 1][:3]:
+        again = run_spec(record.spec, stores[1])
+        assert again.result["block_accuracies"] == record.result["block_accuracies"]
+        paths = [next((store.root / record.hash / "checkpoint").glob("*.safetensors")) for store in stores]
+        ours, theirs = map(load_file, paths)
+        assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_an_audit_certifies_the_locality_of_every_rule_and_twin(audited):

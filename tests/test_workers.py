@@ -110,7 +110,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def forks(monkeypatch):
-    """Workers that start within milliseconds, because torch is imported once; otherwise as ever."""
+    """Workers that start within milliseconds, because torch is imported once; ``test_audit.py`` starts them as they always are."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["layerlocal.run", "layerlocal.workers", "torch._dynamo", "torch.export", "pandas"])
@@ -152,8 +152,7 @@ def assert_each_once(found, specs):
     assert sorted(found) == sorted(spec.hash for spec in specs)
 
 
-def test_two_workers_make_the_same_runs_as_one_to_the_last_bit(tmp_path):
-    """Real workers, started as they always are."""
+def test_two_workers_make_the_same_runs_as_one_to_the_last_bit(tmp_path, forks):
     specs = [spec.with_settings({"rule.name": rule}) for spec in seeds(2) for rule in ("dtg-ff", "ff")]
     one, two = RunStore(tmp_path / "one"), RunStore(tmp_path / "two")
     events = []

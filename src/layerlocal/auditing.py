@@ -85,7 +85,7 @@ def write_report(out: Path) -> tuple[dict[str, Any], Path]:
     store = RunStore(out)
     records = {record.hash: record for record in store.finished()}
     summary = summarize(
-        _read_plan(out), _of_this_protocol(records), failed=_read(out / "failed.json") or [], cost=_read_cost(out)
+        _read_plan(out), _of_this_protocol(records), failed=_read(out / "failed.json", list) or [], cost=_read_cost(out)
     )
     write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode())
     return summary, write_page(summary, out / "report.html")
@@ -168,10 +168,13 @@ def _read_cost(out: Path) -> dict[str, Any] | None:
     return _read(_cost_path(out, _read_plan(out)))
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, kind: type = dict) -> Any:
     """The JSON content of a file, or ``None`` where it is missing."""
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, kind):
+            raise ValueError(f"a JSON {kind.__name__} was expected")
+        return content
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -248,6 +248,8 @@ def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
 def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResult]:
     """`check_rule`, one result at a time."""
     bench = _Bench(find_rule(rule) if isinstance(rule, str) else rule, options)
+    if options:
+        bench.make()  # an option that is not known is a mistake in the question, not a broken rule
     for check in CHECKS:
         name = (check.__doc__ or check.__name__).rstrip(".")
         try:

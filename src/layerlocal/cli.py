@@ -15,7 +15,20 @@ from rich.table import Table
 from layerlocal import __version__
 from layerlocal.types import InputError
 
+
+class _Interruptible(typer.core.TyperGroup):
+    """Says how to go on when any command is interrupted (typer itself would end in silence)."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("interrupted; finished runs are kept, and the same command goes on with the rest", style="yellow")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Interruptible,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -204,11 +217,14 @@ def show(
         if as_json:
             print(json.dumps([record.result for record in records]))
             return
-        table = Table("run", "rule", "data", "network", "seed", "test accuracy", box=None)
+        table = Table(box=None)
+        for name in ("run", "rule", "data", "network", "seed", "test accuracy"):
+            table.add_column(name, no_wrap=name == "run", overflow="fold")
         for found in records:
             spec = found.spec
             table.add_row(
-                found.hash, spec.rule.name, spec.data.source, spec.network.name, str(spec.seed), f"{found.result['test_accuracy']:.1%}"
+                found.hash, escape(spec.rule.name), escape(spec.data.source), spec.network.name, str(spec.seed),
+                f"{found.result['test_accuracy']:.1%}"
             )  # fmt: skip
         Console().print(table)
         return
@@ -240,6 +256,8 @@ def _prepare_torch(device: str, threads: int | None) -> None:
 
     if threads is not None:
         torch.set_num_threads(threads)
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}; known: cpu, cuda, cuda:N")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -281,16 +299,17 @@ def _print_audit(summary: dict[str, Any], out: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 110)
     columns = ("rule", "accuracy", "BP", "DeepSup", "local − BP, pp", "= extra supervision", "+ price of locality", "n")
     table = Table(
-        *columns,
         box=None,
         title="test accuracy in %; differences paired by seed with 95 % intervals",
         title_justify="left",
     )
+    for name in columns:
+        table.add_column(name, overflow="fold")
     for row in summary["accuracy"]["rules"]:
         sides = (row, row["twins"]["bp"], row["twins"]["bp-deepsup"])
         accuracies = [f"{100 * side['fused']['mean']:.1f}" for side in sides]
         table.add_row(
-            row["rule"],
+            escape(row["rule"].rpartition("/")[2]),
             *accuracies,
             *map(_points, (row["gap"], row["extra_supervision"], row["price_of_locality"])),
             str(row["gap"]["n"]),
@@ -308,9 +327,6 @@ def main() -> None:
     except InputError as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("interrupted; finished runs are kept, and the same command goes on with the rest", style="yellow")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from layerlocal.measure import (
     peak_resident_bytes,
     reset_peak_resident,
 )
-from layerlocal.networks import create_network
-from layerlocal.rules import Rule, create_rule
+from layerlocal.networks import create_network, network_options
+from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.spec import PROTOCOL, DataSpec, RuleSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.train import EpochRecord, Training
-from layerlocal.types import InputError, describe_error
+from layerlocal.types import InputError, describe_error, unknown_name
 
 __all__ = ["RunEvent", "build", "file_sha256", "pin_plugin", "run_spec"]
 
@@ -97,6 +97,12 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
             f"the spec is of protocol {spec.protocol}, this version runs protocol {PROTOCOL}; they do not compare"
         )
     data = _load(spec.data.model_dump_json())
+    for kind, options, taken, known in (
+        ("network", spec.network.options, {"in_channels", "image_size", "seed"}, network_options(spec.network.name)),
+        ("rule", spec.rule.options, {"network", "num_classes", "seed"}, rule_options(find_rule(spec.rule.name))),
+    ):
+        for key in taken & options.keys():
+            raise unknown_name(f"option of {kind} {getattr(spec, kind).name!r}:", key, known)
     network = create_network(
         spec.network.name, in_channels=data.in_channels, image_size=data.image_size, width=spec.network.width, seed=spec.seed,
         channels_last=spec.network.channels_last, compile=spec.network.compile, **spec.network.options,
@@ -114,6 +120,8 @@ def run_spec(spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Lis
         InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
     """
     store.prepare()
+    if not store.is_done(spec):
+        spec = _pin_or_refuse(spec)
     while not store.is_done(spec):
         try:
             with store.open(spec) as folder:
@@ -123,6 +131,14 @@ def run_spec(spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Lis
         except RunBusyError:
             time.sleep(BUSY_SECONDS)
     return store.load(spec.hash)
+
+
+def _pin_or_refuse(spec: RunSpec) -> RunSpec:
+    found = pin_plugin(spec)
+    if spec.rule.source_sha256 not in (None, found.rule.source_sha256):
+        file = spec.rule.options.get("of", spec.rule.name)
+        raise InputError(f"the rule file of {file} has changed since this run was planned; run the command again")
+    return found
 
 
 @contextlib.contextmanager
@@ -143,10 +159,13 @@ def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener |
     seconds = 0.0
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
-        tensors, progress = checkpoint
-        training.load_state_tensors(tensors, progress["epoch"])
-        rows = [(int(epoch), metric, block, value) for epoch, metric, block, value in progress["rows"]]
-        seconds = progress["seconds"]
+        try:
+            tensors, progress = checkpoint
+            rows = [(int(epoch), metric, block, value) for epoch, metric, block, value in progress["rows"]]
+            seconds = progress["seconds"]
+            training.load_state_tensors(tensors, progress["epoch"])
+        except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise folder.damaged_checkpoint(error) from error
     reset_peak_resident()
     while not training.finished:
         record = training.run_epoch(_step_report(spec, training, listen))
@@ -162,11 +181,13 @@ def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener |
             )
     resident = peak_resident_bytes()
     result = _result(spec, training, seconds, rows) | {"process_peak_resident_bytes": resident}
-    finished = folder.finish(env=describe_environment(device), result=result, metrics=rows)
-    folder.save_checkpoint(
-        {name: value for name, value in rule.state_dict().items()}, {"epoch": training.epoch, "weights_only": True}
-    )
-    return finished
+    progress = {
+        "epoch": training.epoch,
+        "rows": rows,
+        "seconds": seconds,
+    }  # enough to finish from, should DONE not be reached
+    folder.save_checkpoint(dict(rule.state_dict()), progress)
+    return folder.finish(env=describe_environment(device), result=result, metrics=rows)
 
 
 def _step_report(spec: RunSpec, training: Training, listen: Listener | None) -> Callable[[int, int], None] | None:

@@ -172,6 +172,16 @@ def _known_settings() -> list[str]:
     return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed"]
 
 
+def _as_word(value: Any) -> str:
+    """Text as it is, unless it could be taken for JSON; everything else as JSON."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
 def command_of(spec: RunSpec) -> str:
     """The shell command that makes this run: ``layerlocal train`` with whatever differs from the defaults."""
     flags = {"rule": spec.rule.name, "data": spec.data.source, "network": spec.network.name}
@@ -192,5 +202,5 @@ def command_of(spec: RunSpec) -> str:
     settings |= {f"network.{key}": value for key, value in spec.network.options.items()}
     settings |= {f"rule.{key}": value for key, value in spec.rule.options.items()}
     for key, value in settings.items():
-        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        words += ["--set", f"{key}={_as_word(value)}"]
     return shlex.join([*words, "--seed", str(spec.seed)])

@@ -127,9 +127,14 @@ class RunFolder:
                 progress = json.loads(file.metadata()["progress"])
                 return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 (not a dict)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise InputError(
-                f"the checkpoint {self._checkpoint} is damaged ({error}); delete {self.path} to start that run anew"
-            ) from error
+            raise self.damaged_checkpoint(error) from error
+
+    def damaged_checkpoint(self, error: Exception) -> InputError:
+        """What to say of a checkpoint that cannot be continued from."""
+        first_line = str(error).strip().splitlines()[0]
+        return InputError(
+            f"the checkpoint {self._checkpoint} is damaged ({first_line}); delete {self.path} to start that run anew"
+        )
 
     def finish(self, *, env: dict[str, Any], result: dict[str, Any], metrics: list[MetricRow]) -> RunRecord:
         """Write the results, then ``DONE``."""

@@ -234,6 +234,10 @@ class Training:
 
     def load_state_tensors(self, tensors: dict[str, Tensor], epoch: int) -> None:
         """Continue from what `state_tensors` gave after ``epoch`` epochs."""
+        if epoch >= self.recipe.epochs and not any(name.startswith("rule/") for name in tensors):
+            self.rule.load_state_dict(tensors)  # a finished run keeps its weights only
+            self.epoch = epoch
+            return
         self.rule.load_state_dict({k.removeprefix("rule/"): v for k, v in tensors.items() if k.startswith("rule/")})
         content = self.optimizer.state_dict()
         content["state"] = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from layerlocal.run import RunEvent, run_spec
+from layerlocal.run import RunEvent, pin_plugin, run_spec
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
 from layerlocal.types import describe_error
@@ -54,7 +54,7 @@ def run_many(
     """
     store.prepare()
     outcome = Outcome()
-    unique = list({spec.hash: spec for spec in specs}.values())
+    unique = list({spec.hash: spec for spec in map(pin_plugin, specs)}.values())
     done = [spec for spec in unique if store.is_done(spec)]
     left = [spec for spec in unique if not store.is_done(spec)]
     results: Iterator[tuple[RunSpec, str | None]]
@@ -118,15 +118,21 @@ def _run_in_workers(
 ) -> Iterator[tuple[RunSpec, str | None]]:
     """A worker that dies takes its pool with it: what was left is tried once more in a new pool, then given up with that reason."""
     context = multiprocessing.get_context("spawn")
-    left = specs
+    left = list(specs)
     for _ in range(2):
+        if not left:
+            return
         events = context.Queue() if listen is not None else None
         pool = ProcessPoolExecutor(min(workers, len(left)), context, _start_worker, (events, threads))
         try:
             futures = {pool.submit(_work, spec, str(store.root), device): spec for spec in left}
-            yield from _collect(futures, events, listen)
+            for spec, reason in _collect(futures, events, listen):
+                left.remove(spec)
+                yield spec, reason
         except BrokenProcessPool:
-            left = [spec for spec in left if not store.is_done(spec)]
+            for spec in [spec for spec in left if store.is_done(spec)]:
+                left.remove(spec)
+                yield spec, None
             continue
         except BaseException:
             _kill(pool)

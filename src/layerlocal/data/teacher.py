@@ -62,7 +62,11 @@ class TeacherOptions:
         for key in options or {}:
             if key not in known:
                 raise unknown_name("teacher option", str(key), known)
-        return cls(**dict(options or {}))
+        try:
+            return cls(**dict(options or {}))
+        except TypeError as error:
+            given = ", ".join(f"{key}={value!r}" for key, value in (options or {}).items())
+            raise InputError(f"teacher options {given} do not fit: {error}") from error
 
     @property
     def units(self) -> int:

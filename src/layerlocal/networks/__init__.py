@@ -27,6 +27,15 @@ def list_networks() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def network_options(name: str) -> list[str]:
+    """The options of a network's builder."""
+    if name not in _BUILDERS:
+        raise unknown_name("network", name, _BUILDERS)
+    taken = {"in_channels", "image_size", "width", "seed"}
+    parameters = inspect.signature(_BUILDERS[name]).parameters.items()
+    return [key for key, p in parameters if p.kind is p.KEYWORD_ONLY and key not in taken]
+
+
 def create_network(
     name: str,
     *,
@@ -57,20 +66,15 @@ def create_network(
         >>> create_network("vgg8", in_channels=3, image_size=32, width=0.25).depth
         6
     """
-    if name not in _BUILDERS:
-        raise unknown_name("network", name, _BUILDERS)
-    builder = _BUILDERS[name]
-    taken = {"in_channels", "image_size", "width", "seed"}
-    known = [
-        key for key, p in inspect.signature(builder).parameters.items() if p.kind is p.KEYWORD_ONLY and key not in taken
-    ]
+    known = network_options(name)
     for key in options:
         if key not in known:
             raise unknown_name(f"option of network {name!r}:", key, known)
     try:
-        network = builder(in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+        network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
     except TypeError as error:
-        raise InputError(f"network {name!r} refused its options {options}: {error}") from error
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise InputError(f"network {name!r} refused its options {given}: {error}") from error
     if channels_last:
         network.to_channels_last()
     return network.compile_blocks() if compile else network

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from layerlocal.report import figures, sections, svg, verdict
 from layerlocal.report.format import is_number, percent
+from layerlocal.store import write_atomic
 from layerlocal.types import InputError
 
 __all__ = ["readme_figure", "render_page", "write_page"]
@@ -45,12 +45,7 @@ def write_page(summary: dict[str, Any], path: Path) -> Path:
     """Writes the page to ``path`` by an atomic rename, so that a reader never sees half of it."""
     path = Path(path)
     data = render_page(summary).encode("utf-8", "replace")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, data)
     return path
 
 

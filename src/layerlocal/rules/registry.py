@@ -57,9 +57,10 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
-            raise InputError(f"{path} does not import: {type(error).__name__}: {error}") from error
+            first_line = next(iter(str(error).splitlines()), "")
+            raise InputError(f"{path} does not import: {type(error).__name__}: {first_line}") from error
     found = getattr(sys.modules[module_name], class_name, None)
     if not (inspect.isclass(found) and issubclass(found, Rule)):
         classes = [
@@ -113,4 +114,5 @@ def create_rule(
     try:
         return rule(network, num_classes=num_classes, **options)
     except TypeError as error:
-        raise InputError(f"rule {rule.info.name!r} refused its options: {error}") from error
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "seed") or "none given"
+        raise InputError(f"rule {rule.info.name!r} refused its options ({given}): {error}") from error
