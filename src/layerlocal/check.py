@@ -269,4 +269,4 @@ def _toy_data() -> Data:
     labels = torch.arange(96) % NUM_CLASSES
     images: Tensor = patterns[labels] + 0.3 * torch.randn(96, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
     train = Split(images, labels)
-    return data_from_splits("separable toy", train, test=train)
+    return data_from_splits("separable toy", train, test=train, validation=train)
