@@ -214,6 +214,17 @@ def test_a_run_that_fails_is_reported_with_its_reason_and_the_others_finish(stor
     assert all(store.load(spec.hash).result["test_accuracy"] for spec in good)
 
 
+def test_a_plugin_edited_after_it_was_planned_fails_under_the_name_it_was_planned_by(tmp_path, store, plug):
+    (tmp_path / "go").touch()
+    (tmp_path / "died").touch()
+    planned, good = plug("Dies"), SPEC
+    with open(tmp_path / "plugin.py", "a") as file:
+        file.write("# edited\n")
+    outcome, reported = run([planned, good], store)
+    assert_each_once(reported, [planned, good])
+    assert outcome.finished == [good.hash] and "changed" in outcome.failed[planned.hash]
+
+
 def test_a_worker_that_is_killed_once_is_survived_and_its_run_continues_from_its_checkpoint(
     tmp_path, store, plug, forks
 ):

@@ -172,7 +172,7 @@ def check_repeatable(bench: _Bench) -> None:
     differ = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
     _require(
         not differ,
-        f"two runs with one seed end with different {', '.join(differ[:3])}; draw from torch's generators only",
+        f"two runs with one seed end with different {', '.join(differ[:3])}; take `seed` for initial weights, and draw from torch only",
     )
 
 
