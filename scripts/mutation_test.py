@@ -24,7 +24,11 @@ MUTANTS: list[tuple] = [
     # positive goodness is pushed down
     ("rules/functional.py", "rules_functional", ("F.softplus(theta - positive)", "F.softplus(positive - theta)")),
     # the readout's gradient is not divided by the size of its cell
-    ("rules/functional.py", "rules_functional", ("(coefficient / source[0, 0].numel())", "(coefficient)")),
+    (
+        "rules/functional.py",
+        "rules_functional",
+        ("((rms + EPS) * (rows[:, None] * columns)[:, :, None])", "(rms + EPS)"),
+    ),
     # clarity compares the true class with itself
     ("rules/functional.py", "rules_functional", ('g.scatter(1, y[:, None], float("-inf")).amax(1)', "g.amax(1)")),
     # no gradient boundary anywhere: a local rule becomes deep supervision

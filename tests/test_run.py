@@ -309,6 +309,23 @@ def test_two_processes_asked_for_the_same_run_train_it_once_and_both_get_its_res
     assert (folders[1] / "calls").read_text() == (folders[0] / "calls").read_text()
 
 
+class FinishedInTheLastMoment(RunStore):
+    """Another process finishes the run after we looked and before we have its lock."""
+
+    def open(self, spec):
+        run_spec(spec, RunStore(self.root))
+        return super().open(spec)
+
+
+def test_a_run_that_another_process_finished_in_the_last_moment_is_not_made_again(store, monkeypatch):
+    log = []
+    take, train = Data.take_test, Training.run_epoch
+    monkeypatch.setattr(Data, "take_test", lambda self: log.append("test") or take(self))
+    monkeypatch.setattr(Training, "run_epoch", lambda self, *a: log.append("epoch") or train(self, *a))
+    record = run_spec(SPEC, FinishedInTheLastMoment(store.root))
+    assert log == ["epoch"] * 3 + ["test"] and record.result == store.load(SPEC.hash).result
+
+
 # --- interrupted and continued ----------------------------------------------------------------------------------------
 
 

@@ -48,7 +48,8 @@ def die_once(name):
 
 def wait_for(name):
     end = time.monotonic() + 30
-    while not (HERE / name).exists() and time.monotonic() < end:
+    while not (HERE / name).exists():
+        assert time.monotonic() < end
         time.sleep(0.01)
 
 

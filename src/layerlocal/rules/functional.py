@@ -44,43 +44,49 @@ def rms_normalize(activity: Tensor) -> Tensor:
     return activity / scale.clamp_min(1e-12).view(-1, *[1] * (activity.dim() - 1))
 
 
-def _cells(activity: Tensor, grid: int) -> list[list[Tensor]]:
-    """(B, C, H, W) cut into min(s, H) × min(s, W) cells that do not overlap, as views (B, C, h, w)."""
-    rows = activity.tensor_split(min(grid, activity.shape[2]), dim=2)
-    return [list(row.tensor_split(min(grid, activity.shape[3]), dim=3)) for row in rows]
+def _cell_sizes(size: int, grid: int, device: torch.device) -> Tensor:
+    """Positions in each cell along one side: min(s, size) cells that cover it, the first ones larger by one where it does not divide."""
+    cells = min(grid, size)
+    return size // cells + (torch.arange(cells, device=device) < size % cells)
+
+
+def _cell_means(x: Tensor, grid: int) -> Tensor:
+    """Mean of each channel in each cell: (B, H, W, C) → (B, s, s, C), as two small matrix products, whatever the sizes."""
+    for dim in (2, 1):
+        sizes = _cell_sizes(x.shape[dim], grid, x.device)
+        average = torch.diag(1 / sizes.to(x.dtype)).repeat_interleave(sizes, dim=1, output_size=x.shape[dim])  # (s, H)
+        x = (average @ x) if dim == 2 else (average @ x.flatten(2)).view(len(x), len(sizes), *x.shape[2:])
+    return x
 
 
 def grid_mean(activity: Tensor, grid: int) -> Tensor:
     """Mean of each channel in each cell of a grid: (B, C, H, W) → (B, s·s·C)."""
-    return torch.cat([cell.mean((2, 3)) for row in _cells(activity, grid) for cell in row], dim=1)
+    return _cell_means(activity.permute(0, 2, 3, 1), grid).flatten(1)
 
 
 class _GridRMS(torch.autograd.Function):
     """Root mean square of each channel in each cell, with the closed-form gradient da = a · dr / (n · r): one product.
 
-    Autograd would keep the square and write three maps; this keeps the activity (already saved by the activation) and writes one.
+    Autograd would keep the square of the activity; this keeps the activity, which its own ReLU has saved already.
     """
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, activity: Tensor, grid: int) -> Tensor:
-        cells = [cell for row in _cells(activity, grid) for cell in row]
-        parts = [torch.linalg.vector_norm(cell, dim=(2, 3)) / cell[0, 0].numel() ** 0.5 for cell in cells]
-        rms = torch.cat(parts, dim=1)
+        rms = _cell_means(activity.permute(0, 2, 3, 1).square(), grid).sqrt()  # (B, s, s, C)
         ctx.save_for_backward(activity, rms)
         ctx.grid = grid  # type: ignore[attr-defined]
-        return rms
+        return rms.flatten(1)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
         activity, rms = ctx.saved_tensors  # type: ignore[attr-defined]
-        coefficients = (gradients[0] / (rms + EPS)).split(activity.shape[1], dim=1)
-        out = torch.empty_like(activity)
-        sources = _cells(activity, ctx.grid)  # type: ignore[attr-defined]
-        targets = _cells(out, ctx.grid)  # type: ignore[attr-defined]
-        pairs = [pair for rows in zip(sources, targets, strict=True) for pair in zip(*rows, strict=True)]
-        for (source, target), coefficient in zip(pairs, coefficients, strict=True):
-            torch.mul(source, (coefficient / source[0, 0].numel())[:, :, None, None], out=target)
-        return out, None
+        height, width = activity.shape[2:]
+        rows = _cell_sizes(height, ctx.grid, activity.device)  # type: ignore[attr-defined]
+        columns = _cell_sizes(width, ctx.grid, activity.device)  # type: ignore[attr-defined]
+        factor = gradients[0].view_as(rms) / ((rms + EPS) * (rows[:, None] * columns)[:, :, None])
+        factor = factor.repeat_interleave(columns, dim=2, output_size=width)
+        factor = factor.repeat_interleave(rows, dim=1, output_size=height)  # (B, H, W, C)
+        return (activity.permute(0, 2, 3, 1) * factor).permute(0, 3, 1, 2), None
 
 
 def grid_rms(activity: Tensor, grid: int) -> Tensor:

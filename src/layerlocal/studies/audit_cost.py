@@ -17,7 +17,7 @@ __all__ = ["measure_cost", "rule_costs"]
 
 BASELINE = "bp"
 DEPTHS = (2, 4, 8, 16)
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 IMAGE_SIZE = 32
 NUM_CLASSES = 10
 
