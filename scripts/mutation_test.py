@@ -166,6 +166,9 @@ def judge(mutant: tuple) -> str:
 
 
 def main(words: list[str]) -> int:
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]
     if run_tests({tests for _, tests, *_ in chosen}, ROOT / "src") != 0:
         print("the tests fail without any mutant; mend that first")

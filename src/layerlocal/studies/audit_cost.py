@@ -44,9 +44,8 @@ def rule_costs(
     """One row a rule, `BASELINE` among them: speed and bytes and their ratios to it, on random 32×32 images."""
     x, y = _batch(batch_size)
     made = {name: _make(name, network, width=width) for name in rules}
-    speeds = measure_speed(
-        {name: _step(rule, x, y) for name, rule in made.items()}, batch_size=batch_size, repeats=repeats
-    )
+    steps = {name: _step(rule, x, y) for name, rule in made.items()}
+    speeds = measure_speed(steps, batch_size=batch_size, repeats=repeats, warm_up=1)
     rows = []
     for name, row in speed_ratios(speeds, BASELINE).items():
         rule = made[name]
