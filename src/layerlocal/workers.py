@@ -54,7 +54,8 @@ def run_many(
     """
     store.prepare()
     outcome = Outcome()
-    unique = list({spec.hash: spec for spec in map(pin_plugin, specs)}.values())
+    pinned = [spec if spec.rule.source_sha256 else pin_plugin(spec) for spec in specs]
+    unique = list({spec.hash: spec for spec in pinned}.values())
     done = [spec for spec in unique if store.is_done(spec)]
     left = [spec for spec in unique if not store.is_done(spec)]
     results: Iterator[tuple[RunSpec, str | None]]
