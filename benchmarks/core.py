@@ -31,8 +31,9 @@ GRIDS = (2, 4)
 
 def made(rule, network, width, grid):
     built = create_network(network, in_channels=3, image_size=32, width=width, seed=0, channels_last=True)
-    twin = {"of": "dtg-ff"} if rule.startswith("bp") else {}
-    return create_rule(rule, built, num_classes=10, seed=0, grid=grid, **twin).train()
+    return create_rule(
+        rule, built, num_classes=10, seed=0, grid=grid
+    ).train()  # bp of local-heads: nothing between its blocks
 
 
 def batch(size):
