@@ -22,6 +22,11 @@ CHANNELS, SIDES, POOLED = [3, 8, 16, 32, 32], [8, 4, 2, 1], [4, 2, 1, 1]
 FORWARD = convolution_flops(CHANNELS, SIDES)
 HEADS = [2 * width * K * min(2, side) ** 2 * B for width, side in zip(CHANNELS[1:], POOLED, strict=True)]
 """cnn4 at a quarter of its width on 8×8 images: forward FLOPs of its convolutions and of its linear heads on 2×2 cells."""
+CELLS = [
+    2 * B * width * min(2, side) * side * (side + min(2, side))
+    for width, side in zip(CHANNELS[1:], POOLED, strict=True)
+]
+"""Averages over 2×2 cells as two matrix products, along the width and then along the height; forward only."""
 FUSION = 2 * 4 * B * K
 """One weighted sum over four readouts."""
 X, Y = torch.randn(B, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(B) % K
@@ -35,27 +40,28 @@ def make(name, **options):
 def test_backprop_is_three_forward_passes_less_the_input_gradient_of_the_first_block():
     """Forward, dW and dX cost the same; nobody needs dX of the images."""
     found = measure_flops(make("bp"), X, Y)
-    assert found["flops_per_step"] == 3 * sum(FORWARD) - FORWARD[0] + 3 * HEADS[-1]
-    assert found["flops_per_prediction"] == sum(FORWARD) + HEADS[-1]
+    assert found["flops_per_step"] == 3 * sum(FORWARD) - FORWARD[0] + 3 * HEADS[-1] + CELLS[-1]
+    assert found["flops_per_prediction"] == sum(FORWARD) + HEADS[-1] + CELLS[-1]
 
 
 def test_deep_supervision_adds_the_heads():
     found = measure_flops(make("bp-deepsup"), X, Y)
-    assert found["flops_per_step"] == 3 * sum(FORWARD) - FORWARD[0] + 3 * sum(HEADS)
-    assert found["flops_per_prediction"] == sum(FORWARD) + sum(HEADS) + FUSION
+    assert found["flops_per_step"] == 3 * sum(FORWARD) - FORWARD[0] + 3 * sum(HEADS) + sum(CELLS)
+    assert found["flops_per_prediction"] == sum(FORWARD) + sum(HEADS) + sum(CELLS) + FUSION
 
 
 @pytest.mark.parametrize("name", ["local-heads", "dtg-ff"])
 def test_a_local_rule_is_forward_and_weight_gradients_only(name):
     """No block needs dX; each head does, for its own block."""
     found = measure_flops(make(name), X, Y)
-    assert found["flops_per_step"] == 2 * sum(FORWARD) + 3 * sum(HEADS)
-    assert found["flops_per_prediction"] == sum(FORWARD) + sum(HEADS) + FUSION
+    assert found["flops_per_step"] == 2 * sum(FORWARD) + 3 * sum(HEADS) + sum(CELLS)
+    assert found["flops_per_prediction"] == sum(FORWARD) + sum(HEADS) + sum(CELLS) + FUSION
 
 
 def test_segments_need_input_gradients_inside_only():
     found = measure_flops(make("segmented", segment_size=2), X, Y)
-    assert found["flops_per_step"] == 3 * sum(FORWARD) - FORWARD[0] - FORWARD[2] + 3 * (HEADS[1] + HEADS[3])
+    heads = 3 * (HEADS[1] + HEADS[3]) + CELLS[1] + CELLS[3]
+    assert found["flops_per_step"] == 3 * sum(FORWARD) - FORWARD[0] - FORWARD[2] + heads
 
 
 def test_forward_forward_does_everything_twice_and_predicts_with_one_pass_a_label():

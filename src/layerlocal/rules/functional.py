@@ -61,6 +61,8 @@ def _cell_means(x: Tensor, grid: int) -> Tensor:
 
 def grid_mean(activity: Tensor, grid: int) -> Tensor:
     """Mean of each channel in each cell of a grid: (B, C, H, W) → (B, s·s·C)."""
+    if grid == 1:
+        return activity.mean((2, 3))
     return _cell_means(activity.permute(0, 2, 3, 1), grid).flatten(1)
 
 
