@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BlockLoss", "InputError", "Locality", "derive_seed", "describe_error", "unknown_name"]
+__all__ = ["BlockLoss", "InputError", "Locality", "derive_seed", "describe_error", "first_line", "unknown_name"]
 
 Locality = Literal["global", "segment", "block"]
 """How far one loss may reach: the whole network, a run of blocks between two gradient boundaries, or one block."""
@@ -53,10 +53,18 @@ def derive_seed(seed: int, *labels: str | int) -> int:
 
 
 def describe_error(error: BaseException) -> str:
-    """Any exception as part of a sentence: an `InputError`'s own words, otherwise the type, the place and the first line."""
+    """Any exception as part of a sentence: an `InputError`'s own words, otherwise the type, the place in the user's code and the first line."""
     if isinstance(error, InputError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-    first_line = next((line for line in str(error).splitlines() if line.strip()), "no message")
-    return f"raised {type(error).__name__}{where}: {first_line}"
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    where = f" at {own[-1].filename.rpartition('/')[2]}:{own[-1].lineno}" if own else ""
+    return f"raised {type(error).__name__}{where}: {first_line(error)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message; of torch's longest one, what it means here."""
+    found = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    if "backward through the graph a second time" in found:
+        return "a loss runs back into the graph of an earlier one: a gradient boundary (detach) is missing between their blocks"
+    return found

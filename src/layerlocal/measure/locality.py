@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.rules import Rule
-from layerlocal.types import InputError, Locality, derive_seed
+from layerlocal.types import InputError, Locality, derive_seed, first_line
 
 __all__ = ["gradient_reach", "intervention", "measure_locality", "trained_blocks"]
 
@@ -70,7 +70,7 @@ def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[s
             try:
                 loss.value.backward()
             except RuntimeError as error:
-                found["error"] = f"the backward of {loss.block} failed: {str(error).splitlines()[0]}"
+                found["error"] = f"the backward of {loss.block} failed: {first_line(error)}"
                 break
             found["losses"].append(loss.block)
             found["reach"].append([any(p.grad is not None for p in groups[name]) for name in blocks])
