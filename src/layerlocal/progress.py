@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -69,22 +69,29 @@ class EpochLog:
         self.writer.flush()
 
 
-class OneRun:
-    """One run: a bar of steps with samples/s, and a line an epoch with fused and per-block validation accuracy."""
+class _Display:
+    """A bar on a console while a ``with`` block runs."""
 
-    def __init__(self, console: Console, log: EpochLog | None = None) -> None:
+    def __init__(self, console: Console, description: str, total: int | None) -> None:
         self.console = console
-        self.log = log
         self.progress = _bar(console)
-        self.task = self.progress.add_task("loading data", total=None)
+        self.task = self.progress.add_task(description, total=total)
         self.drawn = 0.0
 
-    def __enter__(self) -> OneRun:
+    def __enter__(self) -> Self:
         self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
+
+
+class OneRun(_Display):
+    """One run: a bar of steps with samples/s, and a line an epoch with fused and per-block validation accuracy."""
+
+    def __init__(self, console: Console, log: EpochLog | None = None) -> None:
+        super().__init__(console, "loading data", None)
+        self.log = log
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event of the run."""
@@ -107,26 +114,16 @@ class OneRun:
             )
 
 
-class ManyRuns:
+class ManyRuns(_Display):
     """Many runs: one bar of runs, and what is running now."""
 
     def __init__(self, console: Console, total: int) -> None:
-        self.console = console
-        self.progress = _bar(console)
-        self.task = self.progress.add_task("starting workers", total=total)
+        super().__init__(console, "starting workers", total)
         self.total = total
         self.ended = 0
         self.failed = 0
         self.start = time.monotonic()
         self.rates: dict[str, tuple[float, float]] = {}
-        self.drawn = 0.0
-
-    def __enter__(self) -> ManyRuns:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event of any run."""
