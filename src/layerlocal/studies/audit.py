@@ -263,7 +263,10 @@ def _accuracy_section(
                 }
             )
     size = plan.size
-    note = "every rule and its twins read a block alike; local-heads and dtg-ff through the root mean square of each channel on 4×4 cells. The sign of the gap can hang on this choice: see benchmarks/readout_grid.py"
+    note = (
+        "every rule and its twins read a block alike; local-heads and dtg-ff through the root mean square of each channel on 4×4 cells. "
+        "The sign of the gap can hang on this choice: see benchmarks/readout_grid.py"
+    )
     return {
         "command": plan.command,
         "network": f"{size.network}, width {size.width:g}",
