@@ -253,6 +253,22 @@ def test_a_decode_that_dies_leaves_no_entry_and_the_next_one_is_whole(tmp_path, 
     assert not list(cache.glob("decoded/.decoding-*"))
 
 
+def test_a_decode_that_ends_while_another_sweeps_is_no_error(tmp_path, cache, monkeypatch):
+    make_folder(tmp_path / "set")
+    left = cache / "decoded" / ".decoding-other"
+    left.mkdir(parents=True)
+    (left / "images.npy").write_bytes(b"")
+    stat = type(left).stat
+
+    def vanishing(path, **options):
+        if path.parent == left:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return stat(path, **options)
+
+    monkeypatch.setattr(type(left), "stat", vanishing)
+    assert len(load_data(tmp_path / "set", validation=0).train) > 0
+
+
 def test_several_decodes_at_once_all_end_well(tmp_path, cache):
     make_folder(tmp_path / "set", number=60)
     results, errors = [], []

@@ -136,7 +136,10 @@ def _write_entry(folder: Path, opened: OpenSplit, *, image_size: int | None, min
 def _sweep(parent: Path) -> None:
     """Remove what killed decodes left behind long ago."""
     for left in parent.glob(f"{_TEMPORARY}*"):
-        newest = max((p.stat().st_mtime for p in (left, *left.glob("*")) if p.exists()), default=0.0)
+        try:
+            newest = max(path.stat().st_mtime for path in (left, *left.glob("*")))
+        except FileNotFoundError:  # its decode ended, or threw its copy away, while we looked: not ours to sweep
+            continue
         if time.time() - newest > _STALE_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
 
