@@ -124,7 +124,7 @@ def test_hub_layouts_are_found_inside_the_folder_and_valid_serves_as_test(tmp_pa
 def test_larger_than_memory_limit_stays_mapped_and_gives_the_same_pixels(tmp_path, monkeypatch):
     make_folder(tmp_path / "set", number=30)
     in_memory = load_data(tmp_path / "set", validation=0.2, seed=1)
-    monkeypatch.setattr("layerlocal.data.load.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("layerlocal.data.assemble.IN_MEMORY_BYTES", 0)
     mapped = load_data(tmp_path / "set", validation=0.2, seed=1)
     assert in_memory.train.in_memory and not mapped.train.in_memory
     for one, other in (

@@ -46,6 +46,10 @@ OTHER = {
     "recipe.crop": 2,
     "recipe.flip": True,
     "recipe.cutout": 4,
+    "data.draw": "within",
+    "data.superclass": 3,
+    "data.compose": "side",
+    "data.held_out": 0.5,
 }
 """Another value for every field of the spec."""
 
@@ -76,7 +80,10 @@ def test_the_hash_differs_by_every_field():
 
 
 def test_the_hash_is_16_digits_of_the_sha256_of_sorted_json():
-    text = json.dumps(RunSpec().model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    content = RunSpec().model_dump(mode="json")
+    for later in ("draw", "superclass", "compose", "held_out"):  # younger than protocol 1: left out at their defaults
+        del content["data"][later]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert RunSpec().canonical() == text
     assert RunSpec().hash == hashlib.sha256(text.encode()).hexdigest()[:16]
 

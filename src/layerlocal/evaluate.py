@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from layerlocal.data import Batches, Data, Split
 from layerlocal.rules import Rule
@@ -16,29 +18,36 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy on one split, in [0, 1]: after fusion, and of each readout alone."""
+    """Accuracy on one split, in [0, 1]: after fusion, of each readout alone, and after fusion on each of the split's groups."""
 
     accuracy: float
     block_accuracies: dict[str, float]
     num_samples: int
+    group_accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def evaluate(rule: Rule, batches: Batches) -> Evaluation:
-    """Accuracy of a rule on every sample of ``batches``; the rule sees inputs only, never a label."""
+def evaluate(rule: Rule, batches: Batches, groups: Mapping[str, Tensor] | None = None) -> Evaluation:
+    """Accuracy of a rule on every sample of ``batches``; the rule sees inputs only, never a label.
+
+    Args:
+        rule: put in evaluation mode for the time.
+        batches: in order.
+        groups: bool (N,) by name: accuracy after fusion on each is given too; an empty one is left out.
+    """
     was_training = rule.training
     rule.eval()
     names = rule.readout_blocks
-    correct = torch.zeros(len(names) + 1, dtype=torch.int64)
-    count = 0
+    found = []
     for x, y in batches.epoch(0):
         scores = rule.block_scores(x)
         answers = torch.cat([scores.argmax(-1), rule.fuse(scores).argmax(-1)[None]])
-        correct = correct.to(y.device) + (answers == y).sum(1)
-        count += len(y)
+        found.append(answers == y)
     rule.train(was_training)
-    *blocks, fused = (correct.double() / count).tolist()
-    return Evaluation(fused, dict(zip(names, blocks, strict=True)), count)
+    correct = torch.cat(found, dim=1).cpu()  # (L + 1, N)
+    *blocks, fused = correct.double().mean(1).tolist()
+    by_group = {name: float(correct[-1, mask].double().mean()) for name, mask in (groups or {}).items() if mask.any()}
+    return Evaluation(fused, dict(zip(names, blocks, strict=True)), correct.shape[1], by_group)
 
 
 def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
@@ -50,7 +59,7 @@ def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
 
 def evaluate_split(rule: Rule, data: Data, split: Split, *, device: str = "cpu") -> Evaluation:
     """`evaluate` on a split of ``data``, normalized as training was."""
-    return evaluate(rule, _in_order(rule, data, split, device))
+    return evaluate(rule, _in_order(rule, data, split, device), split.groups)
 
 
 @torch.no_grad()

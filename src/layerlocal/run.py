@@ -21,6 +21,7 @@ from layerlocal.measure import (
     measure_flops,
     measure_locality,
     measure_saved_bytes,
+    measure_separability,
     peak_resident_bytes,
     reset_peak_resident,
 )
@@ -84,6 +85,12 @@ def pin_plugin(spec: RunSpec) -> RunSpec:
 @functools.lru_cache(maxsize=2)
 def _load(data: str) -> Data:
     return load_data(**DataSpec.model_validate_json(data).model_dump())
+
+
+@functools.lru_cache(maxsize=8)
+def _separability(data: str) -> float:
+    """Of a task, measured once for all runs on it in this process."""
+    return measure_separability(_load(data))
 
 
 def build(spec: RunSpec) -> tuple[Data, Rule]:
@@ -240,7 +247,13 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
         "num_test": test.num_samples,
         "num_classes": data.num_classes,
         "chance": data.chance,
-        "data": {"name": data.name, "class_names": list(data.class_names), "provenance": data.provenance},
+        "group_accuracies": test.group_accuracies,
+        "data": {
+            "name": data.name,
+            "class_names": list(data.class_names),
+            "provenance": data.provenance,
+            "separability": _separability(spec.data.model_dump_json()),
+        },
         "train_seconds": seconds,
         "samples_per_s": spec.recipe.epochs * len(training.batches) * spec.recipe.batch_size / seconds,
         "num_parameters": sum(p.numel() for p in rule.parameters()),

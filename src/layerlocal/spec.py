@@ -16,6 +16,9 @@ __all__ = ["PROTOCOL", "DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
 
+LATER: dict[str, tuple[str, ...]] = {"data": ("draw", "superclass", "compose", "held_out")}
+"""Fields added after protocol 1 was first used: at their defaults they change no number, so they change no hash either."""
+
 Scalar = bool | int | float | str | None
 
 
@@ -36,6 +39,12 @@ class DataSpec(_Frozen):
         validation: share of the training images held out for choices, in [0, 1).
         seed: of the subsets and of the validation split (not of the run).
         teacher: options of the synthetic teacher.
+        draw: how ``classes`` (a number) are drawn: ``"any"`` of them; ``"within"`` one superclass; ``"across"`` superclasses, one of
+            each; ``"groups"``: all classes, put at random into that many groups of equal size, which become the labels.
+        superclass: which one ``"within"`` draws from; ``None``: drawn by ``seed``.
+        compose: put two images into one, the label being the pair of their classes: ``"side"`` by side, or ``"overlay"`` (their mean;
+            the first from the first half of the classes, the second from the other half).
+        held_out: share of the pairs that no training image shows, with ``compose``; in [0, 1).
     """
 
     source: str = "fashion_mnist_subset"
@@ -47,6 +56,10 @@ class DataSpec(_Frozen):
     validation: float = Field(default=0.1, ge=0, lt=1)
     seed: int = 0
     teacher: dict[str, Scalar] | None = None
+    draw: Literal["any", "within", "across", "groups"] = "any"
+    superclass: int | None = Field(default=None, ge=0)
+    compose: Literal["side", "overlay"] | None = None
+    held_out: float = Field(default=0.2, ge=0, lt=1)
 
 
 class NetworkSpec(_Frozen):
@@ -117,8 +130,14 @@ class RunSpec(_Frozen):
     seed: int = Field(default=0, ge=0)
 
     def canonical(self) -> str:
-        """The spec as JSON with sorted keys: what is hashed."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The spec as JSON with sorted keys: what is hashed. Fields of `LATER` count only where they differ from their default."""
+        content = self.model_dump(mode="json")
+        for section, names in LATER.items():
+            fields = type(getattr(self, section)).model_fields
+            for name in names:
+                if content[section][name] == fields[name].default:
+                    del content[section][name]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @property
     def hash(self) -> str:

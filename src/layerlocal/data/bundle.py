@@ -36,9 +36,17 @@ class Split:
             ``np.memmap`` of which rows are read when asked for.
         labels: int64 (N,), classes 0..K-1; with ``rows`` given, one label for each of the rows.
         rows: int64; which rows of ``images`` belong to this split (None: all, in order).
+        groups: bool (N,) by name: parts of the split whose accuracy is told apart, e.g. pairs of classes seen in training.
     """
 
-    def __init__(self, images: Tensor | np.ndarray, labels: Tensor, *, rows: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        images: Tensor | np.ndarray,
+        labels: Tensor,
+        *,
+        rows: Tensor | None = None,
+        groups: dict[str, Tensor] | None = None,
+    ) -> None:
         count = images.shape[0] if rows is None else rows.shape[0]
         if labels.shape != (count,):
             raise ValueError(f"labels must be ({count},), one an image, got {tuple(labels.shape)}")
@@ -46,6 +54,7 @@ class Split:
         self._rows = rows
         self._read_bytes = 0
         self.labels = labels
+        self.groups = groups or {}
 
     def __len__(self) -> int:
         return self.labels.shape[0]

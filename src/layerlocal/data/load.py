@@ -4,68 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from layerlocal.data.assemble import Raw, RawSplit, Request, assemble
 from layerlocal.data.benchmarks import BENCHMARKS
 from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_SHA256, FASHION_CLASSES, load_embedded
-from layerlocal.data.bundle import Data, SealedTest, Split, pixel_statistics
+from layerlocal.data.bundle import Data
 from layerlocal.data.cache import CachedSplit, decoded_split, default_cache_dir
 from layerlocal.data.hub import hub_sources
-from layerlocal.data.selection import (
-    balanced_quota,
-    balanced_subset,
-    check_classes,
-    choose_classes,
-    relabel,
-    split_validation,
-)
+from layerlocal.data.selection import balanced_quota
 from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.teacher import TeacherOptions, create_teacher, draw_balanced
+from layerlocal.data.views import find_superclasses
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["IN_MEMORY_BYTES", "TEACHER_NAME", "list_data", "load_data"]
+__all__ = ["TEACHER_NAME", "list_data", "load_data"]
 
 TEACHER_NAME = "teacher_student"
-IN_MEMORY_BYTES = 2 * 2**30
-"""A split of at most this many bytes is held in memory; a larger one stays on disk, memory-mapped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    """The arguments of `load_data`, passed on as one."""
-
-    labels: str | None
-    classes: int | Sequence[int | str] | None
-    image_size: int | None
-    num_train: int | None
-    num_test: int | None
-    validation: float
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _RawSplit:
-    """All images of a split and their labels before any choice; images are opened when called for."""
-
-    labels: np.ndarray
-    open_images: Callable[[], Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Raw:
-    """A data set before any choice."""
-
-    name: str
-    train: _RawSplit
-    test: _RawSplit
-    class_names: Sequence[str]
-    provenance: dict[str, Any]
 
 
 def list_data() -> list[str]:
@@ -84,6 +44,10 @@ def load_data(
     validation: float = 0.1,
     seed: int = 0,
     teacher: TeacherOptions | Mapping[str, Any] | None = None,
+    draw: str = "any",
+    superclass: int | None = None,
+    compose: str | None = None,
+    held_out: float = 0.2,
     cache_dir: Path | None = None,
 ) -> Data:
     """Load data for one task: training split, validation split drawn from it, and the test split under seal.
@@ -94,9 +58,10 @@ def load_data(
         data = load_data("path/to/cifar100", labels="coarse")
 
     Args:
-        source: a name in `list_data`, a folder of Parquet files in the Hugging Face layout (``train-*.parquet`` and
-            ``test-*``, ``validation-*`` or ``valid-*``), or a folder ``train/<class>/*`` and ``test/<class>/*`` (or
-            ``val``, ``validation``) of images. A name goes before a folder of that name: write ``./cifar100``.
+        source: a name in `list_data` (looked for in the folder ``LAYERLOCAL_DATA`` first, where that is set), a folder of
+            Parquet files in the Hugging Face layout (``train-*.parquet`` and ``test-*``, ``validation-*`` or ``valid-*``),
+            or a folder ``train/<class>/*`` and ``test/<class>/*`` (or ``val``, ``validation``) of images. A name goes
+            before a folder of that name: write ``./cifar100``.
         labels: the label column; "fine" and "coarse" for CIFAR-100. None: "label", "fine_label", or the only one.
         classes: a number K to draw K classes by ``seed`` (teacher_student: K itself, 10 if None), or a list of indices
             and names. Labels become 0..K-1 in the order of the original indices.
@@ -106,12 +71,17 @@ def load_data(
         validation: share of the training images, 0 to below 1, drawn by class; 0 for no validation split.
         seed: of every draw here.
         teacher: options of teacher_student.
+        draw: how ``classes`` are drawn: "any", "within" one superclass, "across" superclasses, or "groups" of classes (`DataSpec`).
+        superclass: the one "within" draws from; None: drawn by ``seed``.
+        compose: "side" or "overlay": two images in one, the label their pair of classes; the test split's ``groups`` tell seen
+            from unseen pairs.
+        held_out: share of the pairs kept from training.
         cache_dir: for decoded images; None: ``LAYERLOCAL_CACHE``, else ``~/.cache/layerlocal``.
 
     Raises:
         InputError: whatever is wrong with the source or the choices, in one sentence.
     """
-    request = _Request(
+    request = Request(
         labels=labels,
         classes=classes,
         image_size=image_size,
@@ -119,79 +89,27 @@ def load_data(
         num_test=num_test,
         validation=validation,
         seed=seed,
+        draw=draw,
+        superclass=superclass,
+        compose=compose,
+        held_out=held_out,
     )
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size={image_size} must be at least 1 pixel")
     if source == TEACHER_NAME:
-        return _assemble(_teacher_raw(request, TeacherOptions.parse(teacher)), _chosen_already(request))
+        return assemble(_teacher_raw(request, TeacherOptions.parse(teacher)), _chosen_already(request))
     if teacher is not None:
         raise InputError(f"teacher options belong to {TEACHER_NAME}, not to {str(source)!r}; leave them out")
     if source == EMBEDDED_NAME:
-        return _assemble(_embedded_raw(request), request)
-    return _assemble(_decoded_raw(source, request, cache_dir or default_cache_dir()), request)
+        return assemble(_embedded_raw(request), request)
+    return assemble(_decoded_raw(source, request, cache_dir or default_cache_dir()), request)
 
 
-def _assemble(raw: _Raw, request: _Request) -> Data:
-    """Choose classes, subsets and the validation split; open the training images; seal the test images."""
-    chosen = choose_classes(raw.class_names, request.classes, seed=request.seed)
-    names = tuple(str(raw.class_names[k]) for k in chosen)
-    train_rows, train_labels = relabel(raw.train.labels, chosen)
-    test_rows, test_labels = relabel(raw.test.labels, chosen)
-    check_classes(train_labels, test_labels, names, where=raw.name)
-    train_rows, train_labels = _take(train_rows, train_labels, request.num_train, len(names), request.seed, "train")
-    test_rows, test_labels = _take(test_rows, test_labels, request.num_test, len(names), request.seed, "test")
-    kept, held_out = split_validation(train_labels, request.validation, names=names, seed=request.seed)
-    images = raw.train.open_images()
-    train = _make_split(images, train_rows[kept], train_labels[kept])
-    validation = _make_split(images, train_rows[held_out], train_labels[held_out]) if len(held_out) else None
-    mean, std = pixel_statistics(train)
-    shape = train.sample_shape
-    counts = {"train": len(train), "validation": len(held_out), "test": len(test_labels)}
-    return Data(
-        name=raw.name,
-        train=train,
-        validation=validation,
-        num_classes=len(names),
-        class_names=names,
-        sample_shape=shape,
-        in_channels=shape[0],
-        image_size=shape[-1] if len(shape) == 3 else 1,
-        mean=mean,
-        std=std,
-        chance=float(np.bincount(test_labels).max() / len(test_labels)),
-        provenance=raw.provenance | {"num_images": counts},
-        sealed_test=SealedTest(lambda: _make_split(raw.test.open_images(), test_rows, test_labels)),
-    )
-
-
-def _take(
-    rows: np.ndarray, labels: np.ndarray, number: int | None, num_classes: int, seed: int, what: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """A class-balanced subset of rows and their labels, or all of them."""
-    if number is None:
-        return rows, labels
-    index = balanced_subset(labels, number, num_classes=num_classes, seed=seed, what=what)
-    return rows[index], labels[index]
-
-
-def _make_split(images: Any, rows: np.ndarray, labels: np.ndarray) -> Split:
-    """In memory where it fits, otherwise rows of the mapped file. ``images``: a tensor, an array or a memmap."""
-    target = torch.from_numpy(labels)
-    if isinstance(images, torch.Tensor):
-        return Split(images[torch.from_numpy(rows)], target)
-    if isinstance(images, np.memmap) and len(rows) * images[0].nbytes > IN_MEMORY_BYTES:
-        return Split(images, target, rows=torch.from_numpy(rows))
-    return Split(torch.from_numpy(np.asarray(images)[rows]), target)
-
-
-# --- where the raw data comes from ------------------------------------------------------------------------------------
-
-
-def _embedded_raw(request: _Request) -> _Raw:
+def _embedded_raw(request: Request) -> Raw:
     pick_label(["label"], request.labels)
     embedded = load_embedded()
     splits = {
-        split: _RawSplit(
+        split: RawSplit(
             labels=embedded.labels(split), open_images=embedded.reader(split, image_size=request.image_size)
         )
         for split in ("train", "test")
@@ -202,25 +120,52 @@ def _embedded_raw(request: _Request) -> _Raw:
         "licence": "MIT",
         "checksum": EMBEDDED_SHA256,
     }
-    return _Raw(name=EMBEDDED_NAME, class_names=FASHION_CLASSES, provenance=provenance, **splits)
+    return Raw(
+        name=EMBEDDED_NAME,
+        class_names=FASHION_CLASSES,
+        provenance=provenance,
+        train=splits["train"],
+        test=splits["test"],
+    )
 
 
-def _decoded_raw(source: str | Path, request: _Request, cache_dir: Path) -> _Raw:
+def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
     """A benchmark on the Hub or a folder, through the cache of decoded images."""
     info = BENCHMARKS.get(source) if isinstance(source, str) else None
-    if info is not None:
+    own = _own_copy(source)
+    if info is not None and own is not None:
+        name, licence, default = info.name, info.licence, None
+        kind, train, test = find_folder(own)
+        provenance: dict[str, Any] = {"source": f"own copy of {info.name}"}
+    elif info is not None:
         name, licence = info.name, info.licence
         kind, default = "hub", info.label_column
         train, test = hub_sources(info, cache_dir=cache_dir)
-        provenance: dict[str, Any] = {"source": info.hub_id, "config": info.config}
+        provenance = {"source": info.hub_id, "config": info.config}
     else:
-        folder = _existing_folder(source)
+        folder = own or _existing_folder(source)
         name, licence, default = folder.resolve().name, "unknown", None
         kind, train, test = find_folder(folder)
         provenance = {"source": name}
-    splits, class_names, facts = _decode_both(train, test, request, cache_dir=cache_dir, default=default)
+    splits, class_names, facts, superclasses = _decode_both(train, test, request, cache_dir=cache_dir, default=default)
     provenance = {"kind": kind, **provenance, "licence": licence, **facts}
-    return _Raw(name=name, class_names=class_names, provenance=provenance, **splits)
+    return Raw(
+        name=name,
+        class_names=class_names,
+        provenance=provenance,
+        superclasses=superclasses,
+        train=splits["train"],
+        test=splits["test"],
+    )
+
+
+def _own_copy(source: str | Path) -> Path | None:
+    """The folder of that name in ``LAYERLOCAL_DATA``, if there is one: the same spec then runs with and without the Hub."""
+    place = os.environ.get("LAYERLOCAL_DATA")
+    if not place or not isinstance(source, str) or not source or os.sep in source:
+        return None
+    folder = Path(place).expanduser() / source
+    return folder if folder.is_dir() else None
 
 
 def _existing_folder(source: str | Path) -> Path:
@@ -232,9 +177,9 @@ def _existing_folder(source: str | Path) -> Path:
 
 
 def _decode_both(
-    train: SplitSource, test: SplitSource, request: _Request, *, cache_dir: Path, default: str | None
-) -> tuple[dict[str, _RawSplit], list[str], dict[str, Any]]:
-    """Decode both splits with the same number of channels; splits, class names, and facts for the provenance."""
+    train: SplitSource, test: SplitSource, request: Request, *, cache_dir: Path, default: str | None
+) -> tuple[dict[str, RawSplit], list[str], dict[str, Any], np.ndarray | None]:
+    """Decode both splits with the same number of channels; splits, class names, facts for the provenance, superclasses."""
 
     def decode(source: SplitSource, channels: int) -> CachedSplit:
         return decoded_split(
@@ -261,10 +206,14 @@ def _decode_both(
         checksum.update(split.meta["pixels_sha256"].encode() + split.labels(column).tobytes())
     facts = {**first.meta["facts"], "label_column": column, "checksum": checksum.hexdigest()}
     splits = {
-        name: _RawSplit(labels=split.labels(column), open_images=split.images)
+        name: RawSplit(labels=split.labels(column), open_images=split.images)
         for name, split in (("train", first), ("test", second))
     }
-    return splits, _same_names(first.meta["names"][column], second.meta["names"][column], column), facts
+    superclasses = None
+    if request.draw in ("within", "across"):
+        others = {name: first.labels(name) for name in first.meta["names"] if name != column}
+        superclasses = find_superclasses(first.labels(column), others)
+    return splits, _same_names(first.meta["names"][column], second.meta["names"][column], column), facts, superclasses
 
 
 def _same_names(train: list[str], test: list[str], column: str) -> list[str]:
@@ -277,15 +226,18 @@ def _same_names(train: list[str], test: list[str], column: str) -> list[str]:
     return longer
 
 
-def _chosen_already(request: _Request) -> _Request:
+def _chosen_already(request: Request) -> Request:
     """The same request without what the teacher has already done: classes and numbers of images."""
-    return _Request(**{**request.__dict__, "classes": None, "num_train": None, "num_test": None})
+    return Request(**{**request.__dict__, "classes": None, "num_train": None, "num_test": None, "draw": "any"})
 
 
-def _teacher_raw(request: _Request, options: TeacherOptions) -> _Raw:
+def _teacher_raw(request: Request, options: TeacherOptions) -> Raw:
     """Inputs and labels of teacher-student data: exactly balanced up to one image a class."""
-    if request.labels is not None or request.image_size is not None:
-        wrong = "labels" if request.labels is not None else "image_size"
+    wrong = next(
+        (name for name in ("labels", "image_size", "superclass", "compose") if getattr(request, name) is not None), None
+    )
+    wrong = "draw" if request.draw != "any" else wrong
+    if wrong:
         raise InputError(
             f"{wrong} does not apply to {TEACHER_NAME}; leave it out (its sizes are options of the teacher)"
         )
@@ -301,7 +253,7 @@ def _teacher_raw(request: _Request, options: TeacherOptions) -> _Raw:
             raise InputError(f"num_{split}={number} is too few for {num_classes} classes; ask for at least one a class")
         quota = torch.from_numpy(balanced_quota(np.full(num_classes, number), number))
         x, y = draw_balanced(teacher, quota, shape=options.sample_shape, seed=request.seed, what=split)
-        splits[split] = _RawSplit(labels=y.numpy(), open_images=lambda x=x: x)  # type: ignore[misc]
+        splits[split] = RawSplit(labels=y.numpy(), open_images=lambda x=x: x)  # type: ignore[misc]
     checksum = hashlib.sha256(b"".join(split.labels.tobytes() for split in splits.values())).hexdigest()
     provenance = {
         "kind": "synthetic",
@@ -311,4 +263,4 @@ def _teacher_raw(request: _Request, options: TeacherOptions) -> _Raw:
         "seed": request.seed,
     }
     names = [str(k) for k in range(num_classes)]
-    return _Raw(name=TEACHER_NAME, class_names=names, provenance=provenance, **splits)
+    return Raw(name=TEACHER_NAME, class_names=names, provenance=provenance, train=splits["train"], test=splits["test"])

@@ -51,11 +51,12 @@ def _class_index(names: Sequence[str], item: int | str) -> int:
     return int(item)
 
 
-def relabel(labels: np.ndarray, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose label is among ``chosen``, and their labels as 0..K-1 in the order of ``chosen``; both int64."""
-    size = max(int(labels.max(initial=0)), *chosen) + 1
+def relabel(labels: np.ndarray, groups: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose label is in one of the groups, and the position of that group as their label 0..G-1; both int64."""
+    size = max(int(labels.max(initial=0)), *(max(group) for group in groups)) + 1
     table = np.full(size, -1, dtype=np.int64)
-    table[np.asarray(chosen)] = np.arange(len(chosen))
+    for position, group in enumerate(groups):
+        table[np.asarray(group)] = position
     new = table[labels]  # (N,)
     rows = np.flatnonzero(new >= 0)
     return rows, new[rows]

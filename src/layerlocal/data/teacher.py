@@ -38,6 +38,12 @@ class TeacherOptions:
         hidden: F, hidden units, or channels of the convolution; None is 256 (mlp) or 32 (conv).
         image_size: H = W in pixels, at least 8 (conv only).
         channels: C (conv only).
+        groups: classes are put into that many groups, class k into group k mod groups; 1: no groups.
+        similarity: ρ in [0, 1): how much of its second-layer weights a class has in common with its group. Class k's weights are
+            ρ·(its group's) + √(1 − ρ²)·(its own), so ρ² of a logit's variance says nothing about which class of the group it is,
+            and the margins between classes of one group shrink with √(1 − ρ²) while those between groups stay. K stays as it is.
+        noise: standard deviation, ≥ 0, of Gaussian noise on the standardized logits when labels are drawn. Without it small margins
+            are as learnable as large ones; with it classes of a similar group are confused more often than others.
     """
 
     kind: Literal["mlp", "conv"] = "mlp"
@@ -45,13 +51,20 @@ class TeacherOptions:
     hidden: int | None = None
     image_size: int = 16
     channels: int = 3
+    groups: int = 1
+    similarity: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "conv"):
             raise unknown_name("teacher kind", str(self.kind), ("mlp", "conv"))
-        for name, least in (("inputs", 1), ("hidden", 1), ("image_size", 8), ("channels", 1)):
+        for name, least in (("inputs", 1), ("hidden", 1), ("image_size", 8), ("channels", 1), ("groups", 1)):
             if getattr(self, name) is not None and getattr(self, name) < least:
                 raise InputError(f"teacher option {name}={getattr(self, name)} is too small; give at least {least}")
+        if not 0 <= self.similarity < 1:
+            raise InputError(f"teacher option similarity={self.similarity} must be at least 0 and below 1")
+        if self.noise < 0:
+            raise InputError(f"teacher option noise={self.noise} must be at least 0")
 
     @classmethod
     def parse(cls, options: TeacherOptions | Mapping[str, Any] | None) -> TeacherOptions:
@@ -80,7 +93,9 @@ class TeacherOptions:
 
     def as_json(self) -> dict[str, Any]:
         """The options that matter for this kind."""
-        unused = ("image_size", "channels") if self.kind == "mlp" else ("inputs",)
+        unused = {"image_size", "channels"} if self.kind == "mlp" else {"inputs"}
+        unused |= {"groups", "similarity"} if self.similarity == 0 else set()
+        unused |= {"noise"} if self.noise == 0 else set()
         return {key: value for key, value in asdict(self).items() if key not in unused} | {"hidden": self.units}
 
 
@@ -94,6 +109,7 @@ class Teacher:
         centre: (K,) mean logit on the pool.
         spread: (K,) standard deviation of the logit on the pool.
         bias: (K,) fitted so that classes are about equally frequent.
+        noise: on the standardized logits when labels are drawn.
     """
 
     first: Tensor
@@ -101,6 +117,7 @@ class Teacher:
     centre: Tensor
     spread: Tensor
     bias: Tensor
+    noise: float = 0.0
 
     def raw_logits(self, x: Tensor) -> Tensor:
         """(N, D) or (N, C, H, W) → (N, K), before standardization and bias."""
@@ -111,9 +128,14 @@ class Teacher:
             hidden = F.adaptive_avg_pool2d(maps, _GRID).flatten(1)  # (N, F*16)
         return hidden @ self.second.T
 
-    def label(self, x: Tensor) -> Tensor:
-        """(N, D) or (N, C, H, W) → int64 (N,)."""
-        parts = [((self.raw_logits(c) - self.centre) / self.spread + self.bias).argmax(1) for c in x.split(_CHUNK)]
+    def label(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(N, D) or (N, C, H, W) → int64 (N,). The generator draws the noise, where there is any."""
+        parts = []
+        for chunk in x.split(_CHUNK):
+            logits = (self.raw_logits(chunk) - self.centre) / self.spread + self.bias
+            if self.noise > 0:
+                logits += self.noise * torch.randn(logits.shape, generator=generator)
+            parts.append(logits.argmax(1))
         return torch.cat(parts)
 
 
@@ -129,13 +151,17 @@ def create_teacher(options: TeacherOptions, *, num_classes: int, seed: int) -> T
     width = options.units if options.kind == "mlp" else options.units * _GRID**2
     first = torch.randn(shape, generator=_generator(seed, "first")) / fan_in**0.5
     second = torch.randn(num_classes, width, generator=_generator(seed, "second", num_classes)) / width**0.5
+    if options.similarity > 0:
+        shared = torch.randn(options.groups, width, generator=_generator(seed, "groups", options.groups)) / width**0.5
+        member = torch.arange(num_classes) % options.groups
+        second = options.similarity * shared[member] + (1 - options.similarity**2) ** 0.5 * second
     zeros, ones = torch.zeros(num_classes), torch.ones(num_classes)
     bare = Teacher(first, second, zeros, ones, zeros)
     pool = torch.randn(max(_POOL, 16 * num_classes), *options.sample_shape, generator=_generator(seed, "pool"))
     logits = torch.cat([bare.raw_logits(chunk) for chunk in pool.split(_CHUNK)])  # (N, K)
     centre, spread = logits.mean(0), logits.std(0).clamp(min=1e-6)
     bias = _fit_bias(logits.sub_(centre).div_(spread))
-    return Teacher(first, second, centre, spread, bias)
+    return Teacher(first, second, centre, spread, bias, options.noise)
 
 
 def _fit_bias(logits: Tensor) -> Tensor:
@@ -165,12 +191,12 @@ def draw_balanced(
     Raises:
         InputError: some class is so rare under this teacher that its quota cannot be filled.
     """
-    generator = _generator(seed, "inputs", what)
+    generator, noise = _generator(seed, "inputs", what), _generator(seed, "noise", what)
     left = quota.clone()
     inputs, labels = [], []
     for _ in range(200):
         pool = torch.randn(max(1024, int(left.sum() * 1.25)), *shape, generator=generator)
-        answer = teacher.label(pool)
+        answer = teacher.label(pool, noise)
         order = answer.argsort(stable=True)  # by class, each class in the order drawn
         starts = torch.cumsum(torch.bincount(answer, minlength=len(quota)), 0) - torch.bincount(
             answer, minlength=len(quota)

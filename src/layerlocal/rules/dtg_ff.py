@@ -51,6 +51,7 @@ class DTGFF(BlockwiseRule):
         fusion: ``"uniform"``, ``"fitted"`` on the validation split, or ``"last"`` (no multi-layer fusion).
         grid: cells a side of the spatial goodness, ≥ 1.
         label_smoothing: in [0, 1).
+        factors: ``"AxB"`` where a class is a pair (`SpatialReadout`).
     """
 
     info = RuleInfo(
@@ -75,6 +76,7 @@ class DTGFF(BlockwiseRule):
         fusion: str = "uniform",
         grid: int = 2,
         label_smoothing: float = 0.0,
+        factors: str | None = None,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         if not 0 < temperature_min <= temperature_max:
@@ -90,7 +92,7 @@ class DTGFF(BlockwiseRule):
         self.clarity_momentum = clarity_momentum
         self.decoupled_norm = decoupled_norm
         shapes = network.activity_shapes
-        self.heads = self.head_per_block(lambda i: GoodnessHead(shapes[i], num_classes, grid=grid))
+        self.heads = self.head_per_block(lambda i: GoodnessHead(shapes[i], num_classes, grid=grid, factors=factors))
 
     def temperature(self, index: int) -> Tensor | float:
         """τ_l of one block, from its smoothed clarity."""

@@ -28,6 +28,7 @@ class LocalHeads(BlockwiseRule):
         grid: cells a side, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"`` or ``"last"`` (`BlockwiseRule`).
         label_smoothing: in [0, 1).
+        factors: ``"AxB"`` where a class is a pair (`SpatialReadout`).
     """
 
     info = RuleInfo(
@@ -47,10 +48,13 @@ class LocalHeads(BlockwiseRule):
         grid: int = 2,
         fusion: str = "uniform",
         label_smoothing: float = 0.0,
+        factors: str | None = None,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         shapes = network.activity_shapes
-        self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, statistic=readout, grid=grid))
+        self.heads = self.head_per_block(
+            lambda i: SpatialReadout(shapes[i], num_classes, statistic=readout, grid=grid, factors=factors)
+        )
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
         """W_l r(a_l): (B, K)."""

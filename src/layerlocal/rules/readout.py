@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from layerlocal.rules.functional import grid_mean, grid_rms
 from layerlocal.types import InputError
 
-__all__ = ["SpatialReadout"]
+__all__ = ["SpatialReadout", "parse_factors"]
 
 
 class SpatialReadout(nn.Module):
@@ -25,10 +25,18 @@ class SpatialReadout(nn.Module):
         num_classes: K.
         statistic: ``"rms"`` or ``"mean"``.
         grid: cells a side, ≥ 1; a map smaller than the grid has one position a cell.
+        factors: ``"AxB"`` with A·B = K where a class is a pair (a, b), class a·B + b: the linear map gives A + B numbers, and a pair's
+            score is the sum of its two, so that pairs never seen in training can be answered. ``None``: K numbers.
     """
 
     def __init__(
-        self, activity_shape: Sequence[int], num_classes: int, *, statistic: str = "rms", grid: int = 2
+        self,
+        activity_shape: Sequence[int],
+        num_classes: int,
+        *,
+        statistic: str = "rms",
+        grid: int = 2,
+        factors: str | None = None,
     ) -> None:
         super().__init__()
         if statistic not in ("rms", "mean"):
@@ -45,11 +53,30 @@ class SpatialReadout(nn.Module):
         if len(activity_shape) == 3:
             features *= min(grid, activity_shape[1]) * min(grid, activity_shape[2])
         self.standardize = nn.BatchNorm1d(features, affine=False)
-        self.linear = nn.Linear(features, num_classes)
+        self.factors = parse_factors(factors, num_classes)
+        self.linear = nn.Linear(features, sum(self.factors) if self.factors else num_classes)
 
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
         if activity.dim() == 4:
             pool = grid_rms if self.statistic == "rms" else grid_mean
             activity = pool(activity, self.grid)
-        return self.linear(self.standardize(activity))
+        scores = self.linear(self.standardize(activity))
+        if self.factors is None:
+            return scores
+        first, second = scores.split(self.factors, dim=-1)
+        return (first[..., :, None] + second[..., None, :]).flatten(-2)
+
+
+def parse_factors(text: str | None, num_classes: int) -> list[int] | None:
+    """``"10x10"`` → [10, 10], if their product is K.
+
+    Raises:
+        InputError: not two numbers, or another product.
+    """
+    if text is None:
+        return None
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts) or int(parts[0]) * int(parts[1]) != num_classes:
+        raise InputError(f"factors must be 'AxB' with A·B = {num_classes} classes, got {text!r}")
+    return [int(part) for part in parts]
