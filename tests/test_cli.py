@@ -627,9 +627,21 @@ def test_a_store_that_is_not_there_is_one_sentence_that_says_how_to_make_one(ref
     assert not Path("nowhere").exists()
 
 
-def test_a_report_on_a_store_without_an_audit_is_one_sentence_that_says_how_to_make_one(refused, run):
+def test_a_report_on_a_store_of_single_runs_shows_them(cli, run):
+    code, out, _ = cli("report")
+    assert (code, out.strip()) == (0, "runs/report.html")
+    page = Path("runs/report.html").read_text()
+    assert run["run"] in page
+
+
+def test_a_report_on_an_empty_store_is_one_sentence_that_says_how_to_fill_it(refused):
+    Path("runs").mkdir()
     sentence = refused("report")
-    assert "no audit in runs" in sentence and "layerlocal audit --out runs" in sentence
+    assert "nothing is finished in runs" in sentence and "layerlocal audit --out runs" in sentence
+
+
+def test_a_report_of_an_unknown_format_lists_the_known_ones(refused, run):
+    assert "md" in refused("report", "--format", "pdf")
 
 
 # --- interrupts -------------------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def test_without_network_the_message_names_what_and_offers_a_folder(monkeypatch)
         raise ConnectionError("Couldn't reach the Hub\nmore lines")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(InputError, match=r"cannot reach ylecun/mnist .*folder of its Parquet files") as caught:
+    with pytest.raises(InputError, match=r"cannot reach ylecun/mnist .*Parquet files .*LAYERLOCAL_DATA") as caught:
         load_data("mnist")
     assert "\n" not in str(caught.value)
 

@@ -21,16 +21,18 @@ ORDER = [
     {"measure"},
     {"check", "run"},
     {"workers"},
+    {"table"},
     {"claims", "studies"},
     {"report"},
-    {"progress", "listing"},
-    {"auditing"},
+    {"progress", "listing", "reporting"},
+    {"auditing", "studying"},
     {"cli"},
 ]
 """Rooms from the ground up: a file imports its own room and lower ones only. ``layerlocal/__init__.py`` re-exports."""
 NEVER = {
     "spec": {"networks", "stats", "environment"},
     "report": {"train", "rules", "data", "networks", "measure", "evaluate", "meter", "check", "run", "workers"},
+    "table": {"train", "rules", "data", "networks", "measure", "evaluate", "meter", "check", "run", "workers"},
     "stats": {"types"},
     "environment": {"types"},
 }

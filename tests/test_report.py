@@ -19,7 +19,7 @@ from layerlocal.report import format as form
 from layerlocal.report import readme_figure, render_page, write_page
 from test_report_planted import accuracy_rule, class_rows, cost_rule, estimate, locality_entry, planted_summary, run_row
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"col", "meta", "link", "br", "img", "input", "hr"}
 HOSTILE = ["<script>alert(1)</script>", '$x_1$ & "q" \\frac]]>-->\x00\x1b[31m\ud800 日本語 ✗ {{ 7*7 }}', ""]
 
 

@@ -30,8 +30,9 @@ def network(depth=3, seed=0):
 # --- names and options ------------------------------------------------------------------------------------------------
 
 
-def test_the_five_families_are_known_by_name():
-    assert list_rules() == ["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented"]
+def test_rules_twins_and_hybrids_are_known_by_name():
+    hybrids = ["bp-every", "feedback", "lookahead"]
+    assert list_rules() == sorted(["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented", *hybrids])
     for name in list_rules():
         rule = create_rule(name, network(), num_classes=3)
         assert rule.info.name == name and rule.info.summary

@@ -20,8 +20,18 @@ LOCAL = [
     ("ff", {}),
     ("ff", {"prediction": "softmax"}),
     ("segmented", {"segment_size": 1}),
+    ("bp-every", {"every": 0}),
+    ("feedback", {"strength": 0.0}),
+    ("lookahead", {"blocks_ahead": 0}),
 ]
-GLOBAL = [("bp", {}), ("bp-deepsup", {}), ("bp", {"of": "dtg-ff"})]
+GLOBAL = [
+    ("bp", {}),
+    ("bp-deepsup", {}),
+    ("bp", {"of": "dtg-ff"}),
+    ("bp-every", {"every": 3}),
+    ("feedback", {}),
+    ("lookahead", {"blocks_ahead": 3}),
+]
 RECIPES = [Recipe(clip=0.05), Recipe(optimizer="sgd", learning_rate=0.05, clip=0.05, micro_batches=2)]
 
 

@@ -1,24 +1,22 @@
-"""`layerlocal audit` and `layerlocal report`: plan the runs, finish them, measure cost, write the summary and the page."""
+"""`layerlocal audit`: plan the runs, finish them, measure cost, write the summary and the page."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from layerlocal.report import write_page
+from layerlocal.reporting import audit_summary, cost_path, write_report
 from layerlocal.spec import DataSpec
-from layerlocal.store import RunRecord, RunStore, write_atomic
-from layerlocal.studies.audit import SIZES, AuditPlan, audit_specs, summarize
+from layerlocal.store import RunStore, write_atomic
+from layerlocal.studies.audit import SIZES, AuditPlan, audit_specs
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["run_audit", "write_report"]
+__all__ = ["run_audit"]
 
 
 def run_audit(
@@ -73,28 +71,10 @@ def run_audit(
     failed = [{"label": f"{labels[name]} ({name})", "reason": reason} for name, reason in outcome.failed.items()]
     write_atomic(out / "failed.json", json.dumps(failed).encode())
     _cost(out, plan, console)
-    return write_report(out)[0]
-
-
-def write_report(out: Path) -> tuple[dict[str, Any], Path]:
-    """Read the store, write ``summary.json`` and ``report.html``; trains nothing and never loads torch.
-
-    Raises:
-        InputError: no store, no audit in it, or a damaged run.
-    """
-    store = RunStore(out)
-    records = {record.hash: record for record in store.finished()}
-    summary = summarize(
-        _read_plan(out), _of_this_protocol(records), failed=_read(out / "failed.json", list) or [], cost=_read_cost(out)
-    )
-    write_atomic(out / "summary.json", json.dumps(summary, indent=1).encode())
-    return summary, write_page(summary, out / "report.html")
-
-
-def _of_this_protocol(records: dict[str, RunRecord]) -> dict[str, RunRecord]:
-    from layerlocal.spec import PROTOCOL
-
-    return {name: record for name, record in records.items() if record.spec.protocol == PROTOCOL}
+    write_report(out)
+    found = audit_summary(out)
+    assert found is not None
+    return found
 
 
 def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str) -> AuditPlan:
@@ -139,45 +119,7 @@ def _cost(out: Path, plan: AuditPlan, console: Console) -> None:
     """Measure the cost once for these rules and this version; with nothing running beside it."""
     from layerlocal.studies.audit_cost import measure_cost
 
-    path = _cost_path(out, plan)
+    path = cost_path(out, plan)
     if not path.exists():
         with console.status("measuring cost: samples/s, saved bytes, FLOPs"):
             write_atomic(path, json.dumps(measure_cost(plan.rules, command=plan.command), indent=1).encode())
-
-
-def _cost_path(out: Path, plan: AuditPlan) -> Path:
-    key = json.dumps([plan.rules, plan.sources, plan.budget])
-    return out / f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-def _read_plan(out: Path) -> AuditPlan:
-    content = _read(out / "audit.json")
-    if content is None:
-        raise InputError(
-            f"there is no audit in {out}; make one with `layerlocal audit --out {out}`, or see its runs with `layerlocal show`"
-        )
-    try:
-        return AuditPlan.model_validate(content)
-    except ValidationError as error:
-        raise InputError(
-            f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
-        ) from None
-
-
-def _read_cost(out: Path) -> dict[str, Any] | None:
-    return _read(_cost_path(out, _read_plan(out)))
-
-
-def _read(path: Path, kind: type = dict) -> Any:
-    """The JSON content of a file, or ``None`` where it is missing."""
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, kind):
-            raise ValueError(f"a JSON {kind.__name__} was expected")
-        return content
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); delete it and run the audit again: finished runs are kept"
-        ) from error

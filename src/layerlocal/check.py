@@ -193,7 +193,9 @@ def check_memory(bench: _Bench) -> None:
     shallow, deep = bench.make(SHALLOW), bench.make(DEEP)
     found = [measure_saved_bytes(rule, bench.x, bench.y) for rule in (shallow, deep)]
     ratio = found[1]["peak_saved_bytes"] / found[0]["peak_saved_bytes"]
-    if deep.locality == "global":
+    if deep.locality == "global" and deep.reads_ahead:
+        pass  # reads the whole network without a loss that trains it: how much is saved is not said by how far it sees
+    elif deep.locality == "global":
         _require(
             ratio >= GROWING,
             f"declared {shallow.locality!r}, yet saved bytes at depth {DEEP} are {ratio:.2f} × those at {SHALLOW}",

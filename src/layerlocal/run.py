@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -32,17 +32,21 @@ from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunS
 from layerlocal.train import EpochRecord, Training
 from layerlocal.types import InputError, describe_error, unknown_name
 
-__all__ = ["RunEvent", "build", "file_sha256", "pin_plugin", "run_spec"]
+__all__ = ["RunEvent", "RunState", "build", "file_sha256", "load_task", "pin_plugin", "run_spec"]
 
 LOCALITY_BATCH = 8
 BUSY_SECONDS = 0.5
+
+RunState = Literal["started", "training", "waiting", "lost"]
+"""A worker took the run; it trains; another process has it and ours waits; its worker died and it will be taken over."""
 
 
 @dataclass(frozen=True)
 class RunEvent:
     """How far a run is: sent after each step (``record`` is None) and after each epoch, with its record.
 
-    ``step`` and ``total_steps`` count the whole run; ``epoch`` counts from 1.
+    ``step`` and ``total_steps`` count the whole run; ``epoch`` counts from 1. An event that only says what became of the run, in ``state``,
+    has 0 for them (`of_state`).
     """
 
     run: str
@@ -52,6 +56,12 @@ class RunEvent:
     epochs: int
     samples_per_s: float
     record: EpochRecord | None = None
+    state: RunState = "training"
+
+    @classmethod
+    def of_state(cls, spec: RunSpec, state: RunState) -> RunEvent:
+        """The event that tells what became of a run, and no step."""
+        return cls(spec.hash, 0, 0, 0, spec.recipe.epochs, 0.0, state=state)
 
     @property
     def validation(self) -> Evaluation | None:
@@ -87,6 +97,11 @@ def _load(data: str) -> Data:
     return load_data(**DataSpec.model_validate_json(data).model_dump())
 
 
+def load_task(data: DataSpec) -> Data:
+    """The data of a spec; the last two are kept."""
+    return _load(data.model_dump_json())
+
+
 @functools.lru_cache(maxsize=8)
 def _separability(data: str) -> float:
     """Of a task, measured once for all runs on it in this process."""
@@ -103,7 +118,7 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
         raise InputError(
             f"the spec is of protocol {spec.protocol}, this version runs protocol {PROTOCOL}; they do not compare"
         )
-    data = _load(spec.data.model_dump_json())
+    data = load_task(spec.data)
     for kind, options, taken, known in (
         ("network", spec.network.options, {"in_channels", "image_size", "seed"}, network_options(spec.network.name)),
         ("rule", spec.rule.options, {"network", "num_classes", "seed"}, rule_options(find_rule(spec.rule.name))),
@@ -118,17 +133,28 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
     return data, rule
 
 
-def run_spec(spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Listener | None = None) -> RunRecord:
+def run_spec(
+    spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Listener | None = None, wait: bool = True
+) -> RunRecord:
     """Finish a run: at once where it is finished, from its last checkpoint where it was interrupted.
 
-    Where another process is working on the same run, wait for it.
+    Where another process is working on the same run, say so once (an event of state ``"waiting"``) and wait for it.
+
+    Args:
+        spec: what to run.
+        store: where it is kept.
+        device: where it is trained.
+        listen: gets an event a step and an epoch.
+        wait: ``False`` raises instead of waiting for another process.
 
     Raises:
         InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
+        RunBusyError: another process is working on the run, and ``wait`` is false.
     """
     store.prepare()
     if not store.is_done(spec):
         spec = _pin_or_refuse(spec)
+    waiting = False
     while not store.is_done(spec):
         try:
             with store.open(spec) as folder:
@@ -136,6 +162,11 @@ def run_spec(spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Lis
                     with _plugin_errors(spec):
                         return _train_run(spec, folder, device, listen)
         except RunBusyError:
+            if not wait:
+                raise
+            if listen is not None and not waiting:
+                listen(RunEvent.of_state(spec, "waiting"))
+            waiting = True
             time.sleep(BUSY_SECONDS)
     return store.load(spec.hash)
 

@@ -40,7 +40,9 @@ class DataSpec(_Frozen):
         seed: of the subsets and of the validation split (not of the run).
         teacher: options of the synthetic teacher.
         draw: how ``classes`` (a number) are drawn: ``"any"`` of them; ``"within"`` one superclass; ``"across"`` superclasses, one of
-            each; ``"groups"``: all classes, put at random into that many groups of equal size, which become the labels.
+            each; ``"groups"``: all classes, put at random into that many groups of equal size, which become the labels;
+            ``"superclasses"``: all classes, their superclasses as labels. For all but ``"any"`` the images are the same as those that
+            all classes together would have, class by class.
         superclass: which one ``"within"`` draws from; ``None``: drawn by ``seed``.
         compose: put two images into one, the label being the pair of their classes: ``"side"`` by side, or ``"overlay"`` (their mean;
             the first from the first half of the classes, the second from the other half).
@@ -56,7 +58,7 @@ class DataSpec(_Frozen):
     validation: float = Field(default=0.1, ge=0, lt=1)
     seed: int = 0
     teacher: dict[str, Scalar] | None = None
-    draw: Literal["any", "within", "across", "groups"] = "any"
+    draw: Literal["any", "within", "across", "groups", "superclasses"] = "any"
     superclass: int | None = Field(default=None, ge=0)
     compose: Literal["side", "overlay"] | None = None
     held_out: float = Field(default=0.2, ge=0, lt=1)

@@ -1,14 +1,30 @@
-"""Paired differences and intervals: arrays in, plain numbers out."""
+"""Intervals, tests, power and regression: arrays in, plain numbers out.
+
+Tests take n ≥ 2 independent values (seeds), each already a paired difference where a difference is asked about. Values that differ by
+no more than rounding (1e-12, or that share of their size) count as equal: without spread a test's p is its limit, 0 or 1, and 1 where the
+mean is the threshold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Literal, TypedDict
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special, stats
 
-__all__ = ["Estimate", "estimate", "paired_difference"]
+__all__ = [
+    "Estimate", "Side", "bootstrap_p", "estimate", "holm", "one_sided_p", "paired_difference", "r_squared", "regress", "samples_needed",
+    "spread", "tost_p",
+]  # fmt: skip
+
+Side = Literal["greater", "less"]
+Array = NDArray[np.float64]
+ROUNDING = 1e-12
+"""Differences up to this, or up to this share of the values, are rounding, not spread."""
 
 
 class Estimate(TypedDict):
@@ -31,15 +47,13 @@ def estimate(values: Sequence[float], *, level: float = 0.95) -> Estimate:
     Raises:
         ValueError: no values, a value that is not finite, or a level outside (0, 1).
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"an estimate needs one or more finite values, got {list(values)}")
+    array = _finite(values, 1, "an estimate")
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     mean = float(array.mean())
     if array.size < 2:
         return Estimate(mean=mean, low=None, high=None, n=1, values=array.tolist())
-    half = float(stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
+    half = float(special.stdtrit(array.size - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(array.size))
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=int(array.size), values=array.tolist())
 
 
@@ -52,3 +66,249 @@ def paired_difference(left: Sequence[float], right: Sequence[float], *, level: f
     if len(left) != len(right):
         raise ValueError(f"a paired difference needs as many values on both sides, got {len(left)} and {len(right)}")
     return estimate([a - b for a, b in zip(left, right, strict=True)], level=level)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """(mean, sample standard deviation) of n ≥ 2 finite values; exactly (value, 0) where they differ by rounding only.
+
+    Raises:
+        ValueError: fewer than two values, or one that is not finite.
+    """
+    return _mean_and_sd(_finite(values, 2, "a test"))
+
+
+def one_sided_p(values: Sequence[float], threshold: float = 0.0, *, side: Side = "greater") -> float:
+    """One-sample Student-t test of one side (Student 1908).
+
+    Args:
+        values: n ≥ 2 finite numbers.
+        threshold: θ0, what their mean is held against.
+        side: ``"greater"`` rejects H0: θ ≤ θ0; ``"less"`` rejects H0: θ ≥ θ0.
+
+    Returns:
+        p in [0, 1].
+
+    Raises:
+        ValueError: fewer than two values, one that is not finite, or an unknown side.
+    """
+    mean, sd = spread(values)
+    distance = _distance(mean, threshold, side)
+    if sd == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(special.stdtr(len(values) - 1, -distance / (sd / math.sqrt(len(values)))))
+
+
+def tost_p(values: Sequence[float], margin: float) -> float:
+    """Two one-sided tests (Schuirmann 1987; Lakens 2017): a small p shows equivalence, |θ| < margin.
+
+    Args:
+        values: n ≥ 2 finite numbers.
+        margin: ≥ 0; with 0 nothing is ever equivalent (p ≥ 0.5).
+
+    Returns:
+        The larger of the two one-sided p, in [0, 1].
+
+    Raises:
+        ValueError: a negative margin, or values as in `one_sided_p`.
+    """
+    if not margin >= 0:
+        raise ValueError(f"a margin is 0 or more, got {margin}")
+    return max(one_sided_p(values, -margin, side="greater"), one_sided_p(values, margin, side="less"))
+
+
+def bootstrap_p(
+    values: Sequence[float], threshold: float = 0.0, *, side: Side = "greater", draws: int = 9999, seed: int = 0
+) -> float:
+    """Studentized (bootstrap-t) test of one side (Efron & Tibshirani 1993, ch. 12 and 16; Davison & Hinkley 1997, ch. 4).
+
+    The t statistic's null distribution is that of t* = (mean* − mean) / se* over resamples, so no normal law is assumed. A resample
+    without spread counts as ±∞ (0 if its mean is the sample's). Useful from about six values; with so few, p below about 0.001 is rare.
+
+    Args:
+        values: n ≥ 2 finite numbers.
+        threshold: θ0, what their mean is held against.
+        side: as in `one_sided_p`.
+        draws: resamples, ≥ 1.
+        seed: of the resamples: equal arguments give an equal p.
+
+    Returns:
+        p in [1 / (draws + 1), 1]; without any spread 0 or 1.
+
+    Raises:
+        ValueError: no draws, or values and side as in `one_sided_p`.
+    """
+    if draws < 1:
+        raise ValueError(f"a bootstrap needs one or more draws, got {draws}")
+    array = _finite(values, 2, "a test")
+    mean, sd = _mean_and_sd(array)
+    distance = _distance(mean, threshold, side)
+    if sd == 0:
+        return 0.0 if distance > 0 else 1.0
+    observed = distance / sd * math.sqrt(array.size)
+    drawn = _resampled_t(tuple((array - mean) / sd), draws, seed)
+    beyond = np.count_nonzero(drawn >= observed if side == "greater" else drawn <= -observed)
+    return float((1 + beyond) / (draws + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Holm 1979): rejecting where the adjusted p ≤ α keeps the family-wise error rate at α.
+
+    Args:
+        p_values: any number of p in [0, 1], dependent or not.
+
+    Returns:
+        Adjusted p in the same order, each in [p, 1].
+
+    Raises:
+        ValueError: a value outside [0, 1].
+    """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError(f"p values lie in [0, 1], got {list(p_values)}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def samples_needed(
+    distances: float | Sequence[float], sd: float, *, alpha: float, power: float = 0.8, cap: int = 10_000
+) -> int | None:
+    """Fewest values at which a one-sided t test has the wanted power, by the noncentral t distribution (Cohen 1988).
+
+    Args:
+        distances: of the true mean from the threshold, on the side to be shown (≤ 0: never shown); or one for each of several tests that
+            all have to reject, as for TOST, where the power is bounded from below by 1 − Σ (1 − power of each).
+        sd: of one value, ≥ 0.
+        alpha: level of each one-sided test, in (0, 1).
+        power: wanted, in (0, 1).
+        cap: largest answer.
+
+    Returns:
+        n in [2, cap], or ``None`` where more would be needed or no number is enough.
+
+    Raises:
+        ValueError: a negative sd, or a level or power outside (0, 1).
+    """
+    if not sd >= 0 or not 0 < alpha < 1 or not 0 < power < 1:
+        raise ValueError(f"need sd ≥ 0 and alpha and power in (0, 1), got {sd}, {alpha} and {power}")
+    needed = [distances] if isinstance(distances, int | float) else list(distances)
+    if not all(distance > 0 for distance in needed):
+        return None
+    if sd == 0:
+        return 2
+
+    def enough(n: int) -> bool:
+        critical = stats.t.isf(alpha, n - 1)
+        misses = [stats.nct.cdf(critical, n - 1, distance / sd * math.sqrt(n)) for distance in needed]
+        return bool(1 - sum(misses) >= power)
+
+    low, high = 1, 2
+    while not enough(high):
+        if high >= cap:
+            return None
+        low, high = high, min(2 * high, cap)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def regress(columns: Mapping[str, Sequence[float]], y: Sequence[float]) -> dict[str, float]:
+    """Ordinary least squares with an intercept.
+
+    Args:
+        columns: name → n finite numbers; at least one column.
+        y: n finite numbers, n > number of columns.
+
+    Returns:
+        ``"intercept"`` and each column's coefficient, in the units of y per unit of the column.
+
+    Raises:
+        ValueError: no column, lengths that differ, too few rows, a column named ``"intercept"``, or columns of which one is a linear
+            combination of the others (a constant one is, of the intercept).
+    """
+    design, centres, scales, target = _design(columns, y)
+    slopes = _solve(design, target) / scales
+    intercept = float(target.mean() - centres @ slopes)
+    return {"intercept": intercept, **{name: float(slope) for name, slope in zip(columns, slopes, strict=True)}}
+
+
+def r_squared(columns: Mapping[str, Sequence[float]], y: Sequence[float]) -> float:
+    """Share of the variance of ``y`` that `regress` explains, in [0, 1].
+
+    Raises:
+        ValueError: as in `regress`, or a ``y`` without spread.
+    """
+    design, _, _, target = _design(columns, y)
+    mean, sd = _mean_and_sd(target)
+    if sd == 0:
+        raise ValueError("a y without spread has no variance to explain")
+    residual = target - mean - design @ _solve(design, target)
+    return float(np.clip(1 - residual @ residual / ((target - mean) @ (target - mean)), 0, 1))
+
+
+def _finite(values: Sequence[float], least: int, what: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size < least or not np.isfinite(array).all():
+        raise ValueError(f"{what} needs {'one' if least == 1 else 'two'} or more finite values, got {list(values)}")
+    return array
+
+
+def _mean_and_sd(array: Array) -> tuple[float, float]:
+    if np.ptp(array) <= ROUNDING * max(1.0, float(np.abs(array).max())):
+        return float(array[0]), 0.0
+    return float(array.mean()), float(array.std(ddof=1))
+
+
+def _distance(mean: float, threshold: float, side: str) -> float:
+    """How far the mean lies on the side asked about, 0 within rounding."""
+    if side not in ("greater", "less"):
+        raise ValueError(f"side is 'greater' or 'less', got {side!r}")
+    if math.isclose(mean, threshold, rel_tol=ROUNDING, abs_tol=ROUNDING):
+        return 0.0
+    return mean - threshold if side == "greater" else threshold - mean
+
+
+@lru_cache(maxsize=8)
+def _resample_weights(n: int, draws: int, seed: int) -> Array:
+    """(draws, n): the share each value has in each resample."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
+
+
+@lru_cache(maxsize=8)
+def _resampled_t(values: tuple[float, ...], draws: int, seed: int) -> Array:
+    """(draws,): t* of values with mean 0 and variance 1."""
+    n, standard = len(values), np.asarray(values)
+    weights = _resample_weights(n, draws, seed)
+    means = weights @ standard
+    variances = np.maximum(weights @ standard**2 - means**2, 0) * n / (n - 1)
+    means[np.abs(means) <= ROUNDING] = 0
+    flat = variances <= ROUNDING
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios: Array = means / np.sqrt(variances / n)
+    ratios[flat] = np.copysign(np.where(means[flat] == 0, 0, np.inf), means[flat])
+    return ratios
+
+
+def _solve(design: Array, target: Array) -> Array:
+    return np.asarray(np.linalg.lstsq(design, target - target.mean(), rcond=ROUNDING)[0], dtype=np.float64)
+
+
+def _design(columns: Mapping[str, Sequence[float]], y: Sequence[float]) -> tuple[Array, Array, Array, Array]:
+    """(rows, columns) centred and scaled, so that units do not matter; the centres; the scales; y."""
+    target = _finite(y, 2, "a regression")
+    if not columns or "intercept" in columns:
+        raise ValueError("a regression needs one or more columns, none of them named 'intercept'")
+    found = [_finite(values, 2, f"column {name!r}") for name, values in columns.items()]
+    if any(len(values) != len(target) for values in found):
+        raise ValueError(f"every column needs as many rows as y, {len(target)}")
+    if len(target) <= len(found):
+        raise ValueError(f"too few rows: {len(target)} for {len(found) + 1} coefficients")
+    matrix = np.column_stack(found)
+    centres, scales = matrix.mean(0), np.abs(matrix).max(0)
+    design = (matrix - centres) / np.where(scales == 0, 1, scales)
+    if np.linalg.matrix_rank(design, tol=1e-10) < len(found):
+        names = ", ".join(columns)
+        raise ValueError(f"collinear columns: one of {names} is constant or a linear combination of the others")
+    return design, centres, scales, target

@@ -155,6 +155,22 @@ class RunFolder:
         return RunRecord(self.spec.hash, self.spec, env, result)
 
 
+def _read_run(path: Path) -> RunRecord:
+    """The finished run in a folder, every file held against the sums in ``DONE``."""
+    try:
+        sums = json.loads((path / "DONE").read_bytes())
+        content = {part: (path / part).read_bytes() for part in PARTS}
+        damaged = [part for part in PARTS if hashlib.sha256(content[part]).hexdigest() != sums[part]]
+        if damaged:
+            raise ValueError(f"{damaged[0]} is not what was written")
+        spec = RunSpec.parse(json.loads(content["spec.json"]))
+        return RunRecord(path.name, spec, json.loads(content["env.json"]), json.loads(content["result.json"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"run {path} is damaged ({error}); delete that folder and run it again; the other runs are untouched"
+        ) from error
+
+
 class RunStore:
     """A folder of runs.
 
@@ -215,19 +231,7 @@ class RunStore:
         Raises:
             InputError: no such run, not finished, or damaged (a file that is not what ``DONE`` says).
         """
-        path = self._find(name)
-        try:
-            sums = json.loads((path / "DONE").read_bytes())
-            content = {part: (path / part).read_bytes() for part in PARTS}
-            damaged = [part for part in PARTS if hashlib.sha256(content[part]).hexdigest() != sums[part]]
-            if damaged:
-                raise ValueError(f"{damaged[0]} is not what was written")
-            spec = RunSpec.parse(json.loads(content["spec.json"]))
-            return RunRecord(path.name, spec, json.loads(content["env.json"]), json.loads(content["result.json"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"run {path} is damaged ({error}); delete that folder and run it again; the other runs are untouched"
-            ) from error
+        return _read_run(self._find(name))
 
     def _find(self, name: str) -> Path:
         found = [path for path in self.root.glob(f"{name}*") if (path / "spec.json").exists()] if name.isalnum() else []
@@ -253,7 +257,7 @@ class RunStore:
             raise InputError(
                 f"there is no run store at {self.root}; make one with `layerlocal audit --out {self.root}`"
             )
-        return [self.load(path.parent.name) for path in sorted(self.root.glob("*/DONE"))]
+        return [_read_run(path.parent) for path in sorted(self.root.glob("*/DONE"))]
 
     def metrics(self, name: str) -> pa.Table:
         """The per-epoch table of a finished run: epoch, metric, block, value."""

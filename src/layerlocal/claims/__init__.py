@@ -1,1 +1,17 @@
-"""Published statements as data, and the test that judges each one."""
+"""Published statements as data, and the test that judges each one. Imports no torch.
+
+`load_claims` first (they are then fixed, with a hash), `judge` second; `load_accuracies` and `compare_accuracies` for published figures.
+"""
+
+from layerlocal.claims.accuracies import Accuracy as Accuracy
+from layerlocal.claims.accuracies import compare_accuracies as compare_accuracies
+from layerlocal.claims.accuracies import load_accuracies as load_accuracies
+from layerlocal.claims.claim import Claim as Claim
+from layerlocal.claims.claim import ClaimSet as ClaimSet
+from layerlocal.claims.claim import claims_hash as claims_hash
+from layerlocal.claims.claim import load_claims as load_claims
+from layerlocal.claims.judge import judge as judge
+
+__all__ = [
+    "Accuracy", "Claim", "ClaimSet", "claims_hash", "compare_accuracies", "judge", "load_accuracies", "load_claims",
+]  # fmt: skip

@@ -10,8 +10,15 @@ import numpy as np
 import torch
 
 from layerlocal.data.bundle import Data, SealedTest, Split, pixel_statistics
-from layerlocal.data.compose import compose_split, plan_composition
-from layerlocal.data.selection import balanced_quota, balanced_subset, check_classes, relabel, split_validation
+from layerlocal.data.compose import check_pairs, compose_split, plan_composition
+from layerlocal.data.selection import (
+    balanced_quota,
+    balanced_subset,
+    check_classes,
+    relabel,
+    split_validation,
+    subset_of_classes,
+)
 from layerlocal.data.views import draw_groups
 from layerlocal.types import InputError
 
@@ -70,9 +77,15 @@ def assemble(raw: Raw, request: Request) -> Data:
     check_classes(train_labels, test_labels, names, where=raw.name)
     if request.compose is not None:
         return _compose(raw, request, names, (train_rows, train_labels), (test_rows, test_labels))
-    train_rows, train_labels = _take(train_rows, train_labels, request.num_train, len(names), request.seed, "train")
-    test_rows, test_labels = _take(test_rows, test_labels, request.num_test, len(names), request.seed, "test")
-    kept, held_out = split_validation(train_labels, request.validation, names=names, seed=request.seed)
+    if request.draw == "any":
+        train_rows, train_labels = _take(train_rows, train_labels, request.num_train, len(names), request.seed, "train")
+        test_rows, test_labels = _take(test_rows, test_labels, request.num_test, len(names), request.seed, "test")
+        kept, held_out = split_validation(train_labels, request.validation, names=names, seed=request.seed)
+    else:  # images are chosen by the source's classes, so that other labels mean the same images
+        train_rows, train_labels = _take_by_class(raw.train.labels, groups, request.num_train, request.seed, "train")
+        test_rows, test_labels = _take_by_class(raw.test.labels, groups, request.num_test, request.seed, "test")
+        source = raw.train.labels[train_rows]
+        kept, held_out = split_validation(source, request.validation, names=raw.class_names, seed=request.seed)
     images = raw.train.open_images()
     train = make_split(images, train_rows[kept], train_labels[kept])
     validation = make_split(images, train_rows[held_out], train_labels[held_out]) if len(held_out) else None
@@ -132,11 +145,15 @@ def _compose(
         return Split(joined, target, groups=groups if what == "test" else {})
 
     rows, labels = train
-    number, number_test = request.num_train or len(rows), request.num_test or len(test[0])
+    number = len(rows) if request.num_train is None else request.num_train
+    number_test = len(test[0]) if request.num_test is None else request.num_test
+    check_pairs(test[1], plan, number=number_test, what="test", unseen=True)  # now, not after training
     kept, held_out = split_validation(labels, request.validation, names=names, seed=request.seed)
     taken = round(request.validation * number)
     learned = pairs(rows[kept], labels[kept], number - taken, "train", raw.train.open_images)
-    chosen = pairs(rows[held_out], labels[held_out], taken, "validation", raw.train.open_images) if taken else None
+    chosen = (
+        pairs(rows[held_out], labels[held_out], taken, "validation", raw.train.open_images) if len(held_out) else None
+    )
     pair_names = tuple(f"{names[a]} | {names[b]}" for a in plan.first for b in plan.second)
     test_labels = np.repeat(
         np.arange(plan.num_pairs), balanced_quota(np.full(plan.num_pairs, number_test), number_test)
@@ -154,6 +171,18 @@ def _take(
         return rows, labels
     index = balanced_subset(labels, number, num_classes=num_classes, seed=seed, what=what)
     return rows[index], labels[index]
+
+
+def _take_by_class(
+    labels: np.ndarray, groups: Sequence[Sequence[int]], number: int | None, seed: int, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and their group, balanced over the source's classes; of each class the same images whatever the groups are."""
+    rows, target = relabel(labels, groups)
+    if number is None:
+        return rows, target
+    chosen = subset_of_classes(labels, sorted(k for group in groups for k in group), number, seed=seed, what=what)
+    kept = np.isin(rows, chosen, assume_unique=True)
+    return rows[kept], target[kept]
 
 
 def make_split(images: Any, rows: np.ndarray, labels: np.ndarray) -> Split:

@@ -96,11 +96,12 @@ class Split:
         """The split of these rows, int64 (M,) or a bool mask (N,); copies no image."""
         index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index.to(torch.int64)
         rows = index if self._rows is None else self._rows[index]
-        return Split(self._images, self.labels[index], rows=rows)
+        groups = {name: mask[index] for name, mask in self.groups.items()}
+        return Split(self._images, self.labels[index], rows=rows, groups=groups)
 
     def to(self, device: torch.device | str) -> Split:
         """The same split with its rows as one tensor on the device."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return Split(self.images.to(device), self.labels.to(device), groups=self.groups)
 
     def gather(self, index: Tensor) -> Gathered:
         """Copy the rows ``index``, int64 (B,), in that order. A mapped file is read in ascending order."""

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from layerlocal.data.selection import balanced_quota
-from layerlocal.types import InputError, derive_seed
+from layerlocal.types import InputError, derive_seed, unknown_name
 
-__all__ = ["Composition", "compose_split", "plan_composition"]
+__all__ = ["HOW", "Composition", "check_pairs", "compose_split", "plan_composition"]
+
+HOW = ("side", "overlay")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +44,16 @@ class Composition:
 def plan_composition(num_classes: int, *, how: str, held_out: float, seed: int) -> Composition:
     """Which base classes make which factor, and which pairs are held out.
 
-    Every class of either factor is in at least one pair that is trained: pairs are held out along shifted diagonals,
-    the same number of every class of the first factor, up to one.
+    Every class of either factor is in at least one pair that is trained, and trained pairs link all classes, so that the factors can
+    be told apart: pairs are held out along shifted diagonals, the same number of every class of the first factor, up to one.
 
     Raises:
-        InputError: too few classes, or so large a share that a class would never be seen.
+        InputError: an unknown way, too few classes, or so large a share that it is not so.
     """
+    if how not in HOW:
+        raise unknown_name("compose", how, HOW)
+    if not 0 <= held_out < 1:
+        raise InputError(f"held_out={held_out} must be at least 0 and below 1 (the share of the pairs)")
     if how == "side":
         first = second = list(range(num_classes))
     else:
@@ -58,17 +64,36 @@ def plan_composition(num_classes: int, *, how: str, held_out: float, seed: int) 
         )
     rows, columns = len(first), len(second)
     number = round(held_out * rows * columns)
-    if number > rows * columns - 2 * max(rows, columns):
-        raise InputError(
-            f"held_out={held_out} of {rows}×{columns} pairs leaves some class without a trained pair; lower it"
-        )
     rng = np.random.default_rng(derive_seed(seed, "held_out", how))
     order_a, order_b = rng.permutation(rows), rng.permutation(columns)
     mask = np.zeros((rows, columns), dtype=bool)
     for position in range(number):  # a diagonal of every row, then the next diagonal
         row, diagonal = position % rows, position // rows
         mask[order_a[row], order_b[(row + diagonal) % columns]] = True
+    linked = np.linalg.matrix_power(~mask @ ~mask.T, rows)  # classes of the first factor, by way of trained pairs
+    if not linked.all() or mask.all(0).any():
+        raise InputError(
+            f"held_out={held_out} of {rows}×{columns} pairs leaves too few to tell the factors apart; lower it"
+        )
     return Composition(how, first, second, mask)
+
+
+def check_pairs(labels: np.ndarray, plan: Composition, *, number: int, what: str, unseen: bool) -> np.ndarray:
+    """The pairs a split may show, ascending; refuses a split that cannot show each of them. Looks at labels only.
+
+    Raises:
+        InputError: fewer images than pairs, or a base class without an image.
+    """
+    allowed = np.flatnonzero((~plan.held_out | unseen).reshape(-1))
+    if number < len(allowed):
+        raise InputError(
+            f"{number} {what} images are too few for {len(allowed)} pairs of classes; ask for at least one a pair "
+            "(num_train, of which validation takes its share, and num_test)"
+        )
+    missing = sorted({*plan.first, *plan.second} - set(labels.tolist()))
+    if missing:
+        raise InputError(f"the {what} images have none of class {missing[0]}; leave the class out with classes=[…]")
+    return allowed
 
 
 def compose_split(
@@ -82,20 +107,16 @@ def compose_split(
         plan: of the pairs.
         number: of composed images.
         seed: of the draws.
-        what: ``"train"`` or ``"test"``, part of the seed.
+        what: ``"train"``, ``"validation"`` or ``"test"``, part of the seed.
         unseen: allow held-out pairs too.
 
     Returns:
         images (number, C, H, W), labels int64 (number,), and bool masks (number,) ``{"seen": ..., "unseen": ...}``.
 
     Raises:
-        InputError: fewer images than pairs.
+        InputError: as `check_pairs`.
     """
-    allowed = np.flatnonzero((~plan.held_out | unseen).reshape(-1))
-    if number < len(allowed):
-        raise InputError(
-            f"num_{what}={number} is too few for {len(allowed)} pairs of classes; ask for at least one a pair"
-        )
+    allowed = check_pairs(labels, plan, number=number, what=what, unseen=unseen)
     rng = np.random.default_rng(derive_seed(seed, "compose", plan.how, what))
     pairs = np.repeat(allowed, balanced_quota(np.full(len(allowed), number), number))
     pairs = pairs[rng.permutation(number)]

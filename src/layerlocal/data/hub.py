@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ def _open_hub(info: BenchmarkInfo, split: str, *, cache_dir: Path) -> OpenSplit:
     Raises:
         InputError: the Hub or the set on it could not be reached, or its columns are not as the table says.
     """
+    _skip_retries()
     import datasets
 
     try:
@@ -41,8 +45,8 @@ def _open_hub(info: BenchmarkInfo, split: str, *, cache_dir: Path) -> OpenSplit:
     except Exception as error:  # connection, time-out, offline mode, gated, gone: many kinds from several libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"cannot reach {info.hub_id} on the Hugging Face Hub ({reason[:160]}); connect to the network, "
-            f"or give, in place of {info.name!r}, a folder of its Parquet files (train-*, {info.test_split}-*.parquet)"
+            f"cannot reach {info.hub_id} on the Hugging Face Hub ({reason[:160]}); connect to the network, or put its Parquet files "
+            f"(train-*, {info.test_split}-*.parquet) into a folder {info.name!r} and name the folder around it in LAYERLOCAL_DATA"
         ) from error
     features = table.features
     labels = {name: f for name, f in features.items() if isinstance(f, datasets.ClassLabel)}
@@ -59,6 +63,22 @@ def _open_hub(info: BenchmarkInfo, split: str, *, cache_dir: Path) -> OpenSplit:
         read=lambda: _read_hub(images, info, split),
         facts={"revision": _revision(table)},
     )
+
+
+@functools.cache
+def _skip_retries() -> None:
+    """Where the Hub's host has no address, ask for its offline mode: what was fetched before is found, the rest fails at once.
+
+    Otherwise every set would be retried for 20 seconds. Left alone where a proxy or another endpoint is set.
+    """
+    if any(
+        os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HF_ENDPOINT", "HF_HUB_OFFLINE")
+    ):
+        return
+    try:
+        socket.getaddrinfo("huggingface.co", 443)
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _read_hub(images: Any, info: BenchmarkInfo, split: str) -> Iterator[EncodedImage]:

@@ -162,7 +162,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
 def _own_copy(source: str | Path) -> Path | None:
     """The folder of that name in ``LAYERLOCAL_DATA``, if there is one: the same spec then runs with and without the Hub."""
     place = os.environ.get("LAYERLOCAL_DATA")
-    if not place or not isinstance(source, str) or not source or os.sep in source:
+    if not place or not isinstance(source, str) or source in ("", ".", "..") or os.sep in source:
         return None
     folder = Path(place).expanduser() / source
     return folder if folder.is_dir() else None
@@ -210,7 +210,7 @@ def _decode_both(
         for name, split in (("train", first), ("test", second))
     }
     superclasses = None
-    if request.draw in ("within", "across"):
+    if request.draw in ("within", "across", "superclasses"):
         others = {name: first.labels(name) for name in first.meta["names"] if name != column}
         superclasses = find_superclasses(first.labels(column), others)
     return splits, _same_names(first.meta["names"][column], second.meta["names"][column], column), facts, superclasses

@@ -8,7 +8,15 @@ import numpy as np
 
 from layerlocal.types import InputError, derive_seed, unknown_name
 
-__all__ = ["balanced_quota", "balanced_subset", "check_classes", "choose_classes", "relabel", "split_validation"]
+__all__ = [
+    "balanced_quota",
+    "balanced_subset",
+    "check_classes",
+    "choose_classes",
+    "relabel",
+    "split_validation",
+    "subset_of_classes",
+]
 
 
 def choose_classes(names: Sequence[str], classes: int | Sequence[int | str] | None, *, seed: int) -> list[int]:
@@ -112,6 +120,24 @@ def balanced_subset(labels: np.ndarray, number: int, *, num_classes: int, seed: 
     return _draw(labels, quota, derive_seed(seed, "subset", what))
 
 
+def subset_of_classes(labels: np.ndarray, classes: Sequence[int], number: int, *, seed: int, what: str) -> np.ndarray:
+    """Rows, ascending: ``number`` images, balanced over some of the classes. A class's images come in an order of its own, so two
+    subsets with equally many of a class have the same ones; over all classes it is `balanced_subset`.
+
+    Raises:
+        InputError: as `balanced_subset`.
+    """
+    available = np.bincount(labels, minlength=max(classes) + 1)
+    available[np.setdiff1d(np.arange(len(available)), classes)] = 0
+    if number < len(classes):
+        raise InputError(
+            f"num_{what}={number} is too few for {len(classes)} classes; ask for at least one image a class"
+        )
+    if number > available.sum():
+        raise InputError(f"num_{what}={number} is more than the {available.sum()} images there are; ask for fewer")
+    return _draw(labels, balanced_quota(available, number), derive_seed(seed, "subset", what))
+
+
 def split_validation(
     labels: np.ndarray, share: float, *, names: Sequence[str], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -127,12 +153,10 @@ def split_validation(
     if share == 0:
         return np.arange(len(labels)), np.empty(0, dtype=np.int64)
     counts = np.bincount(labels, minlength=len(names))
-    if counts.min() < 2:
-        name = names[int(counts.argmin())]
-        raise InputError(
-            f"class {name!r} has only {counts.min()} training image, too few for a validation split; pass validation=0"
-        )
-    quota = np.clip(np.floor(counts * share + 0.5).astype(np.int64), 1, counts - 1)
+    if (counts == 1).any():
+        name = names[int(np.flatnonzero(counts == 1)[0])]
+        raise InputError(f"class {name!r} has only 1 training image, too few for a validation split; pass validation=0")
+    quota = np.clip(np.floor(counts * share + 0.5).astype(np.int64), np.minimum(counts, 1), np.maximum(counts - 1, 0))
     held_out = _draw(labels, quota, derive_seed(seed, "validation"))
     return np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from layerlocal.data.selection import choose_classes
-from layerlocal.types import InputError, derive_seed
+from layerlocal.types import InputError, derive_seed, unknown_name
 
-__all__ = ["draw_groups", "find_superclasses"]
+__all__ = ["DRAWS", "draw_groups", "find_superclasses"]
+
+DRAWS = ("any", "within", "across", "groups", "superclasses")
 
 
 def find_superclasses(label: np.ndarray, others: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -50,22 +52,25 @@ def draw_groups(
     Args:
         names: K class names.
         classes: how many, which, or None for all.
-        draw: ``"any"``, ``"within"``, ``"across"`` or ``"groups"`` (`DataSpec`).
-        superclasses: (K,), needed for ``"within"`` and ``"across"``.
+        draw: ``"any"``, ``"within"``, ``"across"``, ``"groups"`` or ``"superclasses"`` (`DataSpec`).
+        superclasses: (K,), needed for all but ``"any"`` and ``"groups"``.
         superclass: which one ``"within"`` draws from; None: drawn.
         seed: of the draw.
 
     Raises:
-        InputError: no superclasses, or fewer classes than asked for.
+        InputError: an unknown draw, no superclasses, or fewer classes than asked for.
     """
+    if draw not in DRAWS:
+        raise unknown_name("draw", draw, DRAWS)
     if superclass is not None and draw != "within":
         raise InputError(f"superclass={superclass} goes with draw='within' only; leave it out")
     if draw == "any":
         return [[index] for index in choose_classes(names, classes, seed=seed)]
-    if not isinstance(classes, int):
+    if draw != "superclasses" and not isinstance(classes, int):
         raise InputError(f"draw={draw!r} needs the number of classes, e.g. classes=5, got classes={classes!r}")
     rng = np.random.default_rng(derive_seed(seed, "classes", draw))
     if draw == "groups":
+        assert isinstance(classes, int)
         return _random_groups(len(names), classes, rng)
     if superclasses is None:
         raise InputError(
@@ -73,6 +78,11 @@ def draw_groups(
             "this data set has none, or its label column is the coarse one"
         )
     members = {int(s): np.flatnonzero(superclasses == s) for s in np.unique(superclasses) if s >= 0}
+    if draw == "superclasses":
+        if classes is not None:
+            raise InputError(f"draw='superclasses' takes all of them; leave out classes={classes!r}")
+        return [found.tolist() for found in members.values()]
+    assert isinstance(classes, int)
     if draw == "across":
         return _across(members, classes, rng)
     return _within(members, classes, superclass, rng)

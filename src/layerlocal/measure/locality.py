@@ -1,7 +1,8 @@
 """The locality certificate: which parameters each loss really reaches, by gradient and by intervention.
 
 Gradient reach: run the losses one by one as the loop does, and see whose gradient each backward fills.
-Intervention: perturb the parameters of block j; the update of every block i < j must not change by one bit, unless one loss trains both.
+Intervention: perturb the parameters of block j; the update of every block i < j must not change by one bit, unless one loss trains both
+or the rule says that it reads so far ahead (`Rule.reads_ahead`).
 The first finds a missing detach, the second also finds couplings without a gradient (shared statistics, feedback, borrowed weights).
 """
 
@@ -64,6 +65,7 @@ def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[s
     found: dict[str, Any] = {"losses": [], "blocks": blocks, "reach": [], "reach_norm": []}
     with untouched(rule):
         rule.train()
+        rule.rewind()
         torch.manual_seed(derive_seed(seed, "locality"))
         for loss in rule.losses(x, y):
             _clear(groups)
@@ -103,6 +105,7 @@ def intervention(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> list[lis
     changed = []
     with untouched(rule):
         rule.train()
+        rule.rewind()
         state = {name: value.clone() for name, value in rule.state_dict().items()}
         reference = _updates(rule, x, y, groups, seed)
         for parameters in groups.values():
@@ -116,8 +119,18 @@ def intervention(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> list[lis
     return changed
 
 
-def _reach_of(losses: list[str], blocks: list[str]) -> Locality:
-    spans = [len(trained_blocks(name, blocks)) for name in losses]
+def _couplings(changed: list[list[bool]], blocks: list[str], together: list[set[str]]) -> list[tuple[int, int]]:
+    """Pairs (j, i) with i < j, of no common loss, where perturbing block j changed the update of block i."""
+    return [
+        (j, i)
+        for j, row in enumerate(changed)
+        for i, hit in enumerate(row[:j])
+        if hit and not any({blocks[i], blocks[j]} <= group for group in together)
+    ]
+
+
+def _reach_of(losses: list[str], blocks: list[str], ahead: int) -> Locality:
+    spans = [*(len(trained_blocks(name, blocks)) for name in losses), ahead + 1]
     if len(blocks) > 1 and any(span == len(blocks) for span in spans):
         return "global"
     return "segment" if any(span > 1 for span in spans) else "block"
@@ -134,7 +147,8 @@ def measure_locality(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict
 
     Returns:
         JSON-ready: ``declared``, ``measured`` (``"global"``, ``"segment"``, ``"block"``), ``certified`` (bool), ``problems`` (sentences),
-        ``losses``, ``blocks``, ``reach``, ``reach_norm`` [loss × block], ``intervention`` [perturbed × block].
+        ``losses``, ``blocks``, ``reach``, ``reach_norm`` [loss × block], ``intervention`` [perturbed × block], ``reads_ahead`` (how many
+        blocks further on parameters change a block's update at one step without a loss that trains both; as the rule declares it).
     """
     found = gradient_reach(rule, x, y, seed=seed)
     blocks = found["blocks"]
@@ -151,13 +165,15 @@ def measure_locality(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict
         else []
     )
     found["intervention"] = [] if problems else intervention(rule, x, y, seed=seed)
-    together = [allowed[name] for name in found["losses"]]
-    for j, changed in enumerate(found["intervention"]):
-        for i, hit in enumerate(changed[:j]):
-            if hit and not any({blocks[i], blocks[j]} <= group for group in together):
-                problems.append(f"perturbing {blocks[j]} changes the update of {blocks[i]}")
-    measured: Locality = "global" if problems else _reach_of(found["losses"], blocks)
+    couplings = _couplings(found["intervention"], blocks, list(allowed.values()))
+    ahead = max((j - i for j, i in couplings), default=0)
+    expected = min(rule.reads_ahead, len(blocks) - 1)
+    problems += [f"perturbing {blocks[j]} changes the update of {blocks[i]}" for j, i in couplings if j - i > expected]
+    measured: Locality = "global" if problems else _reach_of(found["losses"], blocks, ahead)
+    if ahead < expected and not problems:
+        problems.append(f"declares reads_ahead {expected}, measured {ahead}")
     if len(blocks) > 1 and measured != rule.locality and not problems:
         problems.append(f"declares locality {rule.locality!r}, measured {measured!r}")
-    found |= {"declared": rule.locality, "measured": measured, "certified": not problems, "problems": problems}
+    found |= {"declared": rule.locality, "measured": measured, "reads_ahead": ahead}
+    found |= {"certified": not problems, "problems": problems}
     return found

@@ -41,28 +41,29 @@ def measure_separability(data: Data, *, seed: int = 0) -> float:
     5×5 convolutions, ReLU and a 4×4 average grid for images (brought to at most 32 px). Each of at most 100 training samples a class
     (5,000 in all) is answered by the fit to all others (leave-one-out, in closed form).
     """
-    labels = data.train.labels
+    found, labels = data.train.labels.unique(return_inverse=True)  # a pair held out of training has no samples
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed(seed, "separability")))
-    each = max(2, min(PER_CLASS, MOST // data.num_classes))
-    rows = torch.cat([order[labels[order] == k][:each] for k in range(data.num_classes)])
+    each = max(2, min(PER_CLASS, MOST // len(found)))
+    rows = torch.cat([order[labels[order] == k][:each] for k in range(len(found))])
     x, y = _features(data, data.train.subset(rows), seed), labels[rows]
     x = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
-    return pairwise_accuracy(leave_one_out(x.double(), F.one_hot(y, data.num_classes).double()), y)
+    return pairwise_accuracy(leave_one_out(x.double(), F.one_hot(y, len(found)).double()), y)
 
 
 def leave_one_out(x: Tensor, targets: Tensor) -> Tensor:
-    """(N, D), (N, K) → (N, K): for each row the prediction of ridge regression with a free intercept fitted to all other rows.
+    """(N, D), (N, K) → (N, K): for each row the prediction of ridge regression with a free intercept fitted to all other rows, less their
+    mean target. A frequent class then has no advantage, nor the true class the drawback that its own row is missing: noise gives 0.5.
 
-    The penalty is a tenth of N times the features' mean variance. ŷ₋ᵢ = (ŷᵢ − hᵢ yᵢ) / (1 − hᵢ) with hᵢ the leverage; columns of ``x``
-    have mean 0, so the intercept adds 1/N to each leverage.
+    Columns of ``x`` must have mean 0 over all N rows. The penalty is one for all fits: a tenth of N times the features' mean variance.
+    With y centred, ŷᵢ the fit to all rows and hᵢ the leverage without intercept, ŷ₋ᵢ − ȳ₋ᵢ = (ŷᵢ − hᵢ yᵢ N/(N−1)) / (1 − hᵢ − 1/N), exactly.
     """
     number = x.shape[0]
     gram = x.T @ x
-    penalty = 0.1 * float(gram.diagonal().mean())
+    penalty = max(0.1 * float(gram.diagonal().mean()), 1e-9)  # above 0 where every feature is constant
     solved = torch.linalg.solve(gram + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T)  # (D, N)
-    fitted = x @ (solved @ targets) + targets.mean(0)
-    leverage = ((x * solved.T).sum(1) + 1 / number)[:, None]
-    return (fitted - leverage * targets) / (1 - leverage)
+    centred = targets - targets.mean(0)
+    leverage = (x * solved.T).sum(1)[:, None]
+    return (x @ (solved @ centred) - leverage * centred * number / (number - 1)) / (1 - leverage - 1 / number)
 
 
 def _features(data: Data, split: Split, seed: int) -> Tensor:

@@ -1,12 +1,21 @@
-"""A summary in, one self-contained HTML page out. Never imports torch, and needs no network to be read.
+"""What a store holds in, one self-contained HTML page out, or Markdown, CSV, JSON. Never imports torch, and needs no network to be read.
 
-render_page(summary) -> str             # the HTML
-write_page(summary, path) -> Path       # the same, on disk, by an atomic rename
-readme_figure(summary) -> str           # its first figure as an SVG file of its own
+render_page(content) -> str             # the HTML
+write_page(content, path) -> Path       # the same, on disk, by an atomic rename
+render_markdown(content) -> str         # verdicts, findings, tables, commands
+render_csv(content) -> str              # every row of every study, or the runs where there is no study
+render_json(content) -> str             # everything, strict
+readme_figure(summary) -> str           # an audit's first figure as an SVG file of its own
+
+A content is ``{"title", "command", "created", "audit", "studies", "claims", "claims_sha256", "accuracies", "runs", "warnings"}``, any part of
+which may be missing; an audit's summary alone is taken for the content of a page about that audit.
 """
 
+from layerlocal.report.formats import render_csv as render_csv
+from layerlocal.report.formats import render_json as render_json
+from layerlocal.report.formats import render_markdown as render_markdown
 from layerlocal.report.page import readme_figure as readme_figure
 from layerlocal.report.page import render_page as render_page
 from layerlocal.report.page import write_page as write_page
 
-__all__ = ["readme_figure", "render_page", "write_page"]
+__all__ = ["readme_figure", "render_csv", "render_json", "render_markdown", "render_page", "write_page"]

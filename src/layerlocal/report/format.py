@@ -12,16 +12,23 @@ from typing import Any
 
 __all__ = [
     "MISSING",
+    "NOTHING",
     "accuracy",
     "byte_count",
+    "cell",
     "clean",
     "count",
     "difference",
     "has_interval",
+    "in_two",
     "is_number",
     "known",
+    "mean_of",
+    "measured",
     "percent",
+    "plain",
     "points",
+    "probability",
     "ratio",
     "ratio_estimate",
     "shorten",
@@ -29,8 +36,12 @@ __all__ = [
 ]
 
 MISSING = "not run"
+NOTHING = "–"
 MINUS = "−"
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]+"
+)
+"""What XML cannot hold, and marks that would turn the direction of the text around them."""
 
 
 def is_number(value: object) -> bool:
@@ -132,8 +143,86 @@ def count(value: Any, unit: str = "") -> str:
     return f"{value:g} {unit}".rstrip()
 
 
+def mean_of(value: Any) -> float | None:
+    """The number, or an estimate's mean; ``None`` where there is none."""
+    value = value.get("mean") if isinstance(value, dict) else value
+    return float(value) if is_number(value) else None
+
+
+def plain(value: Any, digits: int = 4) -> str:
+    """``1234.5`` -> ``1234``, ``−0.5``; an estimate with its interval. At most ``digits`` digits that count, but whole numbers in full."""
+    if isinstance(value, dict):
+        if not known(value):
+            return NOTHING
+        ends = f" [{plain(value['low'], digits)}, {plain(value['high'], digits)}]" if has_interval(value) else ""
+        return plain(value["mean"], digits) + ends
+    if not is_number(value):
+        return NOTHING
+    whole = float(value).is_integer() and abs(value) < 1e15
+    return (f"{int(value)}" if whole else f"{value:.{digits}g}").replace("-", MINUS)
+
+
+def measured(value: Any, unit: str = "") -> str:
+    """A number or an estimate in a claim's or an axis's unit: ``pp ...`` and ``%`` are fractions shown times 100; ``share`` has 2 digits."""
+    if mean_of(value) is None:
+        return NOTHING
+    if unit.startswith("pp"):
+        return _in_points(value, clean(unit))
+    if unit == "%":
+        return accuracy(value) if isinstance(value, dict) else percent(value)
+    text = _share(value) if unit == "share" else plain(value)
+    return text if unit in ("", "share") else f"{text} {clean(unit)}"
+
+
+def _in_points(value: Any, unit: str) -> str:
+    """A difference; one that is *per* something is small, and has two digits."""
+    digits = 1 if unit == "pp" else 2
+    text = f"{_signed(100 * (mean_of(value) or 0.0), digits)} {unit}"
+    if has_interval(value):
+        text += f" [{_signed(100 * value['low'], digits)}, {_signed(100 * value['high'], digits)}]"
+    return text
+
+
+def _share(value: Any) -> str:
+    if isinstance(value, dict):
+        ends = f" [{_share(value['low'])}, {_share(value['high'])}]" if has_interval(value) else ""
+        return _share(value["mean"]) + ends
+    return f"{value:.2f}".replace("-", MINUS)
+
+
+def in_two(value: Any, unit: str) -> tuple[str, str]:
+    """``("−1.3 pp", "[−1.9, −0.7]")``: the two lines of a cell; a mean without an interval says so."""
+    if mean_of(value) is None:
+        return NOTHING, ""
+    mean = measured(mean_of(value), unit)
+    if not has_interval(value):
+        return mean, "no interval"
+    low, high = (measured(value[key], unit).removesuffix(f" {clean(unit)}") for key in ("low", "high"))
+    return mean, f"[{low}, {high}]"
+
+
+def probability(value: Any) -> str:
+    """``0.0123`` -> ``0.012``, ``0.00001`` -> ``< 0.001``."""
+    if not is_number(value):
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def cell(value: Any, kind: str) -> str:
+    """A cell of a study's table: kind ``text``, ``int``, ``number``, ``percent`` or ``points``."""
+    if value is None or value == "" or (isinstance(value, float) and not is_number(value)):
+        return NOTHING
+    if kind == "percent" and mean_of(value) is not None:
+        return accuracy(value, with_n=True) if isinstance(value, dict) else percent(value)
+    if kind == "points" and mean_of(value) is not None:
+        return difference(value) if isinstance(value, dict) else points(value)
+    if isinstance(value, dict) or (is_number(value) and kind != "text"):
+        return plain(value)
+    return clean(value)
+
+
 def clean(text: object) -> str:
-    """Text that XML can hold and one line can show: control characters and lone surrogates become a space."""
+    """Text that XML can hold and one line can show: control and direction marks and lone surrogates become a space."""
     return _UNPRINTABLE.sub(" ", str(text)).strip()
 
 

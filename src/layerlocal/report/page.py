@@ -1,27 +1,32 @@
-"""Summary -> HTML. The template escapes every string; the only markup let through is our own SVG and style sheet."""
+"""Content -> HTML. The templates escape every string; the only markup let through is our own SVG, links and style sheet."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import figures, sections, svg, verdict
-from layerlocal.report.format import is_number, percent
+from layerlocal.report import claims, figures, runs, studies, svg
+from layerlocal.report.audit_part import audit_facts, audit_view
+from layerlocal.report.format import clean
+from layerlocal.report.sections import table
 from layerlocal.store import write_atomic
 from layerlocal.types import InputError
 
-__all__ = ["readme_figure", "render_page", "write_page"]
+__all__ = ["readme_figure", "render_page", "whole_content", "write_page"]
 
 _HERE = Path(__file__).parent
+_CONTENT = {"audit", "studies", "claims", "accuracies"}
 
 
-def render_page(summary: dict[str, Any]) -> str:
-    """One self-contained HTML page; a section that was not run says so and names the command that runs it.
+def render_page(content: Mapping[str, Any]) -> str:
+    """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it.
 
     Args:
-        summary: what ``layerlocal audit`` writes as ``summary.json``; any part may be missing.
+        content: ``{"title", "command", "created", "audit": an audit's summary or None, "studies": [summary], "claims": [verdict row],
+            "claims_sha256", "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing. An audit's summary
+            alone makes the page of that audit.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -30,83 +35,106 @@ def render_page(summary: dict[str, Any]) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
-    return environment.get_template("page.html").render(style=style, **_view(summary))
+    return environment.get_template("page.html").render(style=style, **_view(whole_content(content)))
+
+
+def write_page(content: Mapping[str, Any], path: str | Path) -> Path:
+    """Writes the page to ``path`` by an atomic rename, so that a reader never sees half of it."""
+    path = Path(path)
+    data = render_page(content).encode("utf-8", "replace")
+    write_atomic(path, data)
+    return path
 
 
 def readme_figure(summary: dict[str, Any]) -> str:
-    """The page's first figure, every rule's paired differences, as an SVG file that needs no page around it."""
+    """An audit's first figure, every rule's paired differences, as an SVG file that needs no page around it."""
     rules = (summary.get("accuracy") or {}).get("rules") or []
     if not rules:
         raise InputError("this summary has no accuracy section to draw; `layerlocal audit` writes one")
     return svg.standalone(figures.forest(rules))
 
 
-def write_page(summary: dict[str, Any], path: Path) -> Path:
-    """Writes the page to ``path`` by an atomic rename, so that a reader never sees half of it."""
-    path = Path(path)
-    data = render_page(summary).encode("utf-8", "replace")
-    write_atomic(path, data)
-    return path
-
-
-def _view(summary: dict[str, Any]) -> dict[str, Any]:
-    accuracy, classes, cost = (summary.get(k) or {} for k in ("accuracy", "classes", "cost"))
-    data, runs = summary.get("data") or {}, summary.get("runs") or []
+def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with every part in it; an audit's summary alone becomes the content of a page about that audit."""
+    given = dict(content) if _CONTENT & content.keys() else {"audit": dict(content)}
+    audit = given.get("audit")
+    spoken_for = audit or {}
+    lists = {key: list(given.get(key) or []) for key in ("studies", "claims", "accuracies", "runs", "warnings")}
     return {
-        "title": str(summary.get("title") or "layerlocal audit"),
-        "facts": list(_facts(summary, data, len(runs))),
-        "command": str(summary.get("command") or "layerlocal audit"),
-        "headline": verdict.headline(summary),
-        "split_sentence": verdict.split_sentence(summary),
-        "verdicts": verdict.rows(summary),
-        "class_sentence": verdict.class_sentence(summary),
-        "failed": [(str(f.get("label", "?")), str(f.get("reason", "?"))) for f in summary.get("failed") or []],
-        "accuracy": {**sections.accuracy_section(accuracy), "command": accuracy.get("command")}
-        if accuracy.get("rules")
-        else None,
-        "blocks": sections.block_section(accuracy, data.get("chance")),
-        "classes": {**sections.class_section(classes), "command": classes.get("command")},
-        "cost": {**sections.cost_section(cost), "command": cost.get("command")},
-        "locality": sections.locality_section(summary.get("locality") or []),
-        "environment": _pairs(summary.get("environment") or {}),
-        "data": _pairs(data),
-        "runs": sections.run_table(runs),
+        "title": given.get("title")
+        or spoken_for.get("title")
+        or ("layerlocal audit" if audit is not None else "layerlocal report"),
+        "command": given.get("command") or spoken_for.get("command") or "layerlocal report",
+        "created": given.get("created") or spoken_for.get("created"),
+        "audit": audit,
+        "claims_sha256": given.get("claims_sha256"),
+        **lists,
+        "runs": runs.merge_runs(lists["runs"], spoken_for.get("runs") or []),
     }
 
 
-def _facts(summary: dict[str, Any], data: dict[str, Any], runs: int) -> Iterator[tuple[str, str]]:
+def _view(content: dict[str, Any]) -> dict[str, Any]:
+    audit, names = content["audit"], studies.anchors(content["studies"])
+    homes = {str(study.get("study")): name for study, name in zip(content["studies"], names, strict=True)}
+    data = (audit or {}).get("data") or {}
+    return {
+        "title": clean(content["title"]),
+        "facts": list(_facts(content)),
+        "command": clean(content["command"]),
+        "warnings": [clean(text) for text in content["warnings"]],
+        "claims": claims.claim_rows(content["claims"], homes),
+        "claims_headline": claims.claims_headline(content["claims"]) if content["claims"] else "",
+        "claims_sha256": clean(content["claims_sha256"] or ""),
+        "audit": audit_view(audit) if audit is not None else None,
+        "studies": [studies.study_view(s, name) for s, name in zip(content["studies"], names, strict=True)],
+        "accuracies": claims.accuracy_table(content["accuracies"]) if content["accuracies"] else None,
+        "runs": runs.run_view(content["runs"]),
+        "run_names": {clean(row.get("run", "?")) for row in content["runs"]},
+        "environment": _table("Hardware, versions and settings", _environment(content)),
+        "data": _table("Data", _pairs(data)),
+    }
+
+
+def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The line under the title."""
-    if data.get("name"):
-        yield "data", str(data["name"])
-    sizes = [
-        f"{data[k]:,} {w}"
-        for k, w in (("num_train", "train"), ("num_validation", "validation"), ("num_test", "test"))
-        if is_number(data.get(k))
-    ]
-    if sizes:
-        yield "samples", ", ".join(sizes)
-    if is_number(data.get("num_classes")):
-        yield (
-            "classes",
-            f"{data['num_classes']}"
-            + (f" (chance {percent(data['chance'])})" if is_number(data.get("chance")) else ""),
-        )
-    network = (summary.get("accuracy") or {}).get("network")
+    audit, parts = content["audit"], [content["audit"] or {}, *content["studies"]]
+    if audit:
+        yield from audit_facts(audit)
+    versions = dict.fromkeys((p["layerlocal"], p.get("protocol", "?")) for p in parts if p.get("layerlocal"))
     for word, value in (
-        ("network", network),
-        ("budget", summary.get("budget")),
-        ("runs", runs or None),
-        ("made", summary.get("created")),
+        ("claims", len(content["claims"])),
+        ("studies", len(content["studies"])),
+        ("runs", len(content["runs"])),
+        ("made", content["created"]),
+        ("layerlocal", "; ".join(f"{version}, protocol {protocol}" for version, protocol in versions)),
     ):
         if value:
-            yield word, f"{value:,}" if isinstance(value, int) else str(value)
-    if summary.get("layerlocal"):
-        yield "layerlocal", f"{summary['layerlocal']}, protocol {summary.get('protocol', '?')}"
+            yield word, f"{value:,}" if isinstance(value, int) else clean(value)
 
 
-def _pairs(mapping: dict[str, Any]) -> list[tuple[str, str]]:
-    """A mapping as rows; what is nested is written as JSON."""
-    return [
-        (str(k), json.dumps(v, ensure_ascii=False, default=str) if isinstance(v, dict | list) else str(v))
-        for k, v in mapping.items()
-    ]
+def _environment(content: dict[str, Any]) -> list[list[str]]:
+    """Hardware and versions of every part; where parts differ, each value with the parts it is of."""
+    parts = [("audit", content["audit"] or {})] + [(str(s.get("study") or "?"), s) for s in content["studies"]]
+    known = [(name, part["environment"]) for name, part in parts if isinstance(part.get("environment"), dict)]
+    rows = []
+    for key in dict.fromkeys(key for _, environment in known for key in environment):
+        said: dict[str, list[str]] = {}
+        for name, environment in known:
+            if key in environment:
+                said.setdefault(_as_text(environment[key]), []).append(name)
+        values = list(said) if len(said) == 1 else [f"{value} ({', '.join(names)})" for value, names in said.items()]
+        rows.append([clean(key), "; ".join(values)])
+    return rows
+
+
+def _as_text(value: Any) -> str:
+    """A value in one line; what is nested is written as JSON."""
+    return clean(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value)
+
+
+def _pairs(mapping: dict[str, Any]) -> list[list[str]]:
+    return [[clean(key), _as_text(value)] for key, value in mapping.items()]
+
+
+def _table(caption: str, rows: list[list[str]]) -> dict[str, Any] | None:
+    return table(caption, ["what", "value"], rows, words=2) if rows else None

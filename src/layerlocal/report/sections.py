@@ -14,6 +14,7 @@ from layerlocal.report.format import (
     MISSING,
     accuracy,
     byte_count,
+    clean,
     count,
     difference,
     is_number,
@@ -29,7 +30,6 @@ __all__ = [
     "class_section",
     "cost_section",
     "locality_section",
-    "run_table",
     "table",
 ]
 
@@ -38,7 +38,12 @@ View = dict[str, Any]
 
 def table(caption: str, head: list[str], rows: Iterable[list[str]], *, words: int = 1) -> View:
     """A table whose first ``words`` columns are text and the rest numbers."""
-    return {"caption": caption, "head": head, "rows": list(rows), "words": words}
+    return {
+        "caption": caption,
+        "head": head,
+        "rows": list(rows),
+        "numeric": [index >= words for index in range(len(head))],
+    }
 
 
 def _figure(svgs: list[str], caption: str, command: Any, *, numbers: list[View] | None = None, runs: Any = ()) -> View:
@@ -48,7 +53,10 @@ def _figure(svgs: list[str], caption: str, command: Any, *, numbers: list[View] 
         "caption": caption,
         "command": command,
         "numbers": numbers or [],
-        "runs": list(dict.fromkeys(str(r) for r in runs)),
+        "runs": list(dict.fromkeys(clean(r) for r in runs)),
+        "folded": False,
+        "wide": False,
+        "printed": True,
     }
 
 
@@ -289,7 +297,7 @@ def locality_section(entries: list[View]) -> list[View]:
     cards: dict[str, View] = {}
     for entry in entries:
         key = json.dumps([entry.get(k) for k in _CERTIFICATE], default=str)
-        cards.setdefault(key, {"entry": entry, "runs": []})["runs"].append(str(entry.get("run", "?")))
+        cards.setdefault(key, {"entry": entry, "runs": []})["runs"].append(clean(entry.get("run", "?")))
     return [
         {
             "rule": str(card["entry"].get("rule", "?")),
@@ -304,22 +312,3 @@ def locality_section(entries: list[View]) -> list[View]:
 
 
 _CERTIFICATE = ("rule", "declared", "measured", "certified", "losses", "blocks", "reach", "intervention")
-
-
-def run_table(runs: list[View]) -> list[View]:
-    """(f) Every run, none left out, with its spec and command."""
-    return [
-        {
-            "run": str(r.get("run", "?")),
-            "cells": [str(r.get(k, "")) for k in ("rule", "label", "seed", "data", "network", "epochs")],
-            "numbers": [
-                percent(r.get("test_accuracy")),
-                " ".join(f"{100 * v:.1f}" for v in (r.get("block_accuracies") or {}).values() if is_number(v)),
-                count(r.get("samples_per_s")),
-                byte_count(r.get("peak_saved_bytes")),
-            ],
-            "spec": json.dumps(r.get("spec") or {}, indent=1, ensure_ascii=False, default=str),
-            "command": str(r.get("command", "")),
-        }
-        for r in runs
-    ]

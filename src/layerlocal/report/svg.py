@@ -68,15 +68,16 @@ class Sheet:
 
     Args:
         name: unique in the page; every id in the SVG starts with it.
-        height: in user units (the width is always ``WIDTH``).
+        height: in user units.
         bare: leave the placing of axes to the painter.
+        width: in user units.
     """
 
-    def __init__(self, name: str, height: float, *, bare: bool = False) -> None:
+    def __init__(self, name: str, height: float, *, bare: bool = False, width: float = WIDTH) -> None:
         from matplotlib.figure import Figure
 
-        self.name, self.height = name, height
-        self.figure: Any = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout=None if bare else "constrained")
+        self.name, self.height, self.width = name, height, width
+        self.figure: Any = Figure(figsize=(width / 72, height / 72), dpi=72, layout=None if bare else "constrained")
         self._tips: dict[str, str] = {}
         self._hits: list[tuple[Any, tuple[float, float, float, float], str]] = []
         if not bare:
@@ -108,7 +109,7 @@ class Sheet:
         """A clear spot over a point that shows ``text`` under a pointer."""
         self._hits.append((axes, (x, y, x, y), clean(text)))
 
-    def hit_cell(self, axes: Any, column: int, row: int, text: str) -> None:
+    def hit_cell(self, axes: Any, column: float, row: float, text: str) -> None:
         """The same over one cell of a matrix."""
         self._hits.append((axes, (column, row, column + 1, row + 1), clean(text)))
 
@@ -171,13 +172,15 @@ class Sheet:
             ET.SubElement(ET.SubElement(group, "rect", box), "title").text = text
 
 
-def draw(name: str, height: float, label: str, paint: Callable[[Sheet], None], *, bare: bool = False) -> str:
+def draw(
+    name: str, height: float, label: str, paint: Callable[[Sheet], None], *, bare: bool = False, width: float = WIDTH
+) -> str:
     """Runs a painter on a fresh sheet under our own settings (no matplotlibrc changes them) and returns the SVG."""
     import matplotlib
 
     settings: Any = {**_RC, "svg.hashsalt": name}
     with matplotlib.rc_context(settings):
-        sheet = Sheet(name, height, bare=bare)
+        sheet = Sheet(name, height, bare=bare, width=width)
         paint(sheet)
         return sheet.to_svg(label)
 

@@ -3,9 +3,12 @@
 from layerlocal.rules.base import BlockwiseRule as BlockwiseRule
 from layerlocal.rules.base import Rule as Rule
 from layerlocal.rules.base import RuleInfo as RuleInfo
+from layerlocal.rules.bp_every import BPEvery as BPEvery
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF
+from layerlocal.rules.feedback import Feedback as Feedback
 from layerlocal.rules.ff import FF as FF
 from layerlocal.rules.local_heads import LocalHeads as LocalHeads
+from layerlocal.rules.lookahead import Lookahead as Lookahead
 from layerlocal.rules.readout import SpatialReadout as SpatialReadout
 from layerlocal.rules.registry import create_rule as create_rule
 from layerlocal.rules.registry import find_rule as find_rule
@@ -17,6 +20,6 @@ from layerlocal.rules.twins import BPDeepSup as BPDeepSup
 from layerlocal.rules.twins import Segmented as Segmented
 
 __all__ = [
-    "BP", "DTGFF", "FF", "BPDeepSup", "BlockwiseRule", "LocalHeads", "Rule", "RuleInfo", "Segmented", "SpatialReadout",
-    "create_rule", "find_rule", "list_rules", "register_rule", "rule_options",
+    "BP", "DTGFF", "FF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Feedback", "LocalHeads", "Lookahead", "Rule", "RuleInfo", "Segmented",
+    "SpatialReadout", "create_rule", "find_rule", "list_rules", "register_rule", "rule_options",
 ]  # fmt: skip

@@ -24,7 +24,10 @@ from layerlocal.networks import Network
 from layerlocal.rules.functional import fit_fusion_weights, fuse
 from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
 
-__all__ = ["BlockwiseRule", "Rule", "RuleInfo", "segment_losses", "segment_name"]
+__all__ = ["BlockwiseRule", "LocalLoss", "Rule", "RuleInfo", "segment_losses", "segment_name"]
+
+LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""(block index, activity, labels) → the block's loss with a graph, and detached scalars to log."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ class Rule(nn.Module):
         return self.info.locality
 
     @property
+    def reads_ahead(self) -> int:
+        """How many blocks further on parameters may change a block's update at one step, beyond those its own loss trains.
+
+        0: nothing comes back but by gradient, as in backprop, or nothing at all, as in a local rule. Where a loss is read through later
+        blocks, or an error is sent back by another way than the gradient, say how far; `measure_locality` finds out by intervention.
+        """
+        return 0
+
+    @property
     def passes_per_step(self) -> int:
         """Forward passes through the network for one training sample."""
         return self.info.passes_per_step
@@ -99,6 +111,9 @@ class Rule(nn.Module):
             y: (B,) integer labels.
         """
         raise NotImplementedError
+
+    def rewind(self) -> None:
+        """Go back to the step that reaches furthest, in a rule whose steps differ: measures look at that one. Default: steps are alike."""
 
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K): what each readout alone would answer; takes no label."""
@@ -266,17 +281,24 @@ def segment_name(segment: Sequence[int], depth: int) -> str:
     return f"block{first}" if first == last else f"block{first}-{last}"
 
 
-def segment_losses(rule: BlockwiseRule, x: Tensor, y: Tensor, segments: Sequence[Sequence[int]]) -> Iterator[BlockLoss]:
+def segment_losses(
+    rule: BlockwiseRule,
+    x: Tensor,
+    y: Tensor,
+    segments: Sequence[Sequence[int]],
+    local_loss: LocalLoss | None = None,
+) -> Iterator[BlockLoss]:
     """Walk the blocks; one loss a segment: the sum of its blocks' local losses, with gradient inside and none across.
 
     One segment of all blocks is backprop (with deep supervision where there are several readouts), one segment a block is a strictly
     local rule. At any moment only one segment's graph exists, with its input and output: nothing else is held across a ``yield``.
+    ``local_loss`` stands in for the rule's own: that is how hybrids are made.
     """
     h, y = rule.inputs(rule.network.prepare(x), y)
     depth = rule.network.depth
     for segment in segments:
         name = segment_name(segment, depth)
-        value, metrics, h = _segment_loss(rule, segment, h.detach(), y)
+        value, metrics, h = _segment_loss(rule, segment, local_loss or rule.local_loss, h.detach(), y)
         if value is None:
             raise InputError(f"{name} has no readout, so nothing would train it")
         yield BlockLoss(name, value, metrics)
@@ -286,7 +308,7 @@ def segment_losses(rule: BlockwiseRule, x: Tensor, y: Tensor, segments: Sequence
 
 
 def _segment_loss(
-    rule: BlockwiseRule, segment: Sequence[int], h: Tensor, y: Tensor
+    rule: BlockwiseRule, segment: Sequence[int], local_loss: LocalLoss, h: Tensor, y: Tensor
 ) -> tuple[Tensor | None, dict[str, Tensor], Tensor]:
     """The segment's loss and metrics, and its last activity without a graph. Nothing else of the segment outlives the call."""
     value: Tensor | None = None
@@ -294,7 +316,7 @@ def _segment_loss(
     for index in segment:
         activity = rule.network.blocks[index](h)
         if index in rule.readouts:
-            term, found = rule.local_loss(index, activity, y)
+            term, found = local_loss(index, activity, y)
             value = term if value is None else value + term
             metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
         if index != segment[-1]:

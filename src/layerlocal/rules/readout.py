@@ -76,7 +76,7 @@ def parse_factors(text: str | None, num_classes: int) -> list[int] | None:
     """
     if text is None:
         return None
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts) or int(parts[0]) * int(parts[1]) != num_classes:
+    parts = str(text).split("x")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts) or int(parts[0]) * int(parts[1]) != num_classes:
         raise InputError(f"factors must be 'AxB' with A·B = {num_classes} classes, got {text!r}")
     return [int(part) for part in parts]

@@ -91,7 +91,8 @@ def create_rule(
         network: what is trained; used, not copied.
         num_classes: K ≥ 2.
         seed: of the heads' initial weights; ``None``: torch's global generator.
-        **options: the rule's own keyword options. A twin (``bp``, ``bp-deepsup``, ``segmented``) takes ``of="<rule>"`` and that rule's options.
+        **options: the rule's own keyword options. A twin (``bp``, ``bp-deepsup``, ``segmented``) or hybrid (``bp-every``, ``feedback``,
+            ``lookahead``) takes ``of="<rule>"`` and that rule's options.
 
     Raises:
         InputError: unknown name or option, or a value out of its range.

@@ -105,6 +105,17 @@ class Twin(Rule):
         self.partner.calibrate(block_scores, y)
 
 
+def cut_segments(depth: int, segment_size: int) -> list[range]:
+    """Runs of ``segment_size`` blocks; the last may be shorter.
+
+    Raises:
+        InputError: ``segment_size`` below 1.
+    """
+    if segment_size < 1:
+        raise InputError(f"segment_size must be at least 1, got {segment_size}")
+    return [range(start, min(start + segment_size, depth)) for start in range(0, depth, segment_size)]
+
+
 @register_rule
 class BP(Twin):
     """End-to-end backprop of the last block's loss: the BP twin of the rule ``of``."""
@@ -128,7 +139,16 @@ class BP(Twin):
 
 @register_rule
 class BPDeepSup(Twin):
-    """Backprop of the sum of all local losses: the architecture-matched twin of the rule ``of``."""
+    """Backprop of the sum of all local losses: the architecture-matched twin of the rule ``of``.
+
+    Args:
+        network: what is trained.
+        num_classes: K ≥ 2.
+        segment_size: a readout after every so many blocks and after the last: the twin of `segmented` with the same segments.
+        seed: of the heads.
+        of: the rule whose heads, losses and fusion are shared.
+        **options: of that rule.
+    """
 
     info = RuleInfo(
         name="bp-deepsup",
@@ -143,6 +163,7 @@ class BPDeepSup(Twin):
         *,
         num_classes: int,
         seed: int | None = None,
+        segment_size: int = 1,
         of: str | type[Rule] = "local-heads",
         **options: Any,
     ) -> None:
@@ -151,7 +172,7 @@ class BPDeepSup(Twin):
             network,
             num_classes=num_classes,
             segments=[range(depth)],
-            readouts=range(depth),
+            readouts=[segment[-1] for segment in cut_segments(depth, segment_size)],
             of=of,
             seed=seed,
             **options,
@@ -189,9 +210,7 @@ class Segmented(Twin):
         **options: Any,
     ) -> None:
         depth = network.depth
-        if segment_size < 1:
-            raise InputError(f"segment_size must be at least 1, got {segment_size}")
-        segments = [range(start, min(start + segment_size, depth)) for start in range(0, depth, segment_size)]
+        segments = cut_segments(depth, segment_size)
         ends = [segment[-1] for segment in segments]
         super().__init__(
             network, num_classes=num_classes, segments=segments, readouts=ends, of=of, seed=seed, **options

@@ -1,1 +1,33 @@
-"""One file a study: which runs answer a question, and what they say."""
+"""The questions, one file each: which runs answer it, and what they say."""
+
+from __future__ import annotations
+
+from layerlocal.studies.accuracy import AccuracyStudy
+from layerlocal.studies.base import Study
+from layerlocal.studies.calibration import CalibrationStudy
+from layerlocal.studies.classes import ClassesStudy
+from layerlocal.studies.composition import CompositionStudy
+from layerlocal.studies.depth import DepthStudy
+from layerlocal.studies.hierarchy import HierarchyStudy
+from layerlocal.studies.hybrid import HybridStudy
+from layerlocal.studies.resolution import ResolutionStudy
+from layerlocal.types import unknown_name
+
+__all__ = ["STUDIES", "find_study"]
+
+_ALL: tuple[Study, ...] = (
+    AccuracyStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(), CompositionStudy(), HybridStudy(),
+    CalibrationStudy(),
+)  # fmt: skip
+STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
+
+
+def find_study(name: str) -> Study:
+    """A study by name.
+
+    Raises:
+        InputError: no such study; the known ones are named.
+    """
+    if name not in STUDIES:
+        raise unknown_name("study", name, STUDIES)
+    return STUDIES[name]

@@ -38,8 +38,8 @@ from layerlocal.stats import Estimate, estimate
 from layerlocal.store import RunRecord
 
 __all__ = [
-    "METHODS", "SIZES", "Cell", "Conclusion", "Row", "Size", "Study", "StudyPlan", "estimates", "group_rows", "make_rows", "plan_runs",
-    "plotted", "quantity", "twins_of_rule",
+    "METHODS", "SIZES", "Cell", "Conclusion", "Row", "Size", "Study", "StudyPlan", "by_seed", "estimates", "group_rows",
+    "make_rows", "plan_runs", "plotted", "quantity", "twins_of_rule",
 ]  # fmt: skip
 
 Size = Literal["quick", "medium", "standard", "full"]
@@ -120,6 +120,8 @@ class Study(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     question: ClassVar[str]
+    optional_data: ClassVar[bool] = False
+    """Whether cells whose data are not at hand are left out (and said so) rather than refused."""
 
     @abstractmethod
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Results go to standard output, everything else to standard error."""
+"""Commands about rules and runs: audit, train, check, list, show."""
 
 from __future__ import annotations
 
@@ -12,49 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from layerlocal import __version__
-from layerlocal.types import InputError
-
-
-class _Interruptible(typer.core.TyperGroup):
-    """Says how to go on when any command is interrupted (typer itself would end in silence)."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            err.print("interrupted; finished runs are kept, and the same command goes on with the rest", style="yellow")
-            raise typer.Exit(130) from None
-
-
-app = typer.Typer(
-    cls=_Interruptible,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="Train networks by layer-local rules beside their backprop twins, and see whether it holds up and what it costs.\n\n"
-    "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
-)
-err = Console(stderr=True, soft_wrap=True)
-
-Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones in it are never run again.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="KEY=VALUE, repeatable: rule.grid=4, recipe.learning_rate=0.01, network.depth=8, data.num_train=2000.",
-    ),
-]
-
-
-@app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit()
+from layerlocal.cli.app import AsJson, Device, Out, Settings, app, err, parse_settings, prepare_torch, typed
 
 
 @app.command()
@@ -76,7 +34,7 @@ def audit(
     from layerlocal.auditing import run_audit
 
     summary = run_audit(
-        out, rules=rule or [], data=data, seeds=seeds, budget=budget, workers=workers, command=_typed(), console=err
+        out, rules=rule or [], data=data, seeds=seeds, budget=budget, workers=workers, command=typed(), console=err
     )  # fmt: skip
     if as_json:
         print(json.dumps(summary))
@@ -116,10 +74,10 @@ def train(
     from layerlocal.store import RunStore
 
     given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
-    chosen = {key: value for key, value in given.items() if value is not None} | _parse_settings(settings or [])
+    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
     base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
     spec = pin_plugin(base.with_settings(chosen))
-    _prepare_torch(device, threads)
+    prepare_torch(device, threads)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard else None
     try:
         with OneRun(err, log) as progress:
@@ -151,8 +109,8 @@ def check(
     """Hold a rule to the contract: locality measured, scores free of labels, same seed same run, memory flat in depth, ..."""
     from layerlocal.check import iterate_checks
 
-    _prepare_torch("cpu", 1)
-    options = {key.removeprefix("rule."): value for key, value in _parse_settings(settings or []).items()}
+    prepare_torch("cpu", 1)
+    options = {key.removeprefix("rule."): value for key, value in parse_settings(settings or []).items()}
     results = []
     for result in iterate_checks(rule, **options):
         results.append(result)
@@ -192,14 +150,6 @@ def list_known(
 
 
 @app.command()
-def report(out: Out = Path("runs")) -> None:
-    """Write summary.json and report.html again from the runs of a store; trains nothing."""
-    from layerlocal.auditing import write_report
-
-    print(write_report(out)[1])
-
-
-@app.command()
 def show(
     run: Annotated[
         str | None, typer.Argument(help="A run's hash, or its first digits; every run where left out.")
@@ -235,39 +185,6 @@ def show(
     _print_run(record.result)
     print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
     print(command_of(record.spec))
-
-
-def _parse_settings(words: list[str]) -> dict[str, Any]:
-    """``["rule.grid=4", "data.labels=coarse"]`` → values as JSON where they are JSON, as text otherwise."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set takes KEY=VALUE, got {word!r}; for example --set rule.grid=4")
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
-    return found
-
-
-def _prepare_torch(device: str, threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"unknown device {device!r}; known: cpu, cuda, cuda:N")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
-
-
-def _typed() -> str:
-    import shlex
-
-    return shlex.join(["layerlocal", *sys.argv[1:]])
 
 
 def _print_run(result: dict[str, Any]) -> None:
@@ -318,16 +235,3 @@ def _print_audit(summary: dict[str, Any], out: Path) -> None:
     for failure in summary["failed"]:
         err.print(f"failed: {failure['label']}: {failure['reason']}", style="red", markup=False)
     print(f"page: {out / 'report.html'}")
-
-
-def main() -> None:
-    """Entry point: a mistake of the user is one sentence and exit code 2, never a traceback."""
-    try:
-        app()
-    except InputError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

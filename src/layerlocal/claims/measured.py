@@ -1,0 +1,106 @@
+"""Finding one quantity in the summaries of studies: the largest size that has it, or one sentence why there is none."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from layerlocal.types import InputError, unknown_name
+
+__all__ = ["SIZE_ORDER", "Indexed", "Measured", "Summaries", "find_measured", "index_summaries", "study_command"]
+
+SIZE_ORDER = ("quick", "medium", "standard", "full")
+"""Sizes of a study from small to large."""
+Summaries = Mapping[tuple[str, str], dict[str, Any]] | Iterable[dict[str, Any]]
+"""Summaries by (study, size), or just listed; see `layerlocal.studies.base` for what one holds."""
+Indexed = dict[str, list[tuple[str, dict[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One quantity of one rule: its value for each seed, in seed order."""
+
+    study: str
+    size: str
+    what: str
+    unit: str
+    seeds: tuple[str, ...]
+    values: list[float]
+    command: str
+
+
+def study_command(study: str, rule: str = "dtg-ff") -> str:
+    """What to type for a study that has not been run."""
+    extra = [] if rule == "dtg-ff" else ["--rule", rule]
+    return shlex.join(["layerlocal", "study", study, *extra])
+
+
+def index_summaries(summaries: Summaries) -> Indexed:
+    """Study → its (size, summary) pairs, the largest size first.
+
+    Raises:
+        InputError: an unknown size, or two summaries of one study and size.
+    """
+    if isinstance(summaries, Mapping):
+        pairs = list(summaries.items())
+    else:
+        pairs = [((str(summary.get("study")), str(summary.get("size"))), summary) for summary in summaries]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (study, size), summary in pairs:
+        if size not in SIZE_ORDER:
+            raise unknown_name(f"size of the study {study!r}", size, SIZE_ORDER)
+        if size in found.setdefault(study, {}):
+            raise InputError(f"there are two summaries of the study {study!r} at size {size!r}; keep one")
+        found[study][size] = summary
+    return {
+        study: [(size, sizes[size]) for size in reversed(SIZE_ORDER) if size in sizes] for study, sizes in found.items()
+    }
+
+
+def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | str:
+    """The quantity at the largest size that has values of it; otherwise the reason why it is missing.
+
+    Which size is taken depends on what was run, never on what came out.
+
+    Raises:
+        InputError: a value that is no finite number.
+    """
+    if not indexed.get(study):
+        return f"the study {study!r} has not been run"
+    known: set[str] = set()
+    for size, summary in indexed[study]:
+        quantities = (summary.get("quantities") or {}).get(rule, {})
+        known |= set(quantities)
+        if quantities.get(quantity, {}).get("values"):
+            command = str(summary.get("command") or study_command(study, rule))
+            return _read(quantities[quantity], study, size, command, f"{study} ({size}), {rule}, {quantity}")
+    if not known:
+        return f"the study {study!r} has been run, but has finished nothing of the rule {rule!r} yet"
+    if quantity in known:
+        return f"the study {study!r} has no finished seed of {quantity!r} yet"
+    near = difflib.get_close_matches(quantity, sorted(known), n=1)
+    hint = f"; nearest is {near[0]!r}" if near else ""
+    return f"the study {study!r} has been run, but not what {quantity!r} needs{hint}"
+
+
+def _read(found: dict[str, Any], study: str, size: str, command: str, where: str) -> Measured:
+    seeds = sorted(found["values"], key=lambda seed: (len(str(seed)), str(seed)))
+    return Measured(
+        study=study,
+        size=size,
+        what=str(found.get("what", "")),
+        unit=str(found.get("unit", "")),
+        seeds=tuple(str(seed) for seed in seeds),
+        values=[_number(found["values"][seed], f"{where}, seed {seed}") for seed in seeds],
+        command=command,
+    )
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"the summary of {where}: needs a finite number, got {value!r}; run the study again")
+    return float(value)

@@ -1,0 +1,8 @@
+"""The command line: parse, call, print. Results go to standard output, everything else to standard error."""
+
+from layerlocal.cli import runs as runs
+from layerlocal.cli import studies as studies
+from layerlocal.cli.app import app as app
+from layerlocal.cli.app import main as main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,5 @@
+"""``python -m layerlocal.cli``."""
+
+from layerlocal.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""The application: help, options that commands share, and what becomes of errors. Commands register themselves with `app`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from layerlocal import __version__
+from layerlocal.types import InputError
+
+__all__ = ["AsJson", "Device", "Out", "Settings", "app", "err", "main", "parse_settings", "prepare_torch", "typed"]
+
+
+class _Interruptible(typer.core.TyperGroup):
+    """Says how to go on when any command is interrupted (typer itself would end in silence)."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("interrupted; finished runs are kept, and the same command goes on with the rest", style="yellow")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Interruptible,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train networks by layer-local rules beside their backprop twins, and see whether it holds up and what it costs.\n\n"
+    "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
+)
+err = Console(stderr=True, soft_wrap=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones in it are never run again.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="KEY=VALUE, repeatable: rule.grid=4, recipe.learning_rate=0.01, network.depth=8, data.num_train=2000.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit()
+
+
+def parse_settings(words: list[str]) -> dict[str, Any]:
+    """``["rule.grid=4", "data.labels=coarse"]`` → values as JSON where they are JSON, as text otherwise."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set takes KEY=VALUE, got {word!r}; for example --set rule.grid=4")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
+
+
+def prepare_torch(device: str, threads: int | None) -> None:
+    """Set the threads, and refuse a device that cannot be used before anything is done."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}; known: cpu, cuda, cuda:N")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
+
+
+def typed() -> str:
+    """The command line as it was typed, for a record beside the numbers."""
+    import shlex
+
+    return shlex.join(["layerlocal", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: a mistake of the user is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except InputError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)

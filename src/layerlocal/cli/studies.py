@@ -1,0 +1,181 @@
+"""Commands about studies: study, claims, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from layerlocal.cli.app import AsJson, Device, Out, app, err, typed
+
+_MARKS = {
+    "supported": "[green]✓ supported[/]",
+    "contradicted": "[red]✗ contradicted[/]",
+    "inconclusive": "[yellow]? inconclusive[/]",
+}
+
+
+def _names(words: list[str] | None) -> list[str]:
+    """Repeated options and comma-separated ones alike."""
+    return [name for word in words or [] for name in word.split(",") if name]
+
+
+@app.command()
+def study(
+    name: Annotated[str | None, typer.Argument(help="A study; all of them are listed where it is left out.")] = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            help="quick (10 minutes on 2 cores), medium (an hour), standard (a night) or full (a day on a GPU)."
+        ),
+    ] = "quick",
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rules", "--rule", help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every run; intervals need 2 or more.")] = 3,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Data sets instead of the study's own: names or folders, comma-separated or repeated."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
+    ] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
+    device: Device = "cpu",
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Run one study: rules beside their twins under controls that answer one question. Finished runs are never run again."""
+    if name is None:
+        _list_studies(as_json)
+        return
+    from layerlocal.cli.app import prepare_torch
+    from layerlocal.studying import run_study
+
+    prepare_torch(device, None)
+    summary = run_study(
+        out, name, size=size, rules=_names(rules) or ["dtg-ff"], seeds=seeds, data=_names(data), workers=workers, ray=ray, device=device,
+        command=typed(), console=err,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        console = Console(soft_wrap=True)
+        for sentence in summary["sentences"]:
+            console.print(sentence, markup=False, highlight=False)
+        console.print(
+            f"{summary['finished']} of {summary['planned']} runs; `layerlocal report --out {out}` makes the page",
+            markup=False,
+            highlight=False,
+        )
+    if any(entry["reason"] == "not run yet" or "cannot reach" not in entry["reason"] for entry in summary["missing"]):
+        raise typer.Exit(1)
+
+
+def _list_studies(as_json: bool) -> None:
+    from layerlocal.studies import STUDIES
+
+    if as_json:
+        print(
+            json.dumps(
+                [{"name": found.name, "title": found.title, "question": found.question} for found in STUDIES.values()]
+            )
+        )
+        return
+    for found in STUDIES.values():
+        Console(soft_wrap=True).print(f"[cyan]{found.name:<12}[/] {escape(found.question)}", highlight=False)
+
+
+@app.command()
+def claims(
+    rule: Annotated[
+        str | None, typer.Option(help="Judge the claims for this rule instead of the one each names.")
+    ] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="Only these claims, by id; comma-separated or repeated.")
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", help="Claim files (YAML) instead of ours; repeatable.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Family-wise error rate; default: that of the claim files.")
+    ] = None,
+    accuracies: Annotated[bool, typer.Option("--accuracies", help="Published accuracies beside ours instead.")] = False,
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Hold published claims against the finished studies of a store: supported, contradicted, inconclusive or not run."""
+    from layerlocal.reporting import beside_published, judge_claims
+
+    if accuracies:
+        rows = beside_published(out)
+        print(json.dumps(rows)) if as_json else _print_accuracies(rows)
+        return
+    rows, sha256 = judge_claims(out, files=file, rule=rule, names=_names(claim), alpha=alpha)
+    if as_json:
+        print(json.dumps({"claims_sha256": sha256, "claims": rows}))
+        return
+    console = Console(width=None if Console().is_terminal else 140)
+    table = Table(box=None, title=f"claims {sha256[:12]}, fixed before the results were read", title_justify="left")
+    for column in ("claim", "reported", "measured", "n", "size", "verdict"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        verdict = _MARKS.get(row["verdict"], row["verdict"])
+        table.add_row(
+            f"[bold]{escape(row['id'])}[/] {escape(row['sentence'])}", escape(str(row["reported"].get("text") or "")), _measured(row),
+            str(row["n"] or ""), row["size"] or "", f"{verdict}\n[dim]{escape(row['reason'])}[/]",
+        )  # fmt: skip
+    console.print(table)
+
+
+def _measured(row: dict[str, Any]) -> str:
+    """The estimate in the unit readers see."""
+    found = row["estimate"]
+    if found is None:
+        return "–"
+    factor = 100 if (row["unit"] or "").startswith(("pp", "%")) else 1
+    digits = 1 if factor == 100 else 2
+    text = f"{factor * found['mean']:+.{digits}f} {row['unit']}"
+    if found["low"] is not None:
+        text += f" \\[{factor * found['low']:+.{digits}f}, {factor * found['high']:+.{digits}f}]"
+    return text
+
+
+def _print_accuracies(rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, title="published test accuracies beside ours, %", title_justify="left")
+    for column in ("method", "data", "reported", "measured", "size", "differences of protocol"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        measured = (
+            "not run" if row["measured"] is None else f"{100 * row['measured']['mean']:.1f} (n={row['measured']['n']})"
+        )
+        table.add_row(
+            escape(str(row["method"])), escape(str(row["data"])), str(row["reported"]), measured, row["size"] or "",
+            escape(str(row["protocol_differences"] or "")),
+        )  # fmt: skip
+    Console(width=None if Console().is_terminal else 140).print(table)
+
+
+@app.command()
+def report(
+    out: Out = Path("runs"),
+    form: Annotated[
+        str, typer.Option("--format", help="html (a page beside the runs), or md, csv, json on standard output.")
+    ] = "html",
+    file: Annotated[
+        list[Path] | None, typer.Option("--claims", help="Claim files (YAML) instead of ours; repeatable.")
+    ] = None,
+) -> None:
+    """Report on everything in a store, whatever made it: audit, studies, single runs. Trains nothing."""
+    from layerlocal.reporting import write_report
+
+    found = write_report(out, form=form, claim_files=file)
+    print(found) if isinstance(found, Path) else print(found, end="")

@@ -1,0 +1,160 @@
+"""The same content for other readers: Markdown for people, CSV for spreadsheets and data frames, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from layerlocal.report import verdict
+from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
+from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number
+from layerlocal.report.page import whole_content
+from layerlocal.report.rows import csv_of_rows
+from layerlocal.report.studies import missing_rows, study_facts, study_notes, study_tables
+
+__all__ = ["render_csv", "render_json", "render_markdown"]
+
+_SPECIAL = re.compile(r"[\\`*<>|~$&]|\](?=[(\[:])|!(?=\[)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_LEADING = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|=|-|$)")
+"""What would begin a heading, a list or a rule where a line begins."""
+
+
+def render_markdown(content: Mapping[str, Any]) -> str:
+    """Verdicts, then what each part found, its tables and its command, as GitHub's Markdown.
+
+    Args:
+        content: as for `layerlocal.report.render_page`.
+    """
+    whole = whole_content(content)
+    parts = [f"# {_escape(whole['title'])}", *(f"> {_escape(text)}" for text in whole["warnings"])]
+    if whole["claims"]:
+        parts += _claims(whole["claims"], whole["claims_sha256"])
+    if whole["audit"]:
+        parts += _audit(whole["audit"])
+    for study in whole["studies"]:
+        parts += _study(study)
+    if whole["accuracies"]:
+        table = accuracy_table(whole["accuracies"])
+        parts += ["## Reported beside measured", _table(table["head"], table["rows"])]
+    parts += ["## Where every number comes from", f"{len(whole['runs']):,} finished runs.", _code(whole["command"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_csv(content: Mapping[str, Any]) -> str:
+    """Every row of every study, ``study`` and ``size`` in front; the runs themselves where there is no study."""
+    whole = whole_content(content)
+    rows = [
+        {"study": study.get("study"), "size": study.get("size"), **row}
+        for study in whole["studies"]
+        for row in study.get("rows") or []
+    ]
+    if whole["studies"]:
+        return csv_of_rows(rows, ("study", "size"))
+    return csv_of_rows(whole["runs"], ("run",))
+
+
+def render_json(content: Mapping[str, Any]) -> str:
+    """The whole content as strict JSON: what is not a number (NaN, infinities) is ``null``."""
+    return json.dumps(_strict(whole_content(content)), indent=1, allow_nan=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    """Only what JSON knows; numpy's numbers become plain ones, anything else its text."""
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_strict(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return _strict(value.tolist())
+    if isinstance(value, float):
+        return value if is_number(value) else None
+    return str(value)
+
+
+def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
+    head = ["claim", "reported", "measured", "verdict", "n", "size", "smallest effect that counts", "adjusted p"]
+    views = claim_rows([dict(row) for row in rows])
+    body = [
+        [
+            f"{view['id']}: {view['sentence']}",
+            view["reported"],
+            _join(view["measured"]),
+            _join([f"{view['verdict'][1]} {view['verdict'][2]}", view["needs"], view["reason"]], "; "),
+            view["n"],
+            view["size"],
+            view["effect"],
+            view["p"],
+        ]
+        for view in views
+    ]
+    yield "## Claims, as reported and as measured"
+    yield _escape(claims_headline([dict(row) for row in rows]))
+    yield _table(head, body)
+    yield from (f"{_escape(v['id'])} is not run; this runs it:\n\n{_code(v['command'])}" for v in views if v["command"])
+    if sha256:
+        yield f"SHA-256 of the claims: {_escape(sha256)}"
+
+
+def _audit(summary: dict[str, Any]) -> Iterator[str]:
+    rules = (summary.get("accuracy") or {}).get("rules") or []
+    head = ["rule", "test accuracy", "gap to BP", "extra supervision", "price of locality"]
+    keys = ("gap", "extra_supervision", "price_of_locality")
+    body = [
+        [clean(r.get("rule", "?")), accuracy(r.get("fused")), *(difference(r.get(key)) for key in keys)] for r in rules
+    ]
+    yield "## The audit: local rules beside backprop"
+    yield _escape(verdict.headline(summary))
+    yield _escape(verdict.split_sentence(summary) or "")
+    yield _escape(verdict.class_sentence(summary) or "")
+    yield _table(head, body)
+    yield _code(summary.get("command") or "layerlocal audit")
+
+
+def _study(study: Mapping[str, Any]) -> Iterator[str]:
+    study = dict(study)
+    missing = missing_rows(study)
+    yield f"## {_escape(study.get('title') or study.get('study') or 'A study without a name')}"
+    yield _escape(study.get("question") or "")
+    yield "; ".join(f"{key} {_escape(value)}" for key, value in study_facts(study))
+    yield "\n".join(f"- {_escape(text)}" for text in study.get("sentences") or [])
+    for table in study_tables(study):
+        yield _escape(table["caption"])
+        yield _table(table["head"], table["rows"], table["numeric"])
+    yield "\n".join(f"- {_escape(text)}" for text in study_notes(study))
+    yield _code(study.get("command") or "")
+    if missing:
+        yield f"{len(missing)} run{' is' if len(missing) == 1 else 's are'} missing:"
+        yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in missing)
+
+
+def _join(parts: Sequence[str], between: str = " ") -> str:
+    return between.join(part for part in parts if part)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool] = ()) -> str:
+    """A pipe table; columns of numbers stand at the right."""
+    if not rows or not head:
+        return ""
+    marks = ["---:" if i < len(numeric) and numeric[i] else "---" for i in range(len(head))]
+    lines = [[_in_cell(cell) or NOTHING for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [[_in_cell(h) or " " for h in head], marks, *lines])
+
+
+def _escape(text: Any) -> str:
+    """One line in which nothing is markup."""
+    return _LEADING.sub(r"\1\\\2", _in_cell(text))
+
+
+def _in_cell(text: Any) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", re.sub(r"\s+", " ", clean(text)))
+
+
+def _code(command: Any) -> str:
+    """A command in a fence that it cannot end."""
+    line = clean(command)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    return f"{fence}sh\n{line}\n{fence}" if line else ""

@@ -1,0 +1,314 @@
+"""The painters of studies' figures: where things stand on the sheet, marks with their intervals, and cells."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from layerlocal.report.format import mean_of, plain, shorten
+from layerlocal.report.plot_axes import Axis, Interval, Point, Series
+from layerlocal.report.svg import EXTRA, INK, LOCAL, PAPER, WIDTH, Sheet
+
+__all__ = ["Frame", "heat", "marks"]
+
+Painter = tuple[Callable[[Sheet], None], float, float]
+"""What paints a panel, and the height and width of its sheet."""
+_LETTER = 6.2  # width of a letter of tick labels, about
+_PLOT_HEIGHT = 205.0
+_LEGEND_ROW = 16.5
+_MOST_BANDS = 3
+_WIDE_COLUMNS = 10
+_MOST_LABELS = 14
+_MOST_HITS = 800
+
+
+class _Ticks(NamedTuple):
+    at: list[float]
+    labels: list[str]
+
+
+class Frame:
+    """The axes that all panels of one figure share."""
+
+    def __init__(self, kind: str, x: Axis, y: Axis, z: Axis) -> None:
+        self.kind, self.x, self.y, self.z = kind, x, y, z
+        self.x_limits = self.y_limits = (0.0, 1.0)
+        self.largest = self.smallest = 0.0
+
+    @property
+    def wide(self) -> bool:
+        """Whether a heat map has too many columns for half the page."""
+        return self.kind == "heat" and len(self.x.categories) > _WIDE_COLUMNS
+
+    def placed(self, point: Point) -> tuple[Interval, Interval] | None:
+        """Where a point stands, or ``None`` where it cannot be drawn."""
+        x, y = self.x.place(point.x), self.y.place(point.y)
+        if x is None or y is None or (self.kind == "heat" and mean_of(point.z) is None):
+            return None
+        return x, y
+
+    def say(self, point: Point) -> str:
+        """A point in words."""
+        named = f"{point.label}, " if point.label else ""
+        if self.kind == "heat":
+            return f"{named}{self.x.text(point.x)} × {self.y.text(point.y)}: {self.z.text(point.z)}"
+        return f"{named}{self.x.text(point.x)}: {self.y.text(point.y)}"
+
+    def fit(self, series: list[Series]) -> None:
+        """Choose limits that hold every point of every panel."""
+        places = [place for s in series for p in s.points if (place := self.placed(p))]
+        if not places:
+            return
+        self.x_limits = _limits(self.x, [v for x, _ in places for v in x])
+        self.y_limits = _limits(self.y, [v for _, y in places for v in y])
+        values = [self.z.factor * mean for s in series for p in s.points if (mean := mean_of(p.z)) is not None]
+        self.smallest, self.largest = min(values, default=0.0), max(values, default=0.0)
+
+
+def _limits(axis: Axis, values: list[float]) -> tuple[float, float]:
+    if axis.scale == "category":
+        return -0.5, len(axis.categories) - 0.5
+    low, high = min(values), max(values)
+    if axis.signed:
+        low, high = min(low, 0.0), max(high, 0.0)
+    pad = 0.07 * (high - low) or max(0.05 * abs(high), 0.5 if axis.factor == 100 else 0.05)
+    return low - pad, high + pad
+
+
+def _ticks(axis: Axis, limits: tuple[float, float], known: list[float], room: float) -> _Ticks:
+    """Words or measured values that do not touch; round numbers where too many were measured. ``room``: length over letter width."""
+    from matplotlib.ticker import MaxNLocator
+
+    if axis.scale == "category":
+        every = math.ceil(len(axis.categories) / max(1.0, room / 2))
+        at = list(range(0, len(axis.categories), every))
+        return _Ticks([float(i) for i in at], [str(axis.categories[i]) for i in at])
+    values = sorted(set(known))
+    if not values or len(values) > 12:
+        nice = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
+        values = [float(v) for v in nice if limits[0] <= v <= limits[1]]
+    span, last, kept = limits[1] - limits[0], -math.inf, _Ticks([], [])
+    for value in values:
+        label = axis.tick(value)
+        width = span * (len(label) + 1) / room
+        if value - last >= width:
+            kept.at.append(value)
+            kept.labels.append(label)
+            last = value
+    return kept
+
+
+class _Words(NamedTuple):
+    labels: list[str]
+    turn: dict[str, Any]
+    foot: float
+
+
+def _words_under(labels: list[str], letters: float) -> _Words:
+    """Labels of the horizontal axis, each ``letters`` wide: in one line, in two, or slanted; and the room below the plot."""
+    if all(len(label) + 1 <= letters for label in labels):
+        return _Words(labels, {}, 40.0)
+    lines = [textwrap.wrap(label, max(1, int(letters) - 1), break_long_words=False) for label in labels]
+    if all(len(found) <= 2 and all(len(line) < letters for line in found) for found in lines):
+        return _Words(["\n".join(found) for found in lines], {}, 53.0)
+    short = [shorten(label) for label in labels]
+    turn = {"rotation": 32, "ha": "right", "rotation_mode": "anchor"}
+    return _Words(short, turn, 40.0 + 0.55 * _LETTER * max(map(len, short)))
+
+
+def marks(frame: Frame, panel: list[Series]) -> Painter:
+    """Lines or scattered points with their intervals."""
+    names = [s.name for s in panel if s.name]
+    columns = 1 if max(map(len, names), default=0) > 24 else 2 if max(map(len, names), default=0) > 14 else 3
+    legend = _LEGEND_ROW * math.ceil(len(names) / columns)
+    y_ticks = _ticks(frame.y, frame.y_limits, [], 8 * 4)
+    left = 26 + _LETTER * max((len(shorten(t, 16)) for t in y_ticks.labels), default=1)
+    places = [place for s in panel for p in s.points if (place := frame.placed(p))]
+    room = (WIDTH - left - 12) / _LETTER
+    x_ticks = _ticks(frame.x, frame.x_limits, [] if frame.kind == "points" else [x[1] for x, _ in places], room)
+    words = _words_under(x_ticks.labels, room / max(1, len(x_ticks.labels)))
+    top = legend + (22 if panel[0].panel else 6)
+    height = top + _PLOT_HEIGHT + words.foot
+
+    def paint(sheet: Sheet) -> None:
+        ax = _add_axes(sheet, left, words.foot, top)
+        ax.set_xlim(*frame.x_limits)
+        ax.set_ylim(*frame.y_limits)
+        ax.set_yticks(y_ticks.at, [shorten(t, 16) for t in y_ticks.labels])
+        ax.set_xticks(x_ticks.at, words.labels, **words.turn)
+        ax.set_xlabel(shorten(frame.x.title(), 60))
+        ax.set_ylabel(shorten(frame.y.title(), 40))
+        _guides(sheet, ax, frame)
+        for i, series in enumerate(panel):
+            _series(sheet, ax, frame, series, _dodge(frame, i, len(panel)), len(panel) <= _MOST_BANDS)
+        if frame.kind == "points" and len(places) <= _MOST_LABELS:
+            _labels(ax, frame, panel)
+        _titles(sheet, panel, columns, legend, joined=frame.kind != "points")
+
+    return paint, height, WIDTH
+
+
+def _add_axes(sheet: Sheet, left: float, foot: float, top: float, right: float = 12) -> Any:
+    """Axes with margins in user units: no layout pass, which would take longer than the drawing."""
+    wide, high = sheet.width, sheet.height
+    box = (left / wide, foot / high, 1 - (left + right) / wide, 1 - (foot + top) / high)
+    ax = sheet.figure.add_axes(box)
+    sheet.plain(ax)
+    return ax
+
+
+def _titles(sheet: Sheet, panel: list[Series], columns: int, legend: float, *, joined: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    if panel[0].panel:
+        y = 1 - (legend + 11) / sheet.height
+        sheet.figure.text(4 / WIDTH, y, shorten(panel[0].panel, 58), fontweight="bold", va="center")
+    looks = {shorten(s.name, 52): s.look for s in panel if s.name}
+    handles = [
+        Line2D([], [], color=k.colour, marker=k.marker, ls=k.dashes if joined else "none", ms=5.5, lw=1.8, label=name)
+        for name, k in looks.items()
+    ]
+    if handles:
+        sheet.figure.legend(
+            handles, list(looks), loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderpad=0.1,
+            borderaxespad=0.1, handlelength=2.2, columnspacing=1.1, handletextpad=0.5, labelspacing=0.3,
+        )  # fmt: skip
+
+
+def _guides(sheet: Sheet, ax: Any, frame: Frame) -> None:
+    """Zero for differences, the diagonal where both axes are accuracies."""
+    if frame.y.signed:
+        ax.axhline(0, color=INK, lw=1.1, alpha=0.8)
+    if frame.kind == "points" and frame.x.signed:
+        ax.axvline(0, color=INK, lw=1.1, alpha=0.8)
+    ends = max(frame.x_limits[0], frame.y_limits[0]), min(frame.x_limits[1], frame.y_limits[1])
+    if frame.kind == "points" and frame.x.unit == frame.y.unit == "%" and ends[0] < ends[1]:
+        sheet.tip(ax.plot(ends, ends, color=INK, lw=0.9, alpha=0.5, ls=(0, (2, 3)))[0], "both alike")
+
+
+def _dodge(frame: Frame, index: int, count: int) -> float:
+    """Series stand a little beside each other, so that their intervals can be told apart."""
+    if frame.kind == "points":
+        return 0.0
+    step = min(0.14, 0.7 / count) if frame.x.scale == "category" else 0.009 * (frame.x_limits[1] - frame.x_limits[0])
+    return (index - (count - 1) / 2) * step
+
+
+def _series(sheet: Sheet, ax: Any, frame: Frame, series: Series, shift: float, band: bool) -> None:
+    look = series.look
+    places = [(place, p) for p in series.points if (place := frame.placed(p))]
+    if frame.kind != "points":
+        places.sort(key=lambda item: item[0][0][1])
+    xs, ys = [x[1] + shift for (x, _), _ in places], [y[1] for (_, y), _ in places]
+    tall = [(x[1] + shift, y[0], y[2]) for (x, y), _ in places if y[0] < y[2]]
+    wide = [(y[1], x[0], x[2]) for (x, y), _ in places if x[0] < x[2]]
+    if tall:
+        at, low, high = zip(*tall, strict=True)
+        if band and frame.kind != "points" and frame.x.scale != "category" and len(tall) > 2:
+            ax.fill_between(at, low, high, color=look.colour, alpha=0.13, lw=0)
+        ax.vlines(at, low, high, color=look.colour, lw=1.2, alpha=0.8)
+        ax.plot([*at, *at], [*low, *high], "_", color=look.colour, ms=5.5, mew=1.2)
+    if wide:
+        ax.hlines(*zip(*wide, strict=True), color=look.colour, lw=1.2, alpha=0.8)
+    joined = "none" if frame.kind == "points" else look.dashes
+    thin = frame.x.scale == "category"
+    ax.plot(xs, ys, color=look.colour, ls=joined, lw=1.0 if thin else 1.9, alpha=0.6 if thin else 1.0)
+    ax.plot(xs, ys, look.marker, color=look.colour, ms=6, mec=PAPER, mew=0.7, clip_on=False)
+    for (x, y), point in places[:_MOST_HITS]:
+        named = f"{series.name}, " if series.name else ""
+        sheet.hit(ax, x[1] + shift, y[1], f"{named}{frame.say(point)}")
+
+
+def _labels(ax: Any, frame: Frame, panel: list[Series]) -> None:
+    """Names beside scattered points, towards the middle of the plot."""
+    middle = sum(frame.x_limits) / 2
+    for point in (p for s in panel for p in s.points if p.label):
+        place = frame.placed(point)
+        if place:
+            right = place[0][1] > middle
+            offset, side = ((-7, 4), "right") if right else ((7, 4), "left")
+            ax.annotate(
+                shorten(point.label, 24), (place[0][1], place[1][1]), offset, ha=side, fontsize=9.5,
+                textcoords="offset points", bbox={"fc": PAPER, "ec": "none", "pad": 0.4},
+            )  # fmt: skip
+
+
+def heat(frame: Frame, panel: list[Series]) -> Painter:
+    """A table of coloured cells with their numbers; the first row on top."""
+    rows, columns = [shorten(r, 18) for r in frame.y.categories], [str(c) for c in frame.x.categories]
+    width = WIDTH * (2 if frame.wide else 1)
+    left = 26 + _LETTER * max(map(len, rows), default=1)
+    broad = (width - left - 6) / max(1, len(columns))
+    cells = [(place, p) for p in panel[0].points if (place := frame.placed(p))]
+    spread = broad >= 40 and any(isinstance(p.z, dict) and _half(frame, p) for _, p in cells)
+    words = _words_under(columns, broad / _LETTER)
+    title = " · ".join(part for part in (panel[0].panel, panel[0].name) if part)
+    top = 22.0 if title else 4.0
+    height = top + (34.0 if spread else 27.0) * len(rows) + words.foot
+
+    def paint(sheet: Sheet) -> None:
+        ax = _add_axes(sheet, left, words.foot, top, 6)
+        ax.grid(False)
+        ax.set_xlim(-0.5, len(columns) - 0.5)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_xticks(range(len(columns)), words.labels, **words.turn)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.tick_params(length=0)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        ax.set_xlabel(shorten(frame.x.title(), 60))
+        ax.set_ylabel(shorten(frame.y.title(), 40))
+        for (x, y), point in cells:
+            _cell(sheet, ax, frame, (x[1], y[1]), point, size=min(10.5, broad / 3.6), spread=spread)
+        if title:
+            sheet.figure.text(4 / width, 1 - 9 / height, shorten(title, 58), fontweight="bold", va="center")
+
+    return paint, height, width
+
+
+def _half(frame: Frame, point: Point) -> float:
+    """Half the width of a cell's interval, as drawn; 0 where there is none."""
+    place = frame.z.place(point.z)
+    return (place[2] - place[0]) / 2 if place else 0.0
+
+
+def _cell(
+    sheet: Sheet, ax: Any, frame: Frame, at: tuple[float, float], point: Point, *, size: float, spread: bool
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    value = frame.z.factor * (mean_of(point.z) or 0.0)
+    colour, strength = _shade(frame, value)
+    ax.add_patch(Rectangle((at[0] - 0.48, at[1] - 0.46), 0.96, 0.92, fc=colour, ec="none", alpha=strength))
+    half = _half(frame, point) if spread else 0.0
+    text = _short(frame, value)
+    ax.text(at[0], at[1] - (0.16 if half else 0), text, ha="center", va="center", fontsize=size)
+    if half:
+        ax.text(
+            at[0],
+            at[1] + 0.22,
+            f"±{_short(frame, half).lstrip('+')}",
+            ha="center",
+            va="center",
+            fontsize=min(8.5, 0.8 * size),
+        )
+    sheet.hit_cell(ax, at[0] - 0.5, at[1] - 0.5, frame.say(point))
+
+
+def _short(frame: Frame, value: float) -> str:
+    """A number that fits a cell."""
+    if frame.z.factor == 100:
+        text = f"{value:{'+' if frame.z.signed else ''}.1f}".replace("-", "−")
+        return "0.0" if text in ("+0.0", "−0.0") else text
+    return plain(value, 3)
+
+
+def _shade(frame: Frame, value: float) -> tuple[str, float]:
+    """Colour and strength: blue above zero, orange below; one colour from the smallest to the largest where zero means nothing."""
+    if frame.z.signed or frame.smallest < 0:
+        reach = max(abs(frame.smallest), abs(frame.largest)) or 1.0
+        return (LOCAL if value >= 0 else EXTRA), 0.05 + 0.47 * abs(value) / reach
+    span = (frame.largest - frame.smallest) or 1.0
+    return LOCAL, 0.07 + 0.45 * (value - frame.smallest) / span

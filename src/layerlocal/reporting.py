@@ -1,0 +1,201 @@
+"""What a store holds, said: audit, studies, claims, runs → a page, Markdown, CSV or JSON. Trains nothing and never loads torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from layerlocal.claims import compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.report import render_csv, render_json, render_markdown, write_page
+from layerlocal.spec import PROTOCOL
+from layerlocal.store import RunRecord, RunStore, write_atomic
+from layerlocal.studies import STUDIES
+from layerlocal.studies.audit import AuditPlan, summarize
+from layerlocal.studies.base import SIZES, StudyPlan
+from layerlocal.studies.summary import summarize_study
+from layerlocal.table import run_row
+from layerlocal.types import InputError, unknown_name
+
+__all__ = [
+    "audit_summary", "beside_published", "comparable", "cost_path", "judge_claims", "missing_path", "plan_path", "read_plan",
+    "study_summaries", "write_report",
+]  # fmt: skip
+
+Records = Mapping[str, RunRecord]
+FORMATS = {"md": render_markdown, "csv": render_csv, "json": render_json}
+
+
+def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] | None = None) -> Path | str:
+    """Everything in a store as ``report.html`` beside it (and ``summary.json`` of its audit), or as text.
+
+    Args:
+        out: the store.
+        form: ``"html"``: the page's path is given; ``"md"``, ``"csv"`` or ``"json"``: the text.
+        claim_files: instead of our claims.
+
+    Raises:
+        InputError: no store, nothing finished in it, a damaged file, an unknown format, a claim file that cannot be used.
+    """
+    if form != "html" and form not in FORMATS:
+        raise unknown_name("format", form, ["html", *FORMATS])
+    content = _content(out, claim_files)
+    if form != "html":
+        return FORMATS[form](content)
+    if content["audit"] is not None:
+        write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode())
+    return write_page(content, out / "report.html")
+
+
+def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
+    claims = load_claims(claim_files, known_studies=STUDIES)  # before any result is read
+    records, warnings = comparable(out)
+    audit, studies = audit_summary(out, records), study_summaries(out, records)
+    if not records and audit is None and not studies:
+        raise InputError(
+            f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
+        )
+    return {
+        "title": audit["title"] if audit is not None and not studies else f"layerlocal report of {out.name}",
+        "command": audit["command"] if audit is not None and not studies else f"layerlocal report --out {out}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "audit": audit,
+        "studies": studies,
+        "claims": judge(claims, studies) if studies else [],
+        "claims_sha256": claims.sha256 if studies else None,
+        "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
+        "runs": [run_row(record) for record in records.values()],
+        "warnings": warnings,
+    }
+
+
+def comparable(out: Path) -> tuple[dict[str, RunRecord], list[str]]:
+    """The finished runs of this protocol by hash, and what is to be said of others: numbers of two protocols do not compare.
+
+    Raises:
+        InputError: no store, or a damaged run.
+    """
+    found = RunStore(out).finished()
+    others = [record for record in found if record.spec.protocol != PROTOCOL]
+    warnings = []
+    if others:
+        versions = ", ".join(sorted({str(record.spec.protocol) for record in others}))
+        warnings.append(
+            f"{len(others)} of {len(found)} runs are of protocol {versions} and are left out: this version is of protocol {PROTOCOL}, "
+            "and numbers of two protocols do not compare. Run them again to have them in."
+        )
+    return {record.hash: record for record in found if record.spec.protocol == PROTOCOL}, warnings
+
+
+def judge_claims(
+    out: Path,
+    *,
+    files: Sequence[Path] | None = None,
+    rule: str | None = None,
+    names: Sequence[str] = (),
+    alpha: float | None = None,
+) -> tuple[list[dict[str, Any]], str]:
+    """Verdict rows (`layerlocal.claims.judge`) and the hash of the claims, which are loaded before any result is read.
+
+    Args:
+        out: the store.
+        files: claim files instead of ours.
+        rule: judged instead of the one each claim names.
+        names: only these claims.
+        alpha: family-wise error rate instead of the files' own.
+
+    Raises:
+        InputError: a claim file that cannot be used, an unknown claim, no store.
+    """
+    claims = load_claims(files, known_studies=STUDIES, only=names)
+    if rule is not None:
+        claims = claims.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in claims.claims)})
+    rows = judge(claims, study_summaries(out, comparable(out)[0]), alpha=alpha)
+    return rows, rows[0]["claims_sha256"] if rows else claims.sha256
+
+
+def beside_published(out: Path) -> list[dict[str, Any]]:
+    """Published accuracies beside those of the store's `accuracy` study."""
+    return compare_accuracies(load_accuracies(), study_summaries(out, comparable(out)[0]))
+
+
+# --- studies ----------------------------------------------------------------------------------------------------------
+
+
+def plan_path(out: Path, study: str, size: str) -> Path:
+    """Where a study's plan is kept."""
+    return out / f"study-{study}-{size}.json"
+
+
+def missing_path(out: Path, study: str, size: str) -> Path:
+    """Where the reasons of runs without a result are kept."""
+    return out / f"study-{study}-{size}-missing.json"
+
+
+def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
+    """A study's plan, if there is one."""
+    path = plan_path(out, study, size)
+    if not path.exists():
+        return None
+    try:
+        return StudyPlan.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); delete it and run the study again: finished runs are kept"
+        ) from None
+
+
+def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
+    """The summary of every study of which the store has a plan."""
+    plans = [plan for name in STUDIES for size in SIZES if (plan := read_plan(out, name, size)) is not None]
+    return [
+        summarize_study(plan, records, reasons=_read(missing_path(out, plan.study, plan.size)) or {}) for plan in plans
+    ]
+
+
+# --- the audit --------------------------------------------------------------------------------------------------------
+
+
+def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] | None:
+    """The summary of the store's audit, or ``None`` where it has none."""
+    plan = _read_audit_plan(out)
+    if plan is None:
+        return None
+    found = comparable(out)[0] if records is None else records
+    return summarize(plan, found, failed=_read(out / "failed.json", list) or [], cost=_read(cost_path(out, plan)))
+
+
+def cost_path(out: Path, plan: AuditPlan) -> Path:
+    """Where the cost of an audit's rules is kept."""
+    key = json.dumps([plan.rules, plan.sources, plan.budget])
+    return out / f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _read_audit_plan(out: Path) -> AuditPlan | None:
+    content = _read(out / "audit.json")
+    try:
+        return None if content is None else AuditPlan.model_validate(content)
+    except ValidationError as error:
+        raise InputError(
+            f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
+        ) from None
+
+
+def _read(path: Path, kind: type = dict) -> Any:
+    """The JSON content of a file, or ``None`` where it is missing."""
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, kind):
+            raise ValueError(f"a JSON {kind.__name__} was expected")
+        return content
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); delete it and run the same command again: finished runs are kept"
+        ) from error

@@ -1,0 +1,78 @@
+"""Study `accuracy` (claims P1, P8): rules and their twins on real data sets.
+
+Each data set is one task with the same number of images, network and recipe; a set that is not at hand is left out and said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from layerlocal.studies.base import (
+    Cell,
+    Conclusion,
+    Row,
+    Study,
+    StudyPlan,
+    by_seed,
+    estimates,
+    group_rows,
+    quantity,
+    twins_of_rule,
+)
+from layerlocal.studies.scale import readout_of, scale_of
+from layerlocal.studies.words import difference_figure, difference_table, gap_sentence
+
+__all__ = ["AccuracyStudy"]
+
+NINE = ("mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10", "tiny_imagenet", "imagenet100")
+IMAGE_SIZE = {"stl10": 32, "tiny_imagenet": 64, "imagenet100": 64}
+"""Sides in pixels below ``full``; other sets as stored."""
+
+
+class AccuracyStudy(Study):
+    """Is a local rule below its twins on real images, and where?"""
+
+    name = "accuracy"
+    title = "Accuracy on real data sets"
+    question = "How far is the rule from backprop on real images, and how much of that is locality?"
+    optional_data = True
+
+    def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
+        """One a data set."""
+        scale = scale_of(plan)
+        methods = twins_of_rule(plan, rule, **readout_of(plan, rule))
+        cells = []
+        for name in plan.data or ("fashion_mnist_subset", *NINE):
+            size = IMAGE_SIZE.get(name) if plan.size != "full" else (224 if name == "imagenet100" else None)
+            data = scale.images(name, image_size=size)
+            cells.append(Cell({"data": name}, data, scale.network, scale.recipe, methods))
+        return cells
+
+    def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
+        """Gaps by data set."""
+        found = Conclusion()
+        for (rule, data), part in group_rows(rows, "rule", "data").items():
+            own = found.quantities.setdefault(rule, {})
+            for key, what in (
+                ("gap", "local − BP"),
+                ("extra_supervision", "DeepSup − BP"),
+                ("price_of_locality", "local − DeepSup"),
+            ):
+                own[f"{key}/{data}"] = quantity(f"{what} on {data}", by_seed(part, key))
+            own[f"accuracy/{data}"] = quantity(f"test accuracy on {data}", by_seed(part, "local"), unit="%")
+            found.sentences.append(gap_sentence(f"{rule} on {data}", estimates(part, "gap", "price_of_locality")))
+        if rows:
+            found.tables.append(
+                difference_table("Fused test accuracy by data set", rows, [("rule", "rule"), ("data", "data set")])
+            )
+            found.figures.append(
+                difference_figure(
+                    "accuracy-gap",
+                    "Differences to the twins by data set",
+                    rows,
+                    x="data",
+                    label="data set",
+                    scale="category",
+                )
+            )
+        return found

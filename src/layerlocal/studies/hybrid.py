@@ -1,0 +1,139 @@
+"""Study `hybrid` (claim P10): how much of the gap comes back when some global signal is let in.
+
+recovery = (hybrid − local) / (BP − local), a ratio of means over seeds, against the share of global signal: of segments the blocks that get a gradient from above,
+of steps those that are global, of lookahead the blocks a loss may look through; a random feedback of the output error has no share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from layerlocal.spec import RuleSpec
+from layerlocal.stats import estimate
+from layerlocal.studies.base import (
+    Cell,
+    Conclusion,
+    Row,
+    Study,
+    StudyPlan,
+    by_seed,
+    group_rows,
+    quantity,
+    twins_of_rule,
+)
+from layerlocal.studies.effects import contrast, ratio_of_means
+from layerlocal.studies.scale import readout_of, scale_of
+from layerlocal.studies.words import axis, difference_table, points
+
+__all__ = ["HybridStudy"]
+
+BASE = "cifar10"
+DEPTH = 8
+HYBRIDS: dict[str, tuple[str, str, dict[str, Any], float | None]] = {
+    "segments-2": ("segments", "segmented", {"segment_size": 2}, 4 / 7),
+    "segments-4": ("segments", "segmented", {"segment_size": 4}, 6 / 7),
+    "bp-every-8": ("global step every n", "bp-every", {"every": 8}, 1 / 8),
+    "bp-every-2": ("global step every n", "bp-every", {"every": 2}, 1 / 2),
+    "lookahead-1": ("lookahead", "lookahead", {"blocks_ahead": 1}, 1 / 7),
+    "lookahead-2": ("lookahead", "lookahead", {"blocks_ahead": 2}, 2 / 7),
+    "feedback": ("random feedback of the output error", "feedback", {}, None),
+}
+"""Method → (family, rule, options, share of global signal at depth 8)."""
+LEAST_GAP = 0.005
+"""Where BP is on average less than half a point above the local rule there is nothing to recover: no ratio is given, and that is said."""
+
+
+class HybridStudy(Study):
+    """How much global signal is needed?"""
+
+    name = "hybrid"
+    title = "Hybrids of local and global learning"
+    question = "How much of the gap to backprop comes back with how much global signal?"
+
+    def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
+        """One task, all hybrids."""
+        scale = scale_of(plan)
+        partner = plan.twins_of.get(rule, rule)
+        source = plan.sources.get(rule) if partner == rule else None
+        shared: dict[str, Any] = {"of": partner, **readout_of(plan, rule)}
+        methods = twins_of_rule(plan, rule, **readout_of(plan, rule)) | {
+            name: RuleSpec(name=kind, options=shared | options, source_sha256=source)
+            for name, (_, kind, options, _) in HYBRIDS.items()
+        }
+        network = scale.network.model_copy(update={"name": "cnn4", "options": {"depth": DEPTH}})
+        base = plan.data[0] if plan.data else BASE
+        return [Cell({"data": base}, scale.images(base), network, scale.recipe, methods)]
+
+    def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
+        """Gain and recovery of each hybrid."""
+        found = Conclusion()
+        for (rule,), part in group_rows(rows, "rule").items():
+            own = found.quantities.setdefault(rule, {})
+            local, bp = by_seed(part, "local"), by_seed(part, "bp")
+            gaps = contrast(bp, local)
+            mean_gap = sum(gaps.values()) / len(gaps)
+            body = []
+            for name, (family, _, _, share) in HYBRIDS.items():
+                gains = contrast(by_seed(part, name), local)
+                own[f"gain/{name}"] = quantity(f"{name} − local", gains)
+                recovery = ratio_of_means(gains, gaps) if mean_gap > LEAST_GAP else {}
+                if recovery:
+                    own[f"recovery/{name}"] = quantity(f"({name} − local) ÷ (BP − local)", recovery, unit="share")
+                body.append(
+                    {
+                        "method": name, "family": family, "share": share, "accuracy": estimate(list(by_seed(part, name).values())),
+                        "gain": estimate(list(gains.values())), "recovery": estimate(list(recovery.values())) if recovery else None,
+                    }
+                )  # fmt: skip
+            found.sentences += _sentences(rule, body, estimate(list(gaps.values())))
+            found.figures += _figures(rule, body, estimate(list(gaps.values())))
+            found.tables.append(_table(rule, body))
+        if rows:
+            found.tables.append(
+                difference_table("The rule and its twins on this task", rows, [("rule", "rule"), ("data", "data set")])
+            )
+        return found
+
+
+def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
+    best = max(body, key=lambda row: row["gain"]["mean"])
+    found = [f"{rule}: the largest gain is {best['method']}'s, {points(best['gain'])} over purely local learning; BP's is {points(gap)}."]
+    if gap["mean"] <= LEAST_GAP:
+        found.append(f"{rule}: BP is not {100 * LEAST_GAP:.1f} pp above the local rule here, so there is no gap to recover.")
+    return found
+
+
+def _figures(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[dict[str, Any]]:
+    families = list(dict.fromkeys(row["family"] for row in body if row["share"] is not None))
+    found = []
+    for name, key, label, unit in (
+        ("recovery", "recovery", "recovery of the gap", ""),
+        ("gain", "gain", "accuracy above the local rule", "pp"),
+    ):
+        series = []
+        for family in families:
+            spots = [
+                {"x": r["share"], "y": r[key], "label": r["method"]} for r in body if r["family"] == family and r[key]
+            ]
+            series.append({"name": family, "panel": None, "points": sorted(spots, key=lambda spot: spot["x"])})
+        caption = f"{rule}: {label} against the share of global signal; BP is {points(gap)} above the local rule. 95 % intervals."
+        if any(line["points"] for line in series):
+            found.append(
+                {
+                    "name": f"hybrid-{name}-{rule}", "kind": "lines", "caption": caption,
+                    "x": axis("share of global signal (depth 8)"), "y": axis(label, unit), "series": series,
+                }
+            )  # fmt: skip
+    return found
+
+
+def _table(rule: str, body: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    columns = [
+        {"key": "method", "label": "method", "kind": "text"},
+        {"key": "share", "label": "share of global signal", "kind": "number"},
+        {"key": "accuracy", "label": "fused accuracy", "kind": "percent"},
+        {"key": "gain", "label": "gain over local", "kind": "points"},
+        {"key": "recovery", "label": "recovery", "kind": "number"},
+    ]
+    return {"caption": f"{rule}: hybrids at depth {DEPTH}", "columns": columns, "rows": list(body)}

@@ -1,0 +1,95 @@
+"""How much work a size allows: images, network, recipe, shared by all studies, so that equal tasks are equal runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+from layerlocal.studies.base import StudyPlan
+
+__all__ = ["Scale", "readout_of", "scale_of"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The budget of one run at one size.
+
+    Attributes:
+        num_train: training images, validation split included.
+        num_test: test images.
+        network: for images.
+        recipe: for images; its epochs are for ``num_train`` images (`recipe_for`).
+        synthetic_train: samples of teacher-student data.
+        synthetic_recipe: for them, on an mlp.
+        draws: class draws a seed where a study averages over draws.
+    """
+
+    num_train: int
+    num_test: int
+    network: NetworkSpec
+    recipe: Recipe
+    synthetic_train: int
+    synthetic_recipe: Recipe
+    draws: int
+
+    def recipe_for(self, num_train: int, *, epochs: int | None = None) -> Recipe:
+        """The image recipe with as many steps as on ``num_train`` of the scale, whatever the number of images: tasks of different size
+        are then trained equally long, and more images mean more different ones, not more steps."""
+        return _equal_steps(self.recipe, self.num_train, num_train, epochs)
+
+    def synthetic_recipe_for(self, num_train: int) -> Recipe:
+        """The same for teacher-student data."""
+        return _equal_steps(self.synthetic_recipe, self.synthetic_train, num_train, None)
+
+    def images(self, source: str, **options: Any) -> DataSpec:
+        """A task on a data set, with the scale's numbers of images unless given."""
+        return DataSpec(source=source, **{"num_train": self.num_train, "num_test": self.num_test, **options})
+
+    @property
+    def mlp(self) -> NetworkSpec:
+        """For teacher-student vectors."""
+        return NetworkSpec(name="mlp")
+
+
+def _equal_steps(recipe: Recipe, usual: int, number: int, epochs: int | None) -> Recipe:
+    epochs = epochs or max(1, round(recipe.epochs * usual / number))
+    batch_size = recipe.batch_size
+    while batch_size > 8 and batch_size * 4 > number:
+        batch_size //= 2
+    return recipe.model_copy(update={"epochs": epochs, "batch_size": batch_size})
+
+
+_SYNTHETIC = Recipe(epochs=5, batch_size=64, learning_rate=2e-3)
+_IMAGES = Recipe(epochs=3, batch_size=32, learning_rate=5e-3)
+_SCALES = {
+    "quick": Scale(2500, 2000, NetworkSpec(name="cnn4", width=0.5), _IMAGES, 4096, _SYNTHETIC, 2),
+    "medium": Scale(
+        5000, 5000, NetworkSpec(name="cnn4"), _IMAGES.model_copy(update={"epochs": 6, "flip": True}), 8192,
+        _SYNTHETIC.model_copy(update={"epochs": 10}), 4,
+    ),
+    "standard": Scale(
+        10_000, 10_000, NetworkSpec(name="vgg8", width=0.5),
+        Recipe(epochs=20, batch_size=64, learning_rate=5e-3, flip=True, crop=2), 16_384,
+        _SYNTHETIC.model_copy(update={"epochs": 20}), 8,
+    ),
+    "full": Scale(
+        50_000, 10_000, NetworkSpec(name="vgg8"),
+        Recipe(epochs=100, batch_size=128, learning_rate=5e-3, flip=True, crop=4, cutout=8), 65_536,
+        _SYNTHETIC.model_copy(update={"epochs": 30}), 16,
+    ),
+}  # fmt: skip
+
+READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}}
+"""Options of a rule and of its twins alike: goodness on 4×4 cells."""
+
+
+def scale_of(plan: StudyPlan) -> Scale:
+    """The plan's scale."""
+    return _SCALES[plan.size]
+
+
+def readout_of(plan: StudyPlan, rule: str) -> dict[str, Any]:
+    """Options of the readout that the rule and its twins share."""
+    return dict(READOUT.get(plan.twins_of.get(rule, rule), {}))

@@ -1,0 +1,84 @@
+"""From a plan and finished runs to a study's summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from layerlocal.spec import PROTOCOL
+from layerlocal.store import RunRecord
+from layerlocal.studies import find_study
+from layerlocal.studies.base import SIZES, StudyPlan, make_rows, plan_runs
+
+__all__ = ["shared_environment", "summarize_study"]
+
+
+def summarize_study(
+    plan: StudyPlan, records: Mapping[str, RunRecord], *, reasons: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What a study's finished runs say; see `layerlocal.studies.base` for its form.
+
+    Args:
+        plan: which runs belong to it.
+        records: finished runs by hash; missing ones leave their row out.
+        reasons: hash → why a run has no result.
+    """
+    study = find_study(plan.study)
+    specs = plan_runs(study, plan)
+    planned = {spec.hash: key for key, spec in specs.items()}
+    used = {name: records[name] for name in planned if name in records}
+    rows = make_rows(study, plan, used)
+    found = study.conclude(plan, rows)
+    missing = [
+        {"label": f"{method}, {rule}, seed {seed} ({name})", "reason": (reasons or {}).get(name, "not run yet")}
+        for name, (rule, seed, _, method) in planned.items()
+        if name not in used
+    ]
+    environments = [record.env for record in used.values()]
+    return {
+        "study": study.name,
+        "title": study.title,
+        "question": study.question,
+        "size": plan.size,
+        "size_words": SIZES[plan.size],
+        "protocol": PROTOCOL,
+        "layerlocal": environments[0]["layerlocal"] if environments else None,
+        "command": plan.command or f"layerlocal study {plan.study} --size {plan.size}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": shared_environment(environments),
+        "rules": list(plan.rules),
+        "seeds": list(plan.seeds),
+        "planned": len(planned),
+        "finished": len(used),
+        "missing": missing,
+        "notes": [*found.notes, *_warnings(used.values())],
+        "sentences": found.sentences,
+        "figures": found.figures,
+        "tables": found.tables,
+        "rows": rows,
+        "quantities": found.quantities,
+    }
+
+
+def shared_environment(environments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all runs share; where they differ, every value."""
+    environments = list(environments)
+    keys = dict.fromkeys(key for env in environments for key in env)
+    found = {key: list(dict.fromkeys(env.get(key) for env in environments)) for key in keys}
+    return {key: values[0] if len(values) == 1 else ", ".join(map(str, values)) for key, values in found.items()}
+
+
+def _warnings(records: Iterable[RunRecord]) -> list[str]:
+    """Runs on data of one name and one shape whose contents differ do not compare."""
+    sums: dict[tuple[Any, ...], set[str]] = {}
+    for record in records:
+        data = record.spec.data
+        if data.source != "teacher_student":
+            key = (data.source, data.labels, data.image_size)
+            sums.setdefault(key, set()).add(record.result["data"]["provenance"].get("checksum", "?"))
+    return [
+        f"Runs on {key[0]} were made with {len(found)} different copies of it: they do not compare."
+        for key, found in sums.items()
+        if len(found) > 1
+    ]

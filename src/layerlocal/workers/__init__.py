@@ -1,0 +1,81 @@
+"""Many runs at once: worker processes on one machine, or a Ray cluster, that share a store. The order of workers changes no result."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from layerlocal.run import RunEvent, pin_plugin
+from layerlocal.spec import RunSpec
+from layerlocal.store import RunStore
+from layerlocal.workers.local import run_here, run_in_workers
+from layerlocal.workers.ray import OnRay, run_on_ray
+
+__all__ = ["Outcome", "run_many"]
+
+
+@dataclass
+class Outcome:
+    """What became of a list of runs: hashes finished (now or before), and why the others failed."""
+
+    finished: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_many(
+    specs: Sequence[RunSpec],
+    store: RunStore,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    ray: str | None = None,
+    gpus: float = 1.0,
+    listen: Callable[[RunEvent], None] | None = None,
+    on_done: Callable[[RunSpec, str | None], None] | None = None,
+) -> Outcome:
+    """Finish every run; one that fails is noted with its reason and the others go on.
+
+    A worker that dies (killed, out of memory) costs no run: another takes the run over and continues it from its last checkpoint. A run
+    over which three workers in a row die without a new epoch is given up. A run that another process is working on is waited for, after
+    the others.
+
+    Args:
+        specs: in the order they are started; equal ones run once.
+        store: finished runs found in it are not run again.
+        workers: runs at once: processes of this machine, or tasks of the Ray cluster. ``None`` is this process alone, or as many tasks as
+            the cluster has room for; so is 1 this process, which a rule that kills its process then takes with it.
+        threads: torch threads of each worker; ``None`` leaves torch's default. Results are bit-equal for equal thread counts.
+        device: of every run; workers share the GPUs of ``"cuda"``.
+        ray: the address of a Ray cluster: ``"HOST:PORT"``, ``"auto"`` for the one this machine is part of, ``"local"`` to start one here
+            (see `layerlocal.workers.ray`).
+        gpus: on Ray with a ``device`` of CUDA: GPUs for one run; 0.5 puts two on each.
+        listen: gets every event, in this process. Of workers, step events come at most ten times a second.
+        on_done: called with each spec that ends, and the reason where it failed.
+
+    Raises:
+        InputError: the store cannot be written; Ray is not installed, cannot be reached, or has no room for one run.
+    """
+    store.prepare()
+    outcome = Outcome()
+    pinned = [spec if spec.rule.source_sha256 else pin_plugin(spec) for spec in specs]
+    unique = list({spec.hash: spec for spec in pinned}.values())
+    done = [spec for spec in unique if store.is_done(spec)]
+    left = [spec for spec in unique if not store.is_done(spec)]
+    if ray is not None:
+        work = run_on_ray(left, store, ray, OnRay(workers, threads, device, gpus), listen)
+    elif workers is not None and workers > 1:
+        work = run_in_workers(left, store, workers, threads, device, listen)
+    else:
+        work = run_here(left, store, threads, device, listen)
+    with contextlib.closing(work):
+        for spec, reason in itertools.chain(((spec, None) for spec in done), work):
+            if reason is None:
+                outcome.finished.append(spec.hash)
+            else:
+                outcome.failed[spec.hash] = reason
+            if on_done is not None:
+                on_done(spec, reason)
+    return outcome

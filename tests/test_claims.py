@@ -1,0 +1,561 @@
+"""Claims and published accuracies as data, and the verdicts on summaries small enough to compute by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from scipy import stats
+
+from layerlocal.claims import Claim, ClaimSet, claims_hash, compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.claims.measured import SIZE_ORDER
+from layerlocal.stats import estimate
+from layerlocal.types import InputError
+
+CLAIM = {
+    "id": "P2",
+    "source": "arXiv:2606.06539",
+    "sentence": "The gap widens.",
+    "reported": {"value": None, "unit": "pp", "text": "2.40 → 5.93 pp"},
+    "study": "classes",
+    "quantity": "gap",
+    "direction": "greater",
+    "smallest_effect": 0.5,
+}
+VALUES = [0.021, 0.034, 0.012, 0.040, 0.018]
+
+
+def claim(**changes):
+    return Claim(**{**CLAIM, **changes})
+
+
+def claim_set(*changes, alpha=0.05):
+    return ClaimSet(claims=tuple(claim(**one) for one in changes or ({},)), alpha=alpha)
+
+
+def summary(values, *, study="classes", size="quick", rule="dtg-ff", quantity="gap", unit="pp", **more):
+    found = {"what": "the gap", "unit": unit, "values": {str(seed): value for seed, value in enumerate(values)}}
+    return {"study": study, "size": size, "quantities": {rule: {quantity: found}}, **more}
+
+
+def verdict(values, *, unit="pp", alpha=None, **changes):
+    return judge(claim_set(changes), [summary(values, unit=unit)], alpha=alpha)[0]
+
+
+def write(folder, content, name="mine.yaml"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, allow_unicode=True))
+    return path
+
+
+# --- our own files -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_our_claims_load_and_cover_what_the_paper_says():
+    loaded = load_claims()
+    parts = {one.id.partition("-")[0] for one in loaded.claims}
+    assert {"P1", "P2", "P3", "P4", "P5", "P6", "P9", "P10", "P11"} <= parts and not {"P7", "P12"} & parts
+    assert {"P1-cifar10", "P1-cifar100"} <= {one.id for one in loaded.claims}
+    assert loaded.alpha == 0.05 and len(loaded.sha256) == 64
+
+
+@pytest.mark.parametrize("one", load_claims().claims, ids=lambda one: one.id)
+def test_every_claim_of_ours_says_why_its_smallest_effect_is_what_it_is(one):
+    assert one.smallest_effect > 0 and len(one.note) > 40 and one.sentence.endswith(".")
+    assert one.protocol_differences or one.source == "layerlocal"
+
+
+def test_the_reported_growth_with_classes_follows_from_the_two_reported_gaps():
+    """5.93 − 2.40 pp over log2(100 / 10) = 3.32 doublings."""
+    found = next(one for one in load_claims().claims if one.id == "P2")
+    assert found.reported.value == pytest.approx(-(5.93 - 2.40) / 3.3219, abs=0.005)
+
+
+def test_sizes_are_those_of_studies():
+    assert tuple(pytest.importorskip("layerlocal.studies.base").SIZES) == SIZE_ORDER
+
+
+def test_claims_need_no_torch():
+    code = "import layerlocal.claims as c, sys; c.judge(c.load_claims(), []); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- reading claims ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_users_file_is_read_instead_of_ours(tmp_path):
+    path = write(tmp_path, {"alpha": 0.1, "claims": [CLAIM]})
+    loaded = load_claims([path], known_studies=["classes"])
+    assert loaded.claims == (claim(),) and loaded.alpha == 0.1
+    assert load_claims(str(path)) == loaded
+
+
+def test_defaults_are_those_documented():
+    one = claim()
+    assert (one.rule, one.test, one.reference, one.note, one.protocol_differences) == ("dtg-ff", "t", 0.0, "", "")
+
+
+@pytest.mark.parametrize(("text", "match"), [
+    ("claims: [", r"mine.yaml is not YAML: line 1, column \d+"),
+    ("claims:\n  - id: a: b", r"line 2.*quotes"),
+    ("claims: 2024-13-45", "not YAML we can read"),
+    ("!!python/object/apply:os.getcwd []", "not YAML"),
+    ("- 1\n- 2", "no list 'claims'; begin it with a line 'claims:'"),
+    ("", "no list 'claims'"),
+    ("alpha: 0.05", "no list 'claims'"),
+    ("claims: []", "claims: must be a list of one or more items"),
+    ("claims: P2", "claims: must be a list"),
+    ("claims: [P2]", "item 1 of claims: must be 'field: value' lines, got 'P2'"),
+    ("claims: [{id: P2}]\nalhpa: 0.05", "unknown key 'alhpa'; known: alpha, claims. Did you mean 'alpha'"),
+    ("claims: " + "[" * 1200, "not YAML"),
+])  # fmt: skip
+def test_a_file_that_is_no_list_of_claims_is_refused_in_one_sentence(tmp_path, text, match):
+    with pytest.raises(InputError, match=match) as error:
+        load_claims([write(tmp_path, text)])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("changes", "match"), [
+    ({"study": None}, "mine.yaml: claim 'P2': study: input should be a valid string, put it in quotes, got None"),
+    ({"id": 2}, "mine.yaml: a claim without id: id: input should be a valid string, put it in quotes, got 2"),
+    ({"smallest_effect": "0.5"}, "claim 'P2': smallest_effect: input should be a valid number, got '0.5'"),
+    ({"smallest_effect": True}, "smallest_effect: input should be a valid number"),
+    ({"smallest_effect": -0.5}, "smallest_effect: input should be greater than or equal to 0, got -0.5"),
+    ({"smallest_effect": float("nan")}, "smallest_effect: input should be a finite number"),
+    ({"direction": "more"}, "direction: input should be 'greater', 'less' or 'none', got 'more'"),
+    ({"direction": False}, "direction: input should be"),
+    ({"test": "wilcoxon"}, "test: input should be 't' or 'bootstrap'"),
+    ({"sentence": ""}, "sentence: string should have at least 1 character"),
+    ({"reported": "2.4"}, "reported: input should be a valid dictionary"),
+    ({"reported": {"value": 1.0, "unit": "pp"}}, "claim 'P2': the field 'reported.text' is missing; add a line 'text: ...'"),
+    ({"reported": {**CLAIM["reported"], "txt": "a"}}, "unknown field 'reported.txt'.*Did you mean 'reported.text'"),
+    ({"smallest_efect": 1}, "claim 'P2': unknown field 'smallest_efect'.*Did you mean 'smallest_effect'"),
+    ({"quantity": list(range(100))}, r"quantity: input should be a valid string, got \[0, 1, 2, 3, 4, 5, \.\.\.\]$"),
+])  # fmt: skip
+def test_a_wrong_field_is_refused_by_file_claim_and_field(tmp_path, changes, match):
+    with pytest.raises(InputError, match=match):
+        load_claims([write(tmp_path, {"claims": [{**CLAIM, **changes}]})])
+
+
+@pytest.mark.parametrize("field", [name for name in CLAIM if name != "id"])
+def test_a_missing_field_is_named_with_the_line_to_add(tmp_path, field):
+    content = {name: value for name, value in CLAIM.items() if name != field}
+    with pytest.raises(InputError, match=f"claim 'P2': the field '{field}' is missing; add a line '{field}: ...'"):
+        load_claims([write(tmp_path, {"claims": [content]})])
+
+
+def test_a_claim_without_id_is_named_as_such(tmp_path):
+    content = {name: value for name, value in CLAIM.items() if name != "id"}
+    with pytest.raises(InputError, match="a claim without id: the field 'id' is missing"):
+        load_claims([write(tmp_path, {"claims": [content]})])
+
+
+def test_two_claims_of_one_id_are_refused_also_over_two_files(tmp_path):
+    one, two = write(tmp_path, {"claims": [CLAIM]}, "one.yaml"), write(tmp_path, {"claims": [CLAIM]}, "two.yaml")
+    with pytest.raises(InputError, match=r"two.yaml: two claims have the id 'P2'"):
+        load_claims([one, two])
+
+
+def test_an_unknown_study_is_refused_with_the_nearest(tmp_path):
+    path = write(tmp_path, {"claims": [{**CLAIM, "study": "clases"}]})
+    with pytest.raises(
+        InputError, match=r"claim 'P2': unknown study 'clases'; known: accuracy, classes. Did you mean 'classes'"
+    ):
+        load_claims([path], known_studies=["accuracy", "classes"])
+    assert load_claims([path]).claims[0].study == "clases"
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*nothing.yaml.*No such file"):
+        load_claims([tmp_path / "nothing.yaml"])
+    with pytest.raises(InputError, match=r"cannot read .*directory"):
+        load_claims([tmp_path])
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"bytes.yaml is not UTF-8"):
+        load_claims([tmp_path / "bytes.yaml"])
+
+
+@pytest.mark.parametrize("alpha", [0, 1, -0.05, 5, "0.05", True, None, [0.05]])
+def test_a_level_that_is_none_is_refused(tmp_path, alpha):
+    with pytest.raises(InputError, match=r"mine.yaml: alpha: must be a number above 0"):
+        load_claims([write(tmp_path, {"alpha": alpha, "claims": [CLAIM]})])
+    if isinstance(alpha, int) and not isinstance(alpha, bool):
+        with pytest.raises(InputError, match="alpha must be above 0"):
+            judge(claim_set(), [], alpha=alpha)
+
+
+def test_files_of_different_levels_are_refused(tmp_path):
+    one = write(tmp_path, {"alpha": 0.05, "claims": [CLAIM]}, "one.yaml")
+    two = write(tmp_path, {"alpha": 0.01, "claims": [{**CLAIM, "id": "P3"}]}, "two.yaml")
+    with pytest.raises(InputError, match=r"different levels alpha, 0.05 \(one.yaml\) and 0.01 \(two.yaml\)"):
+        load_claims([one, two])
+
+
+def test_claims_are_kept_by_id_or_by_what_they_are_part_of(tmp_path):
+    assert [one.id for one in load_claims(only=["P2", "P1"]).claims] == ["P1-cifar10", "P1-cifar100", "P2"]
+    with pytest.raises(InputError, match=r"unknown claim 'P2-x'; known: .*Did you mean 'P2'"):
+        load_claims(only=["P2-x"])
+
+
+def test_a_claim_cannot_be_changed_after_it_is_read():
+    with pytest.raises(ValueError, match="frozen"):
+        claim().smallest_effect = 0.0
+    with pytest.raises(ValueError, match="frozen"):
+        claim_set().alpha = 0.5
+
+
+# --- the hash ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_changes_with_every_field_and_with_the_level():
+    base = claims_hash([claim()])
+    others = [{name: f"{CLAIM[name]}!"} for name in ("id", "source", "sentence", "study", "quantity")]
+    others += [
+        {"rule": "ff"},
+        {"direction": "less"},
+        {"smallest_effect": 0.4},
+        {"reference": 1.0},
+        {"test": "bootstrap"},
+    ]
+    others += [{"protocol_differences": "x"}, {"note": "x"}, {"reported": {**CLAIM["reported"], "value": 1.0}}]
+    assert {next(iter(change)) for change in others} == set(Claim.model_fields)
+    hashes = [claims_hash([claim(**change)]) for change in others]
+    assert len({base, *hashes}) == len(others) + 1
+    assert claims_hash([claim()], 0.01) != base
+
+
+def test_the_hash_does_not_depend_on_order_or_layout(tmp_path):
+    two = claim(id="P3")
+    assert claims_hash([claim(), two]) == claims_hash([two, claim()])
+    block, flow = (
+        write(tmp_path, {"claims": [CLAIM]}, "a.yaml"),
+        write(tmp_path, json.dumps({"claims": [CLAIM]}), "b.yaml"),
+    )
+    assert load_claims([block]).sha256 == load_claims([flow]).sha256 == claims_hash([claim()])
+
+
+def test_every_verdict_carries_the_hash_of_what_was_judged():
+    claims = claim_set({}, {"id": "P3"})
+    rows = judge(claims, [summary(VALUES)])
+    assert {row["claims_sha256"] for row in rows} == {claims.sha256}
+    assert judge(claims, [], alpha=0.01)[0]["claims_sha256"] == claims_hash(claims.claims, 0.01) != claims.sha256
+    assert judge(claims.only(["P2"]), [])[0]["claims_sha256"] != claims.sha256
+
+
+# --- verdicts by hand --------------------------------------------------------------------------------------------------------------------
+
+
+def scipy_p(threshold, side, values=VALUES):
+    return stats.ttest_1samp(values, threshold, alternative=side).pvalue
+
+
+@pytest.mark.parametrize(("direction", "effect", "sign", "expected", "sides"), [
+    ("greater", 0.1, 1, "supported", [(0.001, "greater")]),
+    ("greater", 6.0, 1, "contradicted", [(0.06, "less")]),
+    ("greater", 2.0, 1, "inconclusive", [(0.02, "greater")]),
+    ("greater", 0.1, -1, "contradicted", [(0.001, "less")]),
+    ("less", 0.1, -1, "supported", [(-0.001, "less")]),
+    ("less", 6.0, -1, "contradicted", [(-0.06, "greater")]),
+    ("less", 2.0, -1, "inconclusive", [(-0.02, "less")]),
+    ("less", 0.1, 1, "contradicted", [(-0.001, "greater")]),
+    ("none", 6.0, 1, "supported", [(-0.06, "greater"), (0.06, "less")]),
+    ("none", 6.0, -1, "supported", [(-0.06, "greater"), (0.06, "less")]),
+    ("none", 0.1, 1, "contradicted", [(0.001, "greater")]),
+    ("none", 0.1, -1, "contradicted", [(-0.001, "less")]),
+    ("none", 2.0, 1, "inconclusive", [(0.02, "greater")]),
+])  # fmt: skip
+def test_a_verdict_and_its_p_are_those_of_scipy(direction, effect, sign, expected, sides):
+    """VALUES have mean 2.5 pp and sd 1.15 pp; p is twice the one-sided p of the shown side (TOST: of the worse of its two)."""
+    values = [sign * value for value in VALUES]
+    row = verdict(values, direction=direction, smallest_effect=effect)
+    p = min(1, 2 * max(scipy_p(threshold, side, values) for threshold, side in sides))
+    assert row["verdict"] == expected and row["p"] == pytest.approx(p) and row["p_adjusted"] == row["p"]
+    assert (row["p"] <= 0.05) == (expected != "inconclusive") == (row["n_needed"] is None)
+    assert row["estimate"] == estimate(values) and row["n"] == 5
+
+
+def test_the_smallest_effect_is_in_the_unit_shown():
+    """0.5 of "pp" and of "%" is 0.005 of the values; of a share it is 0.5."""
+    for unit in ("pp", "pp per doubling of K", "%"):
+        assert verdict(VALUES, unit=unit)["p"] == pytest.approx(2 * scipy_p(0.005, "greater"))
+    for unit in ("share", "", "img/s"):
+        assert verdict(VALUES, unit=unit)["p"] == pytest.approx(2 * scipy_p(0.5, "less"))
+
+
+def test_a_reference_moves_what_the_mean_is_held_against():
+    row = verdict([0.70, 0.75, 0.72], unit="share", direction="less", reference=1.0, smallest_effect=0.1)
+    assert row["verdict"] == "supported" and row["p"] == pytest.approx(2 * scipy_p(0.9, "less", [0.70, 0.75, 0.72]))
+    row = verdict([0.50, 0.51, 0.49], unit="%", direction="none", reference=50, smallest_effect=5)
+    assert row["verdict"] == "supported"
+
+
+def test_holm_is_over_all_claims_that_were_tested_and_no_other():
+    changes = [
+        {"id": "a", "smallest_effect": 0.1},
+        {"id": "b", "smallest_effect": 0.9},
+        {"id": "c", "smallest_effect": 2.0},
+        {"id": "d", "study": "depth"},
+        {"id": "e", "test": "bootstrap"},
+    ]
+    rows = {row["id"]: row for row in judge(claim_set(*changes), [summary(VALUES)])}
+    raw = {key: 2 * scipy_p(threshold, "greater") for key, threshold in (("a", 0.001), ("b", 0.009), ("c", 0.02))}
+    assert {key: rows[key]["p"] for key in raw} == pytest.approx(raw)
+    assert rows["a"]["p_adjusted"] == pytest.approx(3 * raw["a"])
+    assert rows["b"]["p_adjusted"] == pytest.approx(2 * raw["b"])
+    assert rows["c"]["p_adjusted"] == pytest.approx(raw["c"])
+    assert rows["d"]["p_adjusted"] is rows["e"]["p_adjusted"] is None
+    assert rows["b"]["p"] <= 0.05 < rows["b"]["p_adjusted"] and rows["b"]["verdict"] == "inconclusive"
+
+
+def test_seeds_needed_are_those_at_the_level_holm_holds_an_open_claim_to():
+    """One of two claims is settled, so the other is held to alpha / 1, one-sided 0.025: d = 0.5 sd needs 34 values (power tables)."""
+    values = [0.0, 0.01, 0.02, 0.03]
+    sd = estimate(values)["mean"] and stats.tstd(values)
+    effect = 100 * (0.015 - sd / 2)
+    changes = [{"id": "open", "smallest_effect": effect}, {"id": "sure", "smallest_effect": 50.0}]
+    rows = judge(claim_set(*changes), [summary(values)])
+    assert [row["verdict"] for row in rows] == ["inconclusive", "contradicted"]
+    assert rows[0]["n_needed"] == 34 and "about 34 seeds would settle it" in rows[0]["reason"]
+    both_open = judge(claim_set(changes[0], {"id": "too", "smallest_effect": effect}), [summary(values)])
+    assert both_open[0]["n_needed"] > 34
+
+
+def test_one_seed_gives_no_verdict():
+    row = verdict([0.3])
+    assert row["verdict"] == "inconclusive" and row["reason"].startswith("One seed, no interval")
+    assert (row["p"], row["p_adjusted"], row["n_needed"], row["n"]) == (None, None, None, 1)
+    assert row["estimate"]["low"] is None
+
+
+@pytest.mark.parametrize(("value", "direction", "expected"), [
+    (0.02, "greater", "supported"), (0.0, "greater", "contradicted"), (-0.02, "greater", "contradicted"), (0.005, "greater", "inconclusive"),
+    (-0.02, "less", "supported"), (0.0, "less", "contradicted"), (-0.005, "less", "inconclusive"),
+    (0.0, "none", "supported"), (0.02, "none", "contradicted"), (-0.02, "none", "contradicted"), (-0.005, "none", "inconclusive"),
+])  # fmt: skip
+@pytest.mark.parametrize("test", ["t", "bootstrap"])
+def test_values_without_spread_are_judged_exactly(test, value, direction, expected):
+    row = verdict([value] * 7, direction=direction, test=test)
+    assert row["verdict"] == expected and row["p"] == (1.0 if expected == "inconclusive" else 0.0)
+    assert row["n_needed"] is None and ("exactly on the boundary" in row["reason"]) == (expected == "inconclusive")
+    json.dumps(row, allow_nan=False)
+
+
+def test_rounding_does_not_decide_on_the_boundary():
+    """0.71 − 0.69 is 0.02 and something in the 17th digit, three times alike."""
+    row = verdict([0.71 - 0.69, 0.72 - 0.70, 0.02], smallest_effect=2.0)
+    assert row["verdict"] == "inconclusive" and row["n_needed"] is None
+
+
+def test_a_mean_on_the_boundary_names_no_number_of_seeds():
+    row = verdict([0.0, 0.01], smallest_effect=0.5)
+    assert row["verdict"] == "inconclusive" and row["p"] == 1.0 and row["n_needed"] is None
+    assert "exactly on the boundary" in row["reason"]
+
+
+def test_more_seeds_than_anyone_runs_are_not_named():
+    row = verdict([0.0049, 0.0052, -0.1, 0.1100], smallest_effect=0.5)
+    assert row["verdict"] == "inconclusive" and row["n_needed"] is None and "more than 10,000 seeds" in row["reason"]
+
+
+def test_a_bootstrap_of_few_seeds_is_refused_and_says_so():
+    row = verdict([0.02, 0.03, 0.025, 0.021, 0.028], test="bootstrap")
+    assert row["verdict"] == "inconclusive" and row["p"] is None and row["n_needed"] == 6
+    assert row["reason"] == "A bootstrap needs 6 seeds or more, and 5 have been run."
+    assert verdict([0.02, 0.03, 0.025, 0.021, 0.028, 0.024], test="bootstrap")["verdict"] == "supported"
+
+
+def test_a_claim_without_effect_size_and_difference_asks_for_any_difference():
+    """d = 0, "none": never supported, contradicted by the usual two-sided test."""
+    row = verdict(VALUES, direction="none", smallest_effect=0.0)
+    assert row["verdict"] == "contradicted" and row["p"] == pytest.approx(stats.ttest_1samp(VALUES, 0).pvalue)
+
+
+# --- finding what was measured -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("summaries", "match"), [
+    ([], "The study 'classes' has not been run."),
+    ([summary(VALUES, study="depth")], "The study 'classes' has not been run."),
+    ([summary(VALUES, rule="ff")], "finished nothing of the rule 'dtg-ff'"),
+    ([{"study": "classes", "size": "quick"}], "finished nothing of the rule"),
+    ([summary(VALUES, quantity="gapp")], "not what 'gap' needs; nearest is 'gapp'."),
+    ([summary([])], "no finished seed of 'gap'"),
+])  # fmt: skip
+def test_what_was_not_run_says_why_and_how_to_run_it(summaries, match):
+    row = judge(claim_set(), summaries)[0]
+    assert row["verdict"] == "not run" and match in row["reason"] and row["command"] == "layerlocal study classes"
+    empty = {"estimate": None, "p": None, "p_adjusted": None, "n": 0, "n_needed": None, "size": None, "unit": ""}
+    assert {key: row[key] for key in empty} == empty
+
+
+def test_another_rule_is_in_the_command():
+    assert judge(claim_set({"rule": "ff"}), [])[0]["command"] == "layerlocal study classes --rule ff"
+
+
+def test_the_largest_size_counts_in_whatever_order():
+    sizes = [summary([value] * 3, size=size) for value, size in zip((0.0, 0.1, 0.2, 0.3), SIZE_ORDER, strict=True)]
+    for order in (sizes, sizes[::-1]):
+        row = judge(claim_set(), order)[0]
+        assert row["size"] == "full" and row["estimate"]["mean"] == 0.3
+    by_key = {("classes", one["size"]): {"quantities": one["quantities"]} for one in sizes[:3]}
+    assert judge(claim_set(), by_key)[0]["size"] == "standard"
+
+
+def test_a_larger_size_that_lacks_the_quantity_does_not_hide_a_smaller_one():
+    row = judge(claim_set(), [summary(VALUES), summary(VALUES, size="full", quantity="other")])[0]
+    assert row["size"] == "quick" and row["verdict"] == "supported"
+
+
+def test_summaries_that_cannot_be_told_apart_are_refused():
+    with pytest.raises(InputError, match="two summaries of the study 'classes' at size 'quick'"):
+        judge(claim_set(), [summary(VALUES), summary(VALUES)])
+    with pytest.raises(
+        InputError, match=r"unknown size of the study 'classes' 'huge'; known: full, medium, quick, standard"
+    ):
+        judge(claim_set(), [summary(VALUES, size="huge")])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "0.1", True])
+def test_a_value_that_is_no_finite_number_is_refused(value):
+    with pytest.raises(InputError, match=r"classes \(quick\), dtg-ff, gap, seed 1: needs a finite number"):
+        verdict([0.1, value])
+
+
+def test_seeds_are_listed_in_numeric_order():
+    found = summary([0.0] * 12)
+    found["quantities"]["dtg-ff"]["gap"]["values"] = {str(seed): seed / 100 for seed in reversed(range(12))}
+    assert judge(claim_set(), [found])[0]["estimate"]["values"] == [seed / 100 for seed in range(12)]
+
+
+def test_a_verdict_row_is_complete_and_plain_json():
+    row = judge(claim_set({"note": "why"}), [summary(VALUES, command="layerlocal study classes --seeds 5")])[0]
+    assert set(row) == {
+        "id", "source", "sentence", "reported", "study", "quantity", "what", "rule", "size", "unit", "direction", "reference",
+        "smallest_effect", "test", "estimate", "verdict", "p", "p_adjusted", "alpha", "n", "n_needed", "reason", "protocol_differences",
+        "note", "command", "claims_sha256",
+    }  # fmt: skip
+    assert row["command"] == "layerlocal study classes --seeds 5" and row["what"] == "the gap" and row["unit"] == "pp"
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert row["reason"] == (
+        "The mean over 5 seeds, +2.5 pp, is shown to lie above +0.5 pp, as claimed (p = 0.018 after Holm's correction for 1 claim)."
+    )
+
+
+def test_reasons_use_the_words_of_each_direction():
+    contradicted = verdict(VALUES, direction="less")["reason"]
+    assert "is shown to lie above −0.5 pp, so an effect that counts is ruled out (p = " in contradicted
+    assert (
+        "is shown to lie between −8 pp and +8 pp, as claimed"
+        in verdict(VALUES, direction="none", smallest_effect=8.0)["reason"]
+    )
+    assert (
+        "is shown to lie outside −0.1 pp to +0.1 pp (p"
+        in verdict(VALUES, direction="none", smallest_effect=0.1)["reason"]
+    )
+    assert "neither above +2 pp nor below +2 pp" in verdict(VALUES, smallest_effect=2.0)["reason"]
+    assert "The mean over 5 seeds, 0.025 share," in verdict(VALUES, unit="share")["reason"]
+
+
+# --- published accuracies ----------------------------------------------------------------------------------------------------------------
+
+# (method, data set) → per cent, read off the field survey's table once more, by hand
+PUBLISHED = {
+    ("Forward-Forward (Hinton)", "cifar10"): 59.0, ("SymBa", "mnist"): 98.58, ("CwComp", "cifar100"): 51.23,
+    ("Trifecta", "cifar10"): 83.51, ("Distance-Forward", "svhn"): 95.9, ("DeeperForward", "tiny_imagenet"): 35.95,
+    ("SCFF", "stl10"): 77.3, ("ASGE", "imagenet"): 51.58, ("HCL-FF", "cifar100"): 70.09, ("BiCovG", "imagenet100"): 73.01,
+    ("DTG-FF", "cifar10"): 91.8, ("DTG-FF", "imagenet100"): 49.4, ("predsim, VGG8b", "fashion_mnist"): 95.35,
+    ("InfoPro, 2 modules", "imagenet"): 78.15, ("AugLocal", "cifar10"): 93.96, ("SigProp", "cifar10"): 91.6,
+}  # fmt: skip
+
+
+def test_published_accuracies_are_those_of_the_survey():
+    found = {(one.method, one.data): one for one in load_accuracies()}
+    assert {key: found[key].accuracy_percent for key in PUBLISHED} == PUBLISHED
+    assert len({method for method, _ in found}) == 15 and all(one.protocol_differences for one in found.values())
+    assert {one.rule for one in found.values()} == {None, "ff", "dtg-ff", "predsim"}
+    bp = {key: one.bp_percent for key, one in found.items() if one.bp_percent is not None}
+    assert bp["predsim, VGG8b", "cifar10"] == 94.01 and bp["HCL-FF", "tiny_imagenet"] == 64.4 and len(bp) == 11
+
+
+def test_a_published_accuracy_stands_beside_the_measured_one():
+    found = summary(
+        [0.80, 0.82, 0.84], study="accuracy", quantity="accuracy/cifar10", unit="%", command="layerlocal study accuracy"
+    )
+    found["quantities"]["dtg-ff"]["gap/cifar10"] = {"unit": "pp", "values": {"0": -0.02, "1": -0.03, "2": -0.04}}
+    rows = compare_accuracies(load_accuracies(), [found])
+    json.dumps(rows, allow_nan=False)
+    assert len(rows) == len(load_accuracies())
+    (row,) = [one for one in rows if one["status"] == "measured"]
+    assert (row["method"], row["data"], row["size"], row["n"], row["rule"]) == (
+        "DTG-FF",
+        "cifar10",
+        "quick",
+        3,
+        "dtg-ff",
+    )
+    assert row["reported"] == pytest.approx(0.918) and row["measured"] == estimate([0.80, 0.82, 0.84])
+    assert row["difference"] == pytest.approx(0.82 - 0.918) and row["reason"] == "" and row["text"] == "91.8 %"
+    assert row["measured_bp"]["values"] == pytest.approx([0.82, 0.85, 0.88])
+
+
+def test_backprop_is_not_made_up_from_other_seeds_or_sizes():
+    base = summary([0.80, 0.82], study="accuracy", quantity="accuracy/cifar10", unit="%")
+    other_seeds = json.loads(json.dumps(base))
+    other_seeds["quantities"]["dtg-ff"]["gap/cifar10"] = {"unit": "pp", "values": {"0": -0.02, "5": -0.03}}
+    other_size = summary([-0.02, -0.03], study="accuracy", size="full", quantity="gap/cifar10")
+    for summaries in ([other_seeds], [base, other_size]):
+        (row,) = [one for one in compare_accuracies(load_accuracies(), summaries) if one["status"] == "measured"]
+        assert row["measured_bp"] is None and row["measured"]["mean"] == pytest.approx(0.81)
+
+
+def test_accuracies_we_have_not_measured_say_why():
+    rows = {(row["method"], row["data"]): row for row in compare_accuracies(load_accuracies(), [])}
+    assert {row["status"] for row in rows.values()} == {"not run"}
+    assert rows["CwComp", "mnist"]["reason"] == "We have no such rule." and rows["CwComp", "mnist"]["command"] is None
+    assert rows["DTG-FF", "cifar10"]["reason"] == "The study 'accuracy' has not been run."
+    assert rows["Forward-Forward (Hinton)", "mnist"]["command"] == "layerlocal study accuracy --rule ff"
+    assert rows["SigProp", "cifar10"]["text"] == "91.6–92.4 %"
+
+
+ACCURACY = {
+    "method": "X",
+    "source": "s",
+    "data": "mnist",
+    "accuracy_percent": 99,
+    "bp_percent": None,
+    "rule": None,
+    "protocol_differences": "p",
+}
+
+
+@pytest.mark.parametrize(("entries", "match"), [
+    ([{**ACCURACY, "data": "minst"}], "accuracy 'X': data: input should be 'mnist', .*got 'minst'"),
+    ([{**ACCURACY, "accuracy_percent": 101}], "accuracy_percent: input should be less than or equal to 100"),
+    ([{key: value for key, value in ACCURACY.items() if key != "rule"}], "accuracy 'X': the field 'rule' is missing"),
+    ([{**ACCURACY, "bp": 1}], "unknown field 'bp'"),
+    ([ACCURACY, ACCURACY], "'X' has two accuracies on 'mnist'"),
+    ([], "accuracies: must be a list"),
+])  # fmt: skip
+def test_a_wrong_entry_of_accuracies_is_refused(tmp_path, entries, match):
+    with pytest.raises(InputError, match=match):
+        load_accuracies(write(tmp_path, {"accuracies": entries}))
+
+
+def test_data_files_are_found_wherever_the_package_lies(tmp_path):
+    """As from a wheel: a copy of the package elsewhere reads its own files."""
+    source = Path(sys.modules["layerlocal.claims"].__file__).parents[1]
+    shutil.copytree(source / "claims", tmp_path / "layerlocal/claims", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "types.py", "stats.py"):
+        shutil.copy(source / name, tmp_path / "layerlocal")
+    code = "import layerlocal.claims as c; print(c.__file__, len(c.load_claims().claims), len(c.load_accuracies()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [
+        str(tmp_path / "layerlocal/claims/__init__.py"), str(len(load_claims().claims)), str(len(load_accuracies())),
+    ]  # fmt: skip

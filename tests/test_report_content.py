@@ -1,0 +1,358 @@
+"""The page over any store: claims, studies, accuracies and runs, planted (see test_report_planted_study) and read back from the HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from layerlocal.report import format as form
+from layerlocal.report import render_page, write_page
+from layerlocal.report.studies import LARGEST_LINK, data_uri
+from layerlocal.store import RunStore
+from layerlocal.table import run_row
+from test_report import HOSTILE, read, svgs_of, text_of
+from test_report_planted import estimate, planted_summary
+from test_report_planted import run_row as audit_run
+from test_report_planted_store import plant_store
+from test_report_planted_study import accuracy_row, claim, planted_claims, planted_content, planted_study, study_row
+
+NASTY = [
+    *HOSTILE,
+    '</script><img src=x onerror=alert(1)>"><img onerror=alert(1)>',
+    "\u202edetroppus\u2066 \u200f",
+    "name" * 300,
+]
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_page(planted_content())
+
+
+@pytest.fixture(scope="module")
+def words(page: str) -> str:
+    return text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        ("−8.0 pp [−8.4, −7.6]", form.measured(estimate(-0.08, 0.004), "pp")),
+        ("−1.06 pp per doubling of K", form.measured(-0.0106, "pp per doubling of K")),
+        ("75.0 % [74.0, 76.0]", form.measured(estimate(0.75, 0.01), "%")),
+        ("0.52 [0.39, 0.65]", form.measured(estimate(0.52, 0.13), "share")),
+        ("3.5 layers", form.measured(3.5, "layers")),
+        ("–", form.measured(math.nan, "pp")),
+        ("–", form.measured(None, "%")),
+        (("−8.0 pp", "[−8.4, −7.6]"), form.in_two(estimate(-0.08, 0.004), "pp")),
+        (("−8.0 pp", "no interval"), form.in_two(estimate(-0.08, None, 1), "pp")),
+        (("–", ""), form.in_two(None, "pp")),
+        ("< 0.001", form.probability(0.00099)),
+        ("0.012", form.probability(0.0123)),
+        ("0.35", form.probability(0.351)),
+        ("1234567", form.plain(1234567)),
+        ("0.3333", form.plain(1 / 3)),
+        ("−0.5 [−1, 0]", form.plain(estimate(-0.5, 0.5))),
+        ("–", form.cell(math.nan, "percent")),
+        ("12.5 %", form.cell(0.125, "percent")),
+        ("+2.0 pp, n=1, no interval", form.cell(estimate(0.02, None, 1), "points")),
+        ("7", form.cell(7.0, "int")),
+        ("a b", form.clean("a\u202e\u2066\u200fb")),
+    ],
+)
+def test_a_number_with_its_unit_reads_as_written_by_hand(said: object, given: object) -> None:
+    assert given == said
+
+
+def test_parts_come_in_order_claims_audit_studies_accuracies_runs(page: str) -> None:
+    ids = [a["id"] for tag, a in read(page).seen if tag in ("section", "details") and "id" in a]
+    order = ["claims", "verdict", "accuracy", "locality", "study-planted-classes", "accuracies", "provenance", "runs"]
+    assert [i for i in ids if i in order] == order
+    levels = [int(tag[1]) for tag, _ in read(page).seen if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_a_verdict_says_claim_reported_measured_and_why(words: str) -> None:
+    first = words[words.index("P1 ") : words.index("P2 ")]
+    for said in (
+        "P1 A planted sentence that is supported. planted et al. 2026, Table 3",
+        "about −2.1 points −8.0 pp [−8.4, −7.6] gap at 16 classes (dtg-ff) ✓ supported 3 quick 1 pp 0.037",
+        "The mean over 3 seeds is shown to lie where it lies.",
+        "t test; supported if shown to lie below −1 pp; p 0.012 before adjustment; α 0.05",
+        "planted reason for the smallest effect",
+        "Protocol: 10 epochs instead of 200",
+    ):
+        assert said in first
+    assert "✗ contradicted" in words and "−8.00 pp per doubling [−8.40, −7.60]" in words
+    assert "0.52 [0.39, 0.64]" in words and "? inconclusive n = 11 would settle it" in words
+    assert "Of 4 claims, 1 is supported, 1 is contradicted, 1 is inconclusive and 1 is not run." in words
+    assert "SHA-256 of the claims: " + "c0ffee" * 10 + "abcd" in words
+
+
+def test_only_a_claim_that_was_not_run_brings_its_command(page: str) -> None:
+    part = text_of(page)
+    part = part[: part.index("The audit: local rules")]
+    assert part.count("This runs it: layerlocal study planted-classes --size quick --out planted") == 1
+    last = part[part.index("P4 ") :]
+    assert "○ not run" in last and "This runs it" in last
+    assert "n = " not in last
+
+
+def test_a_verdict_is_a_word_and_a_sign_and_never_colour_alone(page: str) -> None:
+    marks = re.findall(r'<strong class="mark ([\w-]+)"><span aria-hidden="true">(.)</span> ([\w ]+)</strong>', page)
+    assert marks == [
+        ("supported", "✓", "supported"),
+        ("contradicted", "✗", "contradicted"),
+        ("inconclusive", "?", "inconclusive"),
+        ("not-run", "○", "not run"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("direction", "reference", "said"),
+    [
+        ("greater", 0.0, "above 0.5 pp"),
+        ("greater", 2.0, "above 2.5 pp"),
+        ("less", 0.0, "below −0.5 pp"),
+        ("none", 0.0, "within ±0.5 pp of 0 pp"),
+    ],
+)
+def test_the_bound_of_a_claim_is_its_reference_and_smallest_effect(direction: str, reference: float, said: str) -> None:
+    row = claim("P", "supported", direction=direction, reference=reference, smallest_effect=0.5)
+    assert f"supported if shown to lie {said};" in text_of(render_page({"claims": [row]}))
+
+
+def test_a_claim_without_numbers_still_stands_in_the_table() -> None:
+    holes: dict[str, Any] = dict.fromkeys(claim("P", "supported"))
+    text = text_of(render_page({"claims": [holes, {}, {"id": "P9", "verdict": "a new word"}]}))
+    assert text.count("○ not run") == 2 and "· a new word" in text
+    assert not re.search(r"\b(nan|None)\b", text)
+
+
+def test_a_study_says_question_findings_progress_and_what_is_missing(words: str) -> None:
+    part = words[words.index("Does the gap grow with the number of classes? (planted) Planted question") :]
+    for said in (
+        "Planted question: is it output dimension or class difficulty?",
+        "runs 36 of 38 finished",
+        "The planted gap is −8.0 pp at 16 classes.",
+        "planted on no hardware",
+        "Command layerlocal study planted-classes --size quick --out planted",
+        "2 runs are missing",
+        "dtg-ff, 16 classes, seed 2 NaN in the loss of block1",
+        "bp, 16 classes, seed 2 not run yet",
+        "real 16 −2.5 75.0 % [74.0, 76.0], n=3 −8.0 pp [−8.4, −7.6], n=3",
+        "synthetic 16 1.25 50.0 % –",
+    ):
+        assert said in part
+
+
+def test_every_number_of_a_figure_stands_in_the_table_under_it(words: str) -> None:
+    # lines: the real gap falls by 2 pp a doubling, so −4.0 pp at 4 classes; heat: column 3 − row 1 = 2 pp
+    assert "real classes gap 4 −4.0 pp [−4.4, −3.6], n=3" in words
+    assert "local coarse labels 58.0 % [56.0, 60.0], n=3" in words
+    assert "dtg-ff 8 2 channels +2.0 pp [+1.7, +2.3], n=3" in words
+    assert "conv method B 92.0 % 90.0 %, n=1" in words
+
+
+def test_figures_are_wellformed_labelled_and_their_ids_unique(page: str) -> None:
+    ids = [a["id"] for _, a in read(page).seen if "id" in a]
+    assert len(ids) == len(set(ids))
+    own = [svg for svg in svgs_of(page) if 'id="study-planted-classes-f' in svg]
+    assert len(own) == 2 + 1 + 1 + 1  # two panels, arms, heat map, scatter
+    for svg in own:
+        root = ET.fromstring(svg)
+        assert root.get("role") == "img" and len(root.get("aria-label", "")) > 60
+    assert "#0101" not in page
+    assert not re.search(r"\b(nan|None)\b", text_of(page))
+
+
+def test_a_link_downloads_the_rows_as_csv(page: str) -> None:
+    (link,) = [a for tag, a in read(page).seen if tag == "a" and "download" in a]
+    assert link["download"] == "study-planted-classes.csv"
+    head, text = str(link["href"]).split(",", 1)
+    assert head == "data:text/csv;charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(unquote(text))))
+    assert len(rows) == 6
+    assert rows[1]["gap"] == "-0.125" and rows[1]["blocks.local.block1"] == "0.5" and rows[1]["runs.bp"] == "bbbb016"
+    assert rows[1]["separability"] == ""
+
+
+def test_a_link_is_packed_where_plain_is_too_long_and_left_out_where_packed_is_too() -> None:
+    import base64
+    import gzip
+    import random
+
+    text = "a,b\n1,2 & <3>\n"
+    uri, ending = data_uri(text)
+    assert ending == "csv" and unquote(uri.split(",", 1)[1]) == text and not set(uri) & set(" \n<>&\"'#")
+    long = text * 200_000
+    uri, ending = data_uri(long)
+    assert ending == "csv.gz" and len(uri) <= LARGEST_LINK
+    assert gzip.decompress(base64.b64decode(uri.split(",", 1)[1])).decode() == long
+    noise = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz0123456789,\n", k=3_000_000))
+    assert data_uri(noise) == ("", "csv.gz")
+
+
+def test_accuracies_stand_beside_published_ones(words: str) -> None:
+    assert (
+        "planted method A planted et al. 2026 planted-data 98.1 % dtg-ff 97.2 % [97.0, 97.5] 3 quick smaller" in words
+    )
+    assert "planted method B planted et al. 2026 planted-data 98.1 % dtg-ff not run – quick" in words
+    more = accuracy_row(
+        text="98.1 % (best of 5)", reported_bp=0.99, measured_bp=estimate(0.98, 0.01), difference=-0.0087
+    )
+    more |= {"reason": "planted reason", "protocol_differences": ["a", "b"]}
+    text = text_of(render_page({"accuracies": [more]}))
+    assert (
+        "98.1 % (best of 5) 99.0 % dtg-ff 97.2 % [97.0, 97.5] 98.0 % [97.0, 99.0] −0.9 pp 3 quick a; b planted reason"
+        in text
+    )
+
+
+def test_warnings_come_before_everything(words: str) -> None:
+    assert words.index("planted warning") < words.index("Claims, as reported")
+
+
+def test_where_parts_were_run_on_other_hardware_each_value_names_its_parts() -> None:
+    first = planted_study("one", environment={"processor": "fast", "torch": "2"}, figures=[])
+    second = planted_study("two", environment={"processor": "slow", "torch": "2"}, figures=[])
+    text = text_of(render_page({"studies": [first, second]}))
+    assert "processor fast (one); slow (two)" in text and "torch 2 " in text and "2 (one)" not in text
+
+
+def test_the_page_asks_for_nothing_from_outside(page: str) -> None:
+    for tag, attributes in read(page).seen:
+        assert tag not in ("script", "iframe", "object", "embed", "img")
+        assert not [key for key in attributes if key.startswith("on")]
+        for key in ("src", "href", "xlink:href", "srcset", "action"):
+            value = attributes.get(key) or "#"
+            assert value.startswith(("#", "data:image/svg+xml,", "data:text/csv;")), (tag, key, value)
+    assert "default-src 'none'" in page
+
+
+def test_links_inside_the_page_lead_somewhere(page: str) -> None:
+    seen = read(page).seen
+    ids = {a["id"] for _, a in seen if "id" in a}
+    links = [str(a["href"])[1:] for tag, a in seen if tag == "a" and str(a["href"]).startswith("#")]
+    assert "study-planted-classes" in links and "content" in links
+    assert set(links) <= ids
+
+
+def test_boxes_that_scroll_are_reached_by_keyboard_and_named(page: str) -> None:
+    boxes = [a for tag, a in read(page).seen if tag == "div" and a.get("class") == "scroll"]
+    assert len(boxes) > 5
+    assert all(a.get("tabindex") == "0" and a.get("role") == "region" and a.get("aria-label") for a in boxes)
+
+
+def replace_texts(value: Any, text: str) -> Any:
+    """The same content with every word that may be anyone's replaced."""
+    kept = {"kind", "scale", "unit", "direction", "verdict", "key", "declared", "blocks", "losses", "block_accuracies"}
+    if isinstance(value, dict):
+        return {key: inner if key in kept else replace_texts(inner, text) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [replace_texts(inner, text) for inner in value]
+    return text if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_hostile_text_is_text_everywhere(text: str) -> None:
+    html = render_page(replace_texts(planted_content(audit=None), text))
+    seen = read(html).seen
+    assert not {tag for tag, _ in seen} & {"script", "img", "iframe"}
+    assert not [key for _, attributes in seen for key in attributes if key.startswith("on")]
+    assert "✗ 49" not in html
+    for mark in "\u202e\u2066\u200f":
+        assert mark not in html
+    ids = [a["id"] for _, a in seen if "id" in a]
+    assert len(ids) == len(set(ids))
+    for svg in svgs_of(html):
+        ET.fromstring(svg)
+
+
+@pytest.mark.parametrize("part", ["studies", "claims", "accuracies", "runs", "warnings"])
+@pytest.mark.parametrize("empty", [None, []])
+def test_an_empty_part_is_like_a_missing_one(part: str, empty: object) -> None:
+    assert render_page({"audit": None, part: empty}) == render_page({"audit": None})
+
+
+def test_a_store_of_plain_runs_makes_a_page_of_runs() -> None:
+    text = text_of(render_page({"audit": None, "studies": [], "runs": [audit_run(30)], "command": "layerlocal report"}))
+    assert "All 1 run, each with its command" in text and "layerlocal train --rule local-heads --seed 10" in text
+    assert "audit" not in text.lower() and "Claims" not in text
+
+
+def test_a_page_of_nothing_says_so() -> None:
+    text = text_of(render_page({"studies": []}))
+    assert "Runs: not run. This runs it: Command layerlocal report" in text
+
+
+def test_an_audits_summary_alone_is_the_page_of_that_audit() -> None:
+    summary = planted_summary(rules=1)
+    assert render_page(summary) == render_page({"audit": summary})
+
+
+@pytest.mark.parametrize("missing", [*planted_study(), None])
+def test_a_study_with_a_part_missing_or_empty_still_makes_a_page(missing: str | None) -> None:
+    study = planted_study(figures=planted_study()["figures"][2:3])
+    without = {key: value for key, value in study.items() if key != missing and missing}
+    read(render_page({"studies": [without]}))
+    read(render_page({"studies": [study | {str(missing): None}]}))
+
+
+def test_a_study_without_a_finished_run_says_so_and_brings_its_command() -> None:
+    study = planted_study(finished=0, figures=[], tables=[], rows=[], sentences=[])
+    text = text_of(render_page({"studies": [study]}))
+    assert "No run of this study is finished yet." in text and "Command layerlocal study planted-classes" in text
+    assert "Download" not in text
+
+
+def test_studies_of_one_name_have_sections_of_their_own() -> None:
+    html = render_page(
+        {"studies": [planted_study("x !", figures=[]), planted_study("X?", figures=[]), planted_study("", figures=[])]}
+    )
+    sections = [a["id"] for tag, a in read(html).seen if tag == "section" and "study" in str(a.get("class"))]
+    assert sections == ["study-x", "study-x-2", "study-3"]
+
+
+def test_runs_of_store_and_audit_are_merged_and_each_stands_once() -> None:
+    own = {"run": "abc", "rule": "dtg-ff", "command": "own", "num_classes": 5}
+    html = render_page(
+        {"audit": {"runs": [{"run": "abc", "command": "audits", "spec": {"a": 1}}, {"run": "def"}]}, "runs": [own]}
+    )
+    assert html.count('<tr id="run-') == 2
+    text = text_of(html)
+    assert "own" in text and "audits" not in text and '{"a": 1}' in text
+
+
+def test_five_thousand_runs_are_all_in_one_valid_page(tmp_path: Path) -> None:
+    specs = plant_store(tmp_path / "runs", 5000)
+    records = RunStore(tmp_path / "runs").finished()
+    rows = [run_row(record, options=False) for record in records]
+    path = write_page({"audit": None, "studies": [], "runs": rows}, tmp_path / "report.html")
+    html = path.read_text(encoding="utf-8")
+    seen = read(html).seen
+    assert {str(a["id"]) for tag, a in seen if tag == "tr" and "id" in a} == {f"run-{spec.hash}" for spec in specs}
+    assert sum(tag == "table" for tag, _ in seen) == 20  # 250 rows each
+    assert "All 5,000 runs" in text_of(html)
+    assert path.stat().st_size < 5_000_000
+    assert "print" not in next(str(a.get("class")) for tag, a in seen if tag == "details" and a.get("id") == "runs")
+
+
+def test_planted_rows_are_plain_json_and_left_as_they_were() -> None:
+    content = planted_content()
+    copy = json.loads(json.dumps(content))
+    render_page(content)
+    assert content == copy
+    assert [row["id"] for row in planted_claims()] == ["P1", "P2", "P3", "P4"]
+    assert study_row(0, 2)["gap"] == -0.125

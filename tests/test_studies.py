@@ -1,0 +1,445 @@
+"""Studies: which runs they plan, and what they say of planted rows; no training here."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from layerlocal.spec import RunSpec
+from layerlocal.store import RunRecord
+from layerlocal.studies import STUDIES, find_study
+from layerlocal.studies.base import (
+    SIZES,
+    StudyPlan,
+    by_seed,
+    estimates,
+    group_rows,
+    make_rows,
+    plan_runs,
+    plotted,
+    quantity,
+    twins_of_rule,
+)
+from layerlocal.studies.effects import contrast, doublings, effects_by_seed, explained, ratio_of_means, slopes
+from layerlocal.studies.scale import scale_of
+from layerlocal.studies.summary import summarize_study
+from layerlocal.types import InputError
+
+ENV = {"layerlocal": "0", "threads": 1}
+
+
+def plan_of(name, **options):
+    return StudyPlan(study=name, **options)
+
+
+def classes_of(spec):
+    """How many classes a task has, told without loading it."""
+    data = spec.data
+    if data.compose:
+        return 100 if data.compose == "side" else 25
+    if data.draw == "superclasses":
+        return 20
+    if data.classes is not None:
+        return data.classes if isinstance(data.classes, int) else len(data.classes)
+    return 100 if data.source in ("cifar100", "caltech101_224") else 10
+
+
+def dial(spec):
+    teacher = spec.data.teacher or {}
+    return 0.1 * teacher.get("similarity", 0) + 0.05 * teacher.get("noise", 0)
+
+
+def planted(plan, accuracy):
+    """Finished records of every run of a plan whose accuracy is ``accuracy(spec, seed, role)``; planted, not measured."""
+    records = {}
+    for (_, seed, _, method), spec in plan_runs(find_study(plan.study), plan).items():
+        value = accuracy(spec, seed, method)
+        depth = int(spec.network.options.get("depth", 4))
+        groups = {"seen": value, "unseen": value - 0.1} if spec.data.compose else {}
+        result = {
+            "test_accuracy": value,
+            "block_accuracies": {f"block{i}": value - 0.01 * (depth - 1 - i) for i in range(depth)},
+            "group_accuracies": groups,
+            "num_classes": classes_of(spec),
+            "chance": 1 / classes_of(spec),
+            "data": {"name": spec.data.source, "separability": 0.9 - 0.2 * (spec.data.draw == "within") - 0.001 * seed - dial(spec), "provenance": {"checksum": "x"}},
+        }  # fmt: skip
+        records[spec.hash] = RunRecord(spec.hash, spec, ENV, result)
+    return records
+
+
+def flat(spec, seed, method):
+    """Local 2 pp below both twins, whatever the task; a little different each seed."""
+    return 0.5 + 0.01 * seed - (0.02 if method == "local" else 0.0)
+
+
+def test_the_eight_studies_are_there():
+    assert list(STUDIES) == [
+        "accuracy", "classes", "hierarchy", "depth", "resolution", "composition", "hybrid", "calibration",
+    ]  # fmt: skip
+
+
+def test_an_unknown_study_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"unknown study .clases..*classes"):
+        find_study("clases")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_plan_is_valid_and_twins_are_exact(name, size):
+    """The rule and its twins differ in the rule alone: same task, network, recipe and seed."""
+    plan = plan_of(name, size=size, seeds=(0, 1))
+    specs = plan_runs(find_study(name), plan)
+    trios = {}
+    for (rule, seed, position, method), spec in specs.items():
+        assert RunSpec.parse(json.loads(spec.model_dump_json())) == spec
+        assert spec.seed == seed
+        trios.setdefault((rule, seed, position), {})[method] = spec
+    for trio in trios.values():
+        assert {"local", "bp", "bp-deepsup"} <= trio.keys()
+        assert len({spec.model_copy(update={"rule": None}).model_dump_json() for spec in trio.values()}) == 1
+        assert trio["bp"].rule.options == {"of": "dtg-ff", **trio["local"].rule.options}
+        assert trio["bp-deepsup"].rule.options == trio["bp"].rule.options
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_seed_has_the_same_axes(name):
+    study, plan = find_study(name), plan_of(name)
+    axes = [[cell.at for cell in study.cells(plan, "dtg-ff", seed)] for seed in (0, 1, 2)]
+    assert axes[0] == axes[1] == axes[2]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_larger_size_is_no_less_work(name):
+    def work(size):
+        specs = plan_runs(find_study(name), plan_of(name, size=size)).values()
+        return sum(spec.recipe.epochs * (spec.data.num_train or 50_000) * spec.network.width for spec in specs)
+
+    assert work("quick") < work("medium") < work("standard") < work("full")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_without_rows_says_nothing_and_makes_up_nothing(name):
+    found = summarize_study(plan_of(name), {})
+    assert (found["finished"], found["rows"], found["figures"], found["tables"], found["sentences"]) == (
+        0,
+        [],
+        [],
+        [],
+        [],
+    )
+    assert not any(found["quantities"].values())
+    assert found["planned"] == len(found["missing"]) > 0
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_planted_rows_give_the_planted_gap_everywhere(name):
+    """Every gap quantity of a flat plant is −2 pp, every contrast and slope 0; the summary is strict JSON."""
+    plan = plan_of(name)
+    found = summarize_study(plan, planted(plan, flat))
+    assert found["finished"] == found["planned"] > 0 and found["missing"] == []
+    json.dumps(found, allow_nan=False)
+    for key, of in found["quantities"]["dtg-ff"].items():
+        assert set(of["values"]) == {"0", "1", "2"}, key
+        for value in of["values"].values():
+            if key.startswith(("gap/", "price_of_locality/")):
+                assert value == pytest.approx(-0.02), key
+            elif key.startswith("extra_supervision/") or "slope" in key or "minus" in key or "difficulty" in key:
+                assert key == "modules_slope" or value == pytest.approx(0, abs=1e-9), key
+            elif key.startswith("recovery/"):
+                assert value == pytest.approx(1), key  # hybrids were planted at BP's accuracy
+            elif key.startswith("gain/"):
+                assert value == pytest.approx(0.02), key
+            elif key.startswith("error"):
+                assert value == pytest.approx(0, abs=1e-9), key
+
+
+def test_quantities_that_our_claims_name_are_there():
+    from layerlocal.claims import load_claims
+
+    claims = load_claims(known_studies=STUDIES).claims
+    assert claims
+    for claim in claims:
+        plan = plan_of(claim.study)
+        found = summarize_study(plan, planted(plan, flat))
+        assert claim.quantity in found["quantities"]["dtg-ff"], claim.id
+
+
+def test_a_planted_slope_over_classes_comes_out():
+    """Gap −1 pp per doubling of K on real subsets, +2 pp on teacher-student data."""
+
+    def accuracy(spec, seed, method):
+        doublings_of_k = math.log2(classes_of(spec))
+        slope = 0.02 if spec.data.source == "teacher_student" else -0.01
+        return 0.6 + 0.003 * seed + (slope * doublings_of_k if method == "local" else 0)
+
+    plan = plan_of("classes")
+    found = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
+    for arm, slope in (
+        ("synthetic", 0.02),
+        ("synthetic_per_class", 0.02),
+        ("subsets_total", -0.01),
+        ("subsets_per_class", -0.01),
+    ):
+        assert found[f"gap_slope/{arm}"]["values"]["1"] == pytest.approx(slope)
+        assert found[f"extra_slope/{arm}"]["values"]["1"] == pytest.approx(0, abs=1e-12)
+        assert found[f"price_slope/{arm}"]["values"]["1"] == pytest.approx(slope)
+    assert found["slope_difference"]["values"]["0"] == pytest.approx(0.03)
+    assert found["dimension_effect"]["values"]["2"] == pytest.approx(-0.01)
+    assert found["separability_effect"]["values"]["2"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_planted_effect_of_difficulty_is_told_from_that_of_dimension():
+    """The gap is planted as 10 × (separability − 0.9): 2 pp... per 10 pp of separability and nothing per doubling of K."""
+
+    def accuracy(spec, seed, method):
+        separability = 0.9 - 0.2 * (spec.data.draw == "within") - 0.001 * seed
+        return 0.5 + (0.2 * (separability - 0.9) if method == "local" else 0)
+
+    plan = plan_of("classes")
+    found = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
+    assert found["difficulty_gap/real"]["values"]["0"] == pytest.approx(0.2 * -0.2)
+    assert found["separability_effect"]["values"]["0"] == pytest.approx(0.02)
+    assert found["dimension_effect"]["values"]["0"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_two_variants_of_a_class_sweep_hold_what_they_say():
+    specs = plan_runs(find_study("classes"), plan_of("classes", seeds=(0,)))
+    cells = find_study("classes").cells(plan_of("classes"), "dtg-ff", 0)
+    for arm, fixed in (
+        ("subsets_total", "total"),
+        ("subsets_per_class", "each"),
+        ("synthetic", "total"),
+        ("synthetic_per_class", "each"),
+    ):
+        chosen = [cell for cell in cells if cell.at["arm"] == arm]
+        totals = {cell.data.num_train for cell in chosen}
+        each = {cell.data.num_train // cell.at["classes"] for cell in chosen}
+        assert len(totals if fixed == "total" else each) == 1, arm
+        assert len(each if fixed == "total" else totals) == len(chosen), arm
+    assert specs
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_tasks_of_different_size_are_trained_for_about_as_many_steps(size):
+    cells = find_study("classes").cells(plan_of("classes", size=size), "dtg-ff", 0)
+    for source in ("cifar100", "teacher_student"):
+        steps = [
+            cell.recipe.epochs * (cell.data.num_train * 0.9 // cell.recipe.batch_size)
+            for cell in cells
+            if cell.data.source == source
+        ]
+        assert max(steps) / min(steps) < 1.6
+
+
+def test_the_labellings_of_hierarchy_share_their_images():
+    cells = {cell.at["labels"]: cell for cell in find_study("hierarchy").cells(plan_of("hierarchy"), "dtg-ff", 1)}
+    tasks = [cells[name].data for name in ("fine", "coarse", "random_groups")]
+    assert len({(task.source, task.num_train, task.num_test, task.seed) for task in tasks}) == 1
+    assert [task.draw for task in tasks] == ["any", "superclasses", "groups"] and tasks[2].classes == 20
+
+
+def test_hierarchy_visits_other_superclasses_with_other_seeds():
+    found = [
+        cell.data.superclass
+        for seed in (0, 1, 2)
+        for cell in find_study("hierarchy").cells(plan_of("hierarchy"), "dtg-ff", seed)
+        if cell.at["labels"] == "within"
+    ]
+    assert len(set(found)) == len(found) == 9
+
+
+def test_depth_and_modules_are_two_axes():
+    specs = plan_runs(find_study("depth"), plan_of("depth", seeds=(0,)))
+    at_16 = {method: spec.rule for (*_, method), spec in specs.items() if spec.network.options["depth"] == 16}
+    assert at_16.keys() == {
+        "local",
+        "bp",
+        "bp-deepsup",
+        *(f"{kind}-{m}" for kind in ("modules", "deepsup") for m in (2, 4, 8)),
+    }
+    for modules in (2, 4, 8):
+        segmented, twin = at_16[f"modules-{modules}"], at_16[f"deepsup-{modules}"]
+        assert (segmented.name, twin.name) == ("segmented", "bp-deepsup")
+        assert segmented.options == twin.options and segmented.options["segment_size"] == 16 // modules
+
+
+def test_a_planted_price_of_modules_comes_out():
+    """−1 pp per doubling of the module count at every depth; nothing from depth itself at one count."""
+
+    def accuracy(spec, seed, method):
+        depth = spec.network.options["depth"]
+        modules = {"bp": 1, "bp-deepsup": 1, "local": depth}.get(method)
+        modules = modules or (int(method.split("-")[1]) if method.startswith("modules") else 1)
+        return 0.7 - 0.01 * math.log2(modules) + 0.002 * seed
+
+    plan = plan_of("depth")
+    found = summarize_study(plan, planted(plan, accuracy))
+    own = found["quantities"]["dtg-ff"]
+    assert own["modules_slope"]["values"]["0"] == pytest.approx(-0.01)
+    assert own["depth_slope"]["values"]["0"] == pytest.approx(-0.01)  # one module a block: depth is the module count
+    heat = next(figure for figure in found["figures"] if figure["kind"] == "heat")
+    cells = {(point["y"], point["x"]): point["z"]["mean"] for point in heat["series"][0]["points"]}
+    assert cells["16", "4"] == pytest.approx(-0.02) and cells["4", "1"] == 0
+
+
+def test_recovery_is_the_share_of_the_gap_that_comes_back():
+    plan = plan_of("hybrid")
+
+    def accuracy(spec, seed, method):
+        return {"local": 0.6, "bp": 0.7, "bp-deepsup": 0.72, "segments-2": 0.65, "feedback": 0.58}.get(
+            method, 0.61
+        ) + 0.001 * seed
+
+    own = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
+    assert own["recovery/segments-2"]["values"]["0"] == pytest.approx(0.5)
+    assert own["recovery/feedback"]["values"]["1"] == pytest.approx(-0.2)
+    assert own["gain/bp-every-8"]["values"]["2"] == pytest.approx(0.01)
+
+
+def test_no_gap_no_recovery_and_the_study_says_so():
+    plan = plan_of("hybrid")
+    found = summarize_study(plan, planted(plan, lambda spec, seed, method: 0.6 if method == "bp" else 0.61))
+    assert not any(name.startswith("recovery/") for name in found["quantities"]["dtg-ff"])
+    assert "no gap to recover" in " ".join(found["sentences"])
+
+
+def test_composition_tells_seen_from_unseen():
+    plan = plan_of("composition")
+    records = planted(plan, lambda spec, seed, method: 0.6 - (0.05 if method == "local" else 0))
+    for record in records.values():
+        if record.spec.rule.name == "dtg-ff":
+            record.result["group_accuracies"] = {"seen": 0.5, "unseen": 0.2}
+        else:
+            record.result["group_accuracies"] = {"seen": 0.6, "unseen": 0.4}
+    own = summarize_study(plan, records)["quantities"]["dtg-ff"]
+    assert own["gap/seen"]["values"]["0"] == pytest.approx(-0.1)
+    assert own["gap/unseen"]["values"]["0"] == pytest.approx(-0.2)
+    assert own["unseen_minus_seen"]["values"]["0"] == pytest.approx(-0.1)
+
+
+def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not():
+    """Synthetic and real gaps are both planted as −0.1 × (1 − separability), real ones 1 pp lower."""
+    plan = plan_of("calibration")
+
+    def separability(spec):
+        dial = (spec.data.teacher or {}).get("similarity", 0) + (spec.data.teacher or {}).get("noise", 0)
+        return (
+            0.9 - 0.1 * dial
+            if spec.data.teacher
+            else {"fashion_mnist_subset": 0.95, "cifar10": 0.8, "cifar100": 0.7}[spec.data.source]
+        )
+
+    def accuracy(spec, seed, method):
+        gap = -0.1 * (1 - separability(spec)) - (0 if spec.data.teacher else 0.01)
+        return 0.5 + (gap if method == "local" else 0)
+
+    records = planted(plan, accuracy)
+    for record in records.values():
+        record.result["data"]["separability"] = separability(record.spec)
+    own = summarize_study(plan, records)["quantities"]["dtg-ff"]
+    assert own["error/calibrated"]["values"]["0"] == pytest.approx(0, abs=1e-9)
+    assert own["error/k_sweep"]["values"]["0"] > 0.005
+    assert own["error_reduction"]["values"]["0"] == pytest.approx(own["error/k_sweep"]["values"]["0"])
+
+
+def test_a_row_needs_every_method_of_its_cell():
+    plan = plan_of("depth", seeds=(0,))
+    records = planted(plan, flat)
+    gone = next(
+        name
+        for name, record in records.items()
+        if record.spec.rule.name == "segmented" and record.spec.network.options["depth"] == 16
+    )
+    del records[gone]
+    rows = make_rows(find_study("depth"), plan, records)
+    assert [row["depth"] for row in rows] == [4, 8]
+    found = summarize_study(plan, records, reasons={gone: "it broke"})
+    assert [entry["reason"] for entry in found["missing"]] == ["it broke"]
+
+
+def test_differences_are_paired_and_add_up():
+    plan = plan_of("accuracy", data=("cifar10",))
+    rows = make_rows(
+        find_study("accuracy"),
+        plan,
+        planted(plan, lambda spec, seed, method: {"local": 0.5, "bp": 0.6, "bp-deepsup": 0.63}[method]),
+    )
+    for row in rows:
+        assert row["gap"] == pytest.approx(-0.1) and row["extra_supervision"] == pytest.approx(0.03)
+        assert row["gap"] == pytest.approx(row["extra_supervision"] + row["price_of_locality"])
+
+
+def test_runs_on_two_copies_of_one_set_are_reported():
+    plan = plan_of("accuracy", data=("cifar10",))
+    records = planted(plan, flat)
+    next(iter(records.values())).result["data"]["provenance"] = {"checksum": "another"}
+    assert any("2 different copies" in note for note in summarize_study(plan, records)["notes"])
+
+
+def test_a_rule_without_readouts_of_its_own_gets_twins_of_another():
+    plan = plan_of(
+        "accuracy", rules=("mine.py:Mine",), twins_of={"mine.py:Mine": "local-heads"}, sources={"mine.py:Mine": "abc"}
+    )
+    found = twins_of_rule(plan, "mine.py:Mine", grid=4)
+    assert found["local"].options == {} and found["local"].source_sha256 == "abc"
+    assert found["bp"].options == {"of": "local-heads", "grid": 4} and found["bp"].source_sha256 is None
+
+
+# --- the small tools --------------------------------------------------------------------------------------------------
+
+
+def test_several_rows_of_a_seed_count_as_their_mean():
+    rows = [{"seed": 0, "gap": 1.0}, {"seed": 0, "gap": 3.0}, {"seed": 1, "gap": 5.0}, {"seed": 1, "gap": None}]
+    assert by_seed(rows, "gap") == {0: 2.0, 1: 5.0}
+    assert estimates(rows, "gap")["gap"]["mean"] == 3.5 and estimates(rows, "gap")["gap"]["n"] == 2
+
+
+def test_groups_keep_their_order_and_points_are_sorted():
+    rows = [{"k": 5, "seed": 0, "gap": 0.1}, {"k": 2, "seed": 0, "gap": 0.3}]
+    assert list(group_rows(rows, "k")) == [(5,), (2,)]
+    assert [point["x"] for point in plotted(rows, "k", "gap")] == [2, 5]
+
+
+def test_slopes_are_least_squares_per_doubling():
+    rows = [{"seed": seed, "k": k, "gap": 0.5 + seed * math.log2(k)} for seed in (1, 2) for k in (2, 8, 64)]
+    assert slopes(rows, "gap", "k") == {1: pytest.approx(1), 2: pytest.approx(2)}
+
+
+def test_a_seed_whose_factors_do_not_vary_is_left_out():
+    rows = [{"seed": 0, "k": 4, "gap": 1.0}, {"seed": 0, "k": 4, "gap": 2.0}]
+    assert effects_by_seed(rows, "gap", {"k": doublings("k")}) == {"k": {}}
+
+
+def test_a_contrast_takes_the_seeds_of_both_sides():
+    assert contrast({0: 3.0, 1: 1.0}, {0: 1.0, 2: 9.0}) == {0: 2.0}
+
+
+def test_a_quantity_names_its_seeds():
+    assert quantity("gap", {1: 0.5, 0: 0.25}) == {"what": "gap", "unit": "pp", "values": {"0": 0.25, "1": 0.5}}
+
+
+def test_a_ratio_of_means_is_the_ratio_and_pseudo_values_average_to_it_where_it_is_constant():
+    assert ratio_of_means({0: 1.0, 1: 2.0, 2: 4.0}, {0: 2.0, 1: 4.0, 2: 8.0}) == {
+        seed: pytest.approx(0.5) for seed in (0, 1, 2)
+    }
+    assert ratio_of_means({3: 1.0}, {3: 4.0}) == {3: 0.25}
+    assert ratio_of_means({0: 1.0, 1: 1.0}, {0: 1.0, 1: -1.0}) == {}
+    found = ratio_of_means({0: 1.0, 1: 3.0}, {0: 2.0, 1: 4.0})  # 2·(4/6) − 3/4 and 2·(4/6) − 1/2
+    assert found == {0: pytest.approx(4 / 3 - 3 / 4), 1: pytest.approx(4 / 3 - 1 / 2)}
+
+
+def test_variance_is_explained_wholly_partly_or_not_told():
+    assert explained({"k": [0.0, 1.0, 2.0]}, [1.0, 3.0, 5.0]) == pytest.approx(1)
+    assert explained({"k": [0.0, 1.0, 2.0]}, [1.0, 1.0, 1.0]) is None
+
+
+def test_equal_steps_and_small_batches_for_few_images():
+    scale = scale_of(plan_of("classes"))
+    assert scale.recipe_for(scale.num_train) == scale.recipe
+    few = scale.recipe_for(scale.num_train // 10)
+    assert few.epochs == 10 * scale.recipe.epochs and few.batch_size == scale.recipe.batch_size
+    assert scale.recipe_for(60).batch_size * 4 <= 60
