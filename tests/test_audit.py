@@ -24,8 +24,8 @@ import layerlocal.report.page
 import layerlocal.run
 import layerlocal.studies.audit_cost
 from layerlocal.auditing import run_audit
-from layerlocal.reporting import audit_summary, write_report
 from layerlocal.report import write_page
+from layerlocal.reporting import write_report
 from layerlocal.run import build, pin_plugin, run_spec
 from layerlocal.spec import PROTOCOL, Recipe, RuleSpec, RunSpec
 from layerlocal.store import RunRecord, RunStore

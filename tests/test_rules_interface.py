@@ -54,7 +54,7 @@ def test_an_unknown_option_lists_the_known_even_through_a_twin(name):
 
 def test_options_are_those_of_the_signature_with_their_defaults():
     options = rule_options(find_rule("local-heads"))
-    assert options == {"readout": "rms", "grid": 2, "fusion": "uniform", "label_smoothing": 0.0}
+    assert options == {"readout": "rms", "grid": 2, "fusion": "uniform", "label_smoothing": 0.0, "factors": None}
 
 
 def test_one_class_is_refused():

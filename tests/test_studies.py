@@ -46,9 +46,10 @@ def classes_of(spec):
     return 100 if data.source in ("cifar100", "caltech101_224") else 10
 
 
-def dial(spec):
+def separability(spec, seed):
     teacher = spec.data.teacher or {}
-    return 0.1 * teacher.get("similarity", 0) + 0.05 * teacher.get("noise", 0)
+    dial = 0.1 * teacher.get("similarity", 0) + 0.05 * teacher.get("noise", 0)
+    return 0.9 - 0.2 * (spec.data.draw == "within") - 0.001 * seed - dial
 
 
 def planted(plan, accuracy):
@@ -64,7 +65,7 @@ def planted(plan, accuracy):
             "group_accuracies": groups,
             "num_classes": classes_of(spec),
             "chance": 1 / classes_of(spec),
-            "data": {"name": spec.data.source, "separability": 0.9 - 0.2 * (spec.data.draw == "within") - 0.001 * seed - dial(spec), "provenance": {"checksum": "x"}},
+            "data": {"name": spec.data.source, "separability": separability(spec, seed), "provenance": {"checksum": "x"}},
         }  # fmt: skip
         records[spec.hash] = RunRecord(spec.hash, spec, ENV, result)
     return records
@@ -196,8 +197,7 @@ def test_a_planted_effect_of_difficulty_is_told_from_that_of_dimension():
     """The gap is planted as 10 × (separability − 0.9): 2 pp... per 10 pp of separability and nothing per doubling of K."""
 
     def accuracy(spec, seed, method):
-        separability = 0.9 - 0.2 * (spec.data.draw == "within") - 0.001 * seed
-        return 0.5 + (0.2 * (separability - 0.9) if method == "local" else 0)
+        return 0.5 + (0.2 * (separability(spec, seed) - 0.9) if method == "local" else 0)
 
     plan = plan_of("classes")
     found = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
@@ -325,7 +325,7 @@ def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not
     """Synthetic and real gaps are both planted as −0.1 × (1 − separability), real ones 1 pp lower."""
     plan = plan_of("calibration")
 
-    def separability(spec):
+    def told(spec):
         dial = (spec.data.teacher or {}).get("similarity", 0) + (spec.data.teacher or {}).get("noise", 0)
         return (
             0.9 - 0.1 * dial
@@ -334,12 +334,12 @@ def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not
         )
 
     def accuracy(spec, seed, method):
-        gap = -0.1 * (1 - separability(spec)) - (0 if spec.data.teacher else 0.01)
+        gap = -0.1 * (1 - told(spec)) - (0 if spec.data.teacher else 0.01)
         return 0.5 + (gap if method == "local" else 0)
 
     records = planted(plan, accuracy)
     for record in records.values():
-        record.result["data"]["separability"] = separability(record.spec)
+        record.result["data"]["separability"] = told(record.spec)
     own = summarize_study(plan, records)["quantities"]["dtg-ff"]
     assert own["error/calibrated"]["values"]["0"] == pytest.approx(0, abs=1e-9)
     assert own["error/k_sweep"]["values"]["0"] > 0.005

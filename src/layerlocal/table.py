@@ -47,8 +47,8 @@ _COLUMNS: dict[str, pa.DataType] = {
 }
 """Always there, in this order; options and the rest of the spec follow, by name."""
 _NEEDED = {"run", "rule", "seed", "test_accuracy"}
-_LOOKS_LIKE_A_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
-_GUARDED = re.compile(r"'+[=+\-@\t\r\n＝＋－＠]")
+_LOOKS_LIKE_A_FORMULA = re.compile(r"'*[=+\-@\t\n＝＋－＠]")
+_GUARDED = re.compile(r"'+[=+\-@\t\n＝＋－＠]")
 
 
 def load_runs(path: str | Path) -> pa.Table:
@@ -144,7 +144,7 @@ def _csv_cell(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    text = text.replace("\x00", "").encode("utf-8", "replace").decode()
+    text = text.replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
     return f"'{text}" if _LOOKS_LIKE_A_FORMULA.match(text) else text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,21 +32,26 @@ def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
 
 
 def count_passes(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
-    """Samples that really went through the network's first block, per sample of the batch, in a step and in a prediction."""
-    seen = [0]
+    """Samples that really went through the network's busiest block, per sample of the batch, in a step and in a prediction."""
+    seen = [0] * rule.network.depth
 
-    def count(_: Any, inputs: tuple[Tensor, ...]) -> None:
-        seen[0] += len(inputs[0])
+    def counter(index: int) -> Callable[[Any, tuple[Tensor, ...]], None]:
+        def count(_: Any, inputs: tuple[Tensor, ...]) -> None:
+            seen[index] += len(inputs[0])
 
-    handle = rule.network.blocks[0].register_forward_pre_hook(count)
+        return count
+
+    handles = [block.register_forward_pre_hook(counter(index)) for index, block in enumerate(rule.network.blocks)]
     try:
         with untouched(rule):
             rule.train()
             forward_backward(rule, x, y)
-            step, seen[0] = seen[0], 0
+            step = max(seen)
+            seen[:] = [0] * len(seen)
             rule.eval()
             with torch.no_grad():
                 rule.scores(x)
     finally:
-        handle.remove()
-    return {"passes_per_step": step / len(x), "passes_per_prediction": seen[0] / len(x)}
+        for handle in handles:
+            handle.remove()
+    return {"passes_per_step": step / len(x), "passes_per_prediction": max(seen) / len(x)}

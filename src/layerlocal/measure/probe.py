@@ -21,6 +21,7 @@ def untouched(rule: Rule) -> Iterator[None]:
     modes = [(part, part.training) for part in rule.modules()]
     for parameter, _ in gradients:
         parameter.grad = None
+    rule.rewind()
     with torch.random.fork_rng():
         try:
             yield

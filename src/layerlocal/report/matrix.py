@@ -64,13 +64,13 @@ def _reach_cells(entry: dict[str, Any]) -> Cells:
 def _intervention_cells(entry: dict[str, Any]) -> Cells:
     """Row j perturbed, column i: an earlier block always changes what a later one sees; the other way is a leak."""
     blocks = entry.get("blocks") or []
-    allowed = allowed_pairs(entry)
+    allowed, ahead = allowed_pairs(entry), entry.get("reads_ahead") or 0
     cells: Cells = []
     for j, perturbed in enumerate(blocks):
         row = []
         for i, updated in enumerate(blocks):
             together = any(a is None or (i in a and j in a) for a in allowed)
-            kind = _kind(_at(entry.get("intervention"), j, i), j <= i or together)
+            kind = _kind(_at(entry.get("intervention"), j, i), j <= i or together or j - i <= ahead)
             verb = {"unknown": "was not measured", "no": "did not change"}.get(kind, "changed")
             leak = " (more than declared)" if kind == "wrong" else ""
             row.append((kind, f"{perturbed} perturbed: the update of {updated} {verb}{leak}"))

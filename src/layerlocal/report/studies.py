@@ -10,7 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from layerlocal.report import plots
-from layerlocal.report.format import cell, clean, is_number, plain, spoken
+from layerlocal.report.format import cell, clean, is_number, plain, shorten, spoken
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.sections import table
 
@@ -41,9 +41,11 @@ def study_view(study: View, anchor: str) -> View:
         anchor: the id of its section; ids in its figures begin with it.
     """
     figures = [f for f in study.get("figures") or [] if isinstance(f, dict)]
+    title = clean(study.get("title") or study.get("study") or "A study without a name")
     return {
         "anchor": anchor,
-        "title": clean(study.get("title") or study.get("study") or "A study without a name"),
+        "title": title,
+        "short": shorten(title, 48),
         "question": clean(study.get("question") or ""),
         "facts": list(study_facts(study)),
         "sentences": [clean(text) for text in study.get("sentences") or []],

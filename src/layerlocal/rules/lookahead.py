@@ -1,6 +1,6 @@
 """A hybrid: each block's loss is read some blocks further on, through blocks that it does not train.
 
-Paper: AugLocal, arXiv:2402.17318, whose auxiliary networks copy the blocks to come; here they are the blocks to come themselves, held
+Paper: AugLocal, arXiv:2402.17318, whose auxiliary networks have the shape of blocks to come; here it is the blocks to come themselves, held
 still (their weights get no gradient, their running statistics do not move). Overlapping local updates as in arXiv:2311.18130, but block l
 alone learns from loss l. With r(l) = min(l + m, L − 1):
 
@@ -38,8 +38,8 @@ class Lookahead(Twin):
     """The rule ``of``, every block's loss read ``blocks_ahead`` blocks further on.
 
     At one step a block's update depends on the next m blocks, so the rule declares segments, or global where m reaches from the first
-    block to the last; no segment ends anywhere, though: over steps, credit from the last block creeps down m blocks a step. A sample enters
-    the network once a step, but block j runs forward 1 + min(j, m) times: see the FLOPs for the cost.
+    block to the last; no segment ends anywhere, though: over steps, credit from the last block creeps down m blocks a step. Block j runs
+    forward 1 + min(j, m) times a step; passes_per_step is that of the busiest block.
 
     Args:
         network: what is trained.
@@ -85,6 +85,11 @@ class Lookahead(Twin):
     def reads_ahead(self) -> int:
         """m, as far as there are blocks."""
         return reading_block(0, self.blocks_ahead, self.network.depth)
+
+    @property
+    def passes_per_step(self) -> int:
+        """Those of the partner, once more for every block that is looked through."""
+        return self.partner.passes_per_step * (1 + self.reads_ahead)
 
     @property
     def locality(self) -> Locality:

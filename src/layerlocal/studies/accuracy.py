@@ -20,7 +20,7 @@ from layerlocal.studies.base import (
     twins_of_rule,
 )
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import difference_figure, difference_table, gap_sentence
+from layerlocal.studies.words import block_figure, difference_figure, difference_table, gap_sentence
 
 __all__ = ["AccuracyStudy"]
 
@@ -75,4 +75,5 @@ class AccuracyStudy(Study):
                     scale="category",
                 )
             )
+            found.figures.append(block_figure("accuracy-blocks", rows, panel="data"))
         return found

@@ -25,7 +25,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import doublings
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import axis, points
+from layerlocal.studies.words import axis, block_figure, points
 
 __all__ = ["CalibrationStudy"]
 
@@ -112,6 +112,8 @@ class CalibrationStudy(Study):
                 f"{points(estimate(list(reduction.values())))}.".replace("+", "")
             )
             found.figures.append(_figure(rule, guesses))
+            real = [row for row in part if row["task"] != "synthetic"]
+            found.figures.append(block_figure(f"calibration-blocks-{rule}", real, panel="task"))
             found.tables.append(_table(rule, guesses))
         return found
 

@@ -26,7 +26,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import contrast, doublings, effects_by_seed, explained, slopes
 from layerlocal.studies.scale import Scale, readout_of, scale_of
-from layerlocal.studies.words import axis, difference_figure, difference_table, points, series_by
+from layerlocal.studies.words import axis, block_figure, difference_figure, difference_table, points, series_by
 
 __all__ = ["ClassesStudy"]
 
@@ -142,6 +142,10 @@ class ClassesStudy(Study):
             panels = {title: [row for row in swept if row["arm"] == arm] for arm, title in ARMS.items()}
             panels = {title: part for title, part in panels.items() if part}
             found.figures += _sweep_figures(panels)
+            swept_total = [row for row in swept if row["arm"] == "subsets_total"]
+            names = {k: f"K = {k}" for k in REAL_K[plan.size]}
+            if swept_total:
+                found.figures.append(block_figure("classes-blocks", swept_total, panel="classes", titles=names))
             named = [row | {"arm": ARMS[row["arm"]]} for row in swept]
             found.tables.insert(0, difference_table("The sweep over K", named, [("arm", "data"), ("classes", "K")]))
         controls = [row | {"arm": CONTROLS[row["arm"]]} for row in rows if row["arm"] in CONTROLS]

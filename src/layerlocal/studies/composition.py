@@ -22,7 +22,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import contrast
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import difference_figure, difference_table, points
+from layerlocal.studies.words import block_figure, difference_figure, difference_table, points
 
 __all__ = ["CompositionStudy"]
 
@@ -82,6 +82,7 @@ class CompositionStudy(Study):
                     scale="category", panels=panels,
                 )
             )  # fmt: skip
+            found.figures.append(block_figure("composition-blocks", rows, panel="how", titles=HOW))
         found.notes.append(
             "A fifth of the pairs is held out; every class is seen in other pairs. The readout is factored for every method alike; a rule "
             "without that option cannot take part."

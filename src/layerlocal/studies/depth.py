@@ -24,7 +24,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import slopes
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import axis, difference_table, points
+from layerlocal.studies.words import axis, block_figure, difference_table, points
 
 __all__ = ["DepthStudy"]
 
@@ -85,7 +85,12 @@ class DepthStudy(Study):
             found.figures += [
                 _heat(rule, grid, "price", "price of isolation: modules − BP with the same readouts"),
                 _heat(rule, grid, "gap", "gap: modules − BP"),
-                _blocks(rule, part),
+                block_figure(
+                    f"depth-blocks-{rule}",
+                    part,
+                    panel="depth",
+                    titles={depth: f"depth {depth}" for depth in DEPTHS[plan.size]},
+                ),
             ]
             found.tables.append(_table(rule, grid))
         if rows:
@@ -144,27 +149,6 @@ def _heat(rule: str, grid: Sequence[Row], key: str, label: str) -> dict[str, Any
         "y": axis("depth in blocks", scale="category"),
         "z": axis(label, "pp"),
         "series": [{"name": label, "panel": None, "points": cells}],
-    }
-
-
-def _blocks(rule: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """Accuracy of each block's own readout: where the gap opens."""
-    series = []
-    for (depth,), part in sorted(group_rows(rows, "depth").items()):
-        for method, name in (("local", rule), ("bp-deepsup", "BP-DeepSup")):
-            blocks = list(part[0]["blocks"][method])
-            spots = [
-                {"x": index + 1, "y": estimate([row["blocks"][method][block] for row in part])}
-                for index, block in enumerate(blocks)
-            ]
-            series.append({"name": name, "panel": f"depth {depth}", "points": spots})
-    return {
-        "name": f"depth-blocks-{rule}",
-        "kind": "lines",
-        "caption": f"Test accuracy read at each block, {rule} beside BP-DeepSup. 95 % intervals over seeds.",
-        "x": axis("block"),
-        "y": axis("test accuracy of the block's readout", "%"),
-        "series": series,
     }
 
 

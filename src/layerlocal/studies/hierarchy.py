@@ -22,7 +22,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import contrast
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import difference_figure, difference_table, gap_sentence
+from layerlocal.studies.words import block_figure, difference_figure, difference_table, gap_sentence
 
 __all__ = ["HierarchyStudy"]
 
@@ -100,6 +100,7 @@ class HierarchyStudy(Study):
             found.figures.append(
                 difference_figure("hierarchy-gap", caption, named, x="labels", label="labels", scale="category")
             )
+            found.figures.append(block_figure("hierarchy-blocks", rows, panel="labels", titles=LABELS))
         found.notes.append(
             "Fine, coarse and random-group labels are put on exactly the same training and test images (of each fine class the same ones); "
             "within a superclass there are its images alone. All are trained for the same number of steps."

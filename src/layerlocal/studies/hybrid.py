@@ -1,7 +1,8 @@
 """Study `hybrid` (claim P10): how much of the gap comes back when some global signal is let in.
 
-recovery = (hybrid − local) / (BP − local), a ratio of means over seeds, against the share of global signal: of segments the blocks that get a gradient from above,
-of steps those that are global, of lookahead the blocks a loss may look through; a random feedback of the output error has no share.
+recovery = (hybrid − local) / (BP − local), a ratio of means over seeds, against the share of global signal: of segments the blocks
+that get a gradient from above, of steps those that are global, of lookahead the blocks a loss may look through; a random feedback of
+the output error has no share.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import contrast, ratio_of_means
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import axis, difference_table, points
+from layerlocal.studies.words import axis, block_figure, difference_table, points
 
 __all__ = ["HybridStudy"]
 
@@ -90,6 +91,8 @@ class HybridStudy(Study):
             found.figures += _figures(rule, body, estimate(list(gaps.values())))
             found.tables.append(_table(rule, body))
         if rows:
+            shown = {"local": "local", "bp-deepsup": "BP-DeepSup", **{name: name for name in HYBRIDS}}
+            found.figures.append(block_figure("hybrid-blocks", rows, panel="data", methods=shown))
             found.tables.append(
                 difference_table("The rule and its twins on this task", rows, [("rule", "rule"), ("data", "data set")])
             )
@@ -98,9 +101,13 @@ class HybridStudy(Study):
 
 def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
     best = max(body, key=lambda row: row["gain"]["mean"])
-    found = [f"{rule}: the largest gain is {best['method']}'s, {points(best['gain'])} over purely local learning; BP's is {points(gap)}."]
+    found = [
+        f"{rule}: the largest gain is {best['method']}'s, {points(best['gain'])} over purely local learning; BP's is {points(gap)}."
+    ]
     if gap["mean"] <= LEAST_GAP:
-        found.append(f"{rule}: BP is not {100 * LEAST_GAP:.1f} pp above the local rule here, so there is no gap to recover.")
+        found.append(
+            f"{rule}: BP is not {100 * LEAST_GAP:.1f} pp above the local rule here, so there is no gap to recover."
+        )
     return found
 
 

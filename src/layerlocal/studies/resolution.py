@@ -19,7 +19,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import slopes
 from layerlocal.studies.scale import readout_of
-from layerlocal.studies.words import difference_figure, difference_table, points
+from layerlocal.studies.words import block_figure, difference_figure, difference_table, points
 
 __all__ = ["ResolutionStudy"]
 
@@ -93,6 +93,8 @@ class ResolutionStudy(Study):
                     scale="log2",
                 )
             )
+            sides = {side: f"{side} px" for side in SIDES}
+            found.figures.append(block_figure("resolution-blocks", rows, panel="side", titles=sides))
         found.notes.append(
             "Goodness is read on 4×4 cells at every side, so the network and its readouts have the same parameters."
         )

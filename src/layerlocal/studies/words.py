@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from layerlocal.stats import Estimate
-from layerlocal.studies.base import METHODS, Row, estimates, group_rows, plotted
+from layerlocal.stats import Estimate, estimate
+from layerlocal.studies.base import Row, estimates, group_rows, plotted
 
-__all__ = ["axis", "difference_figure", "difference_table", "gap_sentence", "points", "series_by"]
+__all__ = ["axis", "block_figure", "difference_figure", "difference_table", "gap_sentence", "points", "series_by"]
 
 COLUMNS = (
     ("local", "local", "percent"),
@@ -106,7 +106,46 @@ def difference_figure(
     }
 
 
-def method_names(rows: Sequence[Row]) -> list[str]:
-    """Every method of the rows, the usual three first."""
-    found = dict.fromkeys(name for row in rows for name in row["runs"])
-    return [*(name for name in METHODS if name in found), *(name for name in found if name not in METHODS)]
+def block_figure(
+    name: str,
+    rows: Sequence[Row],
+    *,
+    panel: str,
+    titles: Mapping[Any, str] | None = None,
+    methods: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Accuracy read at each block, local beside BP-DeepSup (BP has its last readout only), a panel for each value of an axis.
+
+    Args:
+        name: of the figure.
+        rows: of the study.
+        panel: the axis that makes the panels.
+        titles: of the panels by value; the value itself where left out.
+        methods: method → name, instead of the two.
+    """
+    several = len({row["rule"] for row in rows}) > 1
+    series = []
+    for (rule, value), part in group_rows(rows, "rule", panel).items():
+        title = str((titles or {}).get(value, value))
+        for method, called in (methods or {"local": rule, "bp-deepsup": "BP-DeepSup", "bp": "BP"}).items():
+            blocks = list(part[0]["blocks"][method])
+            spots = [
+                {"x": int(block.removeprefix("block")) + 1, "y": _over_seeds(part, method, block)} for block in blocks
+            ]
+            series.append({"name": called, "panel": f"{rule}, {title}" if several else title, "points": spots})
+    return {
+        "name": name,
+        "kind": "lines",
+        "caption": "Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "
+        "95 % intervals over seeds.",
+        "x": axis("block"),
+        "y": axis("test accuracy of the block's readout", "%"),
+        "series": series,
+    }
+
+
+def _over_seeds(rows: Sequence[Row], method: str, block: str) -> Estimate:
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["seed"], []).append(row["blocks"][method][block])
+    return estimate([sum(found) / len(found) for found in values.values()])
