@@ -322,7 +322,21 @@ def test_studies_of_one_name_have_sections_of_their_own() -> None:
         {"studies": [planted_study("x !", figures=[]), planted_study("X?", figures=[]), planted_study("", figures=[])]}
     )
     sections = [a["id"] for tag, a in read(html).seen if tag == "section" and "study" in str(a.get("class"))]
-    assert sections == ["study-x", "study-x-2", "study-3"]
+    assert sections == ["study-x", "study-x-quick", "study-3"]
+
+
+def test_a_claim_leads_to_the_size_of_the_study_that_it_was_judged_by() -> None:
+    studies = [
+        planted_study(figures=[]),
+        planted_study(figures=[], size="full"),
+        planted_study(figures=[], size="full"),
+    ]
+    html = render_page(
+        {"studies": studies, "claims": [claim("P", "supported", size="full"), claim("Q", "not run", size=None)]}
+    )
+    links = re.findall(r'data-label="size"><a href="#([^"]+)">', html)
+    assert links == ["study-planted-classes-full-3"]  # the last of two alike
+    assert "Does the gap grow with the number of classes? (…, full" in text_of(html)
 
 
 def test_runs_of_store_and_audit_are_merged_and_each_stands_once() -> None:

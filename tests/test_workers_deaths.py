@@ -83,7 +83,7 @@ class DiesInEveryEpoch(Base):
         if self.calls == STEPS:
             tries = len(list(HERE.glob("try-*")))
             (HERE / f"try-{{tries}}").touch()
-            if tries % 3 < 2 and not (HERE / "quiet").exists():
+            if tries % 3 < 2 and tries < 9 and not (HERE / "quiet").exists():
                 os.kill(os.getpid(), signal.SIGKILL)
             self.calls = 0
 

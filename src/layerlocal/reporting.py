@@ -99,8 +99,8 @@ def judge_claims(
     rule: str | None = None,
     names: Sequence[str] = (),
     alpha: float | None = None,
-) -> tuple[list[dict[str, Any]], str]:
-    """Verdict rows (`layerlocal.claims.judge`) and the hash of the claims, which are loaded before any result is read.
+) -> tuple[list[dict[str, Any]], str, list[str]]:
+    """Verdict rows (`layerlocal.claims.judge`), the hash of the claims, which are loaded before any result is read, and warnings.
 
     Args:
         out: the store.
@@ -115,8 +115,9 @@ def judge_claims(
     claims = load_claims(files, known_studies=STUDIES, only=names)
     if rule is not None:
         claims = claims.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in claims.claims)})
-    rows = judge(claims, study_summaries(out, comparable(out)[0]), alpha=alpha)
-    return rows, rows[0]["claims_sha256"] if rows else claims.sha256
+    records, warnings = comparable(out)
+    rows = judge(claims, study_summaries(out, records), alpha=alpha)
+    return rows, rows[0]["claims_sha256"] if rows else claims.sha256, warnings
 
 
 def beside_published(out: Path) -> list[dict[str, Any]]:

@@ -119,7 +119,9 @@ def claims(
         rows = beside_published(out)
         print(json.dumps(rows)) if as_json else _print_accuracies(rows)
         return
-    rows, sha256 = judge_claims(out, files=file, rule=rule, names=_names(claim), alpha=alpha)
+    rows, sha256, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim), alpha=alpha)
+    for warning in warnings:
+        err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     if as_json:
         print(json.dumps({"claims_sha256": sha256, "claims": rows}))
         return

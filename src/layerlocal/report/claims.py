@@ -22,6 +22,7 @@ from layerlocal.report.format import (
 __all__ = ["VERDICTS", "accuracy_table", "claim_rows", "claims_headline", "reported_text"]
 
 View = dict[str, Any]
+Homes = dict[tuple[Any, Any], str]
 VERDICTS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "○"}
 """A verdict's sign: it is told apart without colour."""
 
@@ -34,17 +35,17 @@ def claims_headline(rows: Sequence[View]) -> str:
     return f"Of {len(rows)} claim{'' if len(rows) == 1 else 's'}, {spoken(told)}."
 
 
-def claim_rows(rows: Sequence[View], studies: dict[str, str] | None = None) -> list[View]:
+def claim_rows(rows: Sequence[View], studies: Homes | None = None) -> list[View]:
     """One view a claim, in the order given.
 
     Args:
         rows: verdict rows.
-        studies: study → its anchor in the page, for those that have a section.
+        studies: (study, size) → its anchor in the page, for those that have a section.
     """
     return [_claim(row, studies or {}) for row in rows]
 
 
-def _claim(row: View, studies: dict[str, str]) -> View:
+def _claim(row: View, studies: Homes) -> View:
     verdict, unit = _verdict(row), _unit(row)
     estimate = row.get("estimate")
     return {
@@ -52,7 +53,7 @@ def _claim(row: View, studies: dict[str, str]) -> View:
         "sentence": _text(row.get("sentence"), ""),
         "source": _text(row.get("source"), ""),
         "study": _text(row.get("study"), ""),
-        "href": studies.get(str(row.get("study"))),
+        "href": studies.get((row.get("study"), row.get("size"))),
         "reported": reported_text(row.get("reported")),
         "measured": in_two(estimate, unit),
         "what": _what(row),

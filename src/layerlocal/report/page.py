@@ -75,7 +75,7 @@ def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _view(content: dict[str, Any]) -> dict[str, Any]:
     audit, names = content["audit"], studies.anchors(content["studies"])
-    homes = {str(study.get("study")): name for study, name in zip(content["studies"], names, strict=True)}
+    homes = {(s.get("study"), s.get("size")): name for s, name in zip(content["studies"], names, strict=True)}
     data = (audit or {}).get("data") or {}
     return {
         "title": clean(content["title"]),

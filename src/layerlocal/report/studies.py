@@ -24,13 +24,17 @@ PRINTED_ROWS = 60
 
 
 def anchors(studies: Sequence[View]) -> list[str]:
-    """An id for each study's section, made of its name where that can be part of one."""
+    """An id for each study's section, made of its name, and of its size where one study stands there in several."""
     found: list[str] = []
     for index, study in enumerate(studies):
-        slug = re.sub(r"[^a-z0-9]+", "-", str(study.get("study") or "").lower()).strip("-")[:40]
-        name = f"study-{slug}" if slug else f"study-{index + 1}"
-        found.append(name if name not in found else f"{name}-{index + 1}")
+        name = f"study-{_slug(study.get('study')) or index + 1}"
+        sized = f"{name}-{_slug(study.get('size'))}"
+        found.append(next(n for n in (name, sized, f"{sized}-{index + 1}") if n not in found))
     return found
+
+
+def _slug(text: Any) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", str(text or "").lower()).strip("-")[:40]
 
 
 def study_view(study: View, anchor: str) -> View:
@@ -45,7 +49,7 @@ def study_view(study: View, anchor: str) -> View:
     return {
         "anchor": anchor,
         "title": title,
-        "short": shorten(title, 48),
+        "short": shorten(title, 48) + (f", {clean(study['size'])}" if study.get("size") else ""),
         "question": clean(study.get("question") or ""),
         "facts": list(study_facts(study)),
         "sentences": [clean(text) for text in study.get("sentences") or []],

@@ -1,0 +1,44 @@
+"""Copy what a store's studies say into `results/`: one summary a study (with every row, spec, hardware and command) and a table of all runs.
+
+    python scripts/collect_results.py runs results
+
+Weights stay where they are. Run it again after more studies; what it wrote before is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from layerlocal.reporting import comparable, judge_claims, read_plan, study_summaries
+from layerlocal.store import write_atomic
+from layerlocal.studies import find_study
+from layerlocal.studies.base import plan_runs
+from layerlocal.table import write_runs_table
+
+
+def main(store: str, results: str) -> None:
+    """Write ``study-<name>-<size>.json``, ``claims.json`` and ``runs.parquet``."""
+    out, target = Path(store), Path(results)
+    records, _ = comparable(out)
+    for summary in study_summaries(out, records):
+        plan = read_plan(out, summary["study"], summary["size"])
+        assert plan is not None
+        specs = {spec.hash: spec.model_dump(mode="json") for spec in plan_runs(find_study(plan.study), plan).values()}
+        content = summary | {
+            "plan": plan.model_dump(mode="json"),
+            "specs": {name: specs[name] for name in specs if name in records},
+        }
+        path = target / f"study-{summary['study']}-{summary['size']}.json"
+        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+        print(path, summary["finished"], "of", summary["planned"], "runs")
+    rows, sha256, _ = judge_claims(out)
+    write_atomic(
+        target / "claims.json", (json.dumps({"claims_sha256": sha256, "claims": rows}, indent=1) + "\n").encode()
+    )
+    print(write_runs_table(out, target / "runs.parquet"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,288 @@
+"""`layerlocal study`, `claims` and `report` on tiny studies that really train, and on planted stores."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import layerlocal.cli
+import layerlocal.studies.scale as scale_module
+from layerlocal.claims import judge, load_claims
+from layerlocal.reporting import judge_claims, plan_path, write_report
+from layerlocal.spec import NetworkSpec
+from layerlocal.store import RunRecord, RunStore, write_atomic
+from layerlocal.studies import find_study
+from layerlocal.studies.base import StudyPlan, plan_runs
+from layerlocal.studies.summary import summarize_study
+from layerlocal.studying import run_study
+from layerlocal.types import InputError
+
+TRAINED = ("local", "bp", "bp-deepsup")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """Quick, made quicker still."""
+    quick = scale_module._SCALES["quick"]
+    recipe = quick.recipe.model_copy(update={"epochs": 1})
+    small = dataclasses.replace(
+        quick, num_train=500, num_test=200, network=NetworkSpec(name="cnn4", width=0.125), recipe=recipe, synthetic_train=256, draws=1
+    )  # fmt: skip
+    monkeypatch.setitem(scale_module._SCALES, "quick", small)
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory):
+    """A finished study on the embedded images, in a store."""
+    out = tmp_path_factory.mktemp("study") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.__wrapped__(patch)
+        summary = run_study(out, "composition", seeds=2, workers=1, command="layerlocal study composition --seeds 2")
+    return out, summary
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run a command as the program does: (exit code, standard output, standard error)."""
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["layerlocal", *map(str, words)])
+        try:
+            layerlocal.cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return call
+
+
+def one_sentence(err):
+    [line] = [line for line in err.splitlines() if line.strip()]
+    assert line.startswith("error: ")
+    return line
+
+
+# --- a study that really trains ---------------------------------------------------------------------------------------
+
+
+def test_a_study_trains_everything_it_planned_and_says_what_it_found(composed):
+    out, summary = composed
+    assert (summary["finished"], summary["planned"], summary["missing"]) == (12, 12, [])
+    assert len(RunStore(out).finished()) == 12
+    assert {row["how"] for row in summary["rows"]} == {"side", "overlay"}
+    for row in summary["rows"]:
+        assert set(row["groups"]) == set(TRAINED) and set(row["groups"]["local"]) == {"seen", "unseen"}
+        assert row["gap"] == pytest.approx(row["local"] - row["bp"])
+        assert 0.4 < row["separability"] < 1
+    assert set(summary["quantities"]["dtg-ff"]["unseen_minus_seen"]["values"]) == {"0", "1"}
+
+
+def test_the_same_study_again_trains_nothing(composed, monkeypatch):
+    out, summary = composed
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")}
+    again = run_study(out, "composition", seeds=2, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")} == before
+    assert again["quantities"] == summary["quantities"]
+
+
+def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out(composed, tmp_path, capsys):
+    out = shutil.copytree(composed[0], tmp_path / "runs")
+    found = run_study(out, "composition", rules=["ff", "local-heads"], seeds=1, workers=1)
+    assert found["rules"] == ["dtg-ff", "ff", "local-heads"]
+    assert {row["rule"] for row in found["rows"]} == {"dtg-ff", "local-heads"}
+    reasons = {entry["reason"] for entry in found["missing"] if "ff, seed 0" in entry["label"]}
+    assert any("factors" in reason for reason in reasons)
+    assert "left out" in capsys.readouterr().err
+
+
+def test_a_rule_that_cannot_take_part_alone_is_refused(tmp_path, command):
+    code, _, err = command("study", "composition", "--rules", "ff", "--out", tmp_path / "runs", "--workers", 1)
+    assert code == 2 and "factors" in one_sentence(err)
+    assert not list((tmp_path / "runs").glob("*/spec.json"))
+
+
+def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
+    out = shutil.copytree(composed[0], tmp_path / "runs")
+    page = write_report(out).read_text()
+    summary = composed[1]
+    for text in (summary["title"], "P11", "unseen", *(row["runs"]["local"] for row in summary["rows"])):
+        assert text in page
+    assert summary["sentences"][0].split(":")[0] in page
+    rows = list(csv.DictReader(io.StringIO(write_report(out, form="csv"))))
+    assert len(rows) == 4 and {row["study"] for row in rows} == {"composition"}
+    assert float(rows[0]["gap"]) == pytest.approx(summary["rows"][0]["gap"])
+    content = json.loads(write_report(out, form="json"))
+    assert content["studies"][0]["quantities"] == summary["quantities"]
+    assert summary["title"] in write_report(out, form="md")
+
+
+def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(composed, command):
+    code, text, _ = command("claims", "--out", composed[0], "--json")
+    assert code == 0
+    rows = {row["id"]: row for row in json.loads(text)["claims"]}
+    assert rows["P11"]["n"] == 2 and rows["P11"]["verdict"] in ("supported", "contradicted", "inconclusive")
+    assert rows["P2"]["verdict"] == "not run" and "layerlocal study classes" in rows["P2"]["command"]
+    code, text, _ = command("claims", "--out", composed[0])
+    assert code == 0 and "not run" in text
+
+
+def test_claims_for_another_rule(composed, command):
+    code, text, _ = command("claims", "--out", composed[0], "--rule", "local-heads", "--claim", "P11", "--json")
+    assert code == 0 and [row["verdict"] for row in json.loads(text)["claims"]] == ["not run"]
+
+
+def test_a_report_of_a_damaged_plan_names_it(composed, tmp_path):
+    out = shutil.copytree(composed[0], tmp_path / "runs")
+    plan_path(out, "composition", "quick").write_text("{")
+    with pytest.raises(InputError, match=r"study-composition-quick.json is damaged .*run the study again"):
+        write_report(out)
+
+
+def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, command):
+    out = shutil.copytree(composed[0], tmp_path / "runs")
+    record = RunStore(out).finished()[0]
+    content = json.loads((out / record.hash / "spec.json").read_text()) | {"protocol": 0}
+    text = json.dumps(content).encode()
+    (out / record.hash / "spec.json").write_bytes(text)
+    import hashlib
+
+    sums = json.loads((out / record.hash / "DONE").read_text()) | {"spec.json": hashlib.sha256(text).hexdigest()}
+    (out / record.hash / "DONE").write_text(json.dumps(sums))
+    assert "1 of 12 runs are of protocol 0 and are left out" in write_report(out).read_text()
+    code, _, err = command("claims", "--out", out)
+    assert code == 0 and "numbers of two protocols do not compare" in err
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("study", "clases"), "unknown study 'clases'"),
+        (("study", "classes", "--size", "huge"), "unknown size 'huge'"),
+        (("study", "classes", "--rules", "dtgff"), "unknown rule 'dtgff'"),
+        (("study", "classes", "--rules", "bp"), "bp is a baseline"),
+        (("study", "hierarchy", "--data", "fashion_mnist_subset"), "superclasses"),
+        (("study", "classes", "--data", "fashion_mnist_subset"), "the data has 10 classes"),
+        (("study", "depth", "--data", "no_such_set"), "unknown data 'no_such_set'"),
+        (("study", "depth", "--device", "tpu"), "unknown device"),
+        (("claims", "--claim", "P77"), "unknown claim 'P77'"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence_and_trains_nothing(command, tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words)
+    assert (code, out) == (2, "")
+    assert named in one_sentence(err)
+    assert not list(tmp_path.glob("runs/*/spec.json"))
+
+
+def test_too_few_images_for_a_split_is_one_sentence(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        scale_module, "_SCALES", {"quick": dataclasses.replace(scale_module._SCALES["quick"], num_train=10**6)}
+    )
+    code, _, err = command("study", "depth", "--data", "fashion_mnist_subset", "--out", tmp_path / "runs")
+    assert code == 2 and "num_train=1000000 is more than" in one_sentence(err)
+
+
+def test_a_claim_file_with_a_missing_field_names_file_claim_and_field(command, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("claims:\n  - id: X1\n    source: me\n    sentence: s\n    reported: {text: ""}\n    study: classes\n    direction: less\n")
+    code, _, err = command("claims", "--file", file, "--out", tmp_path / "runs")
+    sentence = one_sentence(err)
+    assert code == 2 and "mine.yaml" in sentence and "X1" in sentence and "quantity" in sentence
+
+
+def test_studies_are_listed_where_none_is_named(command):
+    code, out, _ = command("study")
+    assert code == 0 and "calibration" in out and "hybrid" in out
+
+
+# --- planted stores: does the whole way from runs to verdicts tell the truth? -----------------------------------------
+
+
+def planted_records(plan, rng, gap, spread=0.004):
+    """Runs of the accuracy study whose true local − BP and local − DeepSup are ``gap``; planted, not measured."""
+    records = {}
+    noise = {seed: rng.normal(0, 0.01) for seed in plan.seeds}
+    for (_, seed, _, method), spec in plan_runs(find_study(plan.study), plan).items():
+        value = 0.6 + noise[seed] + rng.normal(0, spread / 2**0.5) + (gap if method == "local" else 0)
+        data = {"name": spec.data.source, "separability": 0.8, "provenance": {"checksum": "x"}}
+        result = {
+            "test_accuracy": value,
+            "block_accuracies": {"block0": value},
+            "num_classes": 10,
+            "chance": 0.1,
+            "data": data,
+        }
+        records[spec.hash] = RunRecord(spec.hash, spec, {"layerlocal": "0", "threads": 1}, result)
+    return records
+
+
+CLAIM = """
+claims:
+  - {id: below, source: planted, sentence: local is below, reported: {value: null, unit: pp, text: ""}, study: accuracy,
+     quantity: gap/cifar10, direction: less, smallest_effect: 0.5}
+  - {id: alike, source: planted, sentence: local is not told apart, reported: {value: null, unit: pp, text: ""}, study: accuracy,
+     quantity: gap/cifar10, direction: none, smallest_effect: 1.0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("gap", "truth"),
+    [(-0.03, {"below": "supported", "alike": "contradicted"}), (0.0, {"below": "contradicted", "alike": "supported"})],
+)
+def test_on_planted_stores_every_verdict_is_right_in_95_of_100_draws(tmp_path, gap, truth):
+    """200 draws from runs to verdicts; 12 seeds, the paired difference spreads by 0.4 pp."""
+    (tmp_path / "planted.yaml").write_text(CLAIM)
+    claims = load_claims(tmp_path / "planted.yaml")
+    plan = StudyPlan(study="accuracy", data=("cifar10",), seeds=tuple(range(12)))
+    rng = np.random.default_rng(7)
+    right = dict.fromkeys(truth, 0)
+    for _ in range(200):
+        rows = judge(claims, [summarize_study(plan, planted_records(plan, rng, gap))])
+        for row in rows:
+            right[row["id"]] += row["verdict"] == truth[row["id"]]
+    assert min(right.values()) >= 190, right
+
+
+def test_under_no_effect_a_difference_is_claimed_in_at_most_alpha_of_the_draws(tmp_path):
+    """At the boundary, a true gap of exactly the smallest effect that counts: any verdict is a false positive."""
+    (tmp_path / "planted.yaml").write_text(CLAIM)
+    claims = load_claims(tmp_path / "planted.yaml", only=["below"])
+    plan = StudyPlan(study="accuracy", data=("cifar10",), seeds=tuple(range(5)))
+    rng = np.random.default_rng(11)
+    wrong = 0
+    for _ in range(400):
+        [row] = judge(claims, [summarize_study(plan, planted_records(plan, rng, -0.005))])
+        wrong += row["verdict"] != "inconclusive"
+    assert wrong <= 0.05 * 400 + 2.33 * (400 * 0.05 * 0.95) ** 0.5  # 99 % of binomial draws at alpha = 0.05
+
+
+def test_a_planted_store_on_disk_is_judged_as_its_runs_in_memory(tmp_path):
+    plan = StudyPlan(study="accuracy", data=("cifar10",), seeds=(0, 1, 2, 3))
+    records = planted_records(plan, np.random.default_rng(3), -0.03)
+    store = RunStore(tmp_path / "runs")
+    store.prepare()
+    for record in records.values():
+        with store.open(record.spec) as folder:
+            folder.save_checkpoint({}, {"epoch": 1, "rows": [], "seconds": 0.0})
+            folder.finish(env=record.env, result=record.result, metrics=[(1, "validation_accuracy", "fused", 0.5)])
+    write_atomic(plan_path(store.root, "accuracy", "quick"), plan.model_dump_json().encode())
+    (tmp_path / "planted.yaml").write_text(CLAIM)
+    rows, *_ = judge_claims(store.root, files=[tmp_path / "planted.yaml"])
+    expected = judge(load_claims(tmp_path / "planted.yaml"), [summarize_study(plan, records)])
+    assert [row["verdict"] for row in rows] == [row["verdict"] for row in expected] == ["supported", "contradicted"]
+    assert [row["p"] for row in rows] == [row["p"] for row in expected]
+    assert Path(write_report(store.root)).exists()
