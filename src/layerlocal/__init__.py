@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from layerlocal.spec import RunSpec as RunSpec
     from layerlocal.store import RunRecord as RunRecord
     from layerlocal.store import RunStore as RunStore
+    from layerlocal.table import load_runs as load_runs
     from layerlocal.train import fit as fit
     from layerlocal.types import BlockLoss as BlockLoss
     from layerlocal.types import InputError as InputError
@@ -66,6 +67,7 @@ _HOMES = {
     "run": ["run_spec"],
     "spec": ["DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec"],
     "store": ["RunRecord", "RunStore"],
+    "table": ["load_runs"],
     "train": ["fit"],
     "types": ["BlockLoss", "InputError", "Locality"],
     "workers": ["run_many"],

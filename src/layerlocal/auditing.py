@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from layerlocal.reporting import audit_summary, cost_path, write_report
+from layerlocal.reporting import cost_path, write_report
 from layerlocal.spec import DataSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies.audit import SIZES, AuditPlan, audit_specs
@@ -72,8 +72,7 @@ def run_audit(
     write_atomic(out / "failed.json", json.dumps(failed).encode())
     _cost(out, plan, console)
     write_report(out)
-    found = audit_summary(out)
-    assert found is not None
+    found: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
     return found
 
 

@@ -69,7 +69,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "claims": judge(claims, studies) if studies else [],
         "claims_sha256": claims.sha256 if studies else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
-        "runs": [run_row(record) for record in records.values()],
+        "runs": [run_row(record, options=False) for record in records.values()],
         "warnings": warnings,
     }
 
