@@ -499,7 +499,7 @@ def test_the_printed_table_cuts_no_name_and_no_number(capsys, monkeypatch, tmp_p
     monkeypatch.setenv("COLUMNS", "80")
     name = "/a/folder/[red]far/away/from/here/plugin.py:Mine"
     plan = ONE_RULE.model_copy(update={"rules": ("local-heads", name)})
-    layerlocal.cli._print_audit(summarize(plan, planted(plan)), tmp_path)
+    layerlocal.cli.runs._print_audit(summarize(plan, planted(plan)), tmp_path)
     out = capsys.readouterr().out
     assert "…" not in out
     for shown in ("local-heads", "plugin.py:Mine", "83.0", "86.3", "87.7", "-3.3", "-8.5", "+1.8", "+1.3", "-4.7"):

@@ -693,7 +693,7 @@ from layerlocal.studies.audit import SIZES
 tiny = {"num_train": 200, "num_test": 100, "network": "mlp", "width": 1 / 16, "synthetic_train": 256, "synthetic_classes": (2,)}
 SIZES["quick"] = SIZES["quick"].model_copy(update=tiny | {"recipe": Recipe(epochs=1000, batch_size=16)})
 fork = multiprocessing.get_context("fork")  # workers that need not import torch again
-layerlocal.workers.multiprocessing.get_context = lambda _: fork
+multiprocessing.get_context = lambda _: fork
 main()
 """
 

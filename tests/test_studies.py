@@ -206,6 +206,15 @@ def test_a_planted_effect_of_difficulty_is_told_from_that_of_dimension():
     assert found["dimension_effect"]["values"]["0"] == pytest.approx(0, abs=1e-9)
 
 
+def test_accuracy_corrected_for_chance_stands_beside_the_raw_one():
+    plan = plan_of("classes", seeds=(0,))
+    found = summarize_study(plan, planted(plan, lambda spec, seed, method: 0.6 if method == "local" else 0.7))
+    table = next(table for table in found["tables"] if "sweep" in table["caption"])
+    row = next(row for row in table["rows"] if row["classes"] == 2)
+    assert row["local"]["mean"] == pytest.approx(0.6) and row["local_corrected"]["mean"] == pytest.approx(0.2)
+    assert row["corrected_gap"]["mean"] == pytest.approx(-0.2)  # (0.6 − 0.5)/0.5 − (0.7 − 0.5)/0.5
+
+
 def test_the_two_variants_of_a_class_sweep_hold_what_they_say():
     specs = plan_runs(find_study("classes"), plan_of("classes", seeds=(0,)))
     cells = find_study("classes").cells(plan_of("classes"), "dtg-ff", 0)

@@ -80,10 +80,10 @@ def _finish(
     left = [spec for spec in specs if not store.is_done(spec)]
     if len(left) < len(specs):
         console.print(f"{len(specs) - len(left)} of {len(specs)} runs are finished already", highlight=False)
-    options: dict[str, Any] = {"ray": ray} if ray else {}
-    with ManyRuns(console, len(left)) as progress:
+    count = workers if ray else workers or os.cpu_count() or 1
+    with ManyRuns(console, len(left), workers=count) as progress:
         outcome = run_many(
-            left, store, workers=workers or os.cpu_count() or 1, threads=1, device=device, listen=progress, on_done=progress.done, **options
+            left, store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
         )  # fmt: skip
     return outcome.failed
 

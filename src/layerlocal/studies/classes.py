@@ -129,7 +129,7 @@ class ClassesStudy(Study):
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Slopes, controls, regression."""
-        rows = [row | {"corrected_gap": row["gap"] / (1 - row["chance"])} for row in rows]
+        rows = [row | _corrected(row) for row in rows]
         found = Conclusion()
         for (rule,), part in group_rows(rows, "rule").items():
             arms = {arm: of for (arm,), of in group_rows(part, "arm").items()}
@@ -147,7 +147,9 @@ class ClassesStudy(Study):
             if swept_total:
                 found.figures.append(block_figure("classes-blocks", swept_total, panel="classes", titles=names))
             named = [row | {"arm": ARMS[row["arm"]]} for row in swept]
-            found.tables.insert(0, difference_table("The sweep over K", named, [("arm", "data"), ("classes", "K")]))
+            found.tables.insert(
+                0, difference_table("The sweep over K", named, [("arm", "data"), ("classes", "K")], more=CORRECTED)
+            )
         controls = [row | {"arm": CONTROLS[row["arm"]]} for row in rows if row["arm"] in CONTROLS]
         if controls:
             axes = [("arm", "control at fixed K"), ("classes", "K"), ("similarity", "similarity")]
@@ -155,6 +157,19 @@ class ClassesStudy(Study):
         if rows:
             found.figures += _difficulty_figures(rows)
         return found
+
+
+CORRECTED = [
+    ("local_corrected", "local, corrected for chance", "percent"),
+    ("bp_corrected", "BP, corrected for chance", "percent"),
+    ("corrected_gap", "gap of corrected accuracies", "points"),
+]
+
+
+def _corrected(row: Row) -> dict[str, float]:
+    """(accuracy − chance) / (1 − chance): 0 at chance and 1 at best, whatever K."""
+    local, bp = ((row[name] - row["chance"]) / (1 - row["chance"]) for name in ("local", "bp"))
+    return {"local_corrected": local, "bp_corrected": bp, "corrected_gap": local - bp}
 
 
 def _sweep_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:

@@ -56,17 +56,18 @@ def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:
     return f"{text}; price of locality {points(price)}." if price else f"{text}."
 
 
-def difference_table(caption: str, rows: Sequence[Row], axes: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A row for each value of the axes: three accuracies and three differences, over seeds."""
+def difference_table(
+    caption: str, rows: Sequence[Row], axes: Sequence[tuple[str, str]], *, more: Sequence[tuple[str, str, str]] = ()
+) -> dict[str, Any]:
+    """A row for each value of the axes: three accuracies and three differences over seeds, and ``more`` columns (key, label, kind)."""
     body = []
+    shown = [*COLUMNS, *more]
     for values, part in group_rows(rows, *(key for key, _ in axes)).items():
-        body.append(
-            {key: value for (key, _), value in zip(axes, values, strict=True)}
-            | estimates(part, *(key for key, *_ in COLUMNS))
-        )
+        found = {key: value for (key, _), value in zip(axes, values, strict=True)}
+        body.append(found | estimates(part, *(key for key, *_ in shown)))
     columns = [{"key": key, "label": label, "kind": "text"} for key, label in axes]
     columns += [
-        {"key": key, "label": label, "kind": kind} for key, label, kind in COLUMNS if any(key in row for row in body)
+        {"key": key, "label": label, "kind": kind} for key, label, kind in shown if any(key in row for row in body)
     ]
     return {"caption": caption, "columns": columns, "rows": body}
 
