@@ -198,7 +198,10 @@ def test_too_few_images_for_a_split_is_one_sentence(command, tmp_path, monkeypat
 
 def test_a_claim_file_with_a_missing_field_names_file_claim_and_field(command, tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("claims:\n  - id: X1\n    source: me\n    sentence: s\n    reported: {text: ""}\n    study: classes\n    direction: less\n")
+    file.write_text(
+        "claims:\n  - id: X1\n    source: me\n    sentence: s\n    reported: {text: "
+        "}\n    study: classes\n    direction: less\n"
+    )
     code, _, err = command("claims", "--file", file, "--out", tmp_path / "runs")
     sentence = one_sentence(err)
     assert code == 2 and "mine.yaml" in sentence and "X1" in sentence and "quantity" in sentence
