@@ -132,7 +132,8 @@ def test_a_study_without_rows_says_nothing_and_makes_up_nothing(name):
         [],
     )
     assert not any(found["quantities"].values())
-    assert found["planned"] == len(found["missing"]) > 0
+    [entry] = found["missing"]
+    assert found["planned"] == entry["runs"] > 0 and entry["reason"] == "not run yet"
     json.dumps(found, allow_nan=False)
 
 

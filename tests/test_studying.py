@@ -100,8 +100,8 @@ def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out
     found = run_study(out, "composition", rules=["ff", "local-heads"], seeds=1, workers=1)
     assert found["rules"] == ["dtg-ff", "ff", "local-heads"]
     assert {row["rule"] for row in found["rows"]} == {"dtg-ff", "local-heads"}
-    reasons = {entry["reason"] for entry in found["missing"] if "ff, seed 0" in entry["label"]}
-    assert any("factors" in reason for reason in reasons)
+    reasons = {entry["reason"]: entry["runs"] for entry in found["missing"]}
+    assert any("factors" in reason and runs == 6 for reason, runs in reasons.items()), reasons
     assert "left out" in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number
 from layerlocal.report.page import whole_content
 from layerlocal.report.rows import csv_of_rows
-from layerlocal.report.studies import missing_rows, study_facts, study_notes, study_tables
+from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 
 __all__ = ["render_csv", "render_json", "render_markdown"]
 
@@ -127,7 +127,8 @@ def _study(study: Mapping[str, Any]) -> Iterator[str]:
     yield "\n".join(f"- {_escape(text)}" for text in study_notes(study))
     yield _code(study.get("command") or "")
     if missing:
-        yield f"{len(missing)} run{' is' if len(missing) == 1 else 's are'} missing:"
+        count = missing_runs(study)
+        yield f"{count} run{' is' if count == 1 else 's are'} missing:"
         yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in missing)
 
 

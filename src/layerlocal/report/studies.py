@@ -58,6 +58,7 @@ def study_view(study: View, anchor: str) -> View:
         "notes": study_notes(study),
         "command": clean(study.get("command") or ""),
         "missing": missing_rows(study),
+        "missing_runs": missing_runs(study),
         "finished_none": study.get("finished") == 0,
         "link": _link(study, anchor),
     }
@@ -87,6 +88,12 @@ def missing_rows(study: View) -> list[list[str]]:
     """The runs that are not finished, with the reason where one is known."""
     rows = [row if isinstance(row, dict) else {"label": row} for row in study.get("missing") or []]
     return [[clean(r.get("label") or "?"), clean(r.get("reason") or "not run yet")] for r in rows]
+
+
+def missing_runs(study: View) -> int:
+    """How many runs those rows stand for."""
+    rows = [row for row in study.get("missing") or [] if isinstance(row, dict)]
+    return sum(row["runs"] if is_number(row.get("runs")) else 1 for row in rows) or len(missing_rows(study))
 
 
 def study_tables(study: View) -> list[View]:

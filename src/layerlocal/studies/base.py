@@ -12,7 +12,7 @@ A row is one rule, one cell, one seed; accuracies are fractions:
 A summary is plain JSON:
 
     {"study", "title", "question", "size", "protocol", "layerlocal", "command", "created", "environment", "rules", "seeds", "hardware_note",
-     "planned": int, "finished": int, "missing": [{"label", "reason"}], "notes": [text],
+     "planned": int, "finished": int, "missing": [{"label", "runs": int, "reason"}], "notes": [text],
      "sentences": [text],                          what was found, in plain words
      "figures": [figure], "tables": [table], "rows": [row],
      "quantities": {rule: {name: {"what": text, "unit": text, "values": {seed: number}}}}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,11 +30,10 @@ def summarize_study(
     used = {name: records[name] for name in planned if name in records}
     rows = make_rows(study, plan, used)
     found = study.conclude(plan, rows)
-    missing = [
-        {"label": f"{method}, {rule}, seed {seed} ({name})", "reason": (reasons or {}).get(name, "not run yet")}
-        for name, (rule, seed, _, method) in planned.items()
-        if name not in used
-    ]
+    missing: dict[str, list[str]] = {}
+    for name, (rule, seed, _, method) in planned.items():
+        if name not in used:
+            missing.setdefault((reasons or {}).get(name, "not run yet"), []).append(f"{method} of {rule}, seed {seed} ({name})")
     environments = [record.env for record in used.values()]
     return {
         "study": study.name,
@@ -51,7 +50,7 @@ def summarize_study(
         "seeds": list(plan.seeds),
         "planned": len(planned),
         "finished": len(used),
-        "missing": missing,
+        "missing": [{"label": _counted(labels), "runs": len(labels), "reason": reason} for reason, labels in missing.items()],
         "notes": [*found.notes, *_warnings(used.values())],
         "sentences": found.sentences,
         "figures": found.figures,
@@ -59,6 +58,10 @@ def summarize_study(
         "rows": rows,
         "quantities": found.quantities,
     }
+
+
+def _counted(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{len(labels)} runs, the first {labels[0]}"
 
 
 def shared_environment(environments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
