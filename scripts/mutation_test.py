@@ -118,7 +118,7 @@ MUTANTS: list[tuple] = [
     # two processes hold one run
     ("store.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
     # the biased standard deviation
-    ("stats.py", "stats", ("array.std(ddof=1)", "array.std()")),
+    ("stats.py", "stats", ("* array.std(ddof=1) / np.sqrt", "* array.std() / np.sqrt")),
     # the hash depends on the order of options
     ("spec.py", "spec", ("sort_keys=True", "sort_keys=False")),
     # validation images are trained on
@@ -136,6 +136,93 @@ MUTANTS: list[tuple] = [
     ("check.py", "check", ("_require(torch.equal(*found),", "_require(True,")),
     # a local rule may hold every graph at once
     ("check.py", "check", ("ratio <= FLAT", "ratio <= DEEP")),
+    # training sees the held-out pairs
+    ("data/compose.py", "data_views", ("(~plan.held_out | unseen)", "(~plan.held_out | True)")),
+    # validation pictures are made of training images
+    (
+        "data/assemble.py",
+        "data_views",
+        ("pairs(rows[held_out], labels[held_out], taken", "pairs(rows[kept], labels[kept], taken"),
+    ),
+    # leave-one-out leaves nothing out of the mean
+    (
+        "measure/separability.py",
+        "measure_separability",
+        ("leverage * centred * number / (number - 1)", "leverage * centred"),
+    ),
+    # the pair's two scores change places
+    (
+        "rules/readout.py",
+        "rules_factors",
+        ("(first[..., :, None] + second[..., None, :])", "(first[..., None, :] + second[..., :, None])"),
+    ),
+    # similar teacher classes get weights of another size
+    ("data/teacher.py", "data_views", ("(1 - options.similarity**2) ** 0.5", "(1 - options.similarity)")),
+    # two looks at the same data count as one
+    (
+        "claims/judge.py",
+        "claims",
+        (
+            "min(1.0, 2 * min(self.p_supported, self.p_contradicted))",
+            "min(1.0, min(self.p_supported, self.p_contradicted))",
+        ),
+    ),
+    # one side of an equivalence is enough
+    ("claims/judge.py", "claims", ("max(above(case.low), below(case.high))", "min(above(case.low), below(case.high))")),
+    # Holm becomes Bonferroni
+    ("stats.py", "stats", ("(len(p_values) - rank) * p_values[index]", "len(p_values) * p_values[index]")),
+    # a claim's percentage points are taken for fractions
+    ("claims/claim.py", "claims", ("return 100 if", "return 1 if")),
+    # the smallest size counts instead of the largest
+    ("claims/measured.py", "claims", ("for size in reversed(SIZE_ORDER)", "for size in SIZE_ORDER")),
+    # the first step of a cycle is local
+    ("rules/bp_every.py", "rules_hybrid", ("step % every == 0", "step % every == every - 1")),
+    # the pass for the output error moves running statistics
+    (
+        "rules/feedback.py",
+        "rules_hybrid",
+        ("call_frozen([self.partner], self.partner.scores, x)", "self.partner.scores(x)"),
+    ),
+    # a head's loss reaches its block as well
+    (
+        "rules/lookahead.py",
+        "rules_hybrid",
+        ("self.partner.local_loss(index, activity.detach(), y)", "self.partner.local_loss(index, activity, y)"),
+    ),
+    # an undeclared look ahead is certified
+    (
+        "measure/locality.py",
+        "rules_hybrid",
+        ("for j, i in couplings if j - i > expected]", "for j, i in couplings if not expected]"),
+    ),
+    # a worker's death never counts
+    (
+        "workers/backlog.py",
+        "workers_deaths",
+        ("if epoch <= self._epochs.get(spec.hash, 0) else 0", "if epoch <= self._epochs.get(spec.hash, 0) else 1"),
+    ),
+    # DONE is brought back first
+    ("workers/ray.py", "workers_ray", ('key=lambda name: name == "DONE"', 'key=lambda name: name != "DONE"')),
+    # gains and losses in one colour's place
+    ("report/plot_paint.py", "report_plots", ("(LOCAL if value >= 0 else EXTRA)", "(EXTRA if value >= 0 else LOCAL)")),
+    # a spreadsheet runs a cell as a formula
+    (
+        "table.py",
+        "report_formats",
+        ("""return f"'{text}" if _LOOKS_LIKE_A_FORMULA.match(text) else text""", "return text"),
+    ),
+    # a slope per class instead of per doubling
+    ("studies/effects.py", "studies", ("lambda row: log2(row[axis])", "lambda row: row[axis]")),
+    # the price of locality against plain BP
+    (
+        "studies/base.py",
+        "studies",
+        ('"price_of_locality": ("local", "bp-deepsup"),', '"price_of_locality": ("local", "bp"),'),
+    ),
+    # a data set predicts its own gap
+    ("studies/calibration.py", "studies", ('if other["data"] != row["data"]]', "]")),
+    # small sets are trained for fewer steps
+    ("studies/scale.py", "studies", ("round(recipe.epochs * usual / number)", "recipe.epochs")),
 ]
 """(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 

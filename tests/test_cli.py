@@ -32,7 +32,7 @@ DATA = [
     "fashion_mnist_subset", "teacher_student", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10",
     "tiny_imagenet", "imagenet100",
 ]  # fmt: skip
-COMMANDS = ["audit", "train", "check", "list", "report", "show"]
+COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report"]
 VECTORS = [
     "--data",
     "teacher_student",
@@ -770,7 +770,22 @@ SAYS = {
     "train": ["--rule", "--data", "--network", "--epochs", "--set", "--out", "--device", "--json", "continues"],
     "check": ["FILE.py:CLASS", "--set", "--json", "contract", "locality"],
     "list": ["--json", "rules", "networks", "data"],
-    "report": ["--out", "summary.json", "report.html", "trains nothing"],
+    "report": ["--out", "--format", "--claims", "summary.json", "report.html", "trains nothing"],
+    "study": [
+        "NAME",
+        "--size",
+        "--rules",
+        "--seeds",
+        "--data",
+        "--workers",
+        "--ray",
+        "--device",
+        "--out",
+        "--json",
+        "quick",
+        "never run again",
+    ],
+    "claims": ["--rule", "--claim", "--file", "--alpha", "--accuracies", "--out", "--json", "supported", "not run"],
     "show": ["--out", "--json", "hash", "finished"],
 }
 

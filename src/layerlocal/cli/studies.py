@@ -176,7 +176,7 @@ def report(
         list[Path] | None, typer.Option("--claims", help="Claim files (YAML) instead of ours; repeatable.")
     ] = None,
 ) -> None:
-    """Report on everything in a store, whatever made it: audit, studies, single runs. Trains nothing."""
+    """Write report.html (and an audit's summary.json) from everything in a store: claims, audit, studies, runs; trains nothing."""
     from layerlocal.reporting import write_report
 
     found = write_report(out, form=form, claim_files=file)
