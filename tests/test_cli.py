@@ -772,7 +772,7 @@ SAYS = {
     "list": ["--json", "rules", "networks", "data"],
     "report": ["--out", "--format", "--claims", "summary.json", "report.html", "trains nothing"],
     "study": [
-        "NAME",
+        "name",
         "--size",
         "--rules",
         "--seeds",

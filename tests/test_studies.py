@@ -356,6 +356,22 @@ def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not
     assert own["error_reduction"]["values"]["0"] == pytest.approx(own["error/k_sweep"]["values"]["0"])
 
 
+def test_a_data_sets_own_gap_takes_no_part_in_its_prediction():
+    plan = plan_of("calibration")
+
+    def predicted(cifar10_gap):
+        records = planted(
+            plan,
+            lambda spec, seed, method: 0.5 + (cifar10_gap if (spec.data.source, method) == ("cifar10", "local") else 0),
+        )
+        [table] = summarize_study(plan, records)["tables"]
+        return {row["task"]: row["calibrated"]["mean"] for row in table["rows"]}
+
+    low, high = predicted(-0.1), predicted(0.1)
+    assert low["CIFAR-10"] == pytest.approx(high["CIFAR-10"])
+    assert low["Fashion-MNIST"] < high["Fashion-MNIST"]
+
+
 def test_a_row_needs_every_method_of_its_cell():
     plan = plan_of("depth", seeds=(0,))
     records = planted(plan, flat)
