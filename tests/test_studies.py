@@ -306,6 +306,7 @@ def test_recovery_is_the_share_of_the_gap_that_comes_back():
 
     own = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
     assert own["recovery/segments-2"]["values"]["0"] == pytest.approx(0.5)
+    assert own["price_recovery/segments-2"]["values"]["0"] == pytest.approx(0.05 / 0.12)
     assert own["recovery/feedback"]["values"]["1"] == pytest.approx(-0.2)
     assert own["gain/bp-every-8"]["values"]["2"] == pytest.approx(0.01)
 

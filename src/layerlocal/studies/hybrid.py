@@ -1,6 +1,7 @@
 """Study `hybrid` (claim P10): how much of the gap comes back when some global signal is let in.
 
-recovery = (hybrid − local) / (BP − local), a ratio of means over seeds, against the share of global signal: of segments the blocks
+recovery = (hybrid − local) / (BP − local), a ratio of means over seeds (and the same against BP-DeepSup, which has the same extra
+supervision: the price of locality that comes back), against the share of global signal: of segments the blocks
 that get a gradient from above, of steps those that are global, of lookahead the blocks a loss may look through; a random feedback of
 the output error has no share.
 """
@@ -73,10 +74,16 @@ class HybridStudy(Study):
             own = found.quantities.setdefault(rule, {})
             local, bp = by_seed(part, "local"), by_seed(part, "bp")
             gaps = contrast(bp, local)
-            mean_gap = sum(gaps.values()) / len(gaps)
+            prices = contrast(by_seed(part, "bp-deepsup"), local)
+            mean_gap, mean_price = (sum(of.values()) / len(of) for of in (gaps, prices))
             body = []
             for name, (family, _, _, share) in HYBRIDS.items():
                 gains = contrast(by_seed(part, name), local)
+                price = ratio_of_means(gains, prices) if mean_price > LEAST_GAP else {}
+                if price:
+                    own[f"price_recovery/{name}"] = quantity(
+                        f"({name} − local) ÷ (DeepSup − local)", price, unit="share"
+                    )
                 own[f"gain/{name}"] = quantity(f"{name} − local", gains)
                 recovery = ratio_of_means(gains, gaps) if mean_gap > LEAST_GAP else {}
                 if recovery:
@@ -85,6 +92,7 @@ class HybridStudy(Study):
                     {
                         "method": name, "family": family, "share": share, "accuracy": estimate(list(by_seed(part, name).values())),
                         "gain": estimate(list(gains.values())), "recovery": estimate(list(recovery.values())) if recovery else None,
+                        "price_recovery": estimate(list(price.values())) if price else None,
                     }
                 )  # fmt: skip
             found.sentences += _sentences(rule, body, estimate(list(gaps.values())))
@@ -116,6 +124,7 @@ def _figures(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[dict[s
     found = []
     for name, key, label, unit in (
         ("recovery", "recovery", "recovery of the gap", ""),
+        ("price-recovery", "price_recovery", "recovery of the price of locality", ""),
         ("gain", "gain", "accuracy above the local rule", "pp"),
     ):
         series = []
@@ -141,6 +150,7 @@ def _table(rule: str, body: Sequence[dict[str, Any]]) -> dict[str, Any]:
         {"key": "share", "label": "share of global signal", "kind": "number"},
         {"key": "accuracy", "label": "fused accuracy", "kind": "percent"},
         {"key": "gain", "label": "gain over local", "kind": "points"},
-        {"key": "recovery", "label": "recovery", "kind": "number"},
+        {"key": "recovery", "label": "recovery of the gap to BP", "kind": "number"},
+        {"key": "price_recovery", "label": "recovery of the price of locality", "kind": "number"},
     ]
     return {"caption": f"{rule}: hybrids at depth {DEPTH}", "columns": columns, "rows": list(body)}
