@@ -144,11 +144,13 @@ MUTANTS: list[tuple] = [
         "data_views",
         ("pairs(rows[held_out], labels[held_out], taken", "pairs(rows[kept], labels[kept], taken"),
     ),
-    # leave-one-out leaves nothing out of the mean
+    # the row is left out alone, so that its class is the rarer one
+    ("measure/separability.py", "measure_separability", ("1 - (d * u - b * v) / determinant", "1 - u / a")),
+    # the last epoch of a run given in steps is a whole one
     (
-        "measure/separability.py",
-        "measure_separability",
-        ("leverage * centred * number / (number - 1)", "leverage * centred"),
+        "train.py",
+        "train",
+        ("islice(self.batches.epoch(self.epoch), self.steps - done)", "self.batches.epoch(self.epoch)"),
     ),
     # the pair's two scores change places
     (
@@ -220,7 +222,7 @@ MUTANTS: list[tuple] = [
         ('"price_of_locality": ("local", "bp-deepsup"),', '"price_of_locality": ("local", "bp"),'),
     ),
     # a data set predicts its own gap
-    ("studies/calibration.py", "studies", ('if other["data"] != row["data"]]', "]")),
+    ("studies/calibration.py", "studies", ('[other for other in left if other["data"] != row["data"]]', "left")),
     # small sets are trained for fewer steps
     ("studies/scale.py", "studies", ("round(recipe.epochs * usual / number)", "recipe.epochs")),
 ]

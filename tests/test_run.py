@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from layerlocal.data import Data, load_data
 from layerlocal.networks import create_network
+from layerlocal.progress import Tally
 from layerlocal.rules import create_rule, list_rules
-from layerlocal.run import build, file_sha256, pin_plugin, run_spec
+from layerlocal.run import RunEvent, build, file_sha256, pin_plugin, run_spec
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
+from layerlocal.store import RunFolder, RunStore
 from layerlocal.train import Training, fit
 from layerlocal.types import InputError
 
@@ -259,6 +260,22 @@ def test_events_count_the_steps_of_the_whole_run_and_carry_the_validation_of_eac
     assert list(epochs[0].validation.block_accuracies) == ["block0", "block1", "block2"]
 
 
+def test_events_and_result_of_a_run_given_in_steps_count_those_steps(store):
+    total, events = 2 * STEPS + 3, []
+    spec = SPEC.with_settings({"recipe.epochs": 1, "recipe.steps": total})
+    result = run_spec(spec, store, listen=events.append).result
+    assert [event.step for event in events if event.record is None] == list(range(1, total + 1))
+    assert {(event.total_steps, event.epochs) for event in events} == {(total, 3)}
+    epochs = [event for event in events if event.record is not None]
+    assert [(event.epoch, event.step) for event in epochs] == [(1, STEPS), (2, 2 * STEPS), (3, total)]
+    assert math.isclose(result["samples_per_s"] * result["train_seconds"], total * 32)
+    assert RunEvent.of_state(spec, "lost").epochs == 0, "not known without the data"
+    tally = Tally(2)
+    tally.take(epochs[1], 0.0)  # the first that is heard of: one epoch came before
+    tally.end(spec.hash, 10.0, failed=False)
+    assert tally.seconds_a_run == pytest.approx(10 / (1 - STEPS / total))
+
+
 def test_a_spec_of_another_protocol_is_refused(store):
     with pytest.raises(InputError, match=f"protocol {PROTOCOL + 1}.*protocol {PROTOCOL}"):
         run_spec(SPEC.model_copy(update={"protocol": PROTOCOL + 1}), store)
@@ -359,6 +376,7 @@ def test_a_run_of_any_rule_continued_after_an_interrupt_is_the_run_never_interru
         {"recipe.optimizer": "sgd", "recipe.clip": 0.1, "rule.fusion": "fitted"},
         {"recipe.optimizer": "sgd", "recipe.momentum": 0, "recipe.micro_batches": 2},
         {"recipe.precision": "bf16", "recipe.schedule": "linear", "recipe.warmup": 0.5},
+        {"recipe.epochs": 1, "recipe.steps": 2 * STEPS + 3, "rule.fusion": "fitted"},
     ],
 )
 def test_a_run_with_any_recipe_continued_after_an_interrupt_is_the_run_never_interrupted(tmp_path, settings):
@@ -376,6 +394,29 @@ def test_a_run_on_augmented_images_continued_after_an_interrupt_is_the_run_never
     left, right = RunStore(tmp_path / "left"), RunStore(tmp_path / "right")
     interrupt(spec, left, step=180 // 32 + 2)
     run_spec(spec, left)
+    run_spec(spec, right)
+    assert_same_run(left, right, spec)
+
+
+@pytest.mark.parametrize("moment", ["last epoch", "test", "result"])
+def test_a_run_given_in_steps_stopped_in_or_after_its_truncated_last_epoch_is_the_run_never_stopped(
+    tmp_path, monkeypatch, moment
+):
+    spec = SPEC.with_settings({"recipe.epochs": 9, "recipe.steps": STEPS + 3})
+    left, right = RunStore(tmp_path / "left"), RunStore(tmp_path / "right")
+
+    def stop(*_, **__):
+        raise Stopped
+
+    if moment == "last epoch":
+        interrupt(spec, left, step=STEPS + 3)  # after its last step, before its checkpoint
+    else:
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(*((Training, "test", stop) if moment == "test" else (RunFolder, "finish", stop)))
+            run_spec(spec, left)
+        monkeypatch.setattr(Training, "run_epoch", lambda *_: pytest.fail("trained again"))
+    run_spec(spec, left)
+    monkeypatch.undo()
     run_spec(spec, right)
     assert_same_run(left, right, spec)
 

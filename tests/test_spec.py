@@ -46,6 +46,7 @@ OTHER = {
     "recipe.crop": 2,
     "recipe.flip": True,
     "recipe.cutout": 4,
+    "recipe.steps": 210,
     "data.draw": "within",
     "data.superclass": 3,
     "data.compose": "side",
@@ -83,9 +84,17 @@ def test_the_hash_is_16_digits_of_the_sha256_of_sorted_json():
     content = RunSpec().model_dump(mode="json")
     for later in ("draw", "superclass", "compose", "held_out"):  # younger than protocol 1: left out at their defaults
         del content["data"][later]
+    del content["recipe"]["steps"]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert RunSpec().canonical() == text
     assert RunSpec().hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_specs_without_steps_keep_the_hash_they_had_before_there_were_steps():
+    """The hash of ``RunSpec()`` as protocol 1 first had it."""
+    without = RunSpec(recipe=Recipe(steps=None))
+    assert without.hash == RunSpec().hash == "8f9d67e6013f456f"
+    assert len({without.hash, *(RunSpec(recipe=Recipe(steps=n)).hash for n in (1, 2))}) == 3
 
 
 def test_the_hash_does_not_depend_on_the_order_of_keys_or_on_a_trip_through_json():
@@ -155,6 +164,7 @@ def test_an_unknown_setting_lists_the_known(key):
     ("settings", "message"),
     [
         ({"recipe.epochs": 0}, "recipe.epochs.*greater than or equal to 1, got 0"),
+        ({"recipe.steps": 0}, r"^recipe\.steps: Input should be greater than or equal to 1, got 0$"),
         ({"recipe.optimizer": "adam"}, "recipe.optimizer.*adamw.*got 'adam'"),
         ({"recipe.learning_rate": float("nan")}, "recipe.learning_rate"),
         ({"recipe.learning_rate": float("inf")}, "recipe.learning_rate"),
@@ -219,7 +229,13 @@ def parsed(command):
             recipe=Recipe(epochs=3, clip=0.5, optimizer="sgd", flip=True, warmup=0),
             seed=12,
         ),
+        RunSpec(recipe=Recipe(epochs=1, steps=210)),
     ],
 )
 def test_the_command_of_a_run_makes_that_run(spec):
     assert parsed(command_of(spec)).hash == spec.hash
+
+
+def test_the_command_of_a_run_says_its_steps():
+    assert "--set recipe.steps=210 " in command_of(RunSpec(recipe=Recipe(steps=210)))
+    assert "steps" not in command_of(RunSpec())

@@ -111,6 +111,47 @@ def test_a_rule_that_cannot_take_part_alone_is_refused(tmp_path, command):
     assert not list((tmp_path / "runs").glob("*/spec.json"))
 
 
+def test_other_data_need_another_store(composed, tmp_path):
+    out = shutil.copytree(composed[0], tmp_path / "runs")
+    before = plan_path(out, "composition", "quick").read_bytes()
+    with pytest.raises(InputError, match="on its own data; give another folder with --out"):
+        run_study(out, "composition", data=["teacher_student"], seeds=1, workers=1)
+    assert plan_path(out, "composition", "quick").read_bytes() == before
+
+
+def test_a_rule_without_readouts_cannot_take_part_where_twins_of_another_would_change_the_question(tmp_path, command):
+    (tmp_path / "mine.py").write_text(
+        "from layerlocal import Rule, RuleInfo\n\n\nclass Mine(Rule):\n    info = RuleInfo(name='mine', locality='block')\n"
+    )
+    code, _, err = command("study", "hybrid", "--rules", f"{tmp_path / 'mine.py'}:Mine", "--out", tmp_path / "runs")
+    assert code == 2 and "no readout at every block" in one_sentence(err)
+
+
+def test_data_that_cannot_be_reached_are_left_out_and_data_that_do_not_fit_are_refused(tmp_path, monkeypatch, capsys):
+    import layerlocal.run
+    from layerlocal.types import UnreachableError
+
+    load = layerlocal.run.load_task
+
+    def offline(data):
+        if data.source == "mnist":
+            raise UnreachableError("cannot reach ylecun/mnist")
+        return load(data)
+
+    monkeypatch.setattr(layerlocal.run, "load_task", offline)
+    found = run_study(tmp_path / "runs", "accuracy", data=["fashion_mnist_subset", "mnist"], seeds=1, workers=1)
+    assert (found["finished"], found["planned"], found["failed"]) == (3, 6, 0)
+    assert [entry["reason"] for entry in found["missing"]] == ["cannot reach ylecun/mnist"]
+    with pytest.raises(InputError, match="num_test"):
+        monkeypatch.setattr(scale_module, "SIZES_OF", {})
+        run_study(tmp_path / "other", "accuracy", data=["fashion_mnist_subset"], size="medium", seeds=1, workers=1)
+
+
+def test_claims_for_a_rule_that_no_study_ran_list_those_that_did(composed, command):
+    code, _, err = command("claims", "--out", composed[0], "--rule", "nope")
+    assert code == 2 and "dtg-ff" in one_sentence(err)
+
+
 def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     page = write_report(out).read_text()
@@ -134,11 +175,6 @@ def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(
     assert rows["P2"]["verdict"] == "not run" and "layerlocal study classes" in rows["P2"]["command"]
     code, text, _ = command("claims", "--out", composed[0])
     assert code == 0 and "not run" in text
-
-
-def test_claims_for_another_rule(composed, command):
-    code, text, _ = command("claims", "--out", composed[0], "--rule", "local-heads", "--claim", "P11", "--json")
-    assert code == 0 and [row["verdict"] for row in json.loads(text)["claims"]] == ["not run"]
 
 
 def test_a_report_of_a_damaged_plan_names_it(composed, tmp_path):
@@ -177,6 +213,8 @@ def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, c
         (("study", "classes", "--data", "fashion_mnist_subset"), "the data has 10 classes"),
         (("study", "depth", "--data", "no_such_set"), "unknown data 'no_such_set'"),
         (("study", "depth", "--device", "tpu"), "unknown device"),
+        (("study", "calibration", "--data", "cifar10"), "takes none of your data sets"),
+        (("study", "depth", "--data", "cifar10,cifar100"), "takes at most 1 of your data sets"),
         (("claims", "--claim", "P77"), "unknown claim 'P77'"),
     ],
 )
@@ -189,9 +227,9 @@ def test_what_does_not_fit_is_one_sentence_and_trains_nothing(command, tmp_path,
 
 
 def test_too_few_images_for_a_split_is_one_sentence(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        scale_module, "_SCALES", {"quick": dataclasses.replace(scale_module._SCALES["quick"], num_train=10**6)}
-    )
+    more = dataclasses.replace(scale_module._SCALES["quick"], num_train=10**6)
+    monkeypatch.setitem(scale_module._SCALES, "quick", more)
+    monkeypatch.setattr(scale_module, "SIZES_OF", {})
     code, _, err = command("study", "depth", "--data", "fashion_mnist_subset", "--out", tmp_path / "runs")
     assert code == 2 and "num_train=1000000 is more than" in one_sentence(err)
 

@@ -232,6 +232,64 @@ def test_every_epoch_reports_steps_samples_and_the_time_of_training():
     assert training.finished
 
 
+def rates_of(training):
+    """The learning rate of every optimizer step that was made, by epoch."""
+    made = []
+    training.optimizer.register_step_pre_hook(lambda optimizer, *_: made[-1].append(optimizer.param_groups[0]["lr"]))
+    while not training.finished:
+        made.append([])
+        training.run_epoch()
+    return made
+
+
+def in_steps(steps, **changes):
+    """`RECIPE`, its length given in steps; there are 5 in an epoch."""
+    return RECIPE.model_copy(update={"epochs": 7, "steps": steps, **changes})
+
+
+@pytest.mark.parametrize(
+    ("steps", "by_epoch"), [(1, [1]), (4, [4]), (5, [5]), (6, [5, 1]), (10, [5, 5]), (13, [5, 5, 3])]
+)
+def test_a_run_makes_exactly_as_many_optimizer_steps_as_its_recipe_says(steps, by_epoch):
+    training = Training(make(), make_data(), in_steps(steps))
+    assert (training.steps, training.epochs, training.steps_done) == (steps, len(by_epoch), 0)
+    assert [len(rates) for rates in rates_of(training)] == by_epoch
+    assert training.finished and (training.epoch, training.steps_done) == (len(by_epoch), steps)
+
+
+def test_a_truncated_last_epoch_reports_and_counts_the_steps_it_made():
+    training, reports = Training(make(), make_data(), in_steps(7)), []
+    training.run_epoch()
+    record = training.run_epoch(lambda step, samples: reports.append((step, samples)))
+    assert reports == [(1, 8), (2, 16)]
+    assert record.samples_per_s == pytest.approx(16 / record.seconds) and record.validation is not None
+    rule = scripted(lambda index, step: float(step))
+    records = fit(rule, make_data(), Recipe(batch_size=8, steps=7))
+    assert [record.losses["block0"] for record in records] == [pytest.approx(3), pytest.approx(6.5)]  # 1 to 5, 6 and 7
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_schedule_runs_over_exactly_the_steps_and_ends_at_the_last(schedule):
+    """8 steps, the first two of warm-up, then 6 of decay: the last rate is one sixth of the way from 0."""
+    training = Training(make(), make_data(), in_steps(8, warmup=0.25, schedule=schedule))
+    left = [n / 6 for n in range(6, 0, -1)]
+    fall = left if schedule == "linear" else [(1 - math.cos(math.pi * share)) / 2 for share in left]
+    found = [rate for rates in rates_of(training) for rate in rates]
+    assert found == pytest.approx([0.005, 0.01, *[0.01 * share for share in fall]])
+
+
+@pytest.mark.parametrize("name", ["dtg-ff", "bp"])
+def test_whole_epochs_given_in_steps_are_the_same_run_to_the_last_bit(name):
+    found, records = [], []
+    for recipe in (RECIPE, in_steps(10)):
+        training = Training(make(name), make_data(), recipe, seed=5)
+        records.append([training.run_epoch() for _ in range(2)])
+        found.append(training.state_tensors())
+    assert_equal_bits(*found)
+    for one, two in zip(*records, strict=True):
+        assert (one.losses, one.metrics, one.validation) == (two.losses, two.metrics, two.validation)
+
+
 def test_a_last_batch_that_is_not_full_is_left_out():
     data = data_from_splits("odd", split(43, 0), split(12, 1))
     training, reports = Training(make(), data, RECIPE), []
@@ -358,11 +416,12 @@ def test_accuracies_are_the_shares_of_right_answers_block_by_block_and_fused():
 
 
 @pytest.mark.parametrize("name", ["local-heads", "bp-deepsup"])
-def test_fusion_weights_are_fitted_on_validation_data_after_the_last_epoch(name):
+@pytest.mark.parametrize("recipe", [RECIPE, RECIPE.model_copy(update={"epochs": 1, "steps": 7})])
+def test_fusion_weights_are_fitted_on_validation_data_after_the_last_epoch(name, recipe):
     data = make_data()
     rule = make(name, fusion="fitted")
     fitted = next(key for key, _ in rule.named_buffers() if key.endswith("fusion_weights"))
-    training = Training(rule, data, RECIPE)
+    training = Training(rule, data, recipe)
     training.run_epoch()
     assert torch.equal(rule.get_buffer(fitted), torch.full((3,), 1 / 3))
     training.run_epoch()
@@ -413,6 +472,7 @@ def test_garbage_in_the_test_split_changes_no_weight_and_no_validation_accuracy(
 # --- resuming ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("steps", [None, 17])  # 20 in four epochs
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -425,8 +485,9 @@ def test_garbage_in_the_test_split_changes_no_weight_and_no_validation_accuracy(
         ("segmented", {}),
     ],
 )
-def test_a_run_that_was_saved_and_continued_ends_as_one_that_never_stopped(tmp_path, name, options, kind):
-    recipe = Recipe(epochs=4, batch_size=8, optimizer=kind, learning_rate=0.01, clip=1.0, crop=1, flip=True)
+def test_a_run_that_was_saved_and_continued_ends_as_one_that_never_stopped(tmp_path, name, options, kind, steps):
+    epochs = 4 if steps is None else 1
+    recipe = RECIPE.model_copy(update={"epochs": epochs, "steps": steps, "optimizer": kind})
     straight = Training(make(name, **options), make_data(), recipe, seed=5)
     records = [straight.run_epoch() for _ in range(4)]
     first = Training(make(name, **options), make_data(), recipe, seed=5)

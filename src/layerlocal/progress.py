@@ -198,7 +198,7 @@ class Tally:
         entry.now = event.step / event.total_steps
         entry.samples_per_s = event.samples_per_s
         if entry.before is None:  # the first step of this worker's: all before it came from a checkpoint
-            steps = event.total_steps // event.epochs if event.record is not None else 1
+            steps = event.step // event.epoch if event.record is not None else 1
             entry.before = (event.step - steps) / event.total_steps
         if event.record is not None:
             self._kept[event.run] = entry.now

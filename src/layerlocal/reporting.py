@@ -116,7 +116,11 @@ def judge_claims(
     if rule is not None:
         claims = claims.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in claims.claims)})
     records, warnings = comparable(out)
-    rows = judge(claims, study_summaries(out, records), alpha=alpha)
+    studies = study_summaries(out, records)
+    known = sorted({name for study in studies for name in study["rules"]})
+    if rule is not None and studies and rule not in known:
+        raise unknown_name("rule of a study in this store:", rule, known)
+    rows = judge(claims, studies, alpha=alpha)
     return rows, rows[0]["claims_sha256"] if rows else claims.sha256, warnings
 
 

@@ -46,7 +46,7 @@ class RunEvent:
     """How far a run is: sent after each step (``record`` is None) and after each epoch, with its record.
 
     ``step`` and ``total_steps`` count the whole run; ``epoch`` counts from 1. An event that only says what became of the run, in ``state``,
-    has 0 for them (`of_state`).
+    has 0 for them and for ``epochs`` (`of_state`): how long a run is, is known only with its data.
     """
 
     run: str
@@ -61,7 +61,7 @@ class RunEvent:
     @classmethod
     def of_state(cls, spec: RunSpec, state: RunState) -> RunEvent:
         """The event that tells what became of a run, and no step."""
-        return cls(spec.hash, 0, 0, 0, spec.recipe.epochs, 0.0, state=state)
+        return cls(spec.hash, 0, 0, 0, 0, 0.0, state=state)
 
     @property
     def validation(self) -> Evaluation | None:
@@ -211,12 +211,8 @@ def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener |
         seconds += record.seconds
         folder.save_checkpoint(training.state_tensors(), {"epoch": training.epoch, "rows": rows, "seconds": seconds})
         if listen is not None:
-            done = training.epoch * len(training.batches)
-            listen(
-                RunEvent(
-                    spec.hash, done, training.steps, record.epoch, spec.recipe.epochs, record.samples_per_s, record
-                )
-            )
+            done, rate = training.steps_done, record.samples_per_s
+            listen(RunEvent(spec.hash, done, training.steps, record.epoch, training.epochs, rate, record))
     resident = peak_resident_bytes()
     result = _result(spec, training, seconds, rows) | {"process_peak_resident_bytes": resident}
     progress = {
@@ -232,12 +228,12 @@ def _step_report(spec: RunSpec, training: Training, listen: Listener | None) -> 
     if listen is None:
         return None
     start = time.perf_counter()
-    before = training.epoch * len(training.batches)
+    before = training.steps_done
     epoch = training.epoch + 1
 
     def report(step: int, samples: int) -> None:
         rate = samples / max(1e-9, time.perf_counter() - start)
-        listen(RunEvent(spec.hash, before + step, training.steps, epoch, spec.recipe.epochs, rate))
+        listen(RunEvent(spec.hash, before + step, training.steps, epoch, training.epochs, rate))
 
     return report
 
@@ -286,7 +282,7 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
             "separability": _separability(spec.data.model_dump_json()),
         },
         "train_seconds": seconds,
-        "samples_per_s": spec.recipe.epochs * len(training.batches) * spec.recipe.batch_size / seconds,
+        "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
         "num_parameters": sum(p.numel() for p in rule.parameters()),
         "passes_per_step": rule.passes_per_step,
         "passes_per_prediction": rule.passes_per_prediction,

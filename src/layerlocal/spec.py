@@ -16,7 +16,7 @@ __all__ = ["PROTOCOL", "DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
 
-LATER: dict[str, tuple[str, ...]] = {"data": ("draw", "superclass", "compose", "held_out")}
+LATER: dict[str, tuple[str, ...]] = {"data": ("draw", "superclass", "compose", "held_out"), "recipe": ("steps",)}
 """Fields added after protocol 1 was first used: at their defaults they change no number, so they change no hash either."""
 
 Scalar = bool | int | float | str | None
@@ -103,6 +103,8 @@ class Recipe(_Frozen):
         crop: pad by so many pixels and crop at random; 0 is off.
         flip: flip left and right at random.
         cutout: side of a square set to the mean, in pixels; 0 is off.
+        steps: optimizer steps of the whole run instead of ``epochs``, ≥ 1; the last epoch ends early: tasks of different size are then
+            trained exactly equally long.
     """
 
     epochs: int = Field(default=10, ge=1)
@@ -119,6 +121,7 @@ class Recipe(_Frozen):
     crop: int = Field(default=0, ge=0)
     flip: bool = False
     cutout: int = Field(default=0, ge=0)
+    steps: int | None = Field(default=None, ge=1)
 
 
 class RunSpec(_Frozen):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
-from layerlocal.spec import RunSpec
+from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies import find_study
-from layerlocal.studies.base import SIZES, Study, StudyPlan, plan_runs
+from layerlocal.studies.base import SIZES, Key, Study, StudyPlan, plan_runs
 from layerlocal.studies.summary import summarize_study
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import InputError, UnreachableError, unknown_name
 
 __all__ = ["run_study"]
 
@@ -62,12 +62,15 @@ def run_study(
     plan = _plan(out, study, size, rules, seeds, data, command)
     specs = plan_runs(study, plan)
     refused = _refusals(study, plan, specs, console)
-    wanted = {spec.hash: spec for spec in specs.values() if _refusal(spec, refused) is None}
+    wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
     write_atomic(plan_path(out, name, size), plan.model_dump_json(indent=1).encode())
     failed = _finish(list(wanted.values()), store, workers=workers, ray=ray, device=device, console=console)
-    reasons = {spec.hash: reason for spec in specs.values() if (reason := _refusal(spec, refused))} | failed
+    reasons = {specs[key].hash: reason for key, reason in refused.items()} | failed
     write_atomic(missing_path(out, name, size), json.dumps(reasons, indent=1).encode())
-    return summarize_study(plan, comparable(out)[0], reasons=reasons)
+    records, warnings = comparable(out)
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    return summarize_study(plan, records, reasons=reasons) | {"failed": len(failed)}
 
 
 def _finish(
@@ -80,12 +83,21 @@ def _finish(
     left = [spec for spec in specs if not store.is_done(spec)]
     if len(left) < len(specs):
         console.print(f"{len(specs) - len(left)} of {len(specs)} runs are finished already", highlight=False)
-    count = workers if ray else workers or os.cpu_count() or 1
+    count = workers if ray else workers or _usual_workers(device)
     with ManyRuns(console, len(left), workers=count) as progress:
         outcome = run_many(
             left, store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
         )  # fmt: skip
     return outcome.failed
+
+
+def _usual_workers(device: str) -> int:
+    """One a core that this process may use, or one a GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plan(
@@ -108,8 +120,18 @@ def _plan(
         "data": tuple(data),
     }
     plan = StudyPlan.model_validate(content)
+    if len(plan.data) > study.most_data:
+        most = f"at most {study.most_data}" if study.most_data else "none"
+        raise InputError(
+            f"the study {study.name!r} takes {most} of your data sets, got {', '.join(plan.data)}; leave out --data or name fewer"
+        )
     before = read_plan(out, study.name, size)
-    if before is not None and before.data == plan.data:
+    if before is not None and before.data != plan.data:
+        told = ", ".join(before.data) or "its own data"
+        raise InputError(
+            f"{out} holds the study {study.name!r} at this size on {told}; give another folder with --out for other data"
+        )
+    if before is not None:
         plan = plan.model_copy(
             update={
                 "rules": tuple(dict.fromkeys([*before.rules, *plan.rules])),
@@ -121,51 +143,61 @@ def _plan(
     return plan.model_copy(update={"twins_of": twins, "sources": sources, "command": command})
 
 
-def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Any, RunSpec], console: Console) -> dict[str, str]:
-    """Look at every data set and every rule of the plan before anything is trained, so that a mistake costs seconds.
+def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], console: Console) -> dict[Key, str]:
+    """Look at every rule and every data set of the plan before anything is trained, so that a mistake costs seconds.
 
     Returns:
-        What cannot take part (a task's or a rule's own JSON) → why; what can is trained without it.
+        The runs that cannot take part → why; the others are trained without them. A rule of which one method cannot take part (say, a
+        hybrid of it) takes no part at all, nor does a data set that cannot be reached, in a study that can do without.
 
     Raises:
-        InputError: nothing would be left, or data do not fit a study that needs them all.
+        InputError: nothing would be left, or data that do not fit the study.
     """
     from layerlocal.run import build, load_task
 
-    refused: dict[str, str] = {}
-    first: InputError | None = None
+    first_seed = {key: spec for key, spec in specs.items() if key[1] == plan.seeds[0]}
+    rules, tasks, checked = _rules_without_readouts(study, plan), {}, set()
     with console.status("looking at data and rules"):
-        for spec in {
-            spec.data.model_dump_json(): spec for spec in specs.values() if spec.seed == plan.seeds[0]
-        }.values():
+        for (rule, _, position, _), spec in first_seed.items():
+            if position in tasks or rule in rules:
+                continue
+            kind = f"{rule} {spec.rule.model_dump_json()} {spec.network.model_dump_json()}"
             try:
                 load_task(spec.data)
-            except InputError as error:
+                if kind not in checked:
+                    build(spec)
+                    checked.add(kind)
+            except UnreachableError as error:
                 if not study.optional_data:
                     raise
-                refused[_source_key(spec)] = str(error)
-                first = first or error
-        checked: set[str] = set()
-        for spec in specs.values():
-            key = spec.rule.model_dump_json()
-            if key in checked or _refusal(spec, refused):
-                continue
-            checked.add(key)
-            try:
-                build(spec)
+                tasks[position] = str(error)
             except InputError as error:
-                refused[key] = str(error)
-                first = first or error
-    if first is not None and all(_refusal(spec, refused) for spec in specs.values()):
-        raise first
+                if len(plan.rules) == 1 or not _is_about_rule(spec, build):
+                    raise
+                rules[rule] = str(error)
+    refused = {key: reason for key in specs if (reason := rules.get(key[0]) or tasks.get(key[2]))}
+    if len(refused) == len(specs):
+        raise InputError(next(iter(refused.values())))
     for reason in dict.fromkeys(refused.values()):
         console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
     return refused
 
 
-def _source_key(spec: RunSpec) -> str:
-    return json.dumps(spec.data.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+def _is_about_rule(spec: RunSpec, build: Callable[[RunSpec], Any]) -> bool:
+    """Whether the task alone is fine: backprop with the usual heads can be built on it."""
+    try:
+        build(spec.model_copy(update={"rule": RuleSpec(name="bp")}))
+    except InputError:
+        return False
+    return True
 
 
-def _refusal(spec: RunSpec, refused: Mapping[str, str]) -> str | None:
-    return refused.get(_source_key(spec)) or refused.get(spec.rule.model_dump_json())
+def _rules_without_readouts(study: Study, plan: StudyPlan) -> dict[str, str]:
+    """Rules whose twins would have to be made of another rule, in a study where that would change the question."""
+    if not study.own_readouts:
+        return {}
+    return {
+        rule: f"{rule} has no readout at every block (it is no BlockwiseRule), so it cannot take part in the study {study.name!r}"
+        for rule in plan.rules
+        if rule in plan.twins_of
+    }

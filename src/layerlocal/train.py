@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -125,7 +126,7 @@ class Training:
     Args:
         rule: moved to ``device``.
         data: its training and validation splits are used, its test split is not.
-        recipe: epochs, batches, optimizer.
+        recipe: epochs or steps, batches, optimizer.
         seed: of batches, augmentation and the rule's own draws (one seed an epoch, so a resumed run draws the same).
         device: where tensors live.
     """
@@ -159,12 +160,22 @@ class Training:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.recipe.epochs * len(self.batches)
+        return self.recipe.steps or self.recipe.epochs * len(self.batches)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run; with ``recipe.steps`` the last one may end early."""
+        return math.ceil(self.steps / len(self.batches))
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the epochs that are done."""
+        return min(self.epoch * len(self.batches), self.steps)
 
     @property
     def finished(self) -> bool:
         """All epochs are done."""
-        return self.epoch >= self.recipe.epochs
+        return self.epoch >= self.epochs
 
     def run_epoch(self, report: StepReport | None = None) -> EpochRecord:
         """Train one epoch, then evaluate on validation data; the clock runs for training only.
@@ -195,8 +206,9 @@ class Training:
 
     def _run_steps(self, meter: Meter, report: StepReport | None) -> int:
         samples = 0
-        for index, (x, y) in enumerate(self.batches.epoch(self.epoch)):
-            rate = learning_rate(self.recipe, self.epoch * len(self.batches) + index, self.steps)
+        done = self.steps_done
+        for index, (x, y) in enumerate(islice(self.batches.epoch(self.epoch), self.steps - done)):
+            rate = learning_rate(self.recipe, done + index, self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             train_step(self.rule, x, y, self.optimizer, recipe=self.recipe, observe=meter.add)
@@ -234,7 +246,7 @@ class Training:
 
     def load_state_tensors(self, tensors: dict[str, Tensor], epoch: int) -> None:
         """Continue from what `state_tensors` gave after ``epoch`` epochs."""
-        if epoch >= self.recipe.epochs and not any(name.startswith("rule/") for name in tensors):
+        if epoch >= self.epochs and not any(name.startswith("rule/") for name in tensors):
             self.rule.load_state_dict(tensors)  # a finished run keeps its weights only
             self.epoch = epoch
             return

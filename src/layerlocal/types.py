@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BlockLoss", "InputError", "Locality", "derive_seed", "describe_error", "first_line", "unknown_name"]
+__all__ = [
+    "BlockLoss",
+    "InputError",
+    "Locality",
+    "UnreachableError",
+    "derive_seed",
+    "describe_error",
+    "first_line",
+    "unknown_name",
+]
 
 Locality = Literal["global", "segment", "block"]
 """How far one loss may reach: the whole network, a run of blocks between two gradient boundaries, or one block."""
@@ -36,6 +45,10 @@ class BlockLoss(NamedTuple):
 
 class InputError(ValueError):
     """Something the user gave us is wrong. The message is one sentence: what, where, how to mend it (exit code 2)."""
+
+
+class UnreachableError(InputError):
+    """Data that may well be fine but cannot be fetched from here."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -76,7 +76,7 @@ def study(
             markup=False,
             highlight=False,
         )
-    if any(entry["reason"] == "not run yet" or "cannot reach" not in entry["reason"] for entry in summary["missing"]):
+    if summary["failed"]:
         raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from layerlocal.data.benchmarks import BenchmarkInfo
 from layerlocal.data.decode import EncodedImage
 from layerlocal.data.sources import READ_ROWS, OpenSplit, SplitSource
-from layerlocal.types import InputError
+from layerlocal.types import InputError, UnreachableError
 
 __all__ = ["hub_sources"]
 
@@ -44,7 +44,7 @@ def _open_hub(info: BenchmarkInfo, split: str, *, cache_dir: Path) -> OpenSplit:
         table = datasets.load_dataset(info.hub_id, info.config, split=split, cache_dir=str(cache_dir / "hub"))
     except Exception as error:  # connection, time-out, offline mode, gated, gone: many kinds from several libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
+        raise UnreachableError(
             f"cannot reach {info.hub_id} on the Hugging Face Hub ({reason[:160]}); connect to the network, or put its Parquet files "
             f"(train-*, {info.test_split}-*.parquet) into a folder {info.name!r} and name the folder around it in LAYERLOCAL_DATA"
         ) from error

@@ -1,6 +1,8 @@
-"""How hard the classes of a task are to tell apart, as a number that does not depend on how many there are."""
+"""How hard the classes of a task are to tell apart, as a number that depends neither on how many there are nor on the samples of each."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -10,60 +12,119 @@ from layerlocal.data import Data, Split
 from layerlocal.data.batches import normalize
 from layerlocal.types import derive_seed
 
-__all__ = ["leave_one_out", "measure_separability", "pairwise_accuracy"]
+__all__ = ["draw_problems", "leave_pair_out", "measure_separability", "pair_accuracy"]
 
+PROBLEMS = 200
+ROWS = 20
 FEATURES = 1024
-PER_CLASS = 100
-MOST = 5000
+PENALTY = 0.3  # of the mean of a problem's kernel diagonal; 0.1 and 1 give CIFAR-100 at most 0.4 pp less
+PER_CLASS = 200
+MOST = 2000
 _SIDE = 32
 _GRID = 4
-
-
-def pairwise_accuracy(scores: Tensor, y: Tensor) -> float:
-    """Share of (sample, wrong class) pairs in which the true class scores higher, each sample counting alike; ties count half.
-
-    0.5 is chance for every K, 1 is perfect: accuracy of the same scores as a two-class decision, averaged over pairs of classes.
-
-    Args:
-        scores: (N, K).
-        y: (N,).
-    """
-    true = scores.gather(1, y[:, None])
-    wins = (scores < true).double().sum(1) + 0.5 * ((scores == true).double().sum(1) - 1)
-    return float((wins / (scores.shape[1] - 1)).mean())
+_CHUNK = 10
 
 
 @torch.no_grad()
 def measure_separability(data: Data, *, seed: int = 0) -> float:
-    """Mean pairwise accuracy, about 0.5..1, of a fixed reference that no rule under audit has a part in; the test split is not touched.
+    """Accuracy, about 0.5..1, of a fixed reference on two classes from twenty samples each; the test split is not touched.
 
-    The reference is ridge regression onto one-hot labels from 1,024 random features: ReLU of random projections for vectors, 64 random
-    5×5 convolutions, ReLU and a 4×4 average grid for images (brought to at most 32 px). Each of at most 100 training samples a class
-    (5,000 in all) is answered by the fit to all others (leave-one-out, in closed form).
+    The mean over 200 problems, each of two classes and exactly 20 training samples of each, drawn by the seed: what is measured is
+    always the same size, so neither K nor the number of samples a class changes what is expected; 0.5 is chance for all. All pairs of
+    classes take turns in random order, with other samples each time. Where a class has fewer samples, its problems take as many of
+    both classes; classes with one sample are left out.
+
+    The reference is ridge regression from 1,024 random features: ReLU of random projections for vectors, 64 random 5×5 convolutions,
+    ReLU and a 4×4 average grid for images (brought to at most 32 px). It answers samples that it was not fitted to (`leave_pair_out`).
+
+    Returns:
+        0.5, as nothing could be told, where fewer than two classes have two training samples.
     """
-    found, labels = data.train.labels.unique(return_inverse=True)  # a pair held out of training has no samples
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed(seed, "separability")))
-    each = max(2, min(PER_CLASS, MOST // len(found)))
-    rows = torch.cat([order[labels[order] == k][:each] for k in range(len(found))])
-    x, y = _features(data, data.train.subset(rows), seed), labels[rows]
-    x = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
-    return pairwise_accuracy(leave_one_out(x.double(), F.one_hot(y, len(found)).double()), y)
+    problems = draw_problems(data.train.labels, seed)
+    if not problems:
+        return 0.5
+    used = torch.cat([rows.flatten() for rows in problems]).unique()
+    x = _features(data, data.train.subset(used), seed)
+    accuracies: list[Tensor] = []
+    for size in {rows.shape[1] for rows in problems}:
+        of_size = torch.stack([rows for rows in problems if rows.shape[1] == size])  # (P, 2, n)
+        for part in of_size.split(_CHUNK):
+            accuracies.append(pair_accuracy(x[torch.searchsorted(used, part.flatten(1))]))
+    return float(torch.cat(accuracies).mean())
 
 
-def leave_one_out(x: Tensor, targets: Tensor) -> Tensor:
-    """(N, D), (N, K) → (N, K): for each row the prediction of ridge regression with a free intercept fitted to all other rows, less their
-    mean target. A frequent class then has no advantage, nor the true class the drawback that its own row is missing: noise gives 0.5.
+def draw_problems(labels: Tensor, seed: int) -> list[Tensor]:
+    """Two-class problems, int64 (2, n) each: rows of the one class and rows of the other; n is 20, or what the smaller class has.
 
-    Columns of ``x`` must have mean 0 over all N rows. The penalty is one for all fits: a tenth of N times the features' mean variance.
-    With y centred, ŷᵢ the fit to all rows and hᵢ the leverage without intercept, ŷ₋ᵢ − ȳ₋ᵢ = (ŷᵢ − hᵢ yᵢ N/(N−1)) / (1 − hᵢ − 1/N), exactly.
+    Rows come from a pool of at most 200 a class and 2,000 in all (of more than 100 classes, 100 are drawn), so that cost is bounded.
     """
-    number = x.shape[0]
-    gram = x.T @ x
-    penalty = max(0.1 * float(gram.diagonal().mean()), 1e-9)  # above 0 where every feature is constant
-    solved = torch.linalg.solve(gram + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T)  # (D, N)
-    centred = targets - targets.mean(0)
-    leverage = (x * solved.T).sum(1)[:, None]
-    return (x @ (solved @ centred) - leverage * centred * number / (number - 1)) / (1 - leverage - 1 / number)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "separability"))
+    order = torch.randperm(len(labels), generator=generator)
+    pools = [pool for pool in _by_class(labels, order) if len(pool) >= 2]
+    if len(pools) > MOST // ROWS:
+        drawn = torch.randperm(len(pools), generator=generator)[: MOST // ROWS]
+        pools = [pools[k] for k in drawn.tolist()]
+    if len(pools) < 2:
+        return []
+    each = min(PER_CLASS, MOST // len(pools))
+    pairs = list(combinations([pool[:each] for pool in pools], 2))
+    turns = torch.randperm(len(pairs), generator=generator).tolist()
+    problems = []
+    for turn in range(PROBLEMS):
+        pair = pairs[turns[turn % len(pairs)]]
+        size = min(ROWS, *(len(pool) for pool in pair))
+        problems.append(torch.stack([pool[torch.randperm(len(pool), generator=generator)[:size]] for pool in pair]))
+    return problems
+
+
+def _by_class(labels: Tensor, order: Tensor) -> list[Tensor]:
+    """The rows of each class that has any, in the given order."""
+    by_label = order[labels[order].argsort(stable=True)]
+    return list(by_label.split(labels.unique(return_counts=True)[1].tolist()))
+
+
+def pair_accuracy(x: Tensor) -> Tensor:
+    """(P, 2n, D), first n rows of one class, then n of the other → (P,) accuracy on held-out pairs; ties count half.
+
+    Features get mean 0 and variance 1 over a problem's own rows, which says nothing about their classes. Those that do not vary
+    (by more than rounding) are dropped; without any, each answer is a tie.
+    """
+    x = x.double()
+    centred = x - x.mean(1, keepdim=True)
+    spread = centred.square().mean(1, keepdim=True).sqrt()  # (P, 1, D)
+    varies = spread > 1e-5 * x.abs().amax((1, 2), keepdim=True)
+    z = torch.where(varies, centred / torch.where(varies, spread, 1.0), 0.0)
+    kernel = z @ z.transpose(1, 2) / varies.sum(2, keepdim=True).clamp(min=1)  # mean of the diagonal: 1
+    first, second = leave_pair_out(kernel)
+    margins = torch.stack([first, -second])
+    right = (margins > 1e-9).double() + 0.5 * (margins.abs() <= 1e-9).double()
+    return right.mean((0, 2, 3))
+
+
+def leave_pair_out(kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """(P, 2n, 2n), n ≥ 2 → two of (P, n, n): answers to row i of the first class and to row j of the second, neither of them fitted.
+
+    Kernel ridge regression onto +1 (first n rows) and −1 (last n), with a free intercept and penalty `PENALTY`. A row and one of the
+    other class are held out together, so that n − 1 rows of each class are left: were the row left out alone, its own class would be
+    the rarer one, and noise would be answered worse than by chance. On noise the two held-out rows are exchangeable given those left
+    and all that is fitted, so that of the answers' signs exactly half are right in expectation.
+
+    In closed form: with G = (kernel + penalty)⁻¹ and Q = G − G11ᵀG / 1ᵀG1, the residuals of held-out rows S are (Q_SS)⁻¹ (Q y)_S.
+    """
+    number = kernel.shape[-1]
+    n = number // 2
+    y = torch.ones(number, dtype=kernel.dtype)
+    y[n:] = -1
+    inverse = torch.linalg.inv(kernel + PENALTY * torch.eye(number, dtype=kernel.dtype))
+    sums = inverse.sum(2)  # (P, 2n)
+    q = inverse - sums[:, :, None] * sums[:, None, :] / sums.sum(1)[:, None, None]
+    dual = q @ y
+    diagonal = q.diagonal(dim1=1, dim2=2)
+    a, d = diagonal[:, :n, None], diagonal[:, None, n:]  # Q_SS = [[a, b], [b, d]] for each of n × n pairs
+    b = q[:, :n, n:]
+    u, v = dual[:, :n, None], dual[:, None, n:]
+    determinant = a * d - b * b
+    return 1 - (d * u - b * v) / determinant, -1 - (a * v - b * u) / determinant
 
 
 def _features(data: Data, split: Split, seed: int) -> Tensor:
@@ -75,7 +136,7 @@ def _features(data: Data, split: Split, seed: int) -> Tensor:
     else:
         filters = torch.randn(FEATURES // _GRID**2, data.in_channels, 5, 5, generator=generator)
         filters /= (25 * data.in_channels) ** 0.5
-    for index in torch.arange(len(split)).split(500):
+    for index in torch.arange(len(split)).split(25):  # of images, more no longer fit a core's cache
         x = normalize(split.gather(index).images, data.mean, data.std)
         if x.dim() == 2:
             found.append(F.relu(x @ matrix))

@@ -36,6 +36,7 @@ class AccuracyStudy(Study):
     title = "Accuracy on real data sets"
     question = "How far is the rule from backprop on real images, and how much of that is locality?"
     optional_data = True
+    most_data = 100
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """One a data set."""
@@ -44,8 +45,8 @@ class AccuracyStudy(Study):
         cells = []
         for name in plan.data or ("fashion_mnist_subset", *NINE):
             size = IMAGE_SIZE.get(name) if plan.size != "full" else (224 if name == "imagenet100" else None)
-            data = scale.images(name, image_size=size)
-            cells.append(Cell({"data": name}, data, scale.network, scale.recipe, methods))
+            data = scale.images(name, image_size=size, seed=seed)
+            cells.append(Cell({"data": name}, data, scale.network, scale.recipe_on(name), methods))
         return cells
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:

@@ -6,7 +6,8 @@ from specs to rows to the summary that claims and the report read, is here and i
 A row is one rule, one cell, one seed; accuracies are fractions:
 
     {"rule", "seed", <axes of the cell>, "num_classes", "chance", "separability",
-     <one accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality",
+     <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality",
+     the same three with "_last": of the last block's own readout, without fusion,
      "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
 
 A summary is plain JSON:
@@ -38,11 +39,28 @@ from layerlocal.stats import Estimate, estimate
 from layerlocal.store import RunRecord
 
 __all__ = [
-    "METHODS", "SIZES", "Cell", "Conclusion", "Row", "Size", "Study", "StudyPlan", "by_seed", "estimates", "group_rows",
-    "make_rows", "plan_runs", "plotted", "quantity", "twins_of_rule",
+    "METHODS",
+    "SIZES",
+    "Cell",
+    "Conclusion",
+    "Key",
+    "Row",
+    "Size",
+    "Study",
+    "StudyPlan",
+    "by_seed",
+    "estimates",
+    "group_rows",
+    "make_rows",
+    "plan_runs",
+    "plotted",
+    "quantity",
+    "twins_of_rule",
+    "whole_seeds",
 ]  # fmt: skip
 
 Size = Literal["quick", "medium", "standard", "full"]
+SHORT = "Size quick trains for some 200 steps: networks, and plain BP most of all, are far from done. What it finds holds there."
 SIZES: dict[str, str] = {
     "quick": "at most 10 minutes on 2 cores",
     "medium": "about an hour on 2 cores",
@@ -121,7 +139,11 @@ class Study(ABC):
     title: ClassVar[str]
     question: ClassVar[str]
     optional_data: ClassVar[bool] = False
-    """Whether cells whose data are not at hand are left out (and said so) rather than refused."""
+    """Whether cells whose data cannot be reached are left out (and said so) rather than refused."""
+    own_readouts: ClassVar[bool] = False
+    """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
+    most_data: ClassVar[int] = 1
+    """How many data sets of the user's own it takes."""
 
     @abstractmethod
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
@@ -185,11 +207,9 @@ def _row(rule: str, seed: int, cell: Cell, found: Mapping[str, RunRecord]) -> Ro
     results = {name: record.result for name, record in found.items()}
     first = next(iter(results.values()))
     accuracies = {name: result["test_accuracy"] for name, result in results.items()}
-    differences = {
-        name: accuracies[left] - accuracies[right]
-        for name, (left, right) in DIFFERENCES.items()
-        if left in accuracies and right in accuracies
-    }
+    last = {name: list(result["block_accuracies"].values())[-1] for name, result in results.items()}
+    differences = {name: accuracies[left] - accuracies[right] for name, (left, right) in DIFFERENCES.items()}
+    differences |= {f"{name}_last": last[left] - last[right] for name, (left, right) in DIFFERENCES.items()}
     return {
         "rule": rule,
         "seed": seed,
@@ -226,6 +246,16 @@ def estimates(rows: Sequence[Row], *keys: str) -> dict[str, Estimate]:
     """Each column's mean over seeds with its interval; several rows of one seed count as their mean."""
     found = {key: by_seed(rows, key) for key in keys}
     return {key: estimate(list(values.values())) for key, values in found.items() if values}
+
+
+def whole_seeds(rows: Sequence[Row]) -> list[Row]:
+    """The rows of each rule's seeds that have as many rows as the fullest one: part of a grid would give another slope."""
+    found = []
+    for of in group_rows(rows, "rule").values():
+        by = group_rows(of, "seed").values()
+        most = max(len(part) for part in by)
+        found += [row for part in by if len(part) == most for row in part]
+    return found
 
 
 def quantity(what: str, values: Mapping[int, float], *, unit: str = "pp") -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Arms: teacher-student data and random class subsets of a real set, each with images per class fixed and with total images fixed;
 K fixed and difficulty varied by superclasses (within one, across several) and by the dial of a hierarchical teacher.
-Every task is trained for the same number of steps. Difficulty is measured by `measure_separability`, which no rule has a part in.
+Every task is trained for exactly as many steps, so fewer images are seen more often. Difficulty is measured by
+`measure_separability`, which no rule has a part in.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ DIALS = {
     "full": (0.0, 0.5, 0.8, 0.9, 0.95, 0.98),
 }
 FIXED_K = 5
+LEAST_K = 5
+"""Of the arm with fixed total images: 5 classes can supply 2,500, so every K gets no more."""
 MOST_PER_CLASS = 500
 TESTS_PER_CLASS = 100
 """Of CIFAR-100."""
@@ -121,7 +124,8 @@ class ClassesStudy(Study):
 
         for k in REAL_K[plan.size]:
             yield cell("subsets_per_class", k, each * k)
-            yield cell("subsets_total", k, min(scale.num_train, MOST_PER_CLASS * k))
+            if k >= LEAST_K:
+                yield cell("subsets_total", k, min(scale.num_train, MOST_PER_CLASS * LEAST_K))
         for nth in range(scale.draws):
             for arm in ("within", "across"):
                 number = min(scale.num_train, MOST_PER_CLASS * FIXED_K)
@@ -173,18 +177,18 @@ def _corrected(row: Row) -> dict[str, float]:
 
 
 def _sweep_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:
-    names = {"gap": "gap", "price": "price_of_locality", "extra": "extra_supervision"}
+    names = {"gap": "gap", "price": "price_of_locality", "extra": "extra_supervision", "corrected_gap": "corrected_gap"}
+    names |= {"gap_last": "gap_last", "price_last": "price_of_locality_last"}
     found = {}
     for short, key in names.items():
-        for arm in ("synthetic", "synthetic_per_class", "subsets_per_class", "subsets_total"):
+        for arm, title in ARMS.items():
             values = slopes(arms.get(arm, []), key, "classes")
             if values:
-                found[f"{short}_slope/{arm}"] = quantity(f"change of {key} per doubling of K, {ARMS[arm]}", values)
-    difference = contrast(
-        slopes(arms.get("synthetic", []), "gap", "classes"), slopes(arms.get("subsets_per_class", []), "gap", "classes")
-    )
-    if difference:
-        found["slope_difference"] = quantity("slope of the gap over K, synthetic − real", difference)
+                found[f"{short}_slope/{arm}"] = quantity(f"change of {key} per doubling of K, {title}", values)
+        unlike = contrast(*(slopes(arms.get(arm, []), key, "classes") for arm in ("synthetic", "subsets_total")))
+        if unlike:
+            name = "slope_difference" if short == "gap" else f"{short}_slope_difference"
+            found[name] = quantity(f"slope of {key} over K, total fixed: synthetic − real", unlike)
     return found
 
 
@@ -244,14 +248,14 @@ def _regression_table(rule: str, arms: Mapping[str, list[Row]]) -> dict[str, Any
         {"key": "separability_alone", "label": "by separability alone", "kind": "percent"},
         {"key": "both", "label": "by both", "kind": "percent"},
     ]
-    caption = f"{rule}: regression of the gap on output dimension and on how hard classes are to tell apart (fitted seed by seed)"
+    caption = f"{rule}: regression of the gap on K and on separability (coefficients fitted seed by seed, variance over all rows)"
     return {"caption": caption, "columns": columns_of, "rows": body}
 
 
 def _sweep_figures(panels: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
     rows = [row for part in panels.values() for row in part]
     figure = difference_figure(
-        "classes-gap", "Differences against the number of classes K; equal numbers of steps everywhere", rows,
+        "classes-gap", "Differences against the number of classes K; equal numbers of steps", rows,
         x="classes", label="number of classes K", scale="log2", panels=panels,
     )  # fmt: skip
     series = [s for title, part in panels.items() for s in series_by(part, "classes", ("corrected_gap",), panel=title)]
@@ -309,6 +313,10 @@ def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str
             extra = estimate(list(quantities[f"extra_slope/{arm}"]["values"].values()))
             yield f"{rule}, {title}: the gap changes by {points(slope)} per doubling of K, DeepSup − BP by {points(extra)}."
     for name, words in (
+        (
+            "price_slope_difference",
+            "the price of locality changes per doubling of K more on synthetic than on real data by",
+        ),
         ("difficulty_gap/real", "K = 5, classes of one superclass against classes of five: the gap differs by"),
         ("difficulty_gap/synthetic", "K = 10, similar against dissimilar teacher classes: the gap differs by"),
         ("dimension_effect", "regression on real rows: per doubling of K at equal separability the gap changes by"),

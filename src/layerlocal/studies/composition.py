@@ -37,6 +37,7 @@ class CompositionStudy(Study):
 
     name = "composition"
     title = "Composed images with held-out combinations"
+    own_readouts = True
     question = "Is the gap to backprop larger on combinations of classes that were never seen together?"
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
@@ -47,8 +48,11 @@ class CompositionStudy(Study):
         cells = []
         for how, factors in FACTORS.items():
             methods = twins_of_rule(plan, rule, **readout_of(plan, rule), factors=factors)
-            data = scale.images(base, classes=CLASSES, num_train=number, compose=how, held_out=0.2, seed=seed)
-            cells.append(Cell({"how": how}, data, scale.network, scale.recipe, methods))
+            data = scale.images(base, num_train=number, seed=seed).model_copy(
+                update={"classes": CLASSES, "compose": how, "held_out": 0.2}
+            )
+            recipe = scale.recipe.model_copy(update={"flip": False})  # a mirrored pair is another pair
+            cells.append(Cell({"how": how}, data, scale.network, recipe, methods))
         return cells
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:

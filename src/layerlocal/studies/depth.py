@@ -37,6 +37,7 @@ class DepthStudy(Study):
 
     name = "depth"
     title = "Depth against the number of modules"
+    own_readouts = True
     question = "Does the gap grow with depth, or with the number of gradient-isolated modules, and at which block does it open?"
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
@@ -46,11 +47,8 @@ class DepthStudy(Study):
         for depth in DEPTHS[plan.size]:
             network = scale.network.model_copy(update={"name": "cnn4", "options": {"depth": depth}})
             methods = twins_of_rule(plan, rule, **readout_of(plan, rule)) | _segments(plan, rule, depth)
-            cells.append(
-                Cell(
-                    {"depth": depth}, scale.images(plan.data[0] if plan.data else BASE), network, scale.recipe, methods
-                )
-            )
+            data = scale.images(plan.data[0] if plan.data else BASE, seed=seed)
+            cells.append(Cell({"depth": depth}, data, network, scale.recipe_on(data.source), methods))
         return cells
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
@@ -59,24 +57,34 @@ class DepthStudy(Study):
         flat = [entry for row in rows for entry in _by_modules(row)]
         for (rule,), part in group_rows(rows, "rule").items():
             grid = [entry for entry in flat if entry["rule"] == rule]
-            deepest = max(row["depth"] for row in part)
+            deepest = max(DEPTHS[plan.size])
             own = found.quantities.setdefault(rule, {})
+            whole = [entry for entry in grid if entry["modules"] == entry["depth"]]
+            at_depth = [entry for entry in grid if entry["depth"] == deepest]
             for name, of, key, on, what in (
                 (
                     "modules_slope",
-                    [e for e in grid if e["depth"] == deepest],
+                    at_depth,
                     "price",
                     "modules",
                     f"price of isolation per doubling of modules, depth {deepest}",
                 ),
-                (
-                    "depth_slope",
-                    [e for e in grid if e["modules"] == e["depth"]],
-                    "price",
-                    "depth",
-                    "price of locality per doubling of depth, one module a block",
-                ),
+                ("depth_slope", whole, "price", "depth", "price of locality per doubling of depth, one module a block"),
                 ("gap_depth_slope", part, "gap", "depth", "gap to BP per doubling of depth, one module a block"),
+                (
+                    "depth_slope_last",
+                    part,
+                    "price_of_locality_last",
+                    "depth",
+                    "the same price read at the last block alone (exploratory)",
+                ),
+                (
+                    "gap_depth_slope_last",
+                    part,
+                    "gap_last",
+                    "depth",
+                    "the same gap read at the last block alone (exploratory)",
+                ),
             ):
                 values = slopes(of, key, on)
                 if values:

@@ -103,6 +103,7 @@ class HierarchyStudy(Study):
             found.figures.append(block_figure("hierarchy-blocks", rows, panel="labels", titles=LABELS))
         found.notes.append(
             "Fine, coarse and random-group labels are put on exactly the same training and test images (of each fine class the same ones); "
-            "within a superclass there are its images alone. All are trained for the same number of steps."
+            "within a superclass there are its images alone, so fewer, seen more often. All are trained for the same number of steps. Each seed "
+            f"visits {WITHIN_DRAWS[plan.size]} other superclasses of the 20."
         )
         return found

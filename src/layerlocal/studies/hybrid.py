@@ -51,6 +51,7 @@ class HybridStudy(Study):
 
     name = "hybrid"
     title = "Hybrids of local and global learning"
+    own_readouts = True
     question = "How much of the gap to backprop comes back with how much global signal?"
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
@@ -65,7 +66,7 @@ class HybridStudy(Study):
         }
         network = scale.network.model_copy(update={"name": "cnn4", "options": {"depth": DEPTH}})
         base = plan.data[0] if plan.data else BASE
-        return [Cell({"data": base}, scale.images(base), network, scale.recipe, methods)]
+        return [Cell({"data": base}, scale.images(base, seed=seed), network, scale.recipe_on(base), methods)]
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Gain and recovery of each hybrid."""
@@ -85,12 +86,15 @@ class HybridStudy(Study):
                         f"({name} − local) ÷ (DeepSup − local)", price, unit="share"
                     )
                 own[f"gain/{name}"] = quantity(f"{name} − local", gains)
+                last = contrast(_last(part, name), _last(part, "local"))
+                own[f"gain_last/{name}"] = quantity(f"{name} − local, read at the last block alone (exploratory)", last)
                 recovery = ratio_of_means(gains, gaps) if mean_gap > LEAST_GAP else {}
                 if recovery:
                     own[f"recovery/{name}"] = quantity(f"({name} − local) ÷ (BP − local)", recovery, unit="share")
                 body.append(
                     {
                         "method": name, "family": family, "share": share, "accuracy": estimate(list(by_seed(part, name).values())),
+                        "gain_last": estimate(list(last.values())),
                         "gain": estimate(list(gains.values())), "recovery": estimate(list(recovery.values())) if recovery else None,
                         "price_recovery": estimate(list(price.values())) if price else None,
                     }
@@ -107,11 +111,20 @@ class HybridStudy(Study):
         return found
 
 
+def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
+    """Accuracy of the last block's own readout, by seed: methods fuse different numbers of readouts, this compares one with one."""
+    return {row["seed"]: list(row["blocks"][method].values())[-1] for row in rows}
+
+
 def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
     best = max(body, key=lambda row: row["gain"]["mean"])
     found = [
         f"{rule}: the largest gain is {best['method']}'s, {points(best['gain'])} over purely local learning; BP's is {points(gap)}."
     ]
+    sharpest = max(body, key=lambda row: row["gain_last"]["mean"])
+    found.append(
+        f"{rule}, read at the last block alone, without fusion: {sharpest['method']} gains {points(sharpest['gain_last'])} (exploratory)."
+    )
     if gap["mean"] <= LEAST_GAP:
         found.append(
             f"{rule}: BP is not {100 * LEAST_GAP:.1f} pp above the local rule here, so there is no gap to recover."
@@ -150,6 +163,7 @@ def _table(rule: str, body: Sequence[dict[str, Any]]) -> dict[str, Any]:
         {"key": "share", "label": "share of global signal", "kind": "number"},
         {"key": "accuracy", "label": "fused accuracy", "kind": "percent"},
         {"key": "gain", "label": "gain over local", "kind": "points"},
+        {"key": "gain_last", "label": "gain at the last block alone (exploratory)", "kind": "points"},
         {"key": "recovery", "label": "recovery of the gap to BP", "kind": "number"},
         {"key": "price_recovery", "label": "recovery of the price of locality", "kind": "number"},
     ]

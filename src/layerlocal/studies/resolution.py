@@ -30,8 +30,8 @@ PER_CLASS = {"quick": (23, 8), "medium": (23, 8), "standard": None, "full": None
 NETWORK = {
     "quick": NetworkSpec(name="cnn4", width=0.25, options={"depth": 6}),
     "medium": NetworkSpec(name="cnn4", width=0.5, options={"depth": 6}),
-    "standard": NetworkSpec(name="vgg11", width=0.5),
-    "full": NetworkSpec(name="vgg16"),
+    "standard": NetworkSpec(name="cnn4", width=1.0, options={"depth": 8}),
+    "full": NetworkSpec(name="cnn4", width=2.0, options={"depth": 8}),
 }
 RECIPE = {
     "quick": Recipe(epochs=6, batch_size=16, learning_rate=5e-3, flip=True),
@@ -96,6 +96,7 @@ class ResolutionStudy(Study):
             sides = {side: f"{side} px" for side in SIDES}
             found.figures.append(block_figure("resolution-blocks", rows, panel="side", titles=sides))
         found.notes.append(
-            "Goodness is read on 4×4 cells at every side, so the network and its readouts have the same parameters."
+            "Three poolings and goodness on 4×4 cells at every side: the network and its readouts have the same parameters. Its receptive "
+            "field is the same in pixels, so it covers less of a larger image."
         )
         return found

@@ -34,18 +34,29 @@ class Scale:
     synthetic_recipe: Recipe
     draws: int
 
-    def recipe_for(self, num_train: int, *, epochs: int | None = None) -> Recipe:
-        """The image recipe with as many steps as on ``num_train`` of the scale, whatever the number of images: tasks of different size
-        are then trained equally long, and more images mean more different ones, not more steps."""
-        return _equal_steps(self.recipe, self.num_train, num_train, epochs)
+    def recipe_for(self, num_train: int) -> Recipe:
+        """The image recipe with exactly as many steps as on the scale's own ``num_train``, whatever the number of images: more images
+        then mean more different ones (each seen less often), not longer training."""
+        return _equal_steps(self.recipe, self.num_train, num_train)
 
     def synthetic_recipe_for(self, num_train: int) -> Recipe:
         """The same for teacher-student data."""
-        return _equal_steps(self.synthetic_recipe, self.synthetic_train, num_train, None)
+        return _equal_steps(self.synthetic_recipe, self.synthetic_train, num_train)
 
     def images(self, source: str, **options: Any) -> DataSpec:
-        """A task on a data set, with the scale's numbers of images unless given."""
-        return DataSpec(source=source, **{"num_train": self.num_train, "num_test": self.num_test, **options})
+        """A task on a data set, with the scale's numbers of images unless given, and no more of either than the data set has."""
+        classes = options.get("classes")
+        train, test, known = SIZES_OF.get(source, (10**9, 10**9, 1))
+        share = classes / known if isinstance(classes, int) and options.get("draw") != "groups" and known > 1 else 1
+        numbers = {
+            "num_train": min(options.pop("num_train", self.num_train), round(train * share)),
+            "num_test": min(options.pop("num_test", self.num_test), round(test * share)),
+        }
+        return DataSpec(source=source, **numbers, **options)
+
+    def recipe_on(self, source: str) -> Recipe:
+        """The recipe for a whole data set: digits and letters are not mirrored, which would make others of them."""
+        return self.recipe.model_copy(update={"flip": False}) if source in NOT_MIRRORED else self.recipe
 
     @property
     def mlp(self) -> NetworkSpec:
@@ -53,13 +64,27 @@ class Scale:
         return NetworkSpec(name="mlp")
 
 
-def _equal_steps(recipe: Recipe, usual: int, number: int, epochs: int | None) -> Recipe:
-    epochs = epochs or max(1, round(recipe.epochs * usual / number))
-    batch_size = recipe.batch_size
-    while batch_size > 8 and batch_size * 4 > number:
-        batch_size //= 2
-    return recipe.model_copy(update={"epochs": epochs, "batch_size": batch_size})
+def _equal_steps(recipe: Recipe, usual: int, number: int) -> Recipe:
+    if number == usual:
+        return recipe
+    kept = round(usual * (1 - DataSpec().validation))
+    return recipe.model_copy(update={"epochs": 1, "steps": recipe.epochs * (kept // recipe.batch_size)})
 
+
+SIZES_OF: Mapping[str, tuple[int, int, int]] = {
+    "fashion_mnist_subset": (10_000, 2_000, 10),
+    "mnist": (60_000, 10_000, 10),
+    "fashion_mnist": (60_000, 10_000, 10),
+    "kmnist": (60_000, 10_000, 10),
+    "svhn": (73_257, 26_032, 10),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
+    "stl10": (5_000, 8_000, 10),
+    "tiny_imagenet": (100_000, 10_000, 200),
+    "imagenet100": (126_689, 5_000, 100),
+}
+"""Training images, test images, classes."""
+NOT_MIRRORED = ("mnist", "kmnist", "svhn")
 
 _SYNTHETIC = Recipe(epochs=5, batch_size=64, learning_rate=2e-3)
 _IMAGES = Recipe(epochs=3, batch_size=32, learning_rate=5e-3)

@@ -9,7 +9,7 @@ from typing import Any
 from layerlocal.spec import PROTOCOL
 from layerlocal.store import RunRecord
 from layerlocal.studies import find_study
-from layerlocal.studies.base import SIZES, StudyPlan, make_rows, plan_runs
+from layerlocal.studies.base import SHORT, SIZES, Row, StudyPlan, make_rows, plan_runs, whole_seeds
 
 __all__ = ["shared_environment", "summarize_study"]
 
@@ -29,11 +29,14 @@ def summarize_study(
     planned = {spec.hash: key for key, spec in specs.items()}
     used = {name: records[name] for name in planned if name in records}
     rows = make_rows(study, plan, used)
-    found = study.conclude(plan, rows)
+    whole = whole_seeds(rows)
+    found = study.conclude(plan, whole)
     missing: dict[str, list[str]] = {}
     for name, (rule, seed, _, method) in planned.items():
         if name not in used:
-            missing.setdefault((reasons or {}).get(name, "not run yet"), []).append(f"{method} of {rule}, seed {seed} ({name})")
+            missing.setdefault((reasons or {}).get(name, "not run yet"), []).append(
+                f"{method} of {rule}, seed {seed} ({name})"
+            )
     environments = [record.env for record in used.values()]
     return {
         "study": study.name,
@@ -50,14 +53,27 @@ def summarize_study(
         "seeds": list(plan.seeds),
         "planned": len(planned),
         "finished": len(used),
-        "missing": [{"label": _counted(labels), "runs": len(labels), "reason": reason} for reason, labels in missing.items()],
-        "notes": [*found.notes, *_warnings(used.values())],
+        "missing": [
+            {"label": _counted(labels), "runs": len(labels), "reason": reason} for reason, labels in missing.items()
+        ],
+        "notes": [*_short(plan, rows, whole), *found.notes, *_warnings(used.values())],
         "sentences": found.sentences,
         "figures": found.figures,
         "tables": found.tables,
         "rows": rows,
         "quantities": found.quantities,
     }
+
+
+def _short(plan: StudyPlan, rows: Sequence[Row], whole: Sequence[Row]) -> list[str]:
+    """What limits every number of a summary."""
+    notes = [SHORT] if plan.size == "quick" else []
+    seeds = sorted({row["seed"] for row in rows} - {row["seed"] for row in whole})
+    if seeds:
+        notes.append(
+            f"Seeds {', '.join(map(str, seeds))} are not finished yet: their rows are in the CSV, but in no figure, table or quantity."
+        )
+    return notes
 
 
 def _counted(labels: Sequence[str]) -> str:
