@@ -224,7 +224,11 @@ MUTANTS: list[tuple] = [
     # a data set predicts its own gap
     ("studies/calibration.py", "studies", ('[other for other in left if other["data"] != row["data"]]', "left")),
     # small sets are trained for fewer steps
-    ("studies/scale.py", "studies", ("round(recipe.epochs * usual / number)", "recipe.epochs")),
+    (
+        "studies/scale.py",
+        "studies",
+        ("recipe.epochs * (kept // recipe.batch_size)", "recipe.epochs * (number // recipe.batch_size)"),
+    ),
 ]
 """(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 

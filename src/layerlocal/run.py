@@ -281,6 +281,7 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
             "provenance": data.provenance,
             "separability": _separability(spec.data.model_dump_json()),
         },
+        "steps": training.steps,
         "train_seconds": seconds,
         "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
         "num_parameters": sum(p.numel() for p in rule.parameters()),

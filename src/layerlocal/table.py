@@ -33,7 +33,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "num_classes": pa.int64(),
     "network": pa.string(),
     "width": pa.float64(),
-    **dict.fromkeys(("epochs", "seed"), pa.int64()),
+    **dict.fromkeys(("epochs", "steps", "seed"), pa.int64()),
     **dict.fromkeys(("test_accuracy", "validation_accuracy", "last_block_accuracy", "chance"), pa.float64()),
     "block_accuracies": pa.string(),
     "separability": pa.float64(),
