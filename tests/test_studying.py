@@ -152,6 +152,17 @@ def test_claims_for_a_rule_that_no_study_ran_list_those_that_did(composed, comma
     assert code == 2 and "dtg-ff" in one_sentence(err)
 
 
+def test_claims_changed_after_a_study_was_begun_are_seen(composed, tmp_path, command):
+    out = shutil.copytree(composed[0], tmp_path / "runs")
+    path = plan_path(out, "composition", "quick")
+    content = json.loads(path.read_text())
+    assert content["claims_sha256"] == load_claims().sha256
+    assert "not those that stood" not in write_report(out).read_text()
+    path.write_text(json.dumps(content | {"claims_sha256": "0" * 64}))
+    assert "not those that stood when these studies were begun: composition (quick)" in write_report(out).read_text()
+    assert "not those that stood" in command("claims", "--out", out)[2]
+
+
 def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     page = write_report(out).read_text()

@@ -70,8 +70,20 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "claims_sha256": claims.sha256 if studies else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
         "runs": [run_row(record, options=False) for record in records.values()],
-        "warnings": warnings,
+        "warnings": [*warnings, *([] if claim_files else _claims_changed(studies))],
     }
+
+
+def _claims_changed(studies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whoever changes one of our claims after a study was begun is seen to have done so."""
+    now = load_claims().sha256
+    changed = [f"{study['study']} ({study['size']})" for study in studies if study["claims_sha256"] not in ("", now)]
+    if not changed:
+        return []
+    return [
+        f"Our claims are not those that stood when these studies were begun: {', '.join(changed)}. "
+        "Verdicts on them are not of claims fixed beforehand."
+    ]
 
 
 def comparable(out: Path) -> tuple[dict[str, RunRecord], list[str]]:
@@ -121,7 +133,8 @@ def judge_claims(
     if rule is not None and studies and rule not in known:
         raise unknown_name("rule of a study in this store:", rule, known)
     rows = judge(claims, studies, alpha=alpha)
-    return rows, rows[0]["claims_sha256"] if rows else claims.sha256, warnings
+    changed = [] if files else _claims_changed(studies)
+    return rows, rows[0]["claims_sha256"] if rows else claims.sha256, [*warnings, *changed]
 
 
 def beside_published(out: Path) -> list[dict[str, Any]]:

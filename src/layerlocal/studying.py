@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from layerlocal.claims import load_claims
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.store import RunStore, write_atomic
@@ -138,9 +139,10 @@ def _plan(
                 "seeds": max(before.seeds, plan.seeds, key=len),
             }
         )
+    begun = before.claims_sha256 if before is not None else load_claims().sha256
     twins = {rule: "local-heads" for rule in plan.rules if not issubclass(find_rule(rule), BlockwiseRule)}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
-    return plan.model_copy(update={"twins_of": twins, "sources": sources, "command": command})
+    return plan.model_copy(update={"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun})
 
 
 def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], console: Console) -> dict[Key, str]:

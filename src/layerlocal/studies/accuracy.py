@@ -19,6 +19,7 @@ from layerlocal.studies.base import (
     quantity,
     twins_of_rule,
 )
+from layerlocal.studies.effects import contrast
 from layerlocal.studies.scale import readout_of, scale_of
 from layerlocal.studies.words import block_figure, difference_figure, difference_table, gap_sentence
 
@@ -62,6 +63,15 @@ class AccuracyStudy(Study):
                 own[f"{key}/{data}"] = quantity(f"{what} on {data}", by_seed(part, key))
             own[f"accuracy/{data}"] = quantity(f"test accuracy on {data}", by_seed(part, "local"), unit="%")
             found.sentences.append(gap_sentence(f"{rule} on {data}", estimates(part, "gap", "price_of_locality")))
+            for harder, easier in (("cifar100", "cifar10"),):
+                prices = [
+                    by_seed([row for row in rows if (row["rule"], row["data"]) == (rule, name)], "price_of_locality")
+                    for name in (harder, easier)
+                ]
+                if all(prices):
+                    own[f"price_complexity/{harder}_minus_{easier}"] = quantity(
+                        f"price of locality, {harder} − {easier}", contrast(*prices)
+                    )
         if rows:
             found.tables.append(
                 difference_table("Fused test accuracy by data set", rows, [("rule", "rule"), ("data", "data set")])

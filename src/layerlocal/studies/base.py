@@ -89,6 +89,7 @@ class StudyPlan(BaseModel):
         twins_of: rule → the rule its twins are made of, where it is not the rule itself.
         sources: plug-in rule → SHA-256 of its file.
         command: what was typed.
+        claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,6 +101,7 @@ class StudyPlan(BaseModel):
     twins_of: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
     command: str = ""
+    claims_sha256: str = ""
 
 
 @dataclass(frozen=True)

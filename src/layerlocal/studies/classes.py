@@ -185,6 +185,11 @@ def _sweep_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:
             values = slopes(arms.get(arm, []), key, "classes")
             if values:
                 found[f"{short}_slope/{arm}"] = quantity(f"change of {key} per doubling of K, {title}", values)
+        for arm, title in ARMS.items() if short in ("gap", "price") else ():
+            if part := arms.get(arm):
+                most = max(row["classes"] for row in part)
+                at_most = by_seed([row for row in part if row["classes"] == most], key)
+                found[f"{short}_at_most/{arm}"] = quantity(f"{key} at K = {most}, {title}", at_most)
         unlike = contrast(*(slopes(arms.get(arm, []), key, "classes") for arm in ("synthetic", "subsets_total")))
         if unlike:
             name = "slope_difference" if short == "gap" else f"{short}_slope_difference"

@@ -49,6 +49,7 @@ def summarize_study(
         "command": plan.command or f"layerlocal study {plan.study} --size {plan.size}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": shared_environment(environments),
+        "claims_sha256": plan.claims_sha256,
         "rules": list(plan.rules),
         "seeds": list(plan.seeds),
         "planned": len(planned),
