@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 import torch
 
@@ -11,3 +13,12 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _reseed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def forks(monkeypatch):
+    """Workers that start within milliseconds, because torch is imported once; ``test_audit.py`` starts them as they always are."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["layerlocal.run", "layerlocal.workers", "torch._dynamo", "torch.export", "pandas"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)

@@ -106,15 +106,6 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def forks(monkeypatch):
-    """Workers that start within milliseconds, because torch is imported once."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["layerlocal.run", "layerlocal.workers", "torch._dynamo", "torch.export", "pandas"])
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
-
-
-@pytest.fixture
 def plug(tmp_path):
     """The spec of a rule of the plug-in above."""
     (tmp_path / "plugin.py").write_text(PLUGIN.format(steps=STEPS))

@@ -6,11 +6,12 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "shared_environment"]
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:
@@ -57,3 +58,11 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+
+
+def shared_environment(environments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all runs share; where they differ, every value."""
+    environments = list(environments)
+    keys = dict.fromkeys(key for env in environments for key in env)
+    found = {key: list(dict.fromkeys(env.get(key) for env in environments)) for key in keys}
+    return {key: values[0] if len(values) == 1 else ", ".join(map(str, values)) for key, values in found.items()}

@@ -65,16 +65,7 @@ class BPEvery(Twin):
     ) -> None:
         if not isinstance(every, int) or every < 0:
             raise InputError(f"every must be a whole number of steps, 0 for never, got {every!r}")
-        depth = network.depth
-        super().__init__(
-            network,
-            num_classes=num_classes,
-            segments=[[index] for index in range(depth)],
-            readouts=range(depth),
-            of=of,
-            seed=seed,
-            **options,
-        )
+        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
         self.every = every
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 

@@ -89,16 +89,7 @@ class Feedback(Twin):
     ) -> None:
         if not (math.isfinite(strength) and strength >= 0):
             raise InputError(f"strength must be a number of at least 0, got {strength}")
-        depth = network.depth
-        super().__init__(
-            network,
-            num_classes=num_classes,
-            segments=[[index] for index in range(depth)],
-            readouts=range(depth),
-            of=of,
-            seed=seed,
-            **options,
-        )
+        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
         if self.partner.passes_per_step != 1:
             raise InputError(
                 f"feedback needs a rule that shows each sample once a step, and {self.partner.info.name} does "

@@ -69,16 +69,7 @@ class Lookahead(Twin):
     ) -> None:
         if not isinstance(blocks_ahead, int) or blocks_ahead < 0:
             raise InputError(f"blocks_ahead must be a whole number of at least 0, got {blocks_ahead!r}")
-        depth = network.depth
-        super().__init__(
-            network,
-            num_classes=num_classes,
-            segments=[[index] for index in range(depth)],
-            readouts=range(depth),
-            of=of,
-            seed=seed,
-            **options,
-        )
+        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
         self.blocks_ahead = blocks_ahead
 
     @property

@@ -26,10 +26,10 @@ class Twin(Rule):
     Args:
         network: what is trained.
         num_classes: K ≥ 2.
-        segments: runs of block indices between two boundaries, in order.
-        readouts: indices of the blocks that keep their readout and loss.
         of: the rule whose heads, losses and fusion are shared; a `BlockwiseRule`.
         seed: of the heads, the same draw as for ``of`` itself.
+        segments: runs of block indices between two boundaries, in order; every block by itself where left out.
+        readouts: indices of the blocks that keep their readout and loss; all where left out.
         **options: of the rule named by ``of``.
 
     Raises:
@@ -41,10 +41,10 @@ class Twin(Rule):
         network: Network,
         *,
         num_classes: int,
-        segments: Sequence[Sequence[int]],
-        readouts: Sequence[int],
         of: str | type[Rule],
         seed: int | None,
+        segments: Sequence[Sequence[int]] | None = None,
+        readouts: Sequence[int] | None = None,
         **options: Any,
     ) -> None:
         nn.Module.__init__(self)  # not Rule's: the partner owns the network, and owning it twice would save it twice
@@ -54,9 +54,10 @@ class Twin(Rule):
             raise InputError(
                 f"{self.info.name} can be the twin of a rule with one readout a block (BlockwiseRule), not of {of!r}"
             )
-        partner.keep_readouts(readouts)
+        if readouts is not None:
+            partner.keep_readouts(readouts)
         self.partner = partner
-        self.segments = [list(segment) for segment in segments]
+        self.segments = [list(segment) for segment in segments or cut_segments(network.depth, 1)]
 
     @property
     def network(self) -> Network:  # type: ignore[override]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from layerlocal.environment import shared_environment
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
 from layerlocal.stats import estimate, paired_difference
 from layerlocal.store import RunRecord
@@ -176,7 +177,7 @@ def summarize(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": plan.command,
         "budget": plan.budget,
-        "environment": _environment(used),
+        "environment": shared_environment(record.env for record in used),
         "data": _data_section(main[0]) if main else {},
         "accuracy": _accuracy_section(plan, accuracy, records),
         "classes": _class_section(plan, sweep, records),
@@ -185,13 +186,6 @@ def summarize(
         "runs": [_run_row(record) for record in used],
         "failed": list(failed),
     }
-
-
-def _environment(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What all runs share; where they differ, every value."""
-    keys = dict.fromkeys(key for record in records for key in record.env)
-    found = {key: list(dict.fromkeys(record.env.get(key) for record in records)) for key in keys}
-    return {key: values[0] if len(values) == 1 else ", ".join(map(str, values)) for key, values in found.items()}
 
 
 def _data_section(record: RunRecord) -> dict[str, Any]:

@@ -122,6 +122,13 @@ class Cell:
     recipe: Recipe
     methods: dict[str, RuleSpec]
 
+    def specs(self, seed: int) -> dict[str, RunSpec]:
+        """Method → run."""
+        return {
+            name: RunSpec(data=self.data, network=self.network, rule=rule, recipe=self.recipe, seed=seed)
+            for name, rule in self.methods.items()
+        }
+
 
 @dataclass
 class Conclusion:
@@ -182,12 +189,12 @@ Key = tuple[str, int, int, str]
 def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
     """Every run of a study, seed by seed, so that an interrupted study has whole seeds."""
     return {
-        (rule, seed, position, method): RunSpec(data=cell.data, network=cell.network, rule=spec, recipe=cell.recipe, seed=seed)
+        (rule, seed, position, method): spec
         for seed in plan.seeds
         for rule in plan.rules
         for position, cell in enumerate(study.cells(plan, rule, seed))
-        for method, spec in cell.methods.items()
-    }  # fmt: skip
+        for method, spec in cell.specs(seed).items()
+    }
 
 
 def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -> list[Row]:
@@ -196,12 +203,9 @@ def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -
     for rule in plan.rules:
         for seed in plan.seeds:
             for cell in study.cells(plan, rule, seed):
-                specs = {
-                    name: RunSpec(data=cell.data, network=cell.network, rule=spec, recipe=cell.recipe, seed=seed).hash
-                    for name, spec in cell.methods.items()
-                }
-                if all(name in records for name in specs.values()):
-                    rows.append(_row(rule, seed, cell, {name: records[run] for name, run in specs.items()}))
+                runs = {method: spec.hash for method, spec in cell.specs(seed).items()}
+                if all(run in records for run in runs.values()):
+                    rows.append(_row(rule, seed, cell, {method: records[run] for method, run in runs.items()}))
     return rows
 
 

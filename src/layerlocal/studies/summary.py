@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from layerlocal.environment import shared_environment
 from layerlocal.spec import PROTOCOL
 from layerlocal.store import RunRecord
 from layerlocal.studies import find_study
 from layerlocal.studies.base import SHORT, SIZES, Row, StudyPlan, make_rows, plan_runs, whole_seeds
 
-__all__ = ["shared_environment", "summarize_study"]
+__all__ = ["summarize_study"]
 
 
 def summarize_study(
@@ -79,14 +80,6 @@ def _short(plan: StudyPlan, rows: Sequence[Row], whole: Sequence[Row]) -> list[s
 
 def _counted(labels: Sequence[str]) -> str:
     return labels[0] if len(labels) == 1 else f"{len(labels)} runs, the first {labels[0]}"
-
-
-def shared_environment(environments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all runs share; where they differ, every value."""
-    environments = list(environments)
-    keys = dict.fromkeys(key for env in environments for key in env)
-    found = {key: list(dict.fromkeys(env.get(key) for env in environments)) for key in keys}
-    return {key: values[0] if len(values) == 1 else ", ".join(map(str, values)) for key, values in found.items()}
 
 
 def _warnings(records: Iterable[RunRecord]) -> list[str]:

@@ -18,11 +18,7 @@ COLUMNS = (
     ("extra_supervision", "extra supervision: DeepSup − BP", "points"),
     ("price_of_locality", "price of locality: local − DeepSup", "points"),
 )
-NAMES = {
-    "gap": "gap: local − BP",
-    "extra_supervision": "extra supervision: DeepSup − BP",
-    "price_of_locality": "price of locality: local − DeepSup",
-}
+NAMES = {key: label for key, label, kind in COLUMNS if kind == "points"}
 
 
 def axis(label: str, unit: str = "", scale: str = "linear") -> dict[str, str]:
