@@ -11,10 +11,9 @@ from torch import nn
 
 from layerlocal.check import iterate_checks
 from layerlocal.measure import gradient_reach, intervention, measure_locality
-from layerlocal.measure.locality import trained_blocks
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, RuleInfo, create_rule, list_rules
-from layerlocal.types import BlockLoss, InputError
+from layerlocal.types import BlockLoss, InputError, trained_blocks
 
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(8) % 3

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -22,6 +23,7 @@ __all__ = [
     "derive_seed",
     "describe_error",
     "first_line",
+    "trained_blocks",
     "unknown_name",
 ]
 
@@ -57,6 +59,25 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
+
+
+def trained_blocks(name: str, blocks: list[str]) -> set[str]:
+    """The blocks a loss named ``name`` may change: ``"block1"``, ``"block2-3"`` or ``"all"``.
+
+    Raises:
+        InputError: a name of another form, or of a block the network does not have.
+    """
+    if name == "all":
+        return set(blocks)
+    match = re.fullmatch(r"block([0-9]+)(?:-([0-9]+))?", name)
+    first, last = (match[1], match[2] or match[1]) if match else ("1", "0")
+    if int(last) < int(first):
+        raise InputError(f"a loss names its blocks as 'block1', 'block2-3' or 'all', got {name!r}")
+    wanted = [f"block{index}" for index in range(int(first), int(last) + 1)]
+    missing = [block for block in wanted if block not in blocks]
+    if missing:
+        raise InputError(f"loss {name!r} names {missing[0]}, but the network has {blocks[0]} to {blocks[-1]}")
+    return set(wanted)
 
 
 def derive_seed(seed: int, *labels: str | int) -> int:

@@ -8,7 +8,6 @@ The first finds a missing detach, the second also finds couplings without a grad
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
@@ -16,30 +15,11 @@ from torch import Tensor, nn
 
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.rules import Rule
-from layerlocal.types import InputError, Locality, derive_seed, first_line
+from layerlocal.types import Locality, derive_seed, first_line, trained_blocks
 
-__all__ = ["gradient_reach", "intervention", "measure_locality", "trained_blocks"]
+__all__ = ["gradient_reach", "intervention", "measure_locality"]
 
 Gradients = dict[str, list[Tensor | None]]
-
-
-def trained_blocks(name: str, blocks: list[str]) -> set[str]:
-    """The blocks a loss named ``name`` may change: ``"block1"``, ``"block2-3"`` or ``"all"``.
-
-    Raises:
-        InputError: a name of another form, or of a block the network does not have.
-    """
-    if name == "all":
-        return set(blocks)
-    match = re.fullmatch(r"block([0-9]+)(?:-([0-9]+))?", name)
-    first, last = (match[1], match[2] or match[1]) if match else ("1", "0")
-    if int(last) < int(first):
-        raise InputError(f"a loss names its blocks as 'block1', 'block2-3' or 'all', got {name!r}")
-    wanted = [f"block{index}" for index in range(int(first), int(last) + 1)]
-    missing = [block for block in wanted if block not in blocks]
-    if missing:
-        raise InputError(f"loss {name!r} names {missing[0]}, but the network has {blocks[0]} to {blocks[-1]}")
-    return set(wanted)
 
 
 def _clear(groups: dict[str, list[nn.Parameter]]) -> None:

@@ -41,6 +41,7 @@ class RuleInfo:
         references: papers, as ``arXiv:<id>`` or an address.
         passes_per_step: forward passes through the network for one training sample.
         passes_per_prediction: forward passes to classify one sample; ``"num_classes"`` where every label is tried.
+        compares_samples: whether a loss compares the samples of a batch with one another, so that micro-batches would change it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RuleInfo:
     references: tuple[str, ...] = field(default=())
     passes_per_step: int = 1
     passes_per_prediction: int | Literal["num_classes"] = 1
+    compares_samples: bool = False
 
 
 class Rule(nn.Module):
@@ -99,9 +101,42 @@ class Rule(nn.Module):
         return self.num_classes if passes == "num_classes" else passes
 
     @property
+    def compares_samples(self) -> bool:
+        """Whether a loss compares the samples of a batch with one another (batch statistics of the network aside)."""
+        return self.info.compares_samples
+
+    @property
+    def locks(self) -> dict[str, bool]:
+        """What a block has to wait for and what it asks of the hardware (locking as in arXiv:1608.05343).
+
+        ``forward``: its forward waits for the blocks before it; ``update``: its update waits for the forward of blocks after it;
+        ``backward``: its update waits for their backward; ``weight_transport``: the backward uses the weights of the forward to send
+        errors between blocks; ``labels_everywhere``: labels are needed at more than one block.
+        """
+        reaches = self.locality != "block" and self.network.depth > 1
+        labels = len(self.readout_blocks) > 1
+        return {
+            "forward": True, "update": reaches, "backward": reaches, "weight_transport": reaches, "labels_everywhere": labels,
+        }  # fmt: skip
+
+    @property
     def readout_blocks(self) -> list[str]:
         """Names of the blocks that `block_scores` answers for, in order."""
         return self.network.block_names
+
+    def use_checkpointing(self, x: Tensor) -> None:
+        """From now on keep only some activities of a segment for backward and compute the others again.
+
+        Args:
+            x: some samples (B, *sample_shape), to see what each block saves.
+
+        Raises:
+            InputError: no segment spans several blocks, so there is nothing to win.
+        """
+        raise InputError(
+            f"activation checkpointing has no effect on {self.info.name!r}: no more than one block's graph exists at any moment; "
+            "leave recipe.checkpointing off"
+        )
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """The losses of one batch, in forward order. Forward only: the loop calls backward and step.

@@ -115,6 +115,11 @@ class Feedback(Twin):
         return self.network.depth - 1 if self.strength else 0
 
     @property
+    def locks(self) -> dict[str, bool]:
+        """The update waits for the output error, but for nobody's backward, and no weight is sent back."""
+        return super().locks | {"backward": False, "weight_transport": False}
+
+    @property
     def passes_per_step(self) -> int:
         """The partner's, and a prediction for the output error."""
         return self.partner.passes_per_step + (self.partner.passes_per_prediction if self.strength else 0)

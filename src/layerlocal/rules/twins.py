@@ -70,6 +70,11 @@ class Twin(Rule):
         return self.partner.heads
 
     @property
+    def compares_samples(self) -> bool:
+        """As the partner."""
+        return self.partner.compares_samples
+
+    @property
     def passes_per_step(self) -> int:
         """The partner's."""
         return self.partner.passes_per_step
