@@ -39,10 +39,10 @@ MUTANTS: list[tuple] = [
     ),
     # both detaches between blocks removed
     (
-        "rules/base.py",
+        "rules/walk.py",
         "measure_locality",
-        ("h.detach(), y)", "h, y)"),
-        ("metrics, activity.detach()", "metrics, activity"),
+        ("h.detach(), y, cuts)", "h, y, cuts)"),
+        ("metrics, h.detach()", "metrics, h"),
     ),
     # heads of equal shape start alike
     ("rules/base.py", "rules_interface", ('derive_seed(self.seed, "head", index)', 'derive_seed(self.seed, "head")')),
@@ -76,17 +76,35 @@ MUTANTS: list[tuple] = [
     ("networks/base.py", "networks", ("if not torch.equal(expected, found):", "if False:")),
     # clipping by the norm of the whole network couples blocks
     (
-        "train.py",
+        "optimizer.py",
         "rules_oracles",
         (
-            "for parameters in rule.block_parameters().values():\n            torch.nn.utils",
-            "for parameters in [list(rule.parameters())]:\n            torch.nn.utils",
+            "clip_grad_norm_(self.parameters[block], self.clip)",
+            "clip_grad_norm_(sum(self.parameters.values(), []), self.clip)",
         ),
     ),
+    # with a step a block, gradients are not clipped
+    ("optimizer.py", "train_options", ("self._clip(blocks)\n        every", "every")),
+    # a block may be stepped twice in one step
+    ("optimizer.py", "train_options", ("if block in self.stepped:", "if False:")),
+    # with a step a block, gradients stay until the end
+    ("optimizer.py", "train_options", ("                parameter.grad = None", "                pass")),
+    # what is computed again sees the buffers of later
+    ("rules/recompute.py", "checkpointing", ("    _set_all(buffers, values)\n    try:", "    try:")),
+    # what is computed again draws other random numbers
+    ("rules/recompute.py", "checkpointing", ("torch.set_rng_state(self.random[0])", "pass")),
+    # chunks are planned as if their inputs cost nothing
+    ("rules/checkpointing.py", "checkpointing", ("= size + peak, -end", "= peak, -end")),
+    # the last chunk is computed again for nothing
+    ("rules/walk.py", "checkpointing", ("run(h) if last else keep_input_only", "run(h) if False else keep_input_only")),
+    # one compiled function for blocks of all kinds
+    ("networks/base.py", "train_options", ("torch.compile(_run_of_its_own(", "torch.compile(_run if True else (")),
+    # cycles of hybrids count micro-batches
+    ("train.py", "train_options", ("recipe.micro_batches > 1 and rule.needs_whole_batches", "False")),
     # micro-batches of a batch are summed, not averaged
     ("train.py", "train", ("loss.value * (len(x_part) / len(x))", "loss.value")),
     # the rate rises where it should fall
-    ("train.py", "train", ("math.cos(math.pi * (1 - left))", "math.cos(math.pi * left)")),
+    ("optimizer.py", "train", ("math.cos(math.pi * (1 - left))", "math.cos(math.pi * left)")),
     # the rule's own draws are not those of the seed
     ("train.py", "train", ('torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))', "pass")),
     # fusion weights are fitted on training data
@@ -102,9 +120,9 @@ MUTANTS: list[tuple] = [
     # a gradient that reaches another block is no problem
     ("measure/locality.py", "measure_locality", ("if hit and block not in allowed[name]:", "if False:")),
     # the peak is what is held last
-    ("measure/memory.py", "measure_memory", ("max(self.peak, self.current)", "self.current")),
+    ("saved.py", "measure_memory", ("max(self.peak, self.current)", "self.current")),
     # a view counts as its own bytes, not as the storage it keeps alive
-    ("measure/memory.py", "measure_memory", ("storage.nbytes()", "tensor.nbytes")),
+    ("saved.py", "measure_memory", ("storage.nbytes()", "tensor.nbytes")),
     # DONE is written first
     (
         "store.py",

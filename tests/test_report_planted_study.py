@@ -210,6 +210,7 @@ def planted_content(**changes: Any) -> dict[str, Any]:
         "created": "2026-01-02T03:04:05Z",
         "audit": planted_summary(rules=1, runs=3),
         "studies": [planted_study()],
+        "costs": [],
         "claims": planted_claims(),
         "claims_sha256": "c0ffee" * 10 + "abcd",
         "accuracies": [accuracy_row(), accuracy_row(method="planted method B", measured=None)],

@@ -1,10 +1,8 @@
 """layerlocal trains networks by layer-local rules beside their backprop twins, and says what that brings and what it costs.
 
-    from layerlocal import create_network, create_rule, fit, load_data
-    data = load_data("fashion_mnist_subset")
-    network = create_network("vgg8", in_channels=1, image_size=28, width=0.125)
-    rule = create_rule("dtg-ff", network, num_classes=10)
-    fit(rule, data)
+    from layerlocal import fit, load_data
+    fitted = fit("dtg-ff", load_data("fashion_mnist_subset"), network="vgg8", width=0.125)
+    module = fitted.to_module()   # a plain nn.Module: pixels in, scores out
 
 Names are loaded when first used, so that ``import layerlocal`` costs nothing and the report never needs torch.
 """
@@ -21,11 +19,15 @@ if TYPE_CHECKING:
     from layerlocal.data import Batches as Batches
     from layerlocal.data import Data as Data
     from layerlocal.data import Split as Split
+    from layerlocal.data import data_from_arrays as data_from_arrays
     from layerlocal.data import data_from_splits as data_from_splits
     from layerlocal.data import list_data as list_data
     from layerlocal.data import load_data as load_data
+    from layerlocal.estimator import LayerLocalClassifier as LayerLocalClassifier
     from layerlocal.evaluate import Evaluation as Evaluation
     from layerlocal.evaluate import evaluate_split as evaluate_split
+    from layerlocal.fitting import Fitted as Fitted
+    from layerlocal.fitting import fit as fit
     from layerlocal.measure import measure_flops as measure_flops
     from layerlocal.measure import measure_locality as measure_locality
     from layerlocal.measure import measure_saved_bytes as measure_saved_bytes
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from layerlocal.store import RunRecord as RunRecord
     from layerlocal.store import RunStore as RunStore
     from layerlocal.table import load_runs as load_runs
-    from layerlocal.train import fit as fit
     from layerlocal.types import BlockLoss as BlockLoss
     from layerlocal.types import InputError as InputError
     from layerlocal.types import Locality as Locality
@@ -59,8 +60,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "check": ["CheckResult", "check_rule"],
-    "data": ["Augment", "Batches", "Data", "Split", "data_from_splits", "list_data", "load_data"],
+    "data": ["Augment", "Batches", "Data", "Split", "data_from_arrays", "data_from_splits", "list_data", "load_data"],
+    "estimator": ["LayerLocalClassifier"],
     "evaluate": ["Evaluation", "evaluate_split"],
+    "fitting": ["Fitted", "fit"],
     "measure": ["measure_flops", "measure_locality", "measure_saved_bytes", "measure_speed"],
     "networks": ["Network", "create_network", "list_networks"],
     "rules": ["BlockwiseRule", "Rule", "RuleInfo", "SpatialReadout", "create_rule", "list_rules", "register_rule"],
@@ -68,13 +71,15 @@ _HOMES = {
     "spec": ["DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec"],
     "store": ["RunRecord", "RunStore"],
     "table": ["load_runs"],
-    "train": ["fit"],
     "types": ["BlockLoss", "InputError", "Locality"],
     "workers": ["run_many"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    *(name for name in _HOME if name != "LayerLocalClassifier"),
+    "__version__",
+]  # a star import asks for no extra
 
 
 def __getattr__(name: str) -> Any:
@@ -84,4 +89,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*_HOME, "__version__"])

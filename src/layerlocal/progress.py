@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from layerlocal.run import RunEvent
     from layerlocal.train import EpochRecord
 
-__all__ = ["EpochLog", "ManyRuns", "OneRun", "Tally", "as_time"]
+__all__ = ["EpochLog", "ManyRuns", "OneRun", "Tally", "TaskInWork", "Tasks", "as_time"]
 
 
 LOG_SECONDS = 60.0
@@ -293,3 +295,40 @@ class ManyRuns(_Display):
             self.said = now
             text = f"{self.tally.ended}/{self.tally.total} runs: {self.tally.describe()}, {self.tally.describe_time_left()}"
             self.console.print(text, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class TaskInWork:
+    """One of `Tasks`; ``before`` says that it had been done before and took no time."""
+
+    label: str
+    before: bool
+
+
+class Tasks(_Display):
+    """Tasks of unlike kind, one after another: which one is in work, how far all are, the time left; where nobody sees a bar, lines.
+
+    Args:
+        console: where it is shown.
+        total: work of all tasks together, in any unit.
+    """
+
+    def __init__(self, console: Console, total: int) -> None:
+        super().__init__(console, "starting", total, _TimeLeft())
+        self.total, self.ended, self.before = total, 0, 0
+        self.begun = time.monotonic()
+
+    @contextmanager
+    def running(self, label: str, work: int = 1, *, before: bool = False) -> Iterator[TaskInWork]:
+        """One task, from its begin to its end."""
+        found = TaskInWork(label, before)
+        self.progress.update(self.task, description=label)
+        yield found
+        self.ended += work
+        self.before += work * found.before
+        self.progress.update(self.task, completed=self.ended, before=self.before)
+        if not found.before and not self.console.is_terminal:
+            spent, made = time.monotonic() - self.begun, self.ended - self.before
+            left = as_time(spent / made * (self.total - self.ended))
+            text = f"{self.ended / self.total:.0%} {label} ({left} left)"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -23,8 +23,8 @@ from layerlocal.table import run_row
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
-    "audit_summary", "beside_published", "comparable", "cost_path", "judge_claims", "missing_path", "plan_path", "read_plan",
-    "study_summaries", "write_report",
+    "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
+    "missing_path", "plan_path", "read_plan", "study_summaries", "write_report",
 ]  # fmt: skip
 
 Records = Mapping[str, RunRecord]
@@ -55,8 +55,8 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
 def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
     claims = load_claims(claim_files, known_studies=STUDIES)  # before any result is read
     records, warnings = comparable(out)
-    audit, studies = audit_summary(out, records), study_summaries(out, records)
-    if not records and audit is None and not studies:
+    audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
+    if not records and audit is None and not studies and not costs:
         raise InputError(
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
         )
@@ -66,6 +66,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "audit": audit,
         "studies": studies,
+        "costs": costs,
         "claims": judge(claims, studies) if studies else [],
         "claims_sha256": claims.sha256 if studies else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
@@ -174,6 +175,24 @@ def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
     return [
         summarize_study(plan, records, reasons=_read(missing_path(out, plan.study, plan.size)) or {}) for plan in plans
     ]
+
+
+# --- the cost audit ---------------------------------------------------------------------------------------------------
+
+
+def cost_summary_path(out: Path, size: str) -> Path:
+    """Where the summary of a cost audit is kept."""
+    return out / f"cost-{size}.json"
+
+
+def cost_summaries(out: Path) -> list[dict[str, Any]]:
+    """The summary of every cost audit of the store, the smallest size first.
+
+    Raises:
+        InputError: a damaged one.
+    """
+    found = [_read(cost_summary_path(out, size)) for size in SIZES]
+    return [summary for summary in found if summary is not None]
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------

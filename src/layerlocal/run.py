@@ -127,14 +127,20 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
             raise unknown_name(f"option of {kind} {getattr(spec, kind).name!r}:", key, known)
     network = create_network(
         spec.network.name, in_channels=data.in_channels, image_size=data.image_size, width=spec.network.width, seed=spec.seed,
-        channels_last=spec.network.channels_last, compile=spec.network.compile, **spec.network.options,
+        channels_last=spec.network.channels_last, compile=spec.network.compile, fused=spec.network.fused, **spec.network.options,
     )  # fmt: skip
     rule = create_rule(spec.rule.name, network, num_classes=data.num_classes, seed=spec.seed, **spec.rule.options)
     return data, rule
 
 
 def run_spec(
-    spec: RunSpec, store: RunStore, *, device: str = "cpu", listen: Listener | None = None, wait: bool = True
+    spec: RunSpec,
+    store: RunStore,
+    *,
+    device: str = "cpu",
+    listen: Listener | None = None,
+    wait: bool = True,
+    make_training: Callable[..., Training] = Training,
 ) -> RunRecord:
     """Finish a run: at once where it is finished, from its last checkpoint where it was interrupted.
 
@@ -146,6 +152,7 @@ def run_spec(
         device: where it is trained.
         listen: gets an event a step and an epoch.
         wait: ``False`` raises instead of waiting for another process.
+        make_training: takes the arguments of `Training`; how training is spread over processes (`layerlocal.distributed`).
 
     Raises:
         InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
@@ -160,7 +167,7 @@ def run_spec(
             with store.open(spec) as folder:
                 if not store.is_done(spec):
                     with _plugin_errors(spec):
-                        return _train_run(spec, folder, device, listen)
+                        return _train_run(spec, folder, device, listen, make_training)
         except RunBusyError:
             if not wait:
                 raise
@@ -190,9 +197,11 @@ def _plugin_errors(spec: RunSpec) -> Iterator[None]:
         raise InputError(f"rule {spec.rule.name} {describe_error(error)}; `layerlocal check` shows more") from error
 
 
-def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener | None) -> RunRecord:
+def _train_run(
+    spec: RunSpec, folder: RunFolder, device: str, listen: Listener | None, make_training: Callable[..., Training]
+) -> RunRecord:
     data, rule = build(spec)
-    training = Training(rule, data, spec.recipe, seed=spec.seed, device=device)
+    training = make_training(rule, data, spec.recipe, seed=spec.seed, device=device)
     rows: list[MetricRow] = []
     seconds = 0.0
     checkpoint = folder.load_checkpoint()
@@ -214,7 +223,8 @@ def _train_run(spec: RunSpec, folder: RunFolder, device: str, listen: Listener |
             done, rate = training.steps_done, record.samples_per_s
             listen(RunEvent(spec.hash, done, training.steps, record.epoch, training.epochs, rate, record))
     resident = peak_resident_bytes()
-    result = _result(spec, training, seconds, rows) | {"process_peak_resident_bytes": resident}
+    kept = training.close()
+    result = _result(spec, training, seconds, rows) | {"process_peak_resident_bytes": resident} | kept
     progress = {
         "epoch": training.epoch,
         "rows": rows,

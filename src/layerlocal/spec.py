@@ -18,6 +18,7 @@ PROTOCOL = 1
 
 LATER: dict[str, tuple[str, ...]] = {
     "data": ("draw", "superclass", "compose", "held_out"),
+    "network": ("fused",),
     "recipe": ("steps", "checkpointing", "step_per_block"),
 }
 """Fields added after protocol 1 was first used: at their defaults they change no number, so they change no hash either."""
@@ -77,6 +78,7 @@ class NetworkSpec(_Frozen):
     width: float = Field(default=1.0, gt=0)
     channels_last: bool = True
     compile: bool = False
+    fused: bool = False
     options: dict[str, Scalar] = {}
 
 
@@ -94,7 +96,8 @@ class Recipe(_Frozen):
     Args:
         epochs: passes over the training split, ≥ 1.
         batch_size: samples a step, ≥ 2.
-        micro_batches: parts a batch is cut into, their gradients accumulated before one step.
+        micro_batches: parts a batch is cut into, their gradients accumulated before one step: the step of the whole batch, except that
+            batch statistics are those of each part and running averages move once a part (docs/run_options.md).
         optimizer: ``"adamw"`` or ``"sgd"`` (Nesterov momentum).
         learning_rate: peak, > 0.
         momentum: of SGD, in [0, 1).

@@ -3,7 +3,7 @@
     for each micro-batch of a batch:
         for loss in rule.losses(x, y):
             loss.value.backward()        # before the next segment's forward: its graph is gone by then
-    clip each block on its own; one optimizer step
+    clip each block on its own; one optimizer step, or one a block after its backward
 
 Nothing in it waits for the device; sums are read once in `CHECK_EVERY` steps.
 """
@@ -24,6 +24,7 @@ from torch import Tensor
 from layerlocal.data import Augment, Batches, Data
 from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
+from layerlocal.optimizer import Stepper, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
@@ -47,34 +48,6 @@ class EpochRecord:
     validation: Evaluation | None
 
 
-def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
-    """One optimizer, its parameters grouped by block; vectors (biases, norms) are not decayed."""
-    groups: list[dict[str, Any]] = []
-    for name, parameters in rule.block_parameters().items():
-        for decay, chosen in [
-            (recipe.weight_decay, [p for p in parameters if p.dim() > 1]),
-            (0.0, [p for p in parameters if p.dim() <= 1]),
-        ]:
-            if chosen:
-                groups.append({"params": chosen, "weight_decay": decay, "block": name})
-    if not groups:
-        raise InputError(f"rule {rule.info.name!r} has no trainable parameter")
-    if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
-
-
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The rate at a step (from 0) of a run of ``steps``: linear warm-up, then decay to 0 at the end. A function of the step alone."""
-    warm = round(recipe.warmup * steps)
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    left = 1 - (step - warm) / max(1, steps - warm)
-    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[recipe.schedule]
-    return recipe.learning_rate * factor
-
-
 def losses_of(rule: Rule, x: Tensor, y: Tensor, precision: str = "float32") -> Iterator[BlockLoss]:
     """`rule.losses`, each forward under autocast where asked; backward stays outside."""
     losses = iter(rule.losses(x, y))
@@ -91,7 +64,7 @@ def train_step(
     rule: Rule,
     x: Tensor,
     y: Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Stepper,
     *,
     recipe: Recipe | None = None,
     observe: Callable[[BlockLoss], None] | None = None,
@@ -102,10 +75,11 @@ def train_step(
         rule: in training mode.
         x: (B, *sample_shape).
         y: (B,).
-        optimizer: over `rule.block_parameters()`.
-        recipe: for ``micro_batches``, ``precision`` and ``clip``; ``None``: plain.
+        optimizer: of `make_optimizer`, or a `Stepper` made of it once and for all.
+        recipe: for ``micro_batches``, ``precision``, ``clip`` and ``step_per_block``; ``None``: plain.
         observe: called with each loss after its backward.
     """
+    stepper = optimizer if isinstance(optimizer, Stepper) else Stepper(rule, optimizer, recipe)
     parts = recipe.micro_batches if recipe else 1
     precision = recipe.precision if recipe else "float32"
     for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
@@ -113,11 +87,9 @@ def train_step(
             (loss.value if parts == 1 else loss.value * (len(x_part) / len(x))).backward()
             if observe is not None:
                 observe(loss)
-    if recipe and recipe.clip is not None:
-        for parameters in rule.block_parameters().values():
-            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+            stepper.after_loss(loss.block)
+            del loss
+    stepper.after_batch()
 
 
 class Training:
@@ -132,24 +104,16 @@ class Training:
     """
 
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: str = "cpu") -> None:
-        if data.num_classes != rule.num_classes:
-            raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
-        if rule.calibrates and data.validation is None:
-            raise InputError("fusion is fitted on validation data and there are none; set data.validation above 0")
-        if len(data.train) < recipe.batch_size:
-            raise InputError(
-                f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"
-            )
-        if recipe.batch_size % recipe.micro_batches or recipe.batch_size // recipe.micro_batches < 2:
-            raise InputError(
-                f"micro_batches {recipe.micro_batches} must divide batch_size {recipe.batch_size} into parts of 2 or more"
-            )
+        _refuse_what_does_not_fit(rule, data, recipe)
         self.rule = rule.to(device)
         self.recipe = recipe
         self.seed = seed
         self.data = data
         self.device = device
         self.optimizer = make_optimizer(rule, recipe)
+        self.stepper = Stepper(rule, self.optimizer, recipe)
+        if recipe.checkpointing:
+            rule.use_checkpointing(_some_samples(rule, device))
         self.epoch = 0
         augment = Augment(crop=recipe.crop, flip=recipe.flip, cutout=recipe.cutout)
         self.batches = Batches(
@@ -196,13 +160,17 @@ class Training:
         meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
         rate = self.optimizer.param_groups[0]["lr"]
         self.epoch += 1
-        found = None
-        if self.data.validation is not None:
-            if self.finished and self.rule.calibrates:
-                calibrate(self.rule, self.data, self.device)
-            found = evaluate_split(self.rule, self.data, self.data.validation, device=self.device)
+        found = self.validate()
         losses, metrics = meter.means(meter.losses), meter.means(meter.metrics)
         return EpochRecord(self.epoch, seconds, samples / seconds, rate, losses, metrics, found)
+
+    def validate(self) -> Evaluation | None:
+        """Accuracy on the validation split, where there is one; after the last epoch the rule makes its choices on it first."""
+        if self.data.validation is None:
+            return None
+        if self.finished and self.rule.calibrates:
+            calibrate(self.rule, self.data, self.device)
+        return evaluate_split(self.rule, self.data, self.data.validation, device=self.device)
 
     def _run_steps(self, meter: Meter, report: StepReport | None) -> int:
         samples = 0
@@ -211,13 +179,21 @@ class Training:
             rate = learning_rate(self.recipe, done + index, self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            train_step(self.rule, x, y, self.optimizer, recipe=self.recipe, observe=meter.add)
+            self.step(x, y, meter.add)
             samples += len(y)
             if (index + 1) % CHECK_EVERY == 0:
                 meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
             if report is not None:
                 report(index + 1, samples)
         return samples
+
+    def step(self, x: Tensor, y: Tensor, observe: Callable[[BlockLoss], None]) -> None:
+        """`train_step` on one batch; training on several processes has another."""
+        train_step(self.rule, x, y, self.stepper, recipe=self.recipe, observe=observe)
+
+    def close(self) -> dict[str, Any]:
+        """After the last epoch, before anything is measured: let go of what only training needs, and say what a record should keep of it."""
+        return {}
 
     def _cuda_devices(self) -> list[int]:
         return [torch.cuda.current_device()] if self.device.startswith("cuda") else []
@@ -236,13 +212,7 @@ class Training:
     def state_tensors(self) -> dict[str, Tensor]:
         """Weights, buffers and optimizer state, by flat names."""
         tensors = {f"rule/{name}": value for name, value in self.rule.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer/{index}/{name}": torch.as_tensor(value)
-                for name, value in state.items()
-                if value is not None
-            }
-        return tensors
+        return tensors | {f"optimizer/{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
 
     def load_state_tensors(self, tensors: dict[str, Tensor], epoch: int) -> None:
         """Continue from what `state_tensors` gave after ``epoch`` epochs."""
@@ -250,15 +220,38 @@ class Training:
             self.rule.load_state_dict(tensors)  # a finished run keeps its weights only
             self.epoch = epoch
             return
-        self.rule.load_state_dict({k.removeprefix("rule/"): v for k, v in tensors.items() if k.startswith("rule/")})
-        content = self.optimizer.state_dict()
-        content["state"] = {}
+        parts: dict[str, dict[str, Tensor]] = {"rule": {}, "optimizer": {}}
         for name, value in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, key = name.split("/")
-                content["state"].setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(content)
+            part, _, rest = name.partition("/")
+            parts[part][rest] = value
+        self.rule.load_state_dict(parts["rule"])
+        load_optimizer_tensors(self.optimizer, parts["optimizer"])
         self.epoch = epoch
+
+
+def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
+    """Before any step: rule, data and recipe that do not go together."""
+    if data.num_classes != rule.num_classes:
+        raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
+    if rule.calibrates and data.validation is None:
+        raise InputError("fusion is fitted on validation data and there are none; set data.validation above 0")
+    if len(data.train) < recipe.batch_size:
+        raise InputError(
+            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"
+        )
+    if recipe.batch_size % recipe.micro_batches or recipe.batch_size // recipe.micro_batches < 2:
+        raise InputError(
+            f"micro_batches {recipe.micro_batches} must divide batch_size {recipe.batch_size} into parts of 2 or more"
+        )
+    if recipe.micro_batches > 1 and rule.needs_whole_batches:
+        raise InputError(
+            f"rule {rule.info.name!r} takes a batch as a whole, because {rule.needs_whole_batches}; set recipe.micro_batches to 1"
+        )
+
+
+def _some_samples(rule: Rule, device: str) -> Tensor:
+    """Noise (4, *sample_shape), enough to see what a block saves."""
+    return torch.randn(4, *rule.network.sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def fit(

@@ -19,6 +19,7 @@ __all__ = [
     "BlockLoss",
     "InputError",
     "Locality",
+    "LostProcessError",
     "UnreachableError",
     "derive_seed",
     "describe_error",
@@ -51,6 +52,10 @@ class InputError(ValueError):
 
 class UnreachableError(InputError):
     """Data that may well be fine but cannot be fetched from here."""
+
+
+class LostProcessError(InputError):
+    """Another process of a distributed run died, stopped or could not be reached."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

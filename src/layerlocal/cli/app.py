@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 
 from layerlocal import __version__
-from layerlocal.types import InputError
+from layerlocal.types import InputError, LostProcessError
 
 __all__ = ["AsJson", "Device", "Out", "Settings", "app", "err", "main", "parse_settings", "prepare_torch", "typed"]
 
@@ -97,5 +98,6 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False)
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, LostProcessError):  # of many processes one speaks
+            err.print(f"error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from layerlocal.cli.app import AsJson, Device, Out, Settings, app, err, parse_settings, prepare_torch, typed
+
+if TYPE_CHECKING:
+    from layerlocal.progress import OneRun
+    from layerlocal.spec import RunSpec
+    from layerlocal.store import RunRecord, RunStore
 
 
 @app.command()
@@ -62,6 +68,12 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Torch threads; results are bit-equal for equal counts.")
     ] = None,
+    parallel: Annotated[
+        str | None,
+        typer.Option(
+            help="Under `torchrun -m layerlocal train`: data (each batch spread over the processes) or layers (a local rule's blocks)."
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard/RUN (extra `tensorboard`).")
     ] = False,
@@ -69,7 +81,7 @@ def train(
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
     from layerlocal.progress import EpochLog, OneRun
-    from layerlocal.run import pin_plugin, run_spec
+    from layerlocal.run import pin_plugin
     from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
 
@@ -78,10 +90,11 @@ def train(
     base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
     spec = pin_plugin(base.with_settings(chosen))
     prepare_torch(device, threads)
-    log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard else None
+    speaks = parallel is None or os.environ.get("RANK", "0") == "0"
+    log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     try:
-        with OneRun(err, log) as progress:
-            record = run_spec(spec, RunStore(out), device=device, listen=progress)
+        with OneRun(err if speaks else Console(quiet=True), log) as progress:
+            record = _run(spec, RunStore(out), device, progress, parallel)
     except KeyboardInterrupt:
         err.print(
             f"interrupted; the last whole epoch of run {spec.hash} is saved: the same command goes on from there",
@@ -98,6 +111,20 @@ def train(
             style="red",
             markup=False,
         )
+
+
+def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: str | None) -> RunRecord:
+    """The run's record; of several processes only the first has one, the others end here."""
+    from layerlocal.run import run_spec
+
+    if parallel is None:
+        return run_spec(spec, store, device=device, listen=listen)
+    from layerlocal.distributed import run_parallel
+
+    record = run_parallel(spec, store, mode=parallel, device=device, listen=listen)
+    if record is None:
+        raise typer.Exit()
+    return record
 
 
 @app.command()

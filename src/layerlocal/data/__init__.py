@@ -1,5 +1,6 @@
 """What is learned from: `load_data` gives a task's splits, `Batches` makes augmented, normalized batches of one."""
 
+from layerlocal.data.arrays import data_from_arrays as data_from_arrays
 from layerlocal.data.batches import Augment as Augment
 from layerlocal.data.batches import Batches as Batches
 from layerlocal.data.benchmarks import BenchmarkInfo as BenchmarkInfo
@@ -19,6 +20,7 @@ __all__ = [
     "Split",
     "TeacherOptions",
     "benchmark_table",
+    "data_from_arrays",
     "data_from_splits",
     "list_data",
     "load_data",

@@ -3,68 +3,16 @@
 from __future__ import annotations
 
 import re
-import weakref
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.rules import Rule
+from layerlocal.saved import SavedBytes
 
 __all__ = ["measure_saved_bytes", "peak_resident_bytes", "reset_peak_resident"]
-
-
-class _Saved:
-    """What autograd holds in place of one saved tensor; its end is the end of that saving."""
-
-    __slots__ = ("__weakref__", "tensor")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
-class SavedBytes:
-    """Counts the bytes that autograd keeps for backward, now and at peak; a storage saved twice counts once.
-
-    Args:
-        exclude: tensors whose storages are not activations (parameters, buffers).
-    """
-
-    def __init__(self, exclude: list[Tensor]) -> None:
-        self.excluded = {tensor.untyped_storage().data_ptr() for tensor in exclude}
-        self.holders: Counter[int] = Counter()
-        self.sizes: dict[int, int] = {}
-        self.current = 0
-        self.peak = 0
-
-    def __enter__(self) -> SavedBytes:
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda saved: saved.tensor)
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hooks.__exit__(*error)
-
-    def _pack(self, tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor.detach())
-        storage = tensor.untyped_storage()
-        key = storage.data_ptr()
-        if key not in self.excluded and key:
-            if not self.holders[key]:
-                self.sizes[key] = storage.nbytes()
-                self.current += self.sizes[key]
-                self.peak = max(self.peak, self.current)
-            self.holders[key] += 1
-            weakref.finalize(saved, self._release, key)
-        return saved
-
-    def _release(self, key: int) -> None:
-        self.holders[key] -= 1
-        if not self.holders[key]:
-            self.current -= self.sizes.pop(key)
 
 
 def measure_saved_bytes(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:

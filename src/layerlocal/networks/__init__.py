@@ -45,6 +45,7 @@ def create_network(
     seed: int | None = None,
     channels_last: bool = False,
     compile: bool = False,
+    fused: bool = False,
     **options: Any,
 ) -> Network:
     """Build a network by name.
@@ -57,6 +58,7 @@ def create_network(
         seed: of the initial weights; with equal seeds block i starts the same at every depth. ``None``: torch's global generator.
         channels_last: lay tensors out as NHWC.
         compile: ``torch.compile`` every block on its own.
+        fused: normalization, activation, pooling and readout of a block as one operation (`kernels.norm_act`): less memory, less time.
         **options: the builder's own: ``depth``, ``hidden``, ``norm``, ``stem``.
 
     Raises:
@@ -77,4 +79,5 @@ def create_network(
         raise InputError(f"network {name!r} refused its options {given}: {error}") from error
     if channels_last:
         network.to_channels_last()
+    network.use_fused(fused)
     return network.compile_blocks() if compile else network

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
 
 from layerlocal.types import InputError, derive_seed
 
-__all__ = ["Network", "build_blocks"]
+__all__ = ["CompiledForward", "Network", "build_blocks"]
 
 
 class Network(nn.Module):
@@ -32,6 +34,7 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.sample_shape = tuple(int(size) for size in sample_shape)
         self.channels_last = False
+        self.compiled = False
         self.activity_shapes = self._trace_shapes()
 
     @property
@@ -62,14 +65,32 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
+    def use_fused(self, fused: bool = True) -> Network:
+        """Normalization, activation, pooling and readout of our blocks as one operation (`kernels.norm_act`): the same up to rounding,
+        for less memory and time. Blocks of other makes stay as they are.
+        """
+        for part in self.modules():
+            if hasattr(part, "fused"):
+                part.fused = fused  # type: ignore[assignment]
+        return self
+
     def compile_blocks(self) -> Network:
         """``torch.compile`` every block on its own, in place: gradient boundaries stay outside the compiled graphs.
 
         It is each block's ``forward`` that is compiled: ``Module.compile()`` compiles ``__call__``, which torch 2.13 leaves uncompiled
-        without a word (seen on the CPU build: no graph was captured).
+        without a word (seen on the CPU build: no graph was captured). Equal blocks share one compilation: their weights are inputs of its
+        graph. Unlike blocks share nothing: one function for all would go on uncompiled after torch's limit of 8 kinds, and take the
+        maps' sides for variable.
         """
-        for block in self.blocks:
-            block.forward = torch.compile(block.forward)
+        compiled: dict[str, Callable[..., Tensor]] = {}
+        shapes = [self.sample_shape, *self.activity_shapes]
+        for block, shape in zip(self.blocks, shapes, strict=False):
+            sizes = [tuple(tensor.shape) for tensor in block.state_dict().values()]
+            kind = f"{type(block)} {block} {sizes} {shape}"
+            if kind not in compiled:
+                compiled[kind] = torch.compile(_run_of_its_own(f"run_block_kind{len(compiled)}"))
+            block.forward = CompiledForward(compiled[kind], block)
+        self.compiled = True
         return self
 
     @classmethod
@@ -119,6 +140,19 @@ class Network(nn.Module):
                     raise InputError(f"{name} cannot take an input of shape {tuple(h.shape[1:])}: {error}") from error
                 shapes.append(tuple(h.shape[1:]))
         return shapes
+
+
+class CompiledForward(partial[Tensor]):
+    """What `Network.compile_blocks` puts in the place of a block's ``forward``."""
+
+
+def _run(block: nn.Module, x: Tensor) -> Tensor:
+    return type(block).forward(block, x)
+
+
+def _run_of_its_own(name: str) -> Callable[..., Tensor]:
+    """`_run` with a code object of its own, by which torch counts compilations and remembers which sizes vary."""
+    return FunctionType(_run.__code__.replace(co_name=name), _run.__globals__, name)
 
 
 class _as_found:

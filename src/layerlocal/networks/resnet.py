@@ -7,8 +7,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from layerlocal.kernels import fuses, norm_act
 from layerlocal.networks.base import Network, build_blocks
-from layerlocal.networks.vgg import conv_block
+from layerlocal.networks.vgg import ConvBlock, conv_block
 from layerlocal.types import InputError
 
 __all__ = ["RESNET_PLANS", "ResidualBlock", "resnet"]
@@ -33,7 +34,12 @@ class ResidualBlock(nn.Module):
         out_channels: Co.
         stride: of the first 3×3 convolution and of the shortcut.
         bottleneck: 1×1 – 3×3 – 1×1 with a quarter of the channels inside, instead of two 3×3 convolutions.
+
+    Attributes ``fused`` and ``cells`` as of `ConvBlock`.
     """
+
+    fused = False
+    cells = 0
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, bottleneck: bool = False) -> None:
         super().__init__()
@@ -56,7 +62,13 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Ci, H, W) → (B, Co, H/stride, W/stride)."""
-        return self.activation(self.branch(x).add_(self.shortcut(x)))
+        if not (self.fused and all(fuses(norm) for norm in [*self.branch][1::3])):
+            return self.activation(self.branch(x).add_(self.shortcut(x)))
+        *inner, conv, norm = self.branch
+        h = x
+        for position in range(0, len(inner), 3):  # convolution, norm, ReLU
+            h = norm_act(inner[position](h), inner[position + 1])
+        return norm_act(conv(h), norm, residual=self.shortcut(x), grid=self.cells)
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -66,10 +78,10 @@ def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int) -> 
     return [conv, nn.BatchNorm2d(out_channels)]
 
 
-def large_stem(in_channels: int, out_channels: int) -> nn.Sequential:
+def large_stem(in_channels: int, out_channels: int) -> ConvBlock:
     """7×7 stride 2 – batch norm – ReLU – 3×3 max pooling stride 2: a quarter of the side."""
     layers = conv_norm(in_channels, out_channels, 7, 2)
-    return nn.Sequential(*layers, nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2, padding=1))
+    return ConvBlock(*layers, nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2, padding=1))
 
 
 def resnet(

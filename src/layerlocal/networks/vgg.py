@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
+from layerlocal.kernels import fuses, norm_act
 from layerlocal.networks.base import Network, build_blocks
 from layerlocal.types import InputError
 
-__all__ = ["VGG_PLANS", "conv_block", "vgg"]
+__all__ = ["VGG_PLANS", "ConvBlock", "conv_block", "vgg"]
 
 POOL = "P"
 VGG_PLANS: dict[str, list[int | str]] = {
@@ -24,7 +25,28 @@ VGG_PLANS: dict[str, list[int | str]] = {
 images in seconds on a CPU, and equal blocks to any depth."""
 
 
-def conv_block(in_channels: int, out_channels: int, *, pool: bool = False, norm: bool = True) -> nn.Sequential:
+class ConvBlock(nn.Sequential):
+    """Convolution – (batch norm) – ReLU – (max pooling), the modules one after another or, where ``fused``, all but the first as one.
+
+    Attributes:
+        fused: use `kernels.norm_act` where it gives the same (`kernels.fuses`).
+        cells: grid of the readout that reads this block's activity by root mean squares; 0: none does.
+    """
+
+    fused = False
+    cells = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Ci, H, W) → (B, Co, H', W')."""
+        if not (self.fused and len(self) > 2 and fuses(self[1])):
+            return super().forward(x)
+        conv, norm, _, *pools = self
+        by_two = any(isinstance(pool, nn.MaxPool2d) and pool.kernel_size == 2 for pool in pools)
+        a = norm_act(conv(x), norm, pool=by_two, grid=self.cells if by_two or not pools else 0)
+        return a if by_two or not pools else pools[0](a)
+
+
+def conv_block(in_channels: int, out_channels: int, *, pool: bool = False, norm: bool = True) -> ConvBlock:
     """Convolution 3×3 – batch norm – ReLU (– 2×2 max pooling): (B, Ci, H, W) → (B, Co, H, W) or (B, Co, ⌈H/2⌉, ⌈W/2⌉)."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
@@ -34,7 +56,7 @@ def conv_block(in_channels: int, out_channels: int, *, pool: bool = False, norm:
     layers.append(nn.ReLU(inplace=True))
     if pool:
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
-    return nn.Sequential(*layers)
+    return ConvBlock(*layers)
 
 
 def vgg(

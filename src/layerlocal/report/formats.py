@@ -9,6 +9,7 @@ from typing import Any
 
 from layerlocal.report import verdict
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
+from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
 from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number
 from layerlocal.report.page import whole_content
 from layerlocal.report.rows import csv_of_rows
@@ -35,6 +36,8 @@ def render_markdown(content: Mapping[str, Any]) -> str:
         parts += _audit(whole["audit"])
     for study in whole["studies"]:
         parts += _study(study)
+    for cost in whole["costs"]:
+        parts += _cost(cost)
     if whole["accuracies"]:
         table = accuracy_table(whole["accuracies"])
         parts += ["## Reported beside measured", _table(table["head"], table["rows"])]
@@ -130,6 +133,18 @@ def _study(study: Mapping[str, Any]) -> Iterator[str]:
         count = missing_runs(study)
         yield f"{count} run{' is' if count == 1 else 's are'} missing:"
         yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in missing)
+
+
+def _cost(summary: Mapping[str, Any]) -> Iterator[str]:
+    summary = dict(summary)
+    yield "## What training costs"
+    yield "; ".join(f"{key} {_escape(value)}" for key, value in cost_facts(summary))
+    yield "\n".join(f"- {_escape(text)}" for text in cost_sentences(summary))
+    for table in cost_tables(summary):
+        yield _escape(table["caption"])
+        yield _table(table["head"], table["rows"], table["numeric"])
+    yield "\n".join(f"- {_escape(text)}" for text in (summary.get("idle"), summary.get("energy_note")) if text)
+    yield _code(summary.get("command") or "")
 
 
 def _join(parts: Sequence[str], between: str = " ") -> str:

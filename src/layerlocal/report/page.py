@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import claims, figures, runs, studies, svg
+from layerlocal.report import claims, cost, figures, runs, studies, svg
 from layerlocal.report.audit_part import audit_facts, audit_view
 from layerlocal.report.format import clean
 from layerlocal.report.sections import table
@@ -17,16 +17,16 @@ from layerlocal.types import InputError
 __all__ = ["readme_figure", "render_page", "whole_content", "write_page"]
 
 _HERE = Path(__file__).parent
-_CONTENT = {"audit", "studies", "claims", "accuracies"}
+_CONTENT = {"audit", "studies", "costs", "claims", "accuracies"}
 
 
 def render_page(content: Mapping[str, Any]) -> str:
     """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it.
 
     Args:
-        content: ``{"title", "command", "created", "audit": an audit's summary or None, "studies": [summary], "claims": [verdict row],
-            "claims_sha256", "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing. An audit's summary
-            alone makes the page of that audit.
+        content: ``{"title", "command", "created", "audit": an audit's summary or None, "studies": [summary], "costs": [summary],
+            "claims": [verdict row], "claims_sha256", "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing.
+            An audit's summary alone makes the page of that audit.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -59,7 +59,9 @@ def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(content) if _CONTENT & content.keys() else {"audit": dict(content)}
     audit = given.get("audit")
     spoken_for = audit or {}
-    lists = {key: list(given.get(key) or []) for key in ("studies", "claims", "accuracies", "runs", "warnings")}
+    lists = {
+        key: list(given.get(key) or []) for key in ("studies", "costs", "claims", "accuracies", "runs", "warnings")
+    }
     return {
         "title": given.get("title")
         or spoken_for.get("title")
@@ -87,6 +89,7 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "claims_sha256": clean(content["claims_sha256"] or ""),
         "audit": audit_view(audit) if audit is not None else None,
         "studies": [studies.study_view(s, name) for s, name in zip(content["studies"], names, strict=True)],
+        "costs": [cost.cost_view(c, f"cost-audit-{i}") for i, c in enumerate(content["costs"])],
         "accuracies": claims.accuracy_table(content["accuracies"]) if content["accuracies"] else None,
         "runs": runs.run_view(content["runs"]),
         "run_names": {clean(row.get("run", "?")) for row in content["runs"]},
@@ -115,6 +118,7 @@ def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _environment(content: dict[str, Any]) -> list[list[str]]:
     """Hardware and versions of every part; where parts differ, each value with the parts it is of."""
     parts = [("audit", content["audit"] or {})] + [(str(s.get("study") or "?"), s) for s in content["studies"]]
+    parts += [(f"cost {c.get('size') or '?'}", c) for c in content["costs"]]
     known = [(name, part["environment"]) for name, part in parts if isinstance(part.get("environment"), dict)]
     rows = []
     for key in dict.fromkeys(key for _, environment in known for key in environment):

@@ -29,6 +29,7 @@ __all__ = [
     "block_section",
     "class_section",
     "cost_section",
+    "figure_view",
     "locality_section",
     "table",
 ]
@@ -46,7 +47,9 @@ def table(caption: str, head: list[str], rows: Iterable[list[str]], *, words: in
     }
 
 
-def _figure(svgs: list[str], caption: str, command: Any, *, numbers: list[View] | None = None, runs: Any = ()) -> View:
+def figure_view(
+    svgs: list[str], caption: str, command: Any, *, numbers: list[View] | None = None, runs: Any = ()
+) -> View:
     """``svgs`` are our own drawing, escaped when they were written; everything else is escaped by the template."""
     return {
         "svgs": [Markup(s) for s in svgs],
@@ -73,7 +76,7 @@ def accuracy_section(part: View) -> View:
         words=4,
     )
     plots = [
-        _figure(
+        figure_view(
             [figures.forest(told), figures.decomposition(told)],
             f"First: each local rule against its twins. {seeds} Second: the same means as two steps that add up, from "
             "BP at 0 over BP-DeepSup (thin line) to the local rule (ring).",
@@ -133,7 +136,7 @@ def block_section(part: View, chance: Any) -> View:
         "What each block alone would answer, and their fusion, on test data: the local rule beside its two twins (same "
         f"network, heads, fusion and seeds). Bars are 95 % intervals. All panels share the axis.{dotted}"
     )
-    return {"figures": [_figure(panels, caption, part.get("command"), numbers=numbers)] if panels else []}
+    return {"figures": [figure_view(panels, caption, part.get("command"), numbers=numbers)] if panels else []}
 
 
 def _block_table(rule: View) -> View:
@@ -163,7 +166,7 @@ def class_section(part: View) -> View:
         "with the same heads and fusion has too (DeepSup − BP). The lines' distance is the price of locality. "
         "Bands and bars: 95 % intervals, paired by seed. Both panels share both axes."
     )
-    plot = _figure(
+    plot = figure_view(
         panels,
         caption,
         part.get("command"),
@@ -221,7 +224,7 @@ def cost_section(part: View) -> View:
             "peak saved bytes ÷ BP's (less is better)",
             "saved",
         )
-        plots.append(_figure([speed, saved], _cost_words(part), part.get("command"), numbers=[_cost_table(rules)]))
+        plots.append(figure_view([speed, saved], _cost_words(part), part.get("command"), numbers=[_cost_table(rules)]))
     depth = part.get("depth") or {}
     if depth.get("series") and depth.get("depths"):
         plots.append(_depth_figure(depth))
@@ -240,7 +243,7 @@ def _depth_figure(depth: View) -> View:
     rows = [[str(s.get("rule")), *(byte_count(b) for b in s.get("peak_saved_bytes") or [])] for s in depth["series"]]
     numbers = table("Peak saved bytes by depth in blocks", ["rule", *(str(d) for d in depth["depths"])], rows)
     drawing = figures.depth_lines(depth["depths"], depth["series"])
-    return _figure([drawing], words, depth.get("command"), numbers=[numbers])
+    return figure_view([drawing], words, depth.get("command"), numbers=[numbers])
 
 
 def _cost_words(part: View) -> str:

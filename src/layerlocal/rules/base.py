@@ -12,9 +12,9 @@ so a rule only says what the losses are. Letters: B batch, K classes, L readouts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,14 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.functional import fit_fusion_weights, fuse
+from layerlocal.rules.readout import SpatialReadout
+from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
 from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
 
-__all__ = ["BlockwiseRule", "LocalLoss", "Rule", "RuleInfo", "segment_losses", "segment_name"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""(block index, activity, labels) → the block's loss with a graph, and detached scalars to log."""
+__all__ = ["BlockwiseRule", "LocalLoss", "Rule", "RuleInfo", "segment_loss", "segment_losses", "segment_name"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class Rule(nn.Module):
         return self.info.compares_samples
 
     @property
+    def needs_whole_batches(self) -> str | None:
+        """Why a batch must not be cut into micro-batches, as the end of a sentence; ``None``: it may be."""
+        return "its loss compares the samples of a batch with one another" if self.compares_samples else None
+
+    @property
     def locks(self) -> dict[str, bool]:
         """What a block has to wait for and what it asks of the hardware (locking as in arXiv:1608.05343).
 
@@ -161,6 +168,23 @@ class Rule(nn.Module):
     def scores(self, x: Tensor) -> Tensor:
         """(B, K): the prediction, after fusion."""
         return self.fuse(self.block_scores(x))
+
+    def to_module(self, *, mean: ArrayLike | Tensor | None = None, std: ArrayLike | Tensor | None = None) -> nn.Module:
+        """The trained network with its readouts and their fusion as a plain module: a copy, in evaluation mode, on the same device.
+
+        It maps inputs (B, *sample_shape) to `scores` (B, K), goes through `torch.export` and to ONNX, and holds no rule.
+
+        Args:
+            mean: with ``std``: the module takes raw inputs, pixels 0..255 as uint8 or any other numbers, and normalizes them itself;
+                one number a channel (of pixels scaled to 0..1) or a feature, as in ``data.mean``.
+            std: as ``data.std``.
+
+        Raises:
+            InputError: one of the two alone, or not one number a channel.
+        """
+        from layerlocal.rules.module import trained_module
+
+        return trained_module(self, mean=mean, std=std)
 
     @property
     def calibrates(self) -> bool:
@@ -248,7 +272,15 @@ class BlockwiseRule(Rule):
                 if self.seed is not None:
                     torch.manual_seed(derive_seed(self.seed, "head", index))
                 heads[name] = make(index)
+            self._tell_block(index, heads[name])
         return heads
+
+    def _tell_block(self, index: int, head: nn.Module | None) -> None:
+        """A block whose activity is read by root mean squares on a grid can make them on the way (`kernels.norm_act`)."""
+        block = self.network.blocks[index]
+        if hasattr(block, "cells"):
+            reads = isinstance(head, SpatialReadout) and head.statistic == "rms"
+            block.cells = head.grid if reads else 0  # type: ignore[assignment, union-attr]
 
     def keep_readouts(self, indices: Iterable[int]) -> None:
         """Read the network at these blocks only, and drop the heads of the others."""
@@ -256,6 +288,7 @@ class BlockwiseRule(Rule):
         for index, name in enumerate(self.network.block_names):
             if index not in self.readouts and name in self.heads:
                 del self.heads[name]
+                self._tell_block(index, None)
         weights = torch.full((len(self.readouts),), 1.0 / len(self.readouts))
         if self.fusion == "last":
             weights = torch.eye(len(self.readouts))[-1]
@@ -286,11 +319,11 @@ class BlockwiseRule(Rule):
         h = self.network.prepare(x)
         found = []
         for index, block in enumerate(self.network.blocks):
-            activity = block(h)
+            h = block(h)
             if index in self.readouts:
-                found.append(self.block_score(index, activity))
+                found.append(self.block_score(index, h))
             if index + 1 < self.network.depth:
-                h = self.feed(index, activity)
+                h = self.feed(index, h)
         return torch.stack(found)
 
     def fuse(self, block_scores: Tensor) -> Tensor:
@@ -306,54 +339,3 @@ class BlockwiseRule(Rule):
         """Fit the fusion weights on validation scores where ``fusion="fitted"``."""
         if self.calibrates:
             self.fusion_weights = fit_fusion_weights(block_scores, y)
-
-
-def segment_name(segment: Sequence[int], depth: int) -> str:
-    """``"block3"`` for one block, ``"block2-3"`` for several, ``"all"`` for the whole network."""
-    first, last = segment[0], segment[-1]
-    if len(segment) == depth and depth > 1:
-        return "all"
-    return f"block{first}" if first == last else f"block{first}-{last}"
-
-
-def segment_losses(
-    rule: BlockwiseRule,
-    x: Tensor,
-    y: Tensor,
-    segments: Sequence[Sequence[int]],
-    local_loss: LocalLoss | None = None,
-) -> Iterator[BlockLoss]:
-    """Walk the blocks; one loss a segment: the sum of its blocks' local losses, with gradient inside and none across.
-
-    One segment of all blocks is backprop (with deep supervision where there are several readouts), one segment a block is a strictly
-    local rule. At any moment only one segment's graph exists, with its input and output: nothing else is held across a ``yield``.
-    ``local_loss`` stands in for the rule's own: that is how hybrids are made.
-    """
-    h, y = rule.inputs(rule.network.prepare(x), y)
-    depth = rule.network.depth
-    for segment in segments:
-        name = segment_name(segment, depth)
-        value, metrics, h = _segment_loss(rule, segment, local_loss or rule.local_loss, h.detach(), y)
-        if value is None:
-            raise InputError(f"{name} has no readout, so nothing would train it")
-        yield BlockLoss(name, value, metrics)
-        del value
-        if segment[-1] + 1 < depth:
-            h = rule.feed(segment[-1], h)
-
-
-def _segment_loss(
-    rule: BlockwiseRule, segment: Sequence[int], local_loss: LocalLoss, h: Tensor, y: Tensor
-) -> tuple[Tensor | None, dict[str, Tensor], Tensor]:
-    """The segment's loss and metrics, and its last activity without a graph. Nothing else of the segment outlives the call."""
-    value: Tensor | None = None
-    metrics: dict[str, Tensor] = {}
-    for index in segment:
-        activity = rule.network.blocks[index](h)
-        if index in rule.readouts:
-            term, found = local_loss(index, activity, y)
-            value = term if value is None else value + term
-            metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
-        if index != segment[-1]:
-            h = rule.feed(index, activity)
-    return value, metrics, activity.detach()

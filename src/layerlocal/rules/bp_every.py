@@ -8,7 +8,7 @@ trains the same parameters. every = 1 is `bp-deepsup`, every = 0 (never) the rul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,8 +33,8 @@ class BPEvery(Twin):
     """A backprop step through all blocks at every ``every``-th step, from the first on; strictly block-local steps between.
 
     The position in the cycle is a buffer, so that a run continued from its state goes on as if never interrupted. It advances once a call
-    of `losses` in training mode: with ``recipe.micro_batches`` above 1 it counts micro-batches, so leave them at 1 unless ``every``
-    is 0 or 1. Memory and FLOPs of a step are those of a global step after `rewind`; on average a step costs less.
+    of `losses` in training mode, so a batch cannot be cut into micro-batches unless ``every`` is 0 or 1. Memory and FLOPs of a step are
+    those of a global step after `rewind`; on average a step costs less.
 
     Args:
         network: what is trained.
@@ -80,6 +80,18 @@ class BPEvery(Twin):
         """Global, or the partner's where no step is."""
         return "global" if self.every else self.partner.locality
 
+    @property
+    def needs_whole_batches(self) -> str | None:
+        """Where steps differ: the cycle would count micro-batches."""
+        if self.every > 1:
+            return "it counts steps by the batches it is given"
+        return super().needs_whole_batches
+
+    @property
+    def longest_segments(self) -> Sequence[Sequence[int]]:
+        """Those of a global step, if there is one."""
+        return [range(self.network.depth)] if self.every else self.segments
+
     def rewind(self) -> None:
         """To a global step."""
         self.steps.zero_()
@@ -89,4 +101,5 @@ class BPEvery(Twin):
         whole = is_global_step(int(self.steps), self.every)
         if self.training:
             self.steps += 1
-        return segment_losses(self.partner, x, y, [range(self.network.depth)] if whole else self.segments)
+        segments = self.longest_segments if whole else self.segments
+        return segment_losses(self.partner, x, y, segments, cuts=self.cuts)

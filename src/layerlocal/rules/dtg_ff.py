@@ -8,6 +8,8 @@ was NaN at the first step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,9 +25,14 @@ __all__ = ["DTGFF", "GoodnessHead"]
 
 
 class GoodnessHead(SpatialReadout):
-    """Class goodness of one block, and the clarity of that goodness, smoothed over steps in a buffer of its own."""
+    """Class goodness of one block, and the clarity of that goodness, smoothed over steps in a buffer of its own.
+
+    Attributes:
+        whole_mean: from means over a part of a batch to those over all of it; set by data-parallel training on whatever module has it.
+    """
 
     clarity: Tensor
+    whole_mean: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
@@ -115,7 +122,8 @@ class DTGFF(BlockwiseRule):
         assert isinstance(head, GoodnessHead)
         class_goodness = head(activity)
         if self.training and self.dynamic_temperature:
-            head.clarity.lerp_(clarity(class_goodness, y).to(head.clarity.dtype), 1 - self.clarity_momentum)
+            found = clarity(class_goodness, y, head.whole_mean)
+            head.clarity.lerp_(found.to(head.clarity.dtype), 1 - self.clarity_momentum)
         temperature = self.temperature(index)
         loss = F.cross_entropy(class_goodness / temperature, y, label_smoothing=self.label_smoothing)
         metrics = {"temperature": torch.as_tensor(temperature)} if self.dynamic_temperature else {}

@@ -160,10 +160,11 @@ class FF(BlockwiseRule):
         h = self.network.prepare(self.write_label(x, y))
         found = []
         for index, block in enumerate(self.network.blocks):
-            activity = block(h)
+            h = block(h)
             if index in self.readouts:
-                found.append(goodness(activity, self.goodness))
-            h = self.feed(index, activity)
+                found.append(goodness(h, self.goodness))
+            if index + 1 < self.network.depth:
+                h = self.feed(index, h)
         return torch.stack(found)
 
     def fuse(self, block_scores: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["call_frozen"]
+__all__ = ["call_apart", "call_frozen"]
 
 
 class _Held(nn.Module):
@@ -35,5 +35,14 @@ def call_frozen(modules: Iterable[nn.Module], function: Callable[..., Any], *arg
     """
     held = _Held(modules)
     tensors: dict[str, Tensor] = {name: parameter.detach() for name, parameter in held.named_parameters()}
-    tensors |= {name: buffer.clone() for name, buffer in held.named_buffers()}
-    return functional_call(held, tensors, (function, *args))
+    return functional_call(held, tensors | _copied_buffers(held), (function, *args))
+
+
+def call_apart(modules: Iterable[nn.Module], function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` with every buffer of the modules a copy that is thrown away; parameters are the modules' own."""
+    held = _Held(modules)
+    return functional_call(held, _copied_buffers(held), (function, *args))
+
+
+def _copied_buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in module.named_buffers()}

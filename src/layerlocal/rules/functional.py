@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from layerlocal.kernels import grid_mean as grid_mean
+from layerlocal.kernels import grid_rms as grid_rms
 
 __all__ = [
     "clarity", "dynamic_temperature", "ff_loss", "fit_fusion_weights", "fuse", "goodness", "grid_mean", "grid_rms",
@@ -40,63 +45,9 @@ def wrong_labels(y: Tensor, num_classes: int) -> Tensor:
 
 def rms_normalize(activity: Tensor) -> Tensor:
     """Divide each sample by its root mean square, so that its goodness (sum or mean of squares) is the same for all: same shape."""
-    scale = torch.linalg.vector_norm(activity.flatten(1), dim=1) / activity[0].numel() ** 0.5
-    return activity / scale.clamp_min(1e-12).view(-1, *[1] * (activity.dim() - 1))
-
-
-def _cell_sizes(size: int, grid: int, device: torch.device) -> Tensor:
-    """Positions in each cell along one side: min(s, size) cells that cover it, the first ones larger by one where it does not divide."""
-    cells = min(grid, size)
-    return size // cells + (torch.arange(cells, device=device) < size % cells)
-
-
-def _cell_means(x: Tensor, grid: int) -> Tensor:
-    """Mean of each channel in each cell: (B, H, W, C) → (B, s, s, C), as two small matrix products, whatever the sizes."""
-    for dim in (2, 1):
-        sizes = _cell_sizes(x.shape[dim], grid, x.device)
-        average = torch.diag(1 / sizes.to(x.dtype)).repeat_interleave(sizes, dim=1, output_size=x.shape[dim])  # (s, H)
-        x = (average @ x) if dim == 2 else (average @ x.flatten(2)).view(len(x), len(sizes), *x.shape[2:])
-    return x
-
-
-def grid_mean(activity: Tensor, grid: int) -> Tensor:
-    """Mean of each channel in each cell of a grid: (B, C, H, W) → (B, s·s·C)."""
-    if grid == 1:
-        return activity.mean((2, 3))
-    return _cell_means(activity.permute(0, 2, 3, 1), grid).flatten(1)
-
-
-class _GridRMS(torch.autograd.Function):
-    """Root mean square of each channel in each cell, with the closed-form gradient da = a · dr / (n · r): one product.
-
-    Autograd would keep the square of the activity; this keeps the activity, which its own ReLU has saved already.
-    """
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, activity: Tensor, grid: int) -> Tensor:
-        rms = _cell_means(activity.permute(0, 2, 3, 1).square(), grid).sqrt()  # (B, s, s, C)
-        ctx.save_for_backward(activity, rms)
-        ctx.grid = grid  # type: ignore[attr-defined]
-        return rms.flatten(1)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
-        activity, rms = ctx.saved_tensors  # type: ignore[attr-defined]
-        height, width = activity.shape[2:]
-        rows = _cell_sizes(height, ctx.grid, activity.device)  # type: ignore[attr-defined]
-        columns = _cell_sizes(width, ctx.grid, activity.device)  # type: ignore[attr-defined]
-        factor = gradients[0].view_as(rms) / ((rms + EPS) * (rows[:, None] * columns)[:, :, None])
-        factor = factor.repeat_interleave(columns, dim=2, output_size=width)
-        factor = factor.repeat_interleave(rows, dim=1, output_size=height)  # (B, H, W, C)
-        return (activity.permute(0, 2, 3, 1) * factor).permute(0, 3, 1, 2), None
-
-
-def grid_rms(activity: Tensor, grid: int) -> Tensor:
-    """Root of the goodness of each channel in each cell of a grid: (B, C, H, W) → (B, s·s·C), r = sqrt(mean a²).
-
-    Cells do not overlap and cover the map; a map smaller than the grid has one position a cell. The gradient at r = 0 is 0.
-    """
-    return _GridRMS.apply(activity, grid)
+    dims = tuple(range(1, activity.dim()))
+    scale = torch.linalg.vector_norm(activity, dim=dims, keepdim=True) / activity[0].numel() ** 0.5
+    return activity / scale.clamp_min(1e-12)
 
 
 def fuse(block_scores: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -128,16 +79,20 @@ def fit_fusion_weights(block_scores: Tensor, y: Tensor, *, steps: int = 100) -> 
     return F.softplus(free).detach().float()
 
 
-def clarity(class_goodness: Tensor, y: Tensor) -> Tensor:
+def clarity(class_goodness: Tensor, y: Tensor, whole_mean: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """How clearly a block's own goodness tells the true class: (B, K), (B,) → scalar, about −3 … 3; no gradient.
 
     Mean margin between the true and the best wrong class, in units of the spread of goodness over classes
     (its coefficient of variation once goodness is centred, so it does not depend on goodness's scale).
+    ``whole_mean``: from means over these samples to those over the whole batch, where its parts lie on several processes.
     """
     g = class_goodness.detach()
     true = g.gather(1, y[:, None]).squeeze(1)
     wrong = g.scatter(1, y[:, None], float("-inf")).amax(1)
-    return (true - wrong).mean() / (g.std(1, correction=0).mean() + EPS)
+    margin, spread = (true - wrong).mean(), g.std(1, correction=0).mean()
+    if whole_mean is not None:
+        margin, spread = whole_mean(torch.stack([margin, spread])).unbind()
+    return margin / (spread + EPS)
 
 
 def dynamic_temperature(clarity: Tensor, low: float, high: float, gain: float) -> Tensor:

@@ -89,6 +89,13 @@ class Lookahead(Twin):
             return self.partner.locality
         return "global" if self.reads_ahead + 1 == self.network.depth else "segment"
 
+    def use_checkpointing(self, x: Tensor) -> None:
+        """Refused: the blocks that a loss is read through are held still, which a second run would have to do as well."""
+        raise InputError(
+            "activation checkpointing is not made for 'lookahead', whose losses are read through blocks held still; "
+            "leave recipe.checkpointing off"
+        )
+
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a block."""
         return segment_losses(self.partner, x, y, self.segments, self.local_loss)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from layerlocal.rules.functional import grid_mean, grid_rms
+from layerlocal.kernels import cells_of, grid_mean
 from layerlocal.types import InputError
 
 __all__ = ["SpatialReadout", "parse_factors"]
@@ -59,7 +59,7 @@ class SpatialReadout(nn.Module):
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
         if activity.dim() == 4:
-            pool = grid_rms if self.statistic == "rms" else grid_mean
+            pool = cells_of if self.statistic == "rms" else grid_mean
             activity = pool(activity, self.grid)
         scores = self.linear(self.standardize(activity))
         if self.factors is None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.base import BlockwiseRule, Rule, RuleInfo, segment_losses
+from layerlocal.rules.checkpointing import find_cuts
 from layerlocal.rules.registry import create_rule, register_rule
 from layerlocal.types import BlockLoss, InputError, Locality
 
@@ -58,6 +59,7 @@ class Twin(Rule):
             partner.keep_readouts(readouts)
         self.partner = partner
         self.segments = [list(segment) for segment in segments or cut_segments(network.depth, 1)]
+        self.cuts: frozenset[int] = frozenset()
 
     @property
     def network(self) -> Network:  # type: ignore[override]
@@ -73,6 +75,11 @@ class Twin(Rule):
     def compares_samples(self) -> bool:
         """As the partner."""
         return self.partner.compares_samples
+
+    @property
+    def needs_whole_batches(self) -> str | None:
+        """As the partner."""
+        return self.partner.needs_whole_batches
 
     @property
     def passes_per_step(self) -> int:
@@ -91,7 +98,18 @@ class Twin(Rule):
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a segment."""
-        return segment_losses(self.partner, x, y, self.segments)
+        return segment_losses(self.partner, x, y, self.segments, cuts=self.cuts)
+
+    @property
+    def longest_segments(self) -> Sequence[Sequence[int]]:
+        """The segments of the step whose gradient goes furthest."""
+        return self.segments
+
+    def use_checkpointing(self, x: Tensor) -> None:
+        """Cut every segment of several blocks into chunks, by what each block saves (`checkpointing.find_cuts`)."""
+        if all(len(segment) == 1 for segment in self.longest_segments):
+            super().use_checkpointing(x)
+        self.cuts = find_cuts(self.partner, x, self.longest_segments)
 
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K) of the readouts that are kept."""

@@ -1,0 +1,5 @@
+"""``python -m layerlocal``, and ``torchrun -m layerlocal``."""
+
+from layerlocal.cli import main
+
+main()

@@ -1,0 +1,184 @@
+"""What the numbers of a cost audit say, in sentences: computed from them, a loss as plainly as a win. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+__all__ = ["pareto_front", "say_findings"]
+
+Row = Mapping[str, Any]
+MEMORY_WORDS = {"resident_bytes": "process memory", "allocated_bytes": "CUDA memory", "peak_saved_bytes": "saved bytes"}
+RATIO_KEYS = {
+    "resident_bytes": "resident_ratio", "allocated_bytes": "allocated_ratio", "peak_saved_bytes": "saved_ratio",
+}  # fmt: skip
+
+
+def say_findings(summary: Mapping[str, Any]) -> list[str]:
+    """Every sentence of a summary, part by part."""
+    found: list[str] = []
+    for group in summary.get("groups") or []:
+        found += _group(group)
+    for axis in summary.get("scaling") or []:
+        found += _scaling(axis)
+    for part in summary.get("roofline") or []:
+        found += _roofline(part)
+    for part in summary.get("budget") or []:
+        found += _budget(part)
+    return found
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other beats: none has at most their memory (first) and at least their speed (second), one strictly."""
+    return [
+        i
+        for i, (memory, speed) in enumerate(points)
+        if not any(m <= memory and s >= speed and (m < memory or s > speed) for m, s in points)
+    ]
+
+
+def memory_ratio(group: Mapping[str, Any], row: Row) -> float | None:
+    """The row's process or CUDA memory over plain backprop's; of saved bytes where neither was measured."""
+    ratio = row.get(RATIO_KEYS[group["memory_key"]])
+    return ratio if ratio is not None else row.get("saved_ratio")
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}×"
+
+
+def _speed(row: Row) -> str:
+    ratio = row["speed_ratio"]
+    return f"{_times(ratio['median'])} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+
+
+def _usable(group: Mapping[str, Any]) -> list[Row]:
+    return [r for r in group["rows"] if r.get("speed_ratio") and memory_ratio(group, r) is not None]
+
+
+def _group(group: Mapping[str, Any]) -> Iterator[str]:
+    rows = _usable(group)
+    words = MEMORY_WORDS[group["memory_key"]]
+    where = f"On {group['place']}"
+    local = [r for r in rows if r.get("locality") == "block"]
+    rivals = [r for r in rows if r["rule"] == "bp" and r["mode"] != "plain"]
+    for row in (r for r in local if r["mode"] == "plain"):
+        parts = [f"{_speed(row)} the samples/s", f"{_times(memory_ratio(group, row) or 0)} the {words}"]
+        parts += [f"{_times(row['saved_ratio'])} the saved bytes"] if row.get("saved_ratio") else []
+        parts += [f"{_times(row['flops_ratio'])} the FLOPs"] if row.get("flops_ratio") else []
+        yield f"{where}, {row['label']} has {_listed(parts)} of plain bp."
+        yield from _against(group, row, rivals, words)
+        yield from _equal_micro_batches(group, row["rule"], rows, words)
+    yield from _paper(group, rows, words)
+    front = pareto_front([(memory_ratio(group, r) or 0.0, r["speed_ratio"]["median"]) for r in rows])
+    if len(rows) > 1:
+        yield f"{where}, the Pareto front of {words} and samples/s is {_listed([rows[i]['label'] for i in front])}."
+    for row in group["rows"]:
+        if row.get("failed"):
+            yield f"{where}, {row['label']} could not be measured: {row['failed']}."
+
+
+def _against(group: Mapping[str, Any], row: Row, rivals: Sequence[Row], words: str) -> Iterator[str]:
+    """Every fair baseline that a local rule does not beat, and what it costs; or that there is none."""
+    own = memory_ratio(group, row) or 0.0
+    lighter = [r for r in rivals if (memory_ratio(group, r) or 0.0) <= own]
+    for rival in lighter:
+        if _slower(rival, row):
+            yield (
+                f"{rival['label']} needs less {words} than {row['label']} ({_times(memory_ratio(group, rival) or 0)} against {_times(own)}) "
+                f"but is slower ({_speed(rival)} against {_speed(row)})."
+            )
+        else:
+            faster = "is faster" if _slower(row, rival) else "is not slower"
+            yield (
+                f"{rival['label']} beats {row['label']} here: it needs less {words} ({_times(memory_ratio(group, rival) or 0)} against "
+                f"{_times(own)}) and {faster} ({_speed(rival)} against {_speed(row)})."
+            )
+    if rivals and not lighter:
+        yield f"No backprop baseline here ({_listed([r['label'] for r in rivals])}) needs as little {words} as {row['label']}."
+
+
+def _slower(one: Row, other: Row) -> bool:
+    """Slower beyond the spread of the rounds: quartiles that do not overlap."""
+    return bool(one["speed_ratio"]["high"] < other["speed_ratio"]["low"])
+
+
+def _equal_micro_batches(group: Mapping[str, Any], rule: str, rows: Sequence[Row], words: str) -> Iterator[str]:
+    by_mode = {row["mode"]: row for row in rows if row["rule"] == "bp" and row["mode"].startswith("micro")}
+    parts = []
+    for row in rows:
+        twin = by_mode.get(row["mode"])
+        if row["rule"] == rule and twin is not None:
+            memory = (memory_ratio(group, row) or 0.0) / (memory_ratio(group, twin) or 1.0)
+            speed = row["speed_ratio"]["median"] / twin["speed_ratio"]["median"]
+            parts.append(f"{row['mode']}: {_times(memory)} the {words}, {_times(speed)} the samples/s")
+    if parts:
+        yield f"{rule} against bp at equal micro-batches: {'; '.join(parts)}."
+
+
+def _paper(group: Mapping[str, Any], rows: Sequence[Row], words: str) -> Iterator[str]:
+    paper = group.get("paper")
+    if not paper:
+        return
+    anchor = next(row for row in rows if row["label"] == paper["anchor"])
+    for row in rows:
+        if row["rule"] == "dtg-ff" and row["mode"] == "plain":
+            memory = (memory_ratio(group, row) or 0.0) / (memory_ratio(group, anchor) or 1.0)
+            speed = row["speed_ratio"]["median"] / anchor["speed_ratio"]["median"]
+            yield (
+                f"arXiv:2606.06539 reports {_times(paper['memory_factor'])} the memory and {_times(paper['speed_factor'])} the images/s of BP "
+                f"with gradient accumulation for DTG-FF; here dtg-ff has {_times(memory)} the {words} and {_times(speed)} the samples/s of "
+                f"{anchor['label']}."
+            )
+
+
+def _scaling(axis: Mapping[str, Any]) -> Iterator[str]:
+    rows = [row for row in axis["rows"] if not row.get("failed")]
+    keys = ("flops_per_prediction",) if axis["axis"] == "num_classes" else ("peak_saved_bytes", "seconds_per_step")
+    names = {
+        "flops_per_prediction": "FLOPs of a prediction", "peak_saved_bytes": "saved bytes", "seconds_per_step": "seconds a step",
+    }  # fmt: skip
+    for key in keys:
+        parts = []
+        for rule in dict.fromkeys(row["rule"] for row in rows):
+            own = sorted((row for row in rows if row["rule"] == rule), key=lambda row: row["x"])
+            if len(own) > 1:
+                parts.append(f"{rule} {own[-1][key] / own[0][key]:.3g}×")
+        if parts:
+            low, high = min(row["x"] for row in rows), max(row["x"] for row in rows)
+            yield f"From {low:g} to {high:g} ({axis['label']}), {names[key]} grow: {', '.join(parts)}."
+
+
+def _roofline(part: Mapping[str, Any]) -> Iterator[str]:
+    reached = []
+    for row in part["rows"]:
+        kind, share = max(row["operations"].items(), key=lambda item: item[1])
+        reached.append(f"{row['rule']} {row['share']:.0%} ({kind} takes {share:.0%} of its time)")
+    ceiling = part["matrix_flops_per_s"] / 1e9
+    yield f"On {part['place']}, of the {ceiling:,.3g} GFLOP/s of a matrix product here: {'; '.join(reached)}."
+
+
+def _budget(part: Mapping[str, Any]) -> Iterator[str]:
+    where = f"Within {part['memory']}, {part['place'].split(',')[0]}"
+    fitting = [row for row in part["rows"] if row["largest_batch"]]
+    if not fitting:
+        yield f"{where}: not even the smallest batch fits, by any method."
+        return
+    batches = [f"{r['label']} {'≥ ' * r['batch_stopped']}{r['largest_batch']}" for r in fitting]
+    yield f"{where} at {part['image_size']} px, the largest batch: {', '.join(batches)}."
+    fast = sorted((r for r in fitting if r.get("samples_per_s")), key=lambda r: -r["samples_per_s"])
+    if fast:
+        speeds = [f"{r['label']} {r['samples_per_s']:,.3g}" for r in fast]
+        yield f"{where}, samples/s at that batch: {', '.join(speeds)}."
+    images = [
+        f"{r['label']} {'≥ ' * r['image_stopped']}{r['largest_image']}" for r in part["rows"] if r["largest_image"]
+    ]
+    if images:
+        yield f"{where} at batch {part['batch_size']}, the largest images in px: {', '.join(images)}."
+    missing = [r["label"] for r in part["rows"] if not r["largest_batch"]]
+    if missing:
+        yield f"{where}: nothing fits of {_listed(missing)}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"

@@ -1,0 +1,131 @@
+"""What theory allows: FLOPs and kept activities of backprop and of a block-local rule, in closed form from the shapes of the layers.
+
+A convolution k×k from Ci to Co channels on an H×W map (a linear map is one on a 1×1 map) takes F = 2·k²·Ci·Co·H·W FLOPs a sample forward,
+as many for the gradient of its weights (dW) and as many for the gradient of its input (dX). Backprop needs all three, but dX of the layers
+that read the images: Σ 3F − F of the first. A rule that trains each block by a loss of its own needs no dX at a block's input: Σ 2F for
+one layer a block. Readouts are left out: they are small, and the same for a rule and its twins.
+
+Kept for backward, at the least: a block's input (for dW of its first layer) and every layer's output in it; everything between them can be
+computed again from these. Backprop keeps that of all blocks at once, a block-local trainer that of one block: the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from layerlocal.networks import Network
+
+__all__ = ["Layer", "limits", "trace_layers"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution or linear map, for one sample.
+
+    Args:
+        block: index of its block.
+        flops: of its forward, two a multiply-add.
+        outputs: numbers it gives.
+        reads_block_input: whether its input is the block's, at which a local rule needs no gradient.
+    """
+
+    block: int
+    flops: int
+    outputs: int
+    reads_block_input: bool
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes every convolution and matrix product of a forward pass over two samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = 0
+        self.block_input = 0
+        self.layers: list[Layer] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        aten = torch.ops.aten
+        if func is aten.convolution.default:
+            self._note(args[0], out, per_output=2 * prod(args[1].shape[1:]))
+        elif func is aten.addmm.default:
+            self._note(args[1], out, per_output=2 * args[1].shape[1])
+        elif func is aten.mm.default:
+            self._note(args[0], out, per_output=2 * args[0].shape[1])
+        return out
+
+    def _note(self, source: Tensor, out: Tensor, *, per_output: int) -> None:
+        outputs = out.numel() // 2
+        same = source.untyped_storage().data_ptr() == self.block_input
+        self.layers.append(Layer(self.block, outputs * per_output, outputs, same))
+
+
+def trace_layers(network: Network) -> list[Layer]:
+    """Every layer of a network in the order of its forward pass; the network is left as it was found.
+
+    Args:
+        network: not compiled, of any device.
+    """
+    modes = [(part, part.training) for part in network.modules()]
+    like = next(network.parameters())
+    recorder = _Recorder()
+    network.eval()
+    try:
+        with torch.no_grad():
+            h = network.prepare(torch.zeros(2, *network.sample_shape, device=like.device, dtype=like.dtype))
+            for index, block in enumerate(network.blocks):
+                recorder.block, recorder.block_input = index, h.untyped_storage().data_ptr()
+                with recorder:
+                    activity = block(h)
+                h = activity.clone()
+    finally:
+        for part, training in modes:
+            part.training = training
+    return recorder.layers
+
+
+def limits(network: Network, batch_size: int, *, number_bytes: int = 4) -> dict[str, Any]:
+    """The closed forms for one batch.
+
+    Args:
+        network: as for `trace_layers`.
+        batch_size: B.
+        number_bytes: of one activity: 4 in float32, 2 in bf16.
+
+    Returns:
+        ``forward_flops``, ``bp_flops``, ``local_flops`` (of a step), ``flops_ratio`` (local over backprop), ``speed_limit`` (its inverse:
+        the most a block-local rule of one pass can gain where convolutions take all the time), ``bp_floor_bytes``, ``local_floor_bytes``
+        (kept for backward), ``outputs_ratio`` (the largest block's layer outputs over those of all: what saved bytes shrink to where each
+        layer keeps the same number of maps of the size of its output).
+    """
+    layers = trace_layers(network)
+    inputs = [prod(network.sample_shape), *(prod(shape) for shape in network.activity_shapes[:-1])]
+    outputs = [sum(layer.outputs for layer in layers if layer.block == index) for index in range(network.depth)]
+    kept = [batch_size * number_bytes * (a + b) for a, b in zip(inputs, outputs, strict=True)]
+    forward, backprop, local = (batch_size * value for value in _flops(layers))
+    return {
+        "forward_flops": forward,
+        "bp_flops": backprop,
+        "local_flops": local,
+        "flops_ratio": local / backprop,
+        "speed_limit": backprop / local,
+        "bp_floor_bytes": sum(kept),
+        "local_floor_bytes": max(kept),
+        "outputs_ratio": max(outputs) / sum(outputs),
+    }
+
+
+def _flops(layers: Sequence[Layer]) -> tuple[int, int, int]:
+    """Of one sample: forward, a step of backprop, a step of a block-local rule."""
+    forward = sum(layer.flops for layer in layers)
+    first = sum(layer.flops for layer in layers if layer.block == 0 and layer.reads_block_input)
+    unneeded = sum(layer.flops for layer in layers if layer.reads_block_input)
+    return forward, 3 * forward - first, 3 * forward - unneeded

@@ -1,0 +1,184 @@
+"""`layerlocal cost`: plan the measurements, make those that are missing, write the summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from layerlocal.cost.budget import search
+from layerlocal.cost.case import CostCase
+from layerlocal.cost.energy import NOTE as NO_ENERGY
+from layerlocal.cost.findings import say_findings
+from layerlocal.cost.plan import CostPlan, Group, make_plan
+from layerlocal.cost.process import Measurements, Request, request_of, run_fresh
+from layerlocal.cost.summary import IDLE, budget_summary, group_summary, roofline_summary, scaling_summary
+from layerlocal.environment import describe_environment
+from layerlocal.progress import Tasks
+from layerlocal.reporting import cost_summary_path
+from layerlocal.store import RunStore, write_atomic
+
+__all__ = ["run_cost"]
+
+ALONE, SEARCH = 6, 12
+"""Steps of training in a measurement of memory and in a search for the largest size, about, a process's start among them."""
+
+
+def run_cost(
+    out: Path,
+    *,
+    size: str = "quick",
+    rules: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    memory: str | None = None,
+    chosen: dict[str, Any] | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    command: str = "layerlocal cost",
+    console: Console | None = None,
+    run: Callable[[Request], dict[str, Any]] = run_fresh,
+) -> dict[str, Any]:
+    """Measure what was not measured before, and write ``cost-<size>.json`` into ``out``.
+
+    Args:
+        out: the run store; measurements are kept in its folder ``cost``.
+        size: see `layerlocal.cost.plan.SIZES`.
+        rules: local rules beside backprop and BP-DeepSup.
+        modes: how a step is run; all where none is named.
+        parts: methods, scaling, roofline, budget; all where none is named.
+        memory: the budget, such as ``"8GB"``.
+        chosen: fields of every case instead of the size's own (see `make_plan`).
+        threads: of torch.
+        device: of every case.
+        command: noted beside the numbers.
+        console: for progress.
+        run: makes a measurement; a test may give its own.
+
+    Returns:
+        The summary.
+
+    Raises:
+        InputError: a mistake in the plan, found before anything is measured; a measurement that cannot be made; a folder that cannot be
+            written. What was measured is kept.
+    """
+    console = console or Console(stderr=True)
+    RunStore(out).prepare()
+    with console.status("looking at rules and networks"):
+        plan = make_plan(
+            size, rules=rules, modes=modes, parts=parts, memory=memory, chosen=chosen, threads=threads, device=device
+        )
+        environment = describe_environment(device) | {"threads": threads}
+    audit = _Audit(plan, Measurements(out / "cost", machine=environment, run=run))
+    summary: dict[str, Any] = {
+        "size": size,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "layerlocal": version("layerlocal"),
+        "environment": environment,
+        "rules": list(plan.rules),
+        "idle": IDLE,
+        "notes": list(plan.notes),
+    }
+    with Tasks(console, audit.work()) as progress:
+        summary |= audit.measure(progress)
+    measured = [row.get("joules_per_sample") for group in summary["groups"] for row in group["rows"]]
+    summary["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
+    summary["sentences"] = say_findings(summary)
+    write_atomic(cost_summary_path(out, size), (json.dumps(summary, indent=1) + "\n").encode())
+    return summary
+
+
+class _Audit:
+    """The measurements of a plan, one after another."""
+
+    def __init__(self, plan: CostPlan, measurements: Measurements) -> None:
+        self.plan = plan
+        self.kept = measurements
+
+    def work(self) -> int:
+        """All work, in steps of training, about."""
+        plan, total = self.plan, sum(_work(self.plan.scaling(axis)) for axis in self.plan.axes)
+        for group in plan.groups:
+            if "methods" in plan.parts:
+                total += _work(plan.turns(group)) + len(group.cases) * plan.detail.repeats * ALONE
+            if "roofline" in plan.parts:
+                total += _work(plan.roofline(group))
+        return total + sum(_work(plan.turns(group)) + len(_searches(group)) * SEARCH for group in plan.budgets)
+
+    def measure(self, progress: Tasks) -> dict[str, Any]:
+        """Every part of the summary."""
+        plan = self.plan
+        found: dict[str, Any] = {"groups": [], "scaling": [], "roofline": [], "budget": []}
+        for group in plan.groups:
+            if "methods" in plan.parts:
+                found["groups"].append(self._group(group, progress))
+            if "roofline" in plan.parts:
+                request = plan.roofline(group)
+                result = self._one(request, f"{group.base.network.name}: ceilings and profiles", progress)
+                found["roofline"].append(roofline_summary(plan, group, result))
+        for axis in plan.axes:
+            result = self._one(plan.scaling(axis), f"scaling with {axis.label}", progress)
+            found["scaling"].append(scaling_summary(plan, axis, result))
+        for group in plan.budgets:
+            found["budget"].append(self._budget(group, progress))
+        return found
+
+    def _one(self, request: Request, label: str, progress: Tasks) -> dict[str, Any]:
+        with progress.running(label, _work(request), before=self.kept.has(request)):
+            return self.kept.get(request)
+
+    def _group(self, group: Group, progress: Tasks) -> dict[str, Any]:
+        turns = self._one(self.plan.turns(group), f"{group.base.network.name}: methods in turns", progress)
+        alone = {}
+        for label, case in group.by_label.items():
+            requests = self.plan.alone(case)
+            text, work = f"{case.network.name}: memory of {label}", len(requests) * ALONE
+            with progress.running(text, work, before=all(map(self.kept.has, requests))):
+                alone[label] = self.kept.all(requests)
+        return group_summary(self.plan, group, turns, alone)
+
+    def _budget(self, group: Group, progress: Tasks) -> dict[str, Any]:
+        plan, found = self.plan, {}
+        most = {"batch_size": plan.detail.most_batch, "image_size": plan.detail.most_image}
+        for label, axis in _searches(group):
+            case, made = group.by_label[label], self.kept.made
+            with progress.running(f"largest {axis.replace('_', ' ')} of {label} within {plan.memory}", SEARCH) as task:
+                found[label, axis] = search(
+                    case, axis, self.kept, budget_bytes=plan.budget_bytes, most=most[axis], tolerance=plan.detail.tolerance
+                )  # fmt: skip
+                task.before = self.kept.made == made
+        largest = {
+            label: case.but(batch_size=found[label, "batch_size"]["largest"])
+            for label, case in group.by_label.items()
+            if found[label, "batch_size"]["largest"]
+        }
+        with progress.running(f"samples/s within {plan.memory}", _work(plan.turns(group))):
+            turns = self._speeds(largest)
+        return budget_summary(plan, group, found, turns)
+
+    def _speeds(self, cases: dict[str, CostCase]) -> dict[str, Any]:
+        """On the CPU side by side in turns; on a GPU, whose speed does not drift, each in a process that has the card to itself."""
+        if not cases:
+            return {}
+        rounds = self.plan.detail.rounds
+        if not next(iter(cases.values())).device.startswith("cuda"):
+            return self.kept.get(request_of("turns", cases, rounds=rounds))
+        results = (self.kept.get(request_of("turns", {label: case}, rounds=rounds)) for label, case in cases.items())
+        return {label: row for result in results for label, row in result.items()}
+
+
+def _work(request: Request) -> int:
+    """Steps of training in a measurement in turns: rounds, warm-up and counts."""
+    return len(request["cases"]) * (request["rounds"] + 4)
+
+
+def _searches(group: Group) -> list[tuple[str, str]]:
+    """(label, what grows) of every search in a group."""
+    axes = ("batch_size", "image_size") if group.base.image_size > 1 else ("batch_size",)
+    return [(label, axis) for label in group.by_label for axis in axes]

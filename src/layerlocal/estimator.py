@@ -1,0 +1,171 @@
+"""`LayerLocalClassifier`: layer-local learning as a scikit-learn estimator. Needs the extra ``sklearn``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(
+        "LayerLocalClassifier needs scikit-learn 1.6 or newer; pip install 'layerlocal[sklearn]'"
+    ) from error
+
+from layerlocal.data import data_from_arrays
+from layerlocal.data.arrays import as_samples
+from layerlocal.fitting import fit
+from layerlocal.spec import RunSpec
+from layerlocal.train import EpochRecord
+from layerlocal.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
+__all__ = ["LayerLocalClassifier"]
+
+PREDICTION_BATCH = 512
+
+
+class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
+    """A neural network trained by a layer-local rule, for arrays.
+
+    Vectors (N, D) of any scale and images (N, C, H, W), (N, H, W, C) or (N, H, W), square; uint8 images are pixels 0..255. Inputs are
+    normalized by the statistics of the training rows. With an integer ``random_state`` two fits are bit-equal (CPU, one thread count).
+
+    Args:
+        rule: a name of `list_rules()` or ``FILE.py:CLASS``.
+        network: a name of `list_networks()`; ``"auto"``: `network_for` the data, ``"mlp"`` for vectors and ``"vgg8"`` for images.
+        width: factor on the network's widths.
+        epochs: passes over the training rows.
+        batch_size: samples a step; as many as there are where there are fewer.
+        learning_rate: peak of the schedule.
+        validation_fraction: share of the rows held out, stratified, to watch the accuracy and to fit the fusion (``fusion="fitted"``).
+        recipe_options: other fields of `Recipe`: ``weight_decay``, ``micro_batches``, ``crop``, ...
+        network_options: of the network: ``depth``, ``hidden``, ...
+        rule_options: of the rule: ``grid``, ``fusion``, ...
+        random_state: seed, generator or ``None``, as everywhere in scikit-learn.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        verbose: print a line an epoch.
+
+    Attributes:
+        classes_: (K,) the labels, sorted.
+        n_features_in_: D, or the second axis of images.
+        n_iter_: epochs trained.
+        records_: one `EpochRecord` an epoch.
+        rule_: the trained rule.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = LayerLocalClassifier(width=0.25, random_state=0).fit(X, y)
+        >>> model.predict_proba(X[:2]).shape, bool(model.score(X, y) > 0.9)
+        ((2, 3), True)
+    """
+
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        rule: str = "dtg-ff",
+        *,
+        network: str = "auto",
+        width: float = 1.0,
+        epochs: int = 20,
+        batch_size: int = 32,
+        learning_rate: float = 2e-3,
+        validation_fraction: float = 0.0,
+        recipe_options: Mapping[str, Any] | None = None,
+        network_options: Mapping[str, Any] | None = None,
+        rule_options: Mapping[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "cpu",
+        verbose: bool = False,
+    ) -> None:
+        self.rule = rule
+        self.network = network
+        self.width = width
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.recipe_options = recipe_options
+        self.network_options = network_options
+        self.rule_options = rule_options
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> LayerLocalClassifier:
+        """Train a fresh network on samples X and their labels y (N,).
+
+        Raises:
+            InputError: a parameter, or data, that do not fit.
+        """
+        X, y = validate_data(self, X, y, allow_nd=True)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        data = data_from_arrays(X, labels, validation=self.validation_fraction, seed=seed)
+        recipe = {
+            "epochs": self.epochs,
+            "batch_size": min(self.batch_size, len(data.train)),
+            "learning_rate": self.learning_rate,
+        }
+        fitted = fit(
+            self.rule, data, RunSpec.parse({"recipe": recipe | dict(self.recipe_options or {})}).recipe,
+            network=None if self.network == "auto" else self.network, width=self.width, network_options=self.network_options,
+            seed=seed, device=self.device, on_epoch=self._print if self.verbose else None, **dict(self.rule_options or {}),
+        )  # fmt: skip
+        self.rule_ = fitted.rule
+        self.records_ = fitted.records
+        self.n_iter_ = len(fitted.records)
+        self._normalization = (data.mean, data.std)
+        module = self.to_module()
+        self._scorer = module.double() if len(data.sample_shape) == 1 else module
+        return self
+
+    def to_module(self) -> nn.Module:
+        """The trained network as a plain module: raw samples (B, D) or (B, C, H, W) → scores (B, K), in the order of ``classes_``."""
+        check_is_fitted(self)
+        mean, std = self._normalization
+        return self.rule_.to_module(mean=mean, std=std)
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """The fused scores (N, K); for two classes the second's minus the first's (N,)."""
+        scores = self._scores(X).numpy()
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """(N, K): the softmax of the fused scores. Rows sum to 1; nothing has calibrated them."""
+        return self._scores(X).softmax(1).numpy()
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """(N,) of ``classes_``: the class of the highest score."""
+        best = self._scores(X).argmax(1).numpy()
+        return self.classes_[best]
+
+    @torch.no_grad()
+    def _scores(self, X: ArrayLike) -> Tensor:
+        """(N, K) in double precision. Vectors are also scored in it, so that an answer does not hang on the batch it came in."""
+        check_is_fitted(self)
+        samples = as_samples(validate_data(self, X, reset=False, allow_nd=True))
+        shape = self.rule_.network.sample_shape
+        if samples.shape[1:] != shape:
+            raise InputError(f"samples of shape {shape} are expected, as in fit, got {tuple(samples.shape[1:])}")
+        size = max(1, PREDICTION_BATCH // self.rule_.passes_per_prediction)
+        device = next(self.rule_.parameters()).device
+        return torch.cat([self._scorer(part.to(device)).cpu().double() for part in samples.split(size)])
+
+    def _print(self, record: EpochRecord) -> None:
+        loss = sum(record.losses.values()) / len(record.losses)
+        held_out = f", validation accuracy {record.validation.accuracy:.1%}" if record.validation is not None else ""
+        print(f"epoch {record.epoch}/{self.epochs}: mean loss {loss:.4f}{held_out}")

@@ -1,0 +1,10 @@
+"""The operations worth fusing: normalization, activation, pooling and the readout of a block in one, with closed-form gradients."""
+
+from layerlocal.kernels.fused import fuses as fuses
+from layerlocal.kernels.fused import norm_act as norm_act
+from layerlocal.kernels.grid import cell_sizes as cell_sizes
+from layerlocal.kernels.grid import cells_of as cells_of
+from layerlocal.kernels.grid import grid_mean as grid_mean
+from layerlocal.kernels.grid import grid_rms as grid_rms
+
+__all__ = ["cell_sizes", "cells_of", "fuses", "grid_mean", "grid_rms", "norm_act"]

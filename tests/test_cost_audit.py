@@ -1,0 +1,325 @@
+"""The cost audit from plan to page: what is kept is never measured again, and the page and the sentences say what planted numbers say."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+import layerlocal.cli
+from layerlocal.cost.findings import say_findings
+from layerlocal.cost.process import Measurements, code_sha256, request_of, run_fresh
+from layerlocal.costing import run_cost
+from layerlocal.report import render_json, render_markdown, render_page
+from layerlocal.reporting import cost_summaries, write_report
+from layerlocal.types import InputError
+from test_cost import case, own_server  # noqa: F401  (a fixture)
+
+LOCKS = dict.fromkeys(("forward", "update", "backward", "weight_transport", "labels_everywhere"), True)
+SPEEDS = {
+    "bp": 100, "bp micro-4": 90, "bp-deepsup": 80, "bp-deepsup micro-4": 70, "dtg-ff": 130, "dtg-ff micro-4": 70, "dtg-ff step-per-block": 131,
+}  # fmt: skip
+SAVED = {
+    "bp": 1000, "bp micro-4": 250, "bp-deepsup": 1200, "bp-deepsup micro-4": 900, "dtg-ff": 400, "dtg-ff micro-4": 900,
+    "dtg-ff step-per-block": 390,
+}  # fmt: skip
+CHOSEN = {"network": "cnn4", "width": 0.25, "image_size": 16, "batch_size": 8}
+
+
+def planted(request):
+    """PLANTED results: what a measurement of each kind would give, a function of the method alone; 40 bytes a sample and pixel row."""
+    first = next(iter(request["cases"].values()))
+    name = first["rule"]["name"] if first["mode"] == "plain" else f"{first['rule']['name']} {first['mode']}"
+    if request["kind"] == "turns":
+        return {
+            label: turn(label.rpartition("/")[2], request["rounds"], content)
+            for label, content in request["cases"].items()
+        }
+    if request["kind"] == "alone":
+        return {"resident_bytes": 10**6 + 1000 * SAVED[name], "idle_bytes": 5, "joules_per_sample": None}
+    if request["kind"] == "fits":
+        return {"fits": 40 * first["batch_size"] * first["image_size"] <= request["budget_bytes"] - 100_000}
+    rules = {
+        label: {"flops_per_s": 5e9, "share": 0.5, "operations": {"convolution forward": 0.75, "other": 0.25}}
+        for label in request["cases"]
+    }
+    return {"matrix_flops_per_s": 1e10, "copy_bytes_per_s": 2e10, "rules": rules}
+
+
+def turn(label, rounds, content):
+    speed = SPEEDS.get(label, 50)
+    local = label.startswith("dtg-ff")
+    return {
+        "samples_per_s": [speed * (1 + 0.01 * i) for i in range(rounds)],
+        "peak_saved_bytes": SAVED.get(label, 700) * (1 if local else content["network"]["options"].get("depth", 1)),
+        "flops_per_step": 670 if local else 1000, "flops_per_prediction": 100 * (content["num_classes"] if label == "ff" else 1),
+        "passes_per_step": 1, "passes_per_prediction": 1, "locality": "block" if local else "global",
+        "locks": LOCKS | ({"backward": False} if local else {}), "parameters": 1000,
+        "limits": {"speed_limit": 1.5, "local_floor_bytes": 300, "bp_floor_bytes": 900, "flops_ratio": 0.67},
+    }  # fmt: skip
+
+
+def audit(out, run=planted, **options):
+    given = {
+        "rules": ["dtg-ff"],
+        "modes": ["plain", "micro-4", "step-per-block"],
+        "memory": "200KB",
+        "chosen": CHOSEN,
+        **options,
+    }
+    return run_cost(out, run=run, console=Console(quiet=True), command="layerlocal cost planted", **given)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_audit_goes_on_and_measures_nothing_twice(tmp_path):
+    made = []
+
+    def dies(request):
+        made.append(json.dumps(request, sort_keys=True))
+        if len(made) == 6:
+            raise InputError("the power is gone")
+        return planted(request)
+
+    with pytest.raises(InputError, match="power"):
+        audit(tmp_path, run=dies)
+    assert len(list((tmp_path / "cost").glob("*.json"))) == 5 and not (tmp_path / "cost-quick.json").exists()
+    interrupted = made.pop()
+    summary = audit(tmp_path, run=lambda r: made.append(json.dumps(r, sort_keys=True)) or planted(r))
+    assert len(made) == len(set(made)) and interrupted in made
+    again = audit(tmp_path, run=lambda _: pytest.fail("measured twice"))
+    for found in (summary, again):
+        found.pop("created")
+    assert again == summary
+
+
+def test_another_machine_or_other_code_measures_anew(tmp_path, monkeypatch):
+    request = request_of("alone", {"bp": case()}, steps=1)
+    here = Measurements(tmp_path, machine={"processor": "one", "commit": "a"}, run=planted)
+    here.get(request)
+    assert Measurements(tmp_path, machine={"processor": "one", "commit": "b"}).has(request)
+    assert not Measurements(tmp_path, machine={"processor": "two"}).has(request)
+    monkeypatch.setattr("layerlocal.cost.process.code_sha256", lambda: code_sha256() + "x")
+    assert not here.has(request)
+
+
+def test_a_damaged_measurement_names_its_file(tmp_path):
+    kept = Measurements(tmp_path, machine={}, run=planted)
+    request = request_of("alone", {"bp": case()}, steps=1)
+    kept.get(request)
+    kept.path(request).write_text("{")
+    with pytest.raises(InputError, match=rf"{kept.path(request).name}.*damaged.*delete it"):
+        kept.get(request)
+
+
+def test_a_measurement_that_fails_says_which_and_why():
+    with pytest.raises(InputError, match="unknown rule 'nothing'"):
+        run_fresh(request_of("alone", {"a": case("nothing")}, steps=1))
+
+
+# --- what the summary says --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A folder with a finished audit."""
+    out = tmp_path_factory.mktemp("store")
+    audit(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def summary(store):
+    return json.loads((store / "cost-quick.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page(store):
+    return write_report(store).read_text()
+
+
+def row(group, label):
+    return next(r for r in group["rows"] if r["label"] == label)
+
+
+def test_ratios_are_to_plain_backprop_and_paired_round_by_round(summary):
+    [group] = summary["groups"]
+    own = row(group, "dtg-ff")
+    assert own["speed_ratio"] == {"median": 1.3, "low": 1.3, "high": 1.3, "n": 5}
+    assert own["saved_ratio"] == 0.4 and own["flops_ratio"] == 0.67
+    assert own["resident_ratio"] == pytest.approx((10**6 + 400_000) / (10**6 + 10**6))
+    assert row(group, "bp micro-4")["front"] == ["resident_ratio", "saved_ratio"]
+    assert row(group, "bp")["front"] == [] and row(group, "dtg-ff")["front"] == []
+    assert row(group, "dtg-ff step-per-block")["front"] == ["resident_ratio", "saved_ratio"]
+
+
+def test_limits_stand_relative_to_what_backprop_took(summary):
+    """Weights and momentum of 1,000 numbers, the batch 8×3×16×16, and the floor, over 2,000,000 bytes."""
+    [group] = summary["groups"]
+    assert group["limits"]["saved_ratio"] == 0.3
+    assert group["limits"]["memory_ratio"] == pytest.approx((4 * (2 * 1000 + 8 * 3 * 256) + 300) / 2e6)
+
+
+def test_the_papers_points_keep_their_ratio_on_our_micro_batched_backprop(summary):
+    paper = summary["groups"][0]["paper"]
+    anchor, other = paper["points"]
+    assert paper["anchor"] == "bp micro-4"
+    assert (anchor["memory_ratio"], anchor["speed_ratio"]) == (0.625, 0.9)
+    assert other["memory_ratio"] / anchor["memory_ratio"] == pytest.approx(7.90 / 4.18)
+    assert other["speed_ratio"] / anchor["speed_ratio"] == pytest.approx(138 / 157)
+
+
+def test_a_budget_names_the_largest_that_fits(summary):
+    """100,000 bytes are left for 40 bytes a sample and row: 16 rows → 156 samples, in fours and within a tenth; 8 samples → 312 rows,
+    more than the 224 at which the search ends.
+    """
+    [budget] = summary["budget"]
+    found = next(r for r in budget["rows"] if r["label"] == "bp")
+    assert 156 / 1.1 <= found["largest_batch"] <= 156 and found["largest_batch"] % 4 == 0
+    assert (found["largest_image"], found["image_stopped"]) == (224, True)
+
+
+def test_a_loss_is_said_as_plainly_as_a_win(summary):
+    group = copy.deepcopy(summary["groups"][0])
+
+    def said(**changes):
+        changed = copy.deepcopy(group)
+        for key, value in changes.items():
+            row(changed, "bp micro-4")[key] = value
+        return " ".join(say_findings({"groups": [changed]}))
+
+    slower = {"median": 0.9, "low": 0.89, "high": 0.91, "n": 5}
+    faster = {"median": 1.5, "low": 1.49, "high": 1.51, "n": 5}
+    even = {"median": 1.29, "low": 1.25, "high": 1.31, "n": 5}
+    assert "bp micro-4 needs less process memory than dtg-ff (0.62× against 0.70×) but is slower" in said(
+        speed_ratio=slower
+    )
+    assert "bp micro-4 beats dtg-ff here: it needs less process memory (0.62× against 0.70×) and is faster" in said(
+        speed_ratio=faster
+    )
+    assert "and is not slower" in said(speed_ratio=even)
+    assert "No backprop baseline here (bp micro-4) needs as little process memory as dtg-ff" in said(resident_ratio=0.9)
+
+
+def test_growth_is_told_from_the_smallest_to_the_largest(summary):
+    text = " ".join(summary["sentences"])
+    assert "From 4 to 64 (depth, blocks), saved bytes grow: bp 16×, dtg-ff 1×." in text
+    assert "FLOPs of a prediction grow: bp 1×, dtg-ff 1×, ff 100×" in text
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_every_number_with_command_hardware_and_n(store, summary, page):
+    for words in (
+        "What training costs", "layerlocal cost planted", "bp micro-4", "1.30× [1.30, 1.30], n=5", "0.40×", "Within 200KB", "≥ 224",
+        "a matrix product 10 GFLOP/s", "What is locked", "idle is that process", "Energy: not measured", "the paper&#39;s points"[:9],
+    ):  # fmt: skip
+        assert words in page, words
+    for sentence in summary["sentences"]:
+        assert sentence.split("(")[0].strip() in page
+    assert cost_summaries(store) == [summary]
+
+
+def test_the_pareto_figure_speaks_its_points_limits_and_the_papers(page):
+    svgs = [ET.fromstring(svg) for svg in re.findall(r"<svg [^>]*role=\"img\".*?</svg>", page, flags=re.DOTALL)]
+    labels = [svg.get("aria-label") for svg in svgs]
+    [first] = [label for label in labels if "Speed against process memory" in label]
+    for words in (
+        "dtg-ff: 0.70× the memory, 1.30× [1.30, 1.30], n=5 the samples/s", "on the Pareto front: bp micro-4, dtg-ff step-per-block",
+        "most speed of a block-local rule of one pass, by FLOPs: 1.50×", "paper: DTG-FF: 1.18× the process memory, 0.79× the samples/s",
+    ):  # fmt: skip
+        assert words in first, words
+    titles = {title.text for svg in svgs for title in svg.iter() if title.tag.endswith("title")}
+    assert any(text and text.startswith("dtg-ff: 0.70×") for text in titles)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_distribution_is_a_table_where_it_was_measured():
+    shown = {
+        "size": "quick",
+        "distribution": [{"rule": "dtg-ff", "processes": 2, "samples_per_s": 123.0, "bytes_per_step": None}],
+    }
+    page = render_page({"costs": [shown]})
+    assert "Training on several processes" in page and ">123<" in page
+    assert "Training on several processes" not in render_page({"costs": [{"size": "quick"}]})
+
+
+def test_other_formats_have_it_too_and_half_a_summary_makes_a_page(summary):
+    text = render_markdown({"costs": [summary]})
+    assert "## What training costs" in text and "| bp micro-4 |" in text
+    assert json.loads(render_json({"costs": [summary]}))["costs"][0]["size"] == "quick"
+    failed = copy.deepcopy(summary)
+    failed["groups"][0]["rows"][1] = {
+        "label": "bp micro-4",
+        "rule": "bp",
+        "mode": "micro-4",
+        "failed": "out of memory: <b>",
+    }
+    assert "out of memory: &lt;b&gt;" in render_page({"costs": [failed]})
+    assert "What training costs" in render_page({"costs": [{"size": "quick"}]})
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def call(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["layerlocal", "cost", *words])
+    try:
+        layerlocal.cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    return code, *capsys.readouterr()
+
+
+def test_a_tiny_audit_from_the_command_line_to_the_page(monkeypatch, capsys, tmp_path):
+    words = [
+        "--network",
+        "cnn4",
+        "--width",
+        "0.125",
+        "--image-size",
+        "16",
+        "--batch-size",
+        "16",
+        "--rules",
+        "dtg-ff",
+        "--threads",
+        "1",
+    ]
+    words += ["--modes", "plain", "--part", "methods,budget", "--memory", "24MB", "--out", str(tmp_path)]
+    code, out, _ = call(monkeypatch, capsys, *words, "--json")
+    found = json.loads(out)
+    [group], [budget] = found["groups"], found["budget"]
+    assert code == 0 and [r["label"] for r in group["rows"]] == [
+        "bp", "bp-deepsup", "dtg-ff",
+    ]  # fmt: skip
+    assert all(r["speed_ratio"]["n"] == 5 and r["resident_bytes"] > 0 for r in group["rows"])
+    assert row(group, "dtg-ff")["peak_saved_bytes"] < row(group, "bp")["peak_saved_bytes"]
+    assert all(r["largest_batch"] and r["samples_per_s"] > 0 for r in budget["rows"])
+    monkeypatch.setattr("layerlocal.costing.run_fresh", lambda _: pytest.fail("measured twice"))
+    code, out, _ = call(monkeypatch, capsys, *words)
+    assert code == 0 and "bp-deepsup" in out and "largest batch" in out and "layerlocal report" in out
+    assert write_report(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--memory", "8 quarts"], "unknown unit 'quarts'"),
+        (["--part", "budget", "--memory", "10KB"], "below the weights and optimizer state of vgg8"),
+        (["--rules", "dtg-ff", "--modes", "checkpointing"], "checkpointing has no effect on 'dtg-ff'"),
+        (["--network", "cnn4", "--batch-size", "6", "--modes", "micro-4"], "multiple of 4"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(monkeypatch, capsys, tmp_path, words, sentence):
+    code, out, err = call(monkeypatch, capsys, *words, "--out", str(tmp_path), "--threads", "1")
+    assert (code, out) == (2, "") and sentence in err and err.startswith("error: ") and err.count("\n") == 1

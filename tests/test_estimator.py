@@ -1,0 +1,193 @@
+"""`LayerLocalClassifier`: the checks of scikit-learn, images, probabilities, and that nothing else needs scikit-learn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from layerlocal import LayerLocalClassifier
+from layerlocal.types import InputError
+
+
+def small(rule="dtg-ff", **options):
+    given = {"width": 0.125, "epochs": 8, "random_state": 0} | options
+    if given.get("network", "auto") in ("auto", "mlp"):
+        given = {"network_options": {"depth": 2}} | given
+    return LayerLocalClassifier(rule, **given)
+
+
+def vectors(number=60, classes=3, seed=0):
+    generator = np.random.default_rng(seed)
+    y = np.arange(number) % classes
+    return 4 * generator.normal(size=(classes, 5))[y] + generator.normal(size=(number, 5)), y
+
+
+def images(number=40, seed=0):
+    y = np.arange(number) % 2
+    pixels = np.random.default_rng(seed).integers(0, 128, (number, 3, 8, 8))
+    return (pixels + 100 * y[:, None, None, None]).astype(np.uint8), y
+
+
+@parametrize_with_checks([small()])
+def test_it_passes_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+# --- what it answers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["dtg-ff", "ff", "bp"])
+def test_every_kind_of_rule_learns_separable_classes(rule):
+    X, y = vectors(120)
+    assert small(rule, epochs=30, learning_rate=0.01).fit(X, y).score(X, y) > 0.9
+
+
+def test_labels_come_back_as_they_were_given():
+    X, y = vectors()
+    names = np.array(["pear", "apple", "fig"])[y]
+    model = small().fit(X, names)
+    assert model.classes_.tolist() == ["apple", "fig", "pear"] and set(model.predict(X)) <= set(names)
+    assert np.array_equal(model.predict(X), model.classes_[model.predict_proba(X).argmax(1)])
+
+
+def test_probabilities_are_the_softmax_of_the_decision_function():
+    X, y = vectors()
+    model = small().fit(X, y)
+    scores = model.decision_function(X)
+    by_hand = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X), by_hand, rtol=1e-9)
+
+
+def test_for_two_classes_the_decision_function_is_the_log_odds_of_the_second():
+    X, y = vectors(classes=2)
+    model = small().fit(X, y)
+    odds = model.predict_proba(X)
+    np.testing.assert_allclose(model.decision_function(X), np.log(odds[:, 1] / odds[:, 0]), rtol=1e-6, atol=1e-9)
+
+
+def test_the_module_takes_the_same_arrays_and_gives_the_same_scores():
+    X, y = vectors()
+    model = small().fit(X, y)
+    with torch.no_grad():
+        found = model.to_module()(torch.from_numpy(X).float())
+    np.testing.assert_allclose(found.numpy(), model.decision_function(X), rtol=1e-4, atol=1e-4)
+
+
+def test_the_scale_of_a_feature_does_not_matter():
+    X, y = vectors()
+    scale, shift = 2.0 ** np.arange(-4, 6, 2), np.array([0, 8, 0, -4, 0])
+    found = small().fit(X * scale + shift, y).decision_function(X * scale + shift)
+    np.testing.assert_allclose(found, small().fit(X, y).decision_function(X), rtol=0.02, atol=0.02)
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_images_in_any_order_of_axes_give_the_same_answers():
+    X, y = images()
+    small_images = {"network": "cnn4", "epochs": 3, "batch_size": 8}
+    first = small(**small_images).fit(X, y)
+    last = small(**small_images).fit(np.moveaxis(X, 1, 3), y)
+    assert first.rule_.network.sample_shape == (3, 8, 8) and first.score(X, y) > 0.9
+    assert np.array_equal(first.decision_function(X), last.decision_function(np.moveaxis(X, 1, 3)))
+
+
+def test_a_larger_image_than_in_fit_is_refused():
+    X, y = images()
+    model = small(network="cnn4", epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match=r"samples of shape \(3, 8, 8\) are expected"):
+        model.predict(np.zeros((2, 3, 9, 9), np.uint8))
+
+
+def test_images_without_a_network_get_a_vgg8():
+    X, y = images(16)
+    assert small(width=0.03, epochs=1).set_params(network_options=None).fit(X, y).rule_.network.depth == 6
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+def test_a_random_state_makes_two_fits_bit_equal_and_another_one_does_not():
+    X, y = vectors()
+    first, again, other = (small(random_state=seed).fit(X, y).decision_function(X) for seed in (3, 3, 4))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_options_reach_rule_network_and_recipe():
+    X, y = vectors()
+    model = small(
+        rule="dtg-ff", network="mlp", rule_options={"temperature_max": 3.0}, network_options={"depth": 3, "hidden": 16}, width=0.5,
+        recipe_options={"schedule": "constant", "warmup": 0.0}, learning_rate=0.004, epochs=2,
+    ).fit(X, y)  # fmt: skip
+    assert model.rule_.temperature_max == 3.0 and model.rule_.network.activity_shapes == [(8,)] * 3
+    assert [record.learning_rate for record in model.records_] == [0.004, 0.004] and model.n_iter_ == 2
+
+
+def test_a_validation_fraction_is_held_out_and_its_accuracy_recorded():
+    X, y = vectors(60)
+    assert [r.validation for r in small().fit(X, y).records_] == [None] * 8
+    model = small(validation_fraction=0.2, rule_options={"fusion": "fitted"}).fit(X, y)
+    assert [r.validation.num_samples for r in model.records_] == [12] * 8
+    assert not torch.allclose(model.rule_.fusion_weights, torch.tensor(0.5))
+
+
+def test_fewer_samples_than_a_batch_are_one_batch():
+    X, y = vectors(9)
+    assert small(batch_size=64).fit(X, y).n_iter_ == 8
+
+
+def test_verbose_prints_a_line_an_epoch(capsys):
+    X, y = vectors()
+    small(epochs=2, verbose=True, validation_fraction=0.2).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"] and "validation accuracy" in lines[0]
+    small(epochs=2).fit(X, y)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rule": "dgt-ff"}, "Did you mean 'dtg-ff'"),
+        ({"network": "vgg9", "network_options": None}, "unknown network"),
+        ({"epochs": 0}, "recipe.epochs"),
+        ({"learning_rate": -1.0}, "recipe.learning_rate"),
+        ({"recipe_options": {"momentun": 0.5}}, "recipe.momentun"),
+        ({"rule_options": {"griid": 2}}, "unknown option of rule"),
+        ({"validation_fraction": 1.5}, "validation=1.5"),
+    ],
+)
+def test_a_wrong_parameter_is_one_sentence_at_fit(options, words):
+    with pytest.raises(InputError, match=words):
+        small(**options).fit(*vectors())
+
+
+def test_it_is_cloned_and_stands_in_a_pipeline():
+    X, y = vectors(90)
+    model = make_pipeline(PolynomialFeatures(2), clone(small(epochs=15, learning_rate=0.01)))
+    assert cross_val_score(model, X, y, cv=3).mean() > 0.8
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_scikit_learn_everything_else_works_and_the_estimator_says_what_is_missing():
+    code = (
+        "import sys; sys.modules['sklearn'] = sys.modules['sklearn.base'] = None\n"
+        "from layerlocal import *\nfit\nimport layerlocal\n"
+        "try: layerlocal.LayerLocalClassifier\nexcept ImportError as error: print(error)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "pip install 'layerlocal[sklearn]'" in found.stdout

@@ -1,0 +1,267 @@
+"""`fit` and `data_from_arrays`: from a name and arrays to what the longer way gives, bit for bit."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from layerlocal import Fitted, Recipe, create_network, create_rule, data_from_arrays, fit, load_data
+from layerlocal.fitting import network_for
+from layerlocal.train import fit as train
+from layerlocal.types import InputError
+
+ROOT = Path(__file__).parents[1]
+RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.01)
+SMALL = {"depth": 2}
+
+
+def vectors(number=40, features=5, classes=3, seed=0):
+    """Classes around centres of their own, in features of very different scale."""
+    generator = np.random.default_rng(seed)
+    y = np.arange(number) % classes
+    centres = 3 * generator.normal(size=(classes, features))
+    X = (centres[y] + generator.normal(size=(number, features))) * 10.0 ** np.arange(features) + 7
+    return X.astype(np.float32), y
+
+
+def images(number=24, channels=3, side=6, seed=0):
+    y = np.arange(number) % 2
+    pixels = np.random.default_rng(seed).integers(0, 128, (number, channels, side, side))
+    return (pixels + 127 * y[:, None, None, None]).astype(np.uint8), y
+
+
+def weights(rule):
+    return rule.state_dict()
+
+
+def assert_equal_bits(found, expected):
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+# --- fit --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_by_name_is_the_rule_that_was_made_by_hand_with_the_same_seed():
+    data = data_from_arrays(*vectors(), validation=0.2, seed=3)
+    network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2, seed=3)
+    rule = create_rule("dtg-ff", network, num_classes=3, seed=3, temperature_max=2.0)
+    records = train(rule, data, RECIPE, seed=3)
+    short = fit(
+        "dtg-ff", vectors(), RECIPE, network="mlp", width=0.1, network_options=SMALL, validation=0.2, seed=3, temperature_max=2.0
+    )  # fmt: skip
+    assert isinstance(short, Fitted)
+    assert_equal_bits(weights(short.rule), weights(rule))
+    assert [r.losses for r in short.records] == [r.losses for r in records]
+    assert [r.validation for r in short.records] == [r.validation for r in records]
+
+
+def test_a_rule_that_is_made_is_trained_in_place():
+    data = data_from_arrays(*vectors(), seed=0)
+    network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2, seed=0)
+    rule = create_rule("local-heads", network, num_classes=3, seed=0)
+    before = {name: value.clone() for name, value in rule.state_dict().items()}
+    seen = []
+    fitted = fit(rule, data, RECIPE, on_epoch=seen.append)
+    assert fitted.rule is rule and fitted.data is data and list(fitted.records) == seen and len(seen) == 2
+    assert any(not torch.equal(before[name], value) for name, value in rule.state_dict().items())
+
+
+def test_a_network_that_is_made_is_the_one_that_is_trained():
+    network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2, seed=0)
+    assert fit("bp", vectors(), RECIPE, network=network).rule.network is network
+
+
+def test_without_a_name_vectors_get_an_mlp_and_images_a_vgg8():
+    assert network_for(data_from_arrays(*vectors())) == "mlp"
+    assert network_for(data_from_arrays(*images())) == "vgg8"
+    fitted = fit("dtg-ff", vectors(), RECIPE, width=0.05)
+    assert [shape for shape in fitted.rule.network.activity_shapes] == [(13,)] * 4
+    shapes = fit("dtg-ff", images(), RECIPE, width=0.02).rule.network.activity_shapes
+    assert [shape[0] for shape in shapes] == [3, 5, 5, 10, 10, 10]
+
+
+def test_the_seed_says_everything_and_torchs_own_generator_is_left_alone():
+    state = torch.random.get_rng_state()
+    first, again, other = (fit("ff", vectors(), RECIPE, width=0.05, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert_equal_bits(weights(first.rule), weights(again.rule))
+    assert any(not torch.equal(a, b) for a, b in zip(first.rule.parameters(), other.rule.parameters(), strict=True))
+
+
+def test_the_module_of_what_was_fitted_takes_the_arrays_as_they_were_given():
+    X, y = vectors(200)
+    fitted = fit("dtg-ff", (X, y), Recipe(epochs=15, batch_size=20, learning_rate=0.01), width=0.1, validation=0)
+    with torch.no_grad():
+        found = fitted.to_module()(torch.from_numpy(X))
+        expected = fitted.rule.eval().scores(torch.from_numpy((X - X.mean(0)) / X.std(0)))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert (found.argmax(1).numpy() == y).mean() > 0.9
+
+
+def test_data_that_were_loaded_are_taken_as_they_are():
+    data = load_data("teacher_student", classes=3, num_train=64, num_test=32)
+    fitted = fit("local-heads", data, RECIPE, width=0.05)
+    assert fitted.data is data and data.test_reads == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": "mlp"}, "network was given beside a rule"),
+        ({"width": 0.5}, "width was given beside a rule"),
+        ({"network_options": {"depth": 2}}, "depth was given beside a rule"),
+        ({"grid": 3}, "grid was given beside a rule"),
+    ],
+)
+def test_options_beside_a_rule_that_is_made_are_refused(change, words):
+    network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2)
+    with pytest.raises(InputError, match=words):
+        fit(create_rule("dtg-ff", network, num_classes=3), vectors(), RECIPE, **change)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"rule": "dgt-ff"}, "Did you mean 'dtg-ff'"),
+        ({"network": "vgg9"}, "unknown network 'vgg9'"),
+        ({"temperature": 2}, "unknown option of rule 'dtg-ff': 'temperature'"),
+        ({"network_options": {"dept": 2}}, "Did you mean 'depth'"),
+        ({"data": vectors()[0]}, r"load_data or be arrays \(X, y\), got ndarray"),
+        ({"data": (1, 2, 3)}, "got tuple"),
+        ({"recipe": Recipe(batch_size=500)}, "batch_size 500 is more than the 37 training samples"),
+        ({"fusion": "fitted", "validation": 0}, "fitted on validation data"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(given, words):
+    arguments = {"rule": "dtg-ff", "data": vectors(), "recipe": RECIPE, "width": 0.05} | given
+    with pytest.raises(InputError, match=words):
+        fit(arguments.pop("rule"), arguments.pop("data"), arguments.pop("recipe"), **arguments)
+
+
+def test_a_network_that_is_made_must_take_the_samples_and_has_its_width():
+    network = create_network("mlp", in_channels=4, image_size=1, depth=2)
+    with pytest.raises(InputError, match=r"takes \(4,\), the data are \(5,\)"):
+        fit("dtg-ff", vectors(), RECIPE, network=network)
+    with pytest.raises(InputError, match="for a network by name"):
+        fit("dtg-ff", vectors(), RECIPE, network=network, width=0.5)
+
+
+# --- what the documents say -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::UserWarning:torch")
+def test_the_python_of_the_page_on_deployment_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
+    monkeypatch.chdir(tmp_path)
+    python = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL | re.MULTILINE)
+    namespace = {}
+    for number, block in enumerate(python, 1):
+        exec(compile(block, f"docs/deploy.md, python block {number}", "exec"), namespace)
+    said = re.findall(r"^print\(.*\)  # (.+)$", "\n".join(python), re.MULTILINE)
+    accuracy, *rest = capsys.readouterr().out.splitlines()
+    assert rest == said[1:] and abs(float(accuracy.split()[-1]) - float(said[0])) < 0.1
+
+
+@pytest.mark.parametrize("module", ["layerlocal.fitting", "layerlocal.data.arrays", "layerlocal.estimator"])
+def test_the_examples_in_docstrings_are_true(module):
+    pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
+    found = doctest.testmod(importlib.import_module(module))
+    assert found.attempted and not found.failed
+
+
+def test_the_example_runs(capsys):
+    pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
+    runpy.run_path(str(ROOT / "examples/estimator.py"))
+    accuracy = float(capsys.readouterr().out.split()[2])
+    assert accuracy > 0.9
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def test_labels_of_any_kind_are_numbered_in_their_order():
+    X = np.zeros((6, 2), np.float32)
+    for y in (["dog", "ant", "cat"] * 2, [30, -1, 7] * 2, torch.tensor([30, -1, 7] * 2)):
+        data = data_from_arrays(X, y, validation=0)
+        assert data.train.labels.tolist() == [2, 0, 1] * 2 and data.num_classes == 3
+        assert data.class_names == (("ant", "cat", "dog") if y[0] == "dog" else ("-1", "7", "30"))
+
+
+def test_numbers_are_normalized_by_feature_from_the_training_rows_alone_and_constants_stay():
+    X, y = vectors()
+    X[:, 2] = 1e6
+    data = data_from_arrays(X, y, validation=0.25, seed=1)
+    kept = data.train.images.numpy().astype(np.float64)
+    assert len(kept) == 30 and len(data.validation) == 10
+    np.testing.assert_allclose(data.mean.numpy(), kept.mean(0), rtol=1e-5)
+    expected = kept.std(0)
+    expected[2] = 1
+    np.testing.assert_allclose(data.std.numpy(), expected, rtol=1e-5)
+
+
+def test_float_images_are_normalized_by_channel():
+    X, y = images()
+    X = X.astype(np.float64) * np.array([1, 10, 100])[:, None, None] - 5
+    data = data_from_arrays(X, y, validation=0)
+    np.testing.assert_allclose(data.mean.numpy(), X.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(data.std.numpy(), X.std((0, 2, 3)), rtol=1e-5)
+
+
+def test_pixels_stay_bytes_and_are_normalized_on_the_scale_from_0_to_1():
+    X, y = images()
+    data = data_from_arrays(X, y, validation=0)
+    assert data.train.images.dtype == torch.uint8 and np.array_equal(data.train.images.numpy(), X)
+    np.testing.assert_allclose(data.mean.numpy(), X.mean((0, 2, 3)) / 255, rtol=1e-5)
+    np.testing.assert_allclose(data.std.numpy(), X.std((0, 2, 3)) / 255, rtol=1e-4)
+
+
+def test_images_may_have_their_channels_first_or_last_or_none_at_all():
+    X, y = images()
+    first = data_from_arrays(X, y, validation=0).train.images
+    last = data_from_arrays(np.moveaxis(X, 1, 3), y, validation=0).train.images
+    assert torch.equal(first, last) and first.shape == (24, 3, 6, 6)
+    gray = data_from_arrays(X[:, 0], y, validation=0)
+    assert gray.sample_shape == (1, 6, 6) and torch.equal(gray.train.images, first[:, :1])
+    square, y = images(channels=6)
+    assert np.array_equal(data_from_arrays(square, y, validation=0).train.images.numpy(), square)
+
+
+def test_the_arrays_are_not_written_to():
+    X, y = vectors()
+    before, X.flags.writeable = X.copy(), False
+    fit("dtg-ff", (X, y), RECIPE, width=0.05)
+    assert np.array_equal(X, before)
+
+
+def test_arrays_have_no_test_split():
+    with pytest.raises(InputError, match="no test split"):
+        data_from_arrays(*vectors()).take_test()
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "words"),
+    [
+        (np.zeros((4, 2)), [0, 0, 0, 0], "at least 2 classes, got 1 class"),
+        (np.zeros((4, 2)), [0, 1, 0], "one label for each of the 4 samples"),
+        (np.zeros((4, 2)), [[0, 1]] * 4, "one label for each of the 4 samples"),
+        (np.zeros((4, 2)), np.array([0, "a", 0, "a"], object), "sorted"),
+        (np.zeros(4), [0, 1, 0, 1], r"got shape \(4,\)"),
+        (np.zeros((0, 3)), [], r"got shape \(0, 3\)"),
+        (np.full((4, 2), np.nan), [0, 1, 0, 1], "not finite"),
+        (np.full((4, 2), 1e300), [0, 1, 0, 1], "too large"),
+        (np.full((4, 2), "x"), [0, 1, 0, 1], "must be numbers"),
+        (np.zeros((4, 3, 5, 6)), [0, 1, 0, 1], "must be square"),
+        (np.zeros((4, 5, 6)), [0, 1, 0, 1], "must be square"),
+    ],
+)
+def test_arrays_that_are_no_task_are_refused(X, y, words):
+    with pytest.raises(InputError, match=words):
+        data_from_arrays(X, y, validation=0)
