@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from layerlocal import Batches, Recipe, Split, create_network, create_rule, load_data
 from layerlocal.data.prefetch import Prefetched
 from layerlocal.environment import describe_environment
-from layerlocal.kernels.native import library
+from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import (
     measure_flops,
     measure_saved_bytes,
@@ -269,8 +269,7 @@ def main():
     }
     found = {name: part() for name, part in parts.items() if arguments.only in (None, name)}
     if arguments.only is None:
-        kernels = "compiled C" if library() is not None else "torch operations"
-        environment = describe_environment() | {"kernels": kernels, "load_before": os.getloadavg()[0]}
+        environment = describe_environment() | {"kernels": kernels_in_use(), "load_before": os.getloadavg()[0]}
         found |= {"command": "python benchmarks/trainer.py", "environment": environment}
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
         print(f"written: {arguments.out}")

@@ -80,11 +80,16 @@ def fused(u, norm, pool, residual, grid):
 @pytest.mark.parametrize("shape", [(8, 8), (7, 5), (1, 1), (3, 2)])
 def test_it_is_the_modules_one_after_another_with_their_gradients(way, shape, pool, with_residual, grid, uses_map):
     dtype, tolerance = (torch.float64, 1e-10) if way == "torch" else (torch.float32, 3e-5)
-    for weight_shift in (0.0, 2.5):  # some weights near or below zero; all well above: the gradient then comes from sums in cells
+    for weight_shift in (
+        0.0,
+        2.5,
+    ):  # some weights near or below zero; all well above: the gradient then comes from sums in cells
         case = (shape, pool, with_residual, grid, uses_map, weight_shift)
         expected = outcome(by_modules, torch.float64, *case)
         for found, right in zip(outcome(fused, dtype, *case), expected, strict=True):
-            torch.testing.assert_close(found.double(), right, rtol=tolerance, atol=tolerance * float(right.detach().abs().max()))
+            torch.testing.assert_close(
+                found.double(), right, rtol=tolerance, atol=tolerance * float(right.detach().abs().max())
+            )
 
 
 def test_equal_maxima_of_a_window_send_the_gradient_to_the_first(way):

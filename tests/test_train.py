@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -539,3 +540,19 @@ def test_a_rule_for_another_number_of_classes_is_refused():
 def test_a_rule_with_nothing_to_train_is_refused():
     with pytest.raises(InputError, match="no trainable parameter"):
         Training(make().requires_grad_(False), make_data(), RECIPE)
+
+
+# --- data from a file -------------------------------------------------------------------------------------------------
+
+
+def test_batches_of_a_mapped_file_train_the_same_weights_as_those_in_memory(tmp_path):
+    data = make_data()
+    np.save(tmp_path / "images.npy", data.train.images.numpy())
+    mapped = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), data.train.labels)
+    found = []
+    for train in (data.train, mapped):
+        training = Training(make(), data_from_splits("toy", train, split(12, 1), validation=split(12, 2)), RECIPE)
+        training.run_epoch()
+        found.append(weights(training.rule))
+    assert training.batches.come_from_far
+    assert_equal_bits(*found)

@@ -17,6 +17,7 @@ from layerlocal.data import Data, load_data
 from layerlocal.data.batches import normalize
 from layerlocal.environment import describe_environment
 from layerlocal.evaluate import Evaluation
+from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import (
     measure_flops,
     measure_locality,
@@ -231,7 +232,11 @@ def _train_run(
         "seconds": seconds,
     }  # enough to finish from, should DONE not be reached
     folder.save_checkpoint(dict(rule.state_dict()), progress)
-    return folder.finish(env=describe_environment(device), result=result, metrics=rows)
+    return folder.finish(env=_environment(spec, device), result=result, metrics=rows)
+
+
+def _environment(spec: RunSpec, device: str) -> dict[str, Any]:
+    return describe_environment(device) | ({"kernels": kernels_in_use(device)} if spec.network.fused else {})
 
 
 def _step_report(spec: RunSpec, training: Training, listen: Listener | None) -> Callable[[int, int], None] | None:

@@ -10,6 +10,7 @@ from layerlocal.data.bundle import Split as Split
 from layerlocal.data.bundle import data_from_splits as data_from_splits
 from layerlocal.data.load import list_data as list_data
 from layerlocal.data.load import load_data as load_data
+from layerlocal.data.prefetch import Prefetched as Prefetched
 from layerlocal.data.teacher import TeacherOptions as TeacherOptions
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Batches",
     "BenchmarkInfo",
     "Data",
+    "Prefetched",
     "Split",
     "TeacherOptions",
     "benchmark_table",

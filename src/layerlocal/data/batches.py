@@ -171,6 +171,11 @@ class Batches:
         """Images in one epoch."""
         return min(len(self.split), len(self) * self.batch_size)
 
+    @property
+    def come_from_far(self) -> bool:
+        """Whether images are read from a file or copied to a device batch by batch, so that making batches ahead is worth a thread."""
+        return not self.split.in_memory or self.split.labels.device.type != self.device.type
+
     def order(self, epoch: int) -> Tensor:
         """Rows of the split in the order of this epoch, int64 (N,), on the CPU."""
         if not self.shuffle:

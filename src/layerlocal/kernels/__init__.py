@@ -6,5 +6,6 @@ from layerlocal.kernels.grid import cell_sizes as cell_sizes
 from layerlocal.kernels.grid import cells_of as cells_of
 from layerlocal.kernels.grid import grid_mean as grid_mean
 from layerlocal.kernels.grid import grid_rms as grid_rms
+from layerlocal.kernels.native import kernels_in_use as kernels_in_use
 
-__all__ = ["cell_sizes", "cells_of", "fuses", "grid_mean", "grid_rms", "norm_act"]
+__all__ = ["cell_sizes", "cells_of", "fuses", "grid_mean", "grid_rms", "kernels_in_use", "norm_act"]
