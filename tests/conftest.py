@@ -12,6 +12,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _reseed():
+    torch.set_num_threads(1)  # a command or a measurement in this process may have set more
     torch.manual_seed(0)
 
 

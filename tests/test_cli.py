@@ -32,7 +32,7 @@ DATA = [
     "fashion_mnist_subset", "teacher_student", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10",
     "tiny_imagenet", "imagenet100",
 ]  # fmt: skip
-COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report"]
+COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export"]
 VECTORS = [
     "--data",
     "teacher_student",
@@ -787,6 +787,19 @@ SAYS = {
     ],
     "claims": ["--rule", "--claim", "--file", "--alpha", "--accuracies", "--out", "--json", "supported", "not run"],
     "show": ["--out", "--json", "hash", "finished"],
+    "cost": [
+        "--size",
+        "--rules",
+        "--modes",
+        "--part",
+        "--memory",
+        "--device",
+        "--out",
+        "--json",
+        "backprop",
+        "never made again",
+    ],
+    "export": ["--onnx", "--torch", "--force", "--out", "--json", "hash", "checked"],
 }
 
 

@@ -27,7 +27,7 @@ from layerlocal.types import InputError
 __all__ = ["Measurements", "request_of", "run_fresh"]
 
 Request = dict[str, Any]
-_MEASURED = ("networks", "rules", "kernels", "measure", "cost", "train.py", "spec.py")
+_MEASURED = ("networks", "rules", "kernels", "measure", "cost", "optimizer.py", "saved.py", "train.py", "spec.py")
 _MACHINE = ("processor", "cores", "gpu", "cuda", "torch", "system")
 
 
