@@ -481,8 +481,10 @@ def test_a_run_killed_again_and_again_at_random_moments_is_the_run_never_killed(
         kills += process.exitcode == -9
         assert process.exitcode in (0, -9)
     assert kills >= 4
-    run_spec(spec, right)
-    run_spec(spec, left)
+    never_killed = forks.Process(target=run_spec, args=(spec, right))  # fresh, as those that were killed
+    never_killed.start()
+    never_killed.join()
+    assert right.is_done(spec)
     assert_same_run(left, right, spec)
 
 
