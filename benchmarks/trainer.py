@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 
 from layerlocal import Batches, Recipe, Split, create_network, create_rule, load_data
-from layerlocal.data.prefetch import Prefetched
 from layerlocal.environment import describe_environment
 from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import (
@@ -202,8 +201,7 @@ def stream(images=48, side=224, size=8):
         optimizer = make_optimizer(rule, Recipe(optimizer="sgd"))
         for ahead in (0, 1):
             waited, start = 0.0, time.perf_counter()
-            source = Prefetched(batches.epoch(0)) if ahead else batches.epoch(0)
-            iterator = iter(source)
+            iterator = batches.epoch(0, ahead=ahead)
             while True:
                 asked = time.perf_counter()
                 pair = next(iterator, None)

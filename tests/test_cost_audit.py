@@ -13,6 +13,7 @@ from rich.console import Console
 
 import layerlocal.cli
 from layerlocal.cost.findings import say_findings
+from layerlocal.cost.plan import make_plan
 from layerlocal.cost.process import Measurements, code_sha256, request_of, run_fresh
 from layerlocal.costing import run_cost
 from layerlocal.report import render_json, render_markdown, render_page
@@ -72,7 +73,7 @@ def audit(out, run=planted, **options):
         "chosen": CHOSEN,
         **options,
     }
-    return run_cost(out, run=run, console=Console(quiet=True), command="layerlocal cost planted", **given)
+    return run_cost(make_plan(**given), out, run=run, console=Console(quiet=True), command="layerlocal cost planted")
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from layerlocal.data.prefetch import Prefetched
+from layerlocal.data.prefetch import prefetch
 
 
 def prefetch_threads():
@@ -15,8 +15,8 @@ def prefetch_threads():
 
 
 def test_items_come_in_their_order_and_all_of_them():
-    assert list(Prefetched(range(100), ahead=3)) == list(range(100))
-    assert list(Prefetched([])) == []
+    assert list(prefetch(range(100), ahead=3)) == list(range(100))
+    assert list(prefetch([])) == []
     assert not prefetch_threads()
 
 
@@ -28,7 +28,7 @@ def test_no_more_items_are_made_ahead_than_asked():
             made.append(index)
             yield index
 
-    for item in Prefetched(items(), ahead=2):
+    for item in prefetch(items(), ahead=2):
         time.sleep(0.02)
         assert len(made) <= item + 1 + 2 + 1  # given out, waiting in the queue, in the worker's hand
     assert made == list(range(10))
@@ -41,24 +41,13 @@ def test_an_error_is_raised_where_its_item_was_asked_for():
 
     found = []
     with pytest.raises(OSError, match="the file is gone"):
-        for item in Prefetched(items()):
+        for item in prefetch(items()):
             found.append(item)
     assert found == [1] and not prefetch_threads()
 
 
 def test_leaving_early_ends_the_thread():
-    iterator = iter(Prefetched(iter(int, 1)))
+    iterator = iter(prefetch(iter(int, 1)))
     assert next(iterator) == 0
     iterator.close()
     assert not prefetch_threads()
-
-
-def test_the_time_waited_for_is_the_time_the_consumer_had_nothing_to_do():
-    def slow():
-        for index in range(3):
-            time.sleep(0.05)
-            yield index
-
-    waiting = Prefetched(slow())
-    list(waiting)
-    assert waiting.waited_s >= 0.1

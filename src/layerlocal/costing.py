@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from layerlocal.cost.budget import search
 from layerlocal.cost.case import CostCase
 from layerlocal.cost.energy import NOTE as NO_ENERGY
 from layerlocal.cost.findings import say_findings
-from layerlocal.cost.plan import CostPlan, Group, make_plan
+from layerlocal.cost.plan import CostPlan, Group
 from layerlocal.cost.process import Measurements, Request, request_of, run_fresh
 from layerlocal.cost.summary import IDLE, budget_summary, group_summary, roofline_summary, scaling_summary
 from layerlocal.environment import describe_environment
@@ -30,16 +30,9 @@ ALONE, SEARCH = 6, 12
 
 
 def run_cost(
+    plan: CostPlan,
     out: Path,
     *,
-    size: str = "quick",
-    rules: Sequence[str] = (),
-    modes: Sequence[str] = (),
-    parts: Sequence[str] = (),
-    memory: str | None = None,
-    chosen: dict[str, Any] | None = None,
-    threads: int = 1,
-    device: str = "cpu",
     command: str = "layerlocal cost",
     console: Console | None = None,
     run: Callable[[Request], dict[str, Any]] = run_fresh,
@@ -47,15 +40,8 @@ def run_cost(
     """Measure what was not measured before, and write ``cost-<size>.json`` into ``out``.
 
     Args:
+        plan: of `layerlocal.cost.plan.make_plan`.
         out: the run store; measurements are kept in its folder ``cost``.
-        size: see `layerlocal.cost.plan.SIZES`.
-        rules: local rules beside backprop and BP-DeepSup.
-        modes: how a step is run; all where none is named.
-        parts: methods, scaling, roofline, budget; all where none is named.
-        memory: the budget, such as ``"8GB"``.
-        chosen: fields of every case instead of the size's own (see `make_plan`).
-        threads: of torch.
-        device: of every case.
         command: noted beside the numbers.
         console: for progress.
         run: makes a measurement; a test may give its own.
@@ -64,19 +50,13 @@ def run_cost(
         The summary.
 
     Raises:
-        InputError: a mistake in the plan, found before anything is measured; a measurement that cannot be made; a folder that cannot be
-            written. What was measured is kept.
+        InputError: a measurement that cannot be made; a folder that cannot be written. What was measured is kept.
     """
-    console = console or Console(stderr=True)
     RunStore(out).prepare()
-    with console.status("looking at rules and networks"):
-        plan = make_plan(
-            size, rules=rules, modes=modes, parts=parts, memory=memory, chosen=chosen, threads=threads, device=device
-        )
-        environment = describe_environment(device) | {"threads": threads}
+    environment = describe_environment(plan.device) | {"threads": plan.threads}
     audit = _Audit(plan, Measurements(out / "cost", machine=environment, run=run))
     summary: dict[str, Any] = {
-        "size": size,
+        "size": plan.size,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "layerlocal": version("layerlocal"),
@@ -85,12 +65,12 @@ def run_cost(
         "idle": IDLE,
         "notes": list(plan.notes),
     }
-    with Tasks(console, audit.work()) as progress:
+    with Tasks(console or Console(stderr=True), audit.work()) as progress:
         summary |= audit.measure(progress)
     measured = [row.get("joules_per_sample") for group in summary["groups"] for row in group["rows"]]
     summary["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
     summary["sentences"] = say_findings(summary)
-    write_atomic(cost_summary_path(out, size), (json.dumps(summary, indent=1) + "\n").encode())
+    write_atomic(cost_summary_path(out, plan.size), (json.dumps(summary, indent=1) + "\n").encode())
     return summary
 
 

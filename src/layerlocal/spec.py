@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["PROTOCOL", "DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec", "command_of"]
+__all__ = ["PROTOCOL", "DataSpec", "Frozen", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec", "command_of"]
 
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
@@ -26,11 +26,23 @@ LATER: dict[str, tuple[str, ...]] = {
 Scalar = bool | int | float | str | None
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """What a run or a measurement depends on: immutable, no unknown field, no infinity."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Self:
+        """Validated, from plain JSON content; `InputError` says which field is wrong."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
 
-class DataSpec(_Frozen):
+
+class DataSpec(Frozen):
     """Which images, which labels, which split: the arguments of `load_data`.
 
     Args:
@@ -68,7 +80,7 @@ class DataSpec(_Frozen):
     held_out: float = Field(default=0.2, ge=0, lt=1)
 
 
-class NetworkSpec(_Frozen):
+class NetworkSpec(Frozen):
     """A network by name: the arguments of `create_network`; ``depth`` and the like go into ``options``.
 
     Channels-last is the default: on the CPU it was 1.3 to 1.9 times as fast for narrow networks, for a rule and its twins alike.
@@ -82,7 +94,7 @@ class NetworkSpec(_Frozen):
     options: dict[str, Scalar] = {}
 
 
-class RuleSpec(_Frozen):
+class RuleSpec(Frozen):
     """A rule by name with its options; for a plug-in also the hash of its source, so that an edit makes a new run."""
 
     name: str = "dtg-ff"
@@ -90,7 +102,7 @@ class RuleSpec(_Frozen):
     source_sha256: str | None = None
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """How long and with what optimizer: the same for a rule and its twins.
 
     Args:
@@ -136,7 +148,7 @@ class Recipe(_Frozen):
     step_per_block: bool = False
 
 
-class RunSpec(_Frozen):
+class RunSpec(Frozen):
     """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws."""
 
     protocol: int = PROTOCOL
@@ -189,19 +201,9 @@ class RunSpec(_Frozen):
                 raise unknown_name("setting", key, _known_settings())
         return type(self).parse(content)
 
-    @classmethod
-    def parse(cls, content: dict[str, Any]) -> Self:
-        """A validated spec from plain JSON content; `InputError` says which field is wrong."""
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
-
 
 def _known_settings() -> list[str]:
-    sections: dict[str, type[_Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe}
+    sections: dict[str, type[Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe}
     fields = [
         f"{section}.{name}" for section, model in sections.items() for name in model.model_fields if name != "options"
     ]

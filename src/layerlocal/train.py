@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layerlocal.data import Augment, Batches, Data, Prefetched
+from layerlocal.data import Augment, Batches, Data
 from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
 from layerlocal.optimizer import Stepper, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
@@ -175,9 +175,7 @@ class Training:
     def _run_steps(self, meter: Meter, report: StepReport | None) -> int:
         samples = 0
         done = self.steps_done
-        epoch = self.batches.epoch(self.epoch)
-        batches = Prefetched(epoch) if self.batches.come_from_far else epoch
-        for index, (x, y) in enumerate(islice(batches, self.steps - done)):
+        for index, (x, y) in enumerate(islice(self.batches.epoch(self.epoch), self.steps - done)):
             rate = learning_rate(self.recipe, done + index, self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

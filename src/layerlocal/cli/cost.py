@@ -78,6 +78,7 @@ def cost(
     """  # fmt: skip
     import torch
 
+    from layerlocal.cost.plan import make_plan
     from layerlocal.costing import run_cost
 
     prepare_torch(device, threads)
@@ -85,10 +86,12 @@ def cost(
         "network": network, "width": width, "depth": depth, "image_size": image_size, "batch_size": batch_size,
         "num_classes": num_classes, "precision": precision, "compile": compile or None, "fused": None if fused else False,
     }  # fmt: skip
-    summary = run_cost(
-        out, size=size, rules=_names(rules), modes=_names(modes), parts=_names(part), memory=memory, chosen=chosen,
-        threads=threads or torch.get_num_threads(), device=device, command=typed(), console=err,
-    )  # fmt: skip
+    with err.status("looking at rules and networks"):
+        plan = make_plan(
+            size, rules=_names(rules), modes=_names(modes), parts=_names(part), memory=memory, chosen=chosen,
+            threads=threads or torch.get_num_threads(), device=device,
+        )  # fmt: skip
+    summary = run_cost(plan, out, command=typed(), console=err)
     if as_json:
         print(json.dumps(summary))
         return

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from layerlocal.networks import create_network
 from layerlocal.optimizer import Stepper, make_optimizer
 from layerlocal.rules import Rule, create_rule
-from layerlocal.spec import NetworkSpec, Recipe, RuleSpec
+from layerlocal.spec import Frozen, NetworkSpec, Recipe, RuleSpec
 from layerlocal.train import train_step
 from layerlocal.types import InputError, derive_seed, unknown_name
 
@@ -34,7 +34,7 @@ MODES = ("plain", "micro-2", "micro-4", "micro-8", "checkpointing", "step-per-bl
 """How a step is run: as it is, in micro-batches, with activities computed again, with a step of the optimizer after every block."""
 
 
-class CostCase(BaseModel):
+class CostCase(Frozen):
     """One network trained by one rule in one way.
 
     Args:
@@ -52,7 +52,6 @@ class CostCase(BaseModel):
         seed: of weights and batch.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     network: NetworkSpec = NetworkSpec(name="vgg8", width=0.5, fused=True)
     rule: RuleSpec = RuleSpec(name=BASELINE)
     mode: str = "plain"
@@ -109,16 +108,6 @@ class CostCase(BaseModel):
             else:
                 content[key] = value.model_dump() if isinstance(value, BaseModel) else value
         return self.parse(content)
-
-    @classmethod
-    def parse(cls, content: dict[str, Any]) -> CostCase:
-        """From plain JSON content; `InputError` says which field is wrong."""
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
 
 
 def parse_mode(mode: str) -> dict[str, Any]:

@@ -113,6 +113,8 @@ class CostPlan:
         budgets: groups of the part budget.
         rules: local rules beside the twins.
         memory: the budget, as given.
+        threads: of torch, in every case.
+        device: of every case.
         notes: what was left out and why.
     """
 
@@ -120,6 +122,8 @@ class CostPlan:
     parts: tuple[str, ...]
     rules: tuple[str, ...]
     memory: str
+    threads: int = 1
+    device: str = "cpu"
     groups: tuple[Group, ...] = ()
     axes: tuple[Axis, ...] = ()
     budgets: tuple[Group, ...] = ()
@@ -197,7 +201,8 @@ def make_plan(
     found = _SIZES[size]
     fixed = {"threads": threads, "device": device}
     given = {key: value for key, value in (chosen or {}).items() if value is not None}
-    plan = CostPlan(size, tuple(parts) or PARTS, tuple(dict.fromkeys(rules or RULES)), memory or found.memory)
+    names = tuple(dict.fromkeys(rules or RULES))
+    plan = CostPlan(size, tuple(parts) or PARTS, names, memory or found.memory, threads, device)
     parse_memory(plan.memory)
     maker = _Maker(plan.rules, tuple(rules), tuple(modes))
     single = "network" in given

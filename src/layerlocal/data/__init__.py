@@ -10,7 +10,6 @@ from layerlocal.data.bundle import Split as Split
 from layerlocal.data.bundle import data_from_splits as data_from_splits
 from layerlocal.data.load import list_data as list_data
 from layerlocal.data.load import load_data as load_data
-from layerlocal.data.prefetch import Prefetched as Prefetched
 from layerlocal.data.teacher import TeacherOptions as TeacherOptions
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "Batches",
     "BenchmarkInfo",
     "Data",
-    "Prefetched",
     "Split",
     "TeacherOptions",
     "benchmark_table",

@@ -55,16 +55,12 @@ def data_from_arrays(
         for rows in (kept, held_out)
     ]
     mean, std = pixel_statistics(splits[0]) if samples.dtype == torch.uint8 else _statistics(splits[0].images)
-    shape = splits[0].sample_shape
     return Data(
         name=name,
         train=splits[0],
         validation=splits[1] if len(held_out) else None,
         num_classes=len(classes),
         class_names=names,
-        sample_shape=shape,
-        in_channels=shape[0],
-        image_size=shape[-1] if len(shape) == 3 else 1,
         mean=mean,
         std=std,
         chance=float(np.bincount(labels).max() / len(labels)),

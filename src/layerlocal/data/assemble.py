@@ -103,7 +103,6 @@ def _make_data(
     open_test: Callable[[], Split],
 ) -> Data:
     mean, std = pixel_statistics(train)
-    shape = train.sample_shape
     counts = {"train": len(train), "validation": len(validation or ()), "test": len(test_labels)}
     return Data(
         name=raw.name,
@@ -111,9 +110,6 @@ def _make_data(
         validation=validation,
         num_classes=len(names),
         class_names=names,
-        sample_shape=shape,
-        in_channels=shape[0],
-        image_size=shape[-1] if len(shape) == 3 else 1,
         mean=mean,
         std=std,
         chance=float(np.bincount(test_labels).max() / len(test_labels)),

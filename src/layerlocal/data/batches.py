@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.data.bundle import Split
+from layerlocal.data.prefetch import prefetch
 from layerlocal.types import InputError, derive_seed
 
 __all__ = ["Augment", "AugmentDraws", "Batches", "crop_and_flip", "cutout_mask", "normalize"]
@@ -188,11 +189,19 @@ class Batches:
         generator = self._generator("augment", epoch)
         return AugmentDraws.draw(len(self.split), self.augment, height=height, width=width, generator=generator)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, *, ahead: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch number ``epoch``: x float32 (B, C, H, W) or (B, D), y int64 (B,), both on the device.
 
         A pure function of the seed and ``epoch``: what was iterated before changes nothing.
+
+        Args:
+            epoch: its number.
+            ahead: batches that a thread makes beforehand; by default one where they `come_from_far`, else none.
         """
+        ahead = int(self.come_from_far) if ahead is None else ahead
+        return prefetch(self._make(epoch), ahead=ahead) if ahead else self._make(epoch)
+
+    def _make(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = self.order(epoch).to(self.split.labels.device)
         draws = self.draws(epoch).to(self.device) if self.augment else None
         for start in range(0, self.num_samples, self.batch_size):

@@ -151,9 +151,6 @@ class Data:
         validation: drawn from the training data (None if ``validation=0``); every choice is made on it.
         num_classes: K; labels are 0..K-1.
         class_names: K names, in the order of the labels.
-        sample_shape: (C, H, W), or (D,) for vectors.
-        in_channels: C, or D for vectors.
-        image_size: H = W in pixels; 1 for vectors.
         mean: (in_channels,) float32, mean of the training split's pixels scaled to 0..1 (float data: zeros).
         std: (in_channels,) float32, standard deviation likewise (float data: ones).
         chance: accuracy on the test split of the best constant answer, 0..1 (the share of its largest class).
@@ -165,14 +162,26 @@ class Data:
     validation: Split | None
     num_classes: int
     class_names: tuple[str, ...]
-    sample_shape: tuple[int, ...]
-    in_channels: int
-    image_size: int
     mean: Tensor
     std: Tensor
     chance: float
     provenance: dict[str, Any]
     sealed_test: SealedTest = field(repr=False)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W), or (D,) for vectors."""
+        return self.train.sample_shape
+
+    @property
+    def in_channels(self) -> int:
+        """C, or D for vectors."""
+        return self.sample_shape[0]
+
+    @property
+    def image_size(self) -> int:
+        """H = W in pixels; 1 for vectors."""
+        return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
 
     @property
     def test_reads(self) -> int:
@@ -231,16 +240,12 @@ def data_from_splits(
     """
     num_classes = int(train.labels.max()) + 1
     mean, std = pixel_statistics(train)
-    shape = train.sample_shape
     return Data(
         name=name,
         train=train,
         validation=validation,
         num_classes=num_classes,
         class_names=class_names or tuple(map(str, range(num_classes))),
-        sample_shape=shape,
-        in_channels=shape[0],
-        image_size=shape[-1] if len(shape) == 3 else 1,
         mean=mean,
         std=std,
         chance=float(test.labels.bincount().max()) / len(test),

@@ -4,70 +4,58 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["Prefetched"]
+__all__ = ["prefetch"]
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
 
 
-class Prefetched(Generic[T]):
-    """Iterates over ``items`` in their order, made one thread ahead; for batches that are read from a file or copied to a device.
+def prefetch(items: Iterable[T], *, ahead: int = 1) -> Iterator[T]:
+    """``items`` in their order, made one thread ahead; for batches that are read from a file or copied to a device.
 
     The thread ends with the iteration, however that ends; an error in it is raised where the item was asked for.
 
     Args:
         items: what to iterate over.
         ahead: items made beforehand, ≥ 1; each is held in memory.
-
-    Attributes:
-        waited_s: seconds in which the consumer waited for an item.
     """
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(ahead)
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(items, ready, stop), name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, found = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise found
+            given = [found]
+            del found  # from here on the batch is the consumer's alone
+            yield given.pop()
+    finally:
+        stop.set()
+        thread.join()
 
-    def __init__(self, items: Iterable[T], *, ahead: int = 1) -> None:
-        self.items = items
-        self.ahead = ahead
-        self.waited_s = 0.0
 
-    def __iter__(self) -> Iterator[T]:
-        ready: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(self.ahead)
-        stop = threading.Event()
+def _work(items: Iterable[Any], ready: queue.Queue[tuple[str, Any]], stop: threading.Event) -> None:
+    """Put every item, and how it ended, into the queue, until told to stop."""
+    try:
+        for item in items:
+            _put(ready, ("item", item), stop)
+            if stop.is_set():
+                return
+        _put(ready, ("end", None), stop)
+    except BaseException as error:
+        _put(ready, ("error", error), stop)
 
-        def put(entry: tuple[bool, T | BaseException | None]) -> None:
-            while not stop.is_set():
-                try:
-                    return ready.put(entry, timeout=_POLL_SECONDS)
-                except queue.Full:
-                    continue
 
-        def work() -> None:
-            try:
-                for item in self.items:
-                    put((True, item))
-                    if stop.is_set():
-                        return
-                put((False, None))
-            except BaseException as error:
-                put((False, error))
-
-        thread = threading.Thread(target=work, name="prefetch", daemon=True)
-        thread.start()
+def _put(ready: queue.Queue[tuple[str, Any]], entry: tuple[str, Any], stop: threading.Event) -> None:
+    while not stop.is_set():
         try:
-            while True:
-                start = time.perf_counter()
-                more, item = ready.get()
-                self.waited_s += time.perf_counter() - start
-                if more:
-                    given = [item]
-                    del item  # the consumer's alone
-                    yield given.pop()  # type: ignore[misc]
-                elif isinstance(item, BaseException):
-                    raise item
-                else:
-                    return
-        finally:
-            stop.set()
-            thread.join()
+            return ready.put(entry, timeout=_POLL_SECONDS)
+        except queue.Full:
+            continue

@@ -152,8 +152,6 @@ class Stage(Rule):
 class _LabelsOnly:
     """Batches for a process that gets its inputs from another: labels in the same order, in the place of inputs too."""
 
-    come_from_far = False
-
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
