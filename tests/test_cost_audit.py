@@ -15,9 +15,10 @@ import layerlocal.cli
 from layerlocal.cost.findings import say_findings
 from layerlocal.cost.plan import make_plan
 from layerlocal.cost.process import Measurements, code_sha256, request_of, run_fresh
+from layerlocal.cost.quantities import cost_quantities
 from layerlocal.costing import run_cost
 from layerlocal.report import render_json, render_markdown, render_page
-from layerlocal.reporting import cost_summaries, write_report
+from layerlocal.reporting import cost_summaries, judge_claims, write_report
 from layerlocal.types import InputError
 from test_cost import case, own_server  # noqa: F401  (a fixture)
 
@@ -45,11 +46,33 @@ def planted(request):
         return {"resident_bytes": 10**6 + 1000 * SAVED[name], "idle_bytes": 5, "joules_per_sample": None}
     if request["kind"] == "fits":
         return {"fits": 40 * first["batch_size"] * first["image_size"] <= request["budget_bytes"] - 100_000}
+    if request["kind"] == "ranks":
+        return spread(request)
     rules = {
         label: {"flops_per_s": 5e9, "share": 0.5, "operations": {"convolution forward": 0.75, "other": 0.25}}
         for label in request["cases"]
     }
     return {"matrix_flops_per_s": 1e10, "copy_bytes_per_s": 2e10, "rules": rules}
+
+
+def spread(request):
+    """PLANTED: blocks of 1 s forward and 1 s backward a sample, a link that costs nothing; two processes are 1.5 times one, the pipeline 1.2."""
+    size = next(iter(request["cases"].values()))["batch_size"]
+    cost = {"forward_seconds": 1.0, "backward_seconds": 1.0, "gradient_bytes": 8, "activity_bytes": 4}
+    gain = {"data": 1.5, "layers": 1.5, "pipeline": 1.2}
+    rounds = {
+        name: [
+            {"seconds": 8 * size / (gain[name.partition(",")[0]] ** (request["processes"] - 1) * (1 + 0.1 * i)), "sent": 6.0, "waited": 0.0}
+            for i in range(request["rounds"])
+        ]
+        for name in request["methods"]
+    }  # fmt: skip
+    part = {
+        "rounds": rounds,
+        "costs": dict.fromkeys(request["methods"], [cost] * 4),
+        "link": {"latency_seconds": 0.0, "bytes_per_second": 1e30},
+    }
+    return {"ranks": [part] * request["processes"]}
 
 
 def turn(label, rounds, content):
@@ -243,14 +266,56 @@ def test_the_pareto_figure_speaks_its_points_limits_and_the_papers(page):
     assert len(ids) == len(set(ids))
 
 
-def test_distribution_is_a_table_where_it_was_measured():
-    shown = {
-        "size": "quick",
-        "distribution": [{"rule": "dtg-ff", "processes": 2, "samples_per_s": 123.0, "bytes_per_step": None}],
-    }
-    page = render_page({"costs": [shown]})
-    assert "Training on several processes" in page and ">123<" in page
-    assert "Training on several processes" not in render_page({"costs": [{"size": "quick"}]})
+def test_spreading_stands_beside_the_model_and_backprop(summary, page):
+    """One process: 8 s a sample, as modelled; on two 1.5 and 1.2 times that, where the model expects 2 and, with 8 micro-batches, 16 / 9."""
+    [part] = summary["distribution"]
+    rows = {(r["method"], r["processes"]): r for r in part["rows"]}
+    assert len(rows) == 8
+    for method, gain in (("data, bp", 1.5), ("layers, dtg-ff", 1.5), ("pipeline, bp", 1.2)):
+        assert rows[method, 1]["samples_per_s"] == pytest.approx(1.2 / 8)
+        assert rows[method, 1]["model"]["samples_per_s"] == pytest.approx(1 / 8)
+        assert rows[method, 2]["samples_per_s"] == pytest.approx(1.2 * gain / 8)
+        assert rows[method, 2]["speed_ratio"]["median"] == pytest.approx(gain / 1.5)
+    assert rows["data, bp", 2]["model"]["samples_per_s"] == pytest.approx(2 / 8)
+    assert rows["pipeline, bp", 2]["model"]["samples_per_s"] == pytest.approx(16 / 9 / 8)
+    steps = part["steps"]
+    assert rows["layers, dtg-ff", 2]["model"]["samples_per_s"] == pytest.approx(2 / 8 * steps / (steps + 1)), (
+        "it fills once"
+    )
+    ahead = {(r["method"], r["processes"]): r.get("samples_per_s") for r in part["forecast"]}
+    assert ahead["layers, dtg-ff", 4] == pytest.approx(4 / 8) and ahead["layers, dtg-ff", 8] is None
+    assert "layers, dtg-ff 0.225 samples/s (1.50× one process)" in " ".join(summary["sentences"])
+    assert "Training on several processes of one thread" in page and "pipeline, bp, model" in page
+    assert "On several processes" not in render_page({"costs": [{"size": "quick"}]})
+
+
+def test_claims_about_cost_are_judged_on_rounds_and_processes(store, summary):
+    """PLANTED: dtg-ff 130 to 131 of bp micro-4's 90 samples/s, 1.4 of its 1.25 MB; layers 1.5 and a pipeline 1.2 times one process."""
+    own = summary["quantities"]["dtg-ff"]
+    assert list(own["speed_against_micro_bp"]["values"].values()) == pytest.approx([130 / 90] * 5)
+    assert list(own["memory_against_micro_bp"]["values"].values()) == pytest.approx([1.4 / 1.25] * 3)
+    assert list(own["memory_against_bp"]["values"].values()) == pytest.approx([0.7] * 3)
+    assert list(own["layers_against_pipeline"]["values"].values()) == pytest.approx([1.25] * 5)
+    rows, _, warnings = judge_claims(store, names=["P7", "P12"])
+    assert {r["id"]: r["verdict"] for r in rows} == {
+        "P7-memory": "supported", "P7-speed": "contradicted", "P12-memory": "supported", "P12-distributed": "supported",
+    }  # fmt: skip
+    assert [r["n"] for r in rows] == [3, 5, 3, 5] and not warnings
+    assert "over 3 processes" in rows[0]["reason"] and "over 5 rounds" in rows[1]["reason"]
+    changed = json.loads((store / "cost-quick.json").read_text()) | {"claims_sha256": "another"}
+    other = store.parent / "changed"
+    other.mkdir(exist_ok=True)
+    (other / "cost-quick.json").write_text(json.dumps(changed))
+    assert "cost (quick)" in judge_claims(other, names=["P7"])[2][0]
+
+
+def test_of_several_networks_the_one_with_the_largest_images_speaks(summary):
+    small, large = copy.deepcopy(summary["groups"][0]), copy.deepcopy(summary["groups"][0])
+    large["image_size"] = 224
+    row(large, "dtg-ff")["speeds"] = [50.0] * 5
+    for groups in ([small, large], [large, small]):
+        values = cost_quantities({"groups": groups})["dtg-ff"]["speed_against_bp"]["values"]
+        assert values["0"] == 0.5
 
 
 def test_other_formats_have_it_too_and_half_a_summary_makes_a_page(summary):

@@ -11,13 +11,22 @@ from typing import Any
 
 from rich.console import Console
 
+from layerlocal.claims import COST_STUDY, load_claims
 from layerlocal.cost.budget import search
 from layerlocal.cost.case import CostCase
 from layerlocal.cost.energy import NOTE as NO_ENERGY
 from layerlocal.cost.findings import say_findings
 from layerlocal.cost.plan import CostPlan, Group
 from layerlocal.cost.process import Measurements, Request, request_of, run_fresh
-from layerlocal.cost.summary import IDLE, budget_summary, group_summary, roofline_summary, scaling_summary
+from layerlocal.cost.quantities import cost_quantities
+from layerlocal.cost.summary import (
+    IDLE,
+    budget_summary,
+    distribution_summary,
+    group_summary,
+    roofline_summary,
+    scaling_summary,
+)
 from layerlocal.environment import describe_environment
 from layerlocal.progress import Tasks
 from layerlocal.reporting import cost_summary_path
@@ -56,8 +65,10 @@ def run_cost(
     environment = describe_environment(plan.device) | {"threads": plan.threads}
     audit = _Audit(plan, Measurements(out / "cost", machine=environment, run=run))
     summary: dict[str, Any] = {
+        "study": COST_STUDY,
         "size": plan.size,
         "command": command,
+        "claims_sha256": _claims_begun(cost_summary_path(out, plan.size)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "layerlocal": version("layerlocal"),
         "environment": environment,
@@ -70,8 +81,15 @@ def run_cost(
     measured = [row.get("joules_per_sample") for group in summary["groups"] for row in group["rows"]]
     summary["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
     summary["sentences"] = say_findings(summary)
+    summary["quantities"] = cost_quantities(summary)
     write_atomic(cost_summary_path(out, plan.size), (json.dumps(summary, indent=1) + "\n").encode())
     return summary
+
+
+def _claims_begun(path: Path) -> str:
+    """The hash of our claims about cost when this audit was first made."""
+    begun = json.loads(path.read_bytes()).get("claims_sha256") if path.exists() else None
+    return str(begun or load_claims().about([COST_STUDY]).sha256)
 
 
 class _Audit:
@@ -89,12 +107,13 @@ class _Audit:
                 total += _work(plan.turns(group)) + len(group.cases) * plan.detail.repeats * ALONE
             if "roofline" in plan.parts:
                 total += _work(plan.roofline(group))
+        total += sum(3 * _spread_work(plan.ranks(group)) for group in plan.distributions)
         return total + sum(_work(plan.turns(group)) + len(_searches(group)) * SEARCH for group in plan.budgets)
 
     def measure(self, progress: Tasks) -> dict[str, Any]:
         """Every part of the summary."""
         plan = self.plan
-        found: dict[str, Any] = {"groups": [], "scaling": [], "roofline": [], "budget": []}
+        found: dict[str, Any] = {"groups": [], "scaling": [], "roofline": [], "budget": [], "distribution": []}
         for group in plan.groups:
             if "methods" in plan.parts:
                 found["groups"].append(self._group(group, progress))
@@ -107,6 +126,8 @@ class _Audit:
             found["scaling"].append(scaling_summary(plan, axis, result))
         for group in plan.budgets:
             found["budget"].append(self._budget(group, progress))
+        for group in plan.distributions:
+            found["distribution"].append(self._distribution(group, progress))
         return found
 
     def _one(self, request: Request, label: str, progress: Tasks) -> dict[str, Any]:
@@ -142,6 +163,16 @@ class _Audit:
             turns = self._speeds(largest)
         return budget_summary(plan, group, found, turns)
 
+    def _distribution(self, group: Group, progress: Tasks) -> dict[str, Any]:
+        name, alone = group.base.network.name, self.plan.ranks(group)
+        work = _spread_work(alone)
+        with progress.running(f"{name}: blocks and methods on one process", 2 * work, before=self.kept.has(alone)):
+            one = self.kept.get(alone)
+        together = self.plan.ranks(group, one["ranks"][0]["costs"])
+        with progress.running(f"{name}: methods on two processes", work, before=self.kept.has(together)):
+            two = self.kept.get(together)
+        return distribution_summary(self.plan, group, one, two)
+
     def _speeds(self, cases: dict[str, CostCase]) -> dict[str, Any]:
         """On the CPU side by side in turns; on a GPU, whose speed does not drift, each in a process that has the card to itself."""
         if not cases:
@@ -156,6 +187,11 @@ class _Audit:
 def _work(request: Request) -> int:
     """Steps of training in a measurement in turns: rounds, warm-up and counts."""
     return len(request["cases"]) * (request["rounds"] + 4)
+
+
+def _spread_work(request: Request) -> int:
+    """Likewise, of every way to spread the rules."""
+    return int(len(request["methods"]) * (request["rounds"] + 1) * request["steps"])
 
 
 def _searches(group: Group) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from layerlocal.claims import compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.claims import COST_STUDY, compare_accuracies, judge, load_accuracies, load_claims
 from layerlocal.report import render_csv, render_json, render_markdown, write_page
 from layerlocal.spec import PROTOCOL
 from layerlocal.store import RunRecord, RunStore, write_atomic
@@ -28,6 +28,8 @@ __all__ = [
 ]  # fmt: skip
 
 Records = Mapping[str, RunRecord]
+KNOWN = (*STUDIES, COST_STUDY)
+"""Studies that a claim may name."""
 FORMATS = {"md": render_markdown, "csv": render_csv, "json": render_json}
 
 
@@ -53,7 +55,7 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
 
 
 def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
-    claims = load_claims(claim_files, known_studies=STUDIES)  # before any result is read
+    claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
     records, warnings = comparable(out)
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
     if not records and audit is None and not studies and not costs:
@@ -67,18 +69,23 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "audit": audit,
         "studies": studies,
         "costs": costs,
-        "claims": judge(claims, studies) if studies else [],
-        "claims_sha256": claims.sha256 if studies else None,
+        "claims": judge(claims, [*studies, *costs]) if studies or costs else [],
+        "claims_sha256": claims.sha256 if studies or costs else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
         "runs": [run_row(record, options=False) for record in records.values()],
-        "warnings": [*warnings, *([] if claim_files else _claims_changed(studies))],
+        "warnings": [*warnings, *([] if claim_files else _claims_changed(studies, costs))],
     }
 
 
-def _claims_changed(studies: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Whoever changes one of our claims after a study was begun is seen to have done so."""
-    now = load_claims().sha256
-    changed = [f"{study['study']} ({study['size']})" for study in studies if study["claims_sha256"] not in ("", now)]
+def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whoever changes one of our claims after a study of them was begun is seen to have done so."""
+    claims = load_claims()
+    changed = [
+        f"{found['study']} ({found['size']})"
+        for kinds, begun in ((STUDIES, studies), ((COST_STUDY,), costs))
+        for found in begun
+        if found.get("claims_sha256", "") not in ("", claims.about(kinds).sha256)
+    ]
     if not changed:
         return []
     return [
@@ -125,16 +132,16 @@ def judge_claims(
     Raises:
         InputError: a claim file that cannot be used, an unknown claim, no store.
     """
-    claims = load_claims(files, known_studies=STUDIES, only=names)
+    claims = load_claims(files, known_studies=KNOWN, only=names)
     if rule is not None:
         claims = claims.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in claims.claims)})
     records, warnings = comparable(out)
-    studies = study_summaries(out, records)
-    known = sorted({name for study in studies for name in study["rules"]})
-    if rule is not None and studies and rule not in known:
+    studies, costs = study_summaries(out, records), cost_summaries(out)
+    known = sorted({name for found in [*studies, *costs] for name in found["rules"]})
+    if rule is not None and known and rule not in known:
         raise unknown_name("rule of a study in this store:", rule, known)
-    rows = judge(claims, studies, alpha=alpha)
-    changed = [] if files else _claims_changed(studies)
+    rows = judge(claims, [*studies, *costs], alpha=alpha)
+    changed = [] if files else _claims_changed(studies, costs)
     return rows, rows[0]["claims_sha256"] if rows else claims.sha256, [*warnings, *changed]
 
 

@@ -14,7 +14,7 @@ from layerlocal.claims import load_claims
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.store import RunStore, write_atomic
-from layerlocal.studies import find_study
+from layerlocal.studies import STUDIES, find_study
 from layerlocal.studies.base import SIZES, Key, Study, StudyPlan, plan_runs
 from layerlocal.studies.summary import summarize_study
 from layerlocal.types import InputError, UnreachableError, unknown_name
@@ -139,7 +139,7 @@ def _plan(
                 "seeds": max(before.seeds, plan.seeds, key=len),
             }
         )
-    begun = before.claims_sha256 if before is not None else load_claims().sha256
+    begun = before.claims_sha256 if before is not None else load_claims().about(STUDIES).sha256
     twins = {rule: "local-heads" for rule in plan.rules if not issubclass(find_rule(rule), BlockwiseRule)}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
     return plan.model_copy(update={"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun})

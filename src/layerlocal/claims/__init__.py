@@ -11,7 +11,8 @@ from layerlocal.claims.claim import ClaimSet as ClaimSet
 from layerlocal.claims.claim import claims_hash as claims_hash
 from layerlocal.claims.claim import load_claims as load_claims
 from layerlocal.claims.judge import judge as judge
+from layerlocal.claims.measured import COST_STUDY as COST_STUDY
 
 __all__ = [
-    "Accuracy", "Claim", "ClaimSet", "claims_hash", "compare_accuracies", "judge", "load_accuracies", "load_claims",
+    "COST_STUDY", "Accuracy", "Claim", "ClaimSet", "claims_hash", "compare_accuracies", "judge", "load_accuracies", "load_claims",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ __all__ = ["ALPHA", "Claim", "ClaimSet", "Reported", "claims_hash", "in_raw_unit
 
 ALPHA = 0.05
 """Family-wise level where a file does not give its own."""
-OWN = ("paper.yaml", "ours.yaml")
+OWN = ("paper.yaml", "ours.yaml", "cost.yaml")
 
 
 class _Frozen(BaseModel):
@@ -119,6 +119,10 @@ class ClaimSet(BaseModel):
                 raise unknown_name("claim", name, known)
         kept = tuple(c for c in self.claims if c.id in wanted or c.id.partition("-")[0] in wanted)
         return self.model_copy(update={"claims": kept})
+
+    def about(self, studies: Collection[str]) -> Self:
+        """The claims that one of these studies speaks to; maybe none."""
+        return self.model_copy(update={"claims": tuple(claim for claim in self.claims if claim.study in studies)})
 
 
 def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:

@@ -42,6 +42,7 @@ BOOTSTRAP_SEEDS = 6
 """Fewer seeds than this give too few different resamples."""
 POWER = 0.8
 """Of the test that `n_needed` plans for."""
+_ONE = {"seeds": "seed", "rounds": "round", "processes": "process"}
 
 
 @dataclass
@@ -115,10 +116,11 @@ def _test(case: _Case) -> None:
         return
     case.verdict = "inconclusive"
     if n < 2:
-        case.reason = f"One seed, no interval: {_shown(case.values[0], case.found.unit)} alone tells nothing."
+        one = _ONE.get(case.found.of, case.found.of)
+        case.reason = f"One {one}, no interval: {_shown(case.values[0], case.found.unit)} alone tells nothing."
         return
     if case.claim.test == "bootstrap" and n < BOOTSTRAP_SEEDS:
-        case.reason = f"A bootstrap needs {BOOTSTRAP_SEEDS} seeds or more, and {n} have been run."
+        case.reason = f"A bootstrap needs {BOOTSTRAP_SEEDS} {case.found.of} or more, and {n} have been run."
         return
     test: Callable[..., float] = bootstrap_p if case.claim.test == "bootstrap" else one_sided_p
     above, below = partial(test, case.values, side="greater"), partial(test, case.values, side="less")
@@ -177,18 +179,19 @@ def _reason(case: _Case, tested: int) -> str:
         "none": (f"between {low} and {high}", f"outside {low} to {high}"),
     }[case.claim.direction]
     after = f"p = {_p(case.p_adjusted)} after Holm's correction for {tested} claim{'s' * (tested != 1)}"
-    start = f"The mean over {len(case.values)} seeds, {_shown(mean, unit)},"
+    of = case.found.of
+    start = f"The mean over {len(case.values)} {of}, {_shown(mean, unit)},"
     if case.verdict == "supported":
         return f"{start} is shown to lie {zone[0]}, as claimed ({after})."
     if case.verdict == "contradicted":
         meaning = "" if case.claim.direction == "none" else ", so an effect that counts is ruled out"
         return f"{start} is shown to lie {zone[1]}{meaning} ({after})."
     if case.n_needed is not None:
-        outlook = f"about {case.n_needed:,} seeds would settle it if mean and spread stay"
+        outlook = f"about {case.n_needed:,} {of} would settle it if mean and spread stay"
     elif sd == 0 or mean in (case.low, case.high):
-        outlook = "it lies exactly on the boundary, so no number of seeds can be named"
+        outlook = f"it lies exactly on the boundary, so no number of {of} can be named"
     else:
-        outlook = "more than 10,000 seeds would be needed"
+        outlook = f"more than 10,000 {of} would be needed"
     return f"{start} is shown to lie neither {zone[0]} nor {zone[1]} ({after}); {outlook}."
 
 

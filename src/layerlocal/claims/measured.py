@@ -11,10 +11,21 @@ from typing import Any
 
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["SIZE_ORDER", "Indexed", "Measured", "Summaries", "find_measured", "index_summaries", "study_command"]
+__all__ = [
+    "COST_STUDY",
+    "SIZE_ORDER",
+    "Indexed",
+    "Measured",
+    "Summaries",
+    "find_measured",
+    "index_summaries",
+    "study_command",
+]
 
 SIZE_ORDER = ("quick", "medium", "standard", "full")
 """Sizes of a study from small to large."""
+COST_STUDY = "cost"
+"""What claims call the cost audit, which is a command of its own."""
 Summaries = Mapping[tuple[str, str], dict[str, Any]] | Iterable[dict[str, Any]]
 """Summaries by (study, size), or just listed; see `layerlocal.studies.base` for what one holds."""
 Indexed = dict[str, list[tuple[str, dict[str, Any]]]]
@@ -31,12 +42,15 @@ class Measured:
     seeds: tuple[str, ...]
     values: list[float]
     command: str
+    of: str = "seeds"
+    """What its values were taken over, in the plural."""
 
 
 def study_command(study: str, rule: str = "dtg-ff") -> str:
     """What to type for a study that has not been run."""
     extra = [] if rule == "dtg-ff" else ["--rule", rule]
-    return shlex.join(["layerlocal", "study", study, *extra])
+    command = ["layerlocal", "cost"] if study == COST_STUDY else ["layerlocal", "study", study]
+    return shlex.join([*command, *extra])
 
 
 def index_summaries(summaries: Summaries) -> Indexed:
@@ -97,6 +111,7 @@ def _read(found: dict[str, Any], study: str, size: str, command: str, where: str
         seeds=tuple(str(seed) for seed in seeds),
         values=[_number(found["values"][seed], f"{where}, seed {seed}") for seed in seeds],
         command=command,
+        of=str(found.get("of") or "seeds"),
     )
 
 

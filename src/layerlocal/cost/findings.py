@@ -25,6 +25,8 @@ def say_findings(summary: Mapping[str, Any]) -> list[str]:
         found += _roofline(part)
     for part in summary.get("budget") or []:
         found += _budget(part)
+    for part in summary.get("distribution") or []:
+        found += _distribution(part)
     return found
 
 
@@ -178,6 +180,30 @@ def _budget(part: Mapping[str, Any]) -> Iterator[str]:
     missing = [r["label"] for r in part["rows"] if not r["largest_batch"]]
     if missing:
         yield f"{where}: nothing fits of {_listed(missing)}."
+
+
+def _distribution(part: Mapping[str, Any]) -> Iterator[str]:
+    """Speed against one process, bytes, waiting; how far the model is off; and what it says of more processes."""
+    most = max(row["processes"] for row in part["rows"])
+    alone = {row["method"]: row for row in part["rows"] if row["processes"] == 1}
+    where = f"On {most} processes of one thread, {part['place']}"
+    parts, errors = [], []
+    for row in (row for row in part["rows"] if row["processes"] == most):
+        gain = row["samples_per_s"] / alone[row["method"]]["samples_per_s"]
+        parts.append(
+            f"{row['method']} {row['samples_per_s']:,.3g} samples/s ({_times(gain)} one process), {row['bytes_per_step'] / 2**20:.3g} MiB a "
+            f"step, {row['idle_share']:.0%} idle"
+        )
+        if row.get("model"):
+            errors.append(f"{row['method']} {row['model']['samples_per_s'] / row['samples_per_s'] - 1:+.0%}")
+    yield f"{where}: {'; '.join(parts)}."
+    yield f"The model of a step errs in samples/s there by: {_listed(errors)}."
+    far = [row for row in part["forecast"] if row["processes"] > most and row.get("samples_per_s")]
+    methods = dict.fromkeys(row["method"] for row in far)
+    best = [max((r for r in far if r["method"] == name), key=lambda r: r["samples_per_s"]) for name in methods]
+    if best:
+        told = [f"{row['method']} {row['samples_per_s']:,.3g} on {row['processes']}" for row in best]
+        yield f"It expects, from processes as fast and links as these, at most: {'; '.join(told)} processes."
 
 
 def _listed(words: Sequence[str]) -> str:

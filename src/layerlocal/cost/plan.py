@@ -9,6 +9,7 @@ from typing import Any
 from layerlocal.cost.budget import parse_memory, refuse_below_weights
 from layerlocal.cost.case import BASELINE, MODES, CostCase, check_case, check_division, has_no_effect, parse_mode
 from layerlocal.cost.process import Request, request_of
+from layerlocal.cost.ranks import methods_of
 from layerlocal.rules import Rule
 from layerlocal.run import file_sha256
 from layerlocal.spec import NetworkSpec, RuleSpec
@@ -16,7 +17,7 @@ from layerlocal.types import InputError, unknown_name
 
 __all__ = ["PARTS", "SIZES", "Axis", "CostPlan", "Group", "make_plan"]
 
-PARTS = ("methods", "scaling", "roofline", "budget")
+PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
 SIZES = {
     "quick": "10 minutes on 2 cores at the most",
     "standard": "about an hour on 2 cores",
@@ -71,6 +72,9 @@ class _Size:
     tolerance: float
     scale: float
     """Factor on the width of scaling's networks."""
+    distribution: tuple[dict[str, Any], ...] = ()
+    steps: int = 4
+    """Of a round of distributed training."""
 
 
 def _network(name: str, width: float, image_size: int, batch_size: int, **more: Any) -> dict[str, Any]:
@@ -80,7 +84,8 @@ def _network(name: str, width: float, image_size: int, batch_size: int, **more: 
 _SIZES = {
     "quick": _Size(
         groups=(_network("vgg8", 0.5, 32, 32),), budget=_network("vgg8", 0.25, 32, 32), memory="100MB",
-        budget_modes=("plain", "micro-4", "checkpointing"), rounds=5, repeats=1, most_batch=256, most_image=224, tolerance=0.1, scale=1.0,
+        budget_modes=("plain", "micro-4", "checkpointing"), rounds=5, repeats=3, most_batch=256, most_image=224, tolerance=0.1, scale=1.0,
+        distribution=(_network("vgg8", 0.25, 32, 64),),
     ),
     "standard": _Size(
         groups=(
@@ -89,6 +94,7 @@ _SIZES = {
         ),
         budget=_network("vgg16", 0.5, 224, 8), memory="1GB", budget_modes=("plain", "micro-2", "micro-8", "checkpointing", "step-per-block"),
         rounds=7, repeats=3, most_batch=512, most_image=512, tolerance=0.05, scale=2.0,
+        distribution=(_network("vgg8", 0.5, 32, 64), _network("plain", 0.25, 32, 32, depth=64)), steps=6,
     ),
     "full": _Size(
         groups=(
@@ -111,6 +117,7 @@ class CostPlan:
         groups: of the parts methods and roofline.
         axes: of the part scaling.
         budgets: groups of the part budget.
+        distributions: groups of the part distribution.
         rules: local rules beside the twins.
         memory: the budget, as given.
         threads: of torch, in every case.
@@ -127,6 +134,7 @@ class CostPlan:
     groups: tuple[Group, ...] = ()
     axes: tuple[Axis, ...] = ()
     budgets: tuple[Group, ...] = ()
+    distributions: tuple[Group, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -161,6 +169,18 @@ class CostPlan:
             for name in rules
         }
         return request_of("turns", cases, rounds=3)
+
+    def ranks(self, group: Group, costs: dict[str, Any] | None = None) -> Request:
+        """Every way to spread the group's rules, on one process, or with what was found there as ``costs`` on two."""
+        methods = {
+            name: label
+            for label, case in group.by_label.items()
+            for name in methods_of(label, backprop=case.rule.name == BASELINE)
+        }
+        more: dict[str, Any] = {"processes": 1} if costs is None else {"processes": 2, "costs": costs}
+        return request_of(
+            "ranks", group.by_label, methods=methods, rounds=self.detail.rounds, steps=self.detail.steps, **more
+        )
 
 
 def make_plan(
@@ -216,6 +236,8 @@ def make_plan(
         group = maker.group(_base({**found.budget, **given, **fixed}), modes or found.budget_modes, TWINS[:1])
         refuse_below_weights(maker.built[(group.base.setting, BASELINE)], group.base, plan.budget_bytes)
         plan = replace(plan, budgets=(group,))
+    if "distribution" in plan.parts:
+        plan = replace(plan, distributions=tuple(_distributions(maker, found, given, fixed)))
     return replace(plan, notes=tuple(dict.fromkeys(maker.notes)))
 
 
@@ -277,6 +299,24 @@ class _Maker:
                 raise
             return str(error)
         return None
+
+
+def _distributions(maker: _Maker, size: _Size, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Group]:
+    """Backprop and the first block-local rule on one thread a process, so that two processes have twice what one has."""
+    if fixed["device"] != "cpu":
+        maker.notes.append("Left out: distribution: it is measured on the CPU; run this command without --device.")
+        return
+    bases = size.distribution[:1] if "network" in given else size.distribution
+    for content in bases:
+        base = _base({**content, **given, **fixed, "threads": 1})
+        for name in maker.rules:
+            case = base.but(rule=_rule(name))
+            rule = check_case(case)
+            why = rule.needs_whole_batches if rule.locality == "block" else "it is not block-local"
+            if why is None:
+                yield Group(base, (base, case))
+                break
+            maker.notes.append(f"Left out: distribution of {name}: {why}.")
 
 
 def _axes(scale: float, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Axis]:

@@ -12,10 +12,14 @@ import hashlib
 import json
 import multiprocessing
 import signal
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,18 @@ from layerlocal.types import InputError
 __all__ = ["Measurements", "request_of", "run_fresh"]
 
 Request = dict[str, Any]
-_MEASURED = ("networks", "rules", "kernels", "measure", "cost", "optimizer.py", "saved.py", "train.py", "spec.py")
+_MEASURED = (
+    "networks",
+    "rules",
+    "kernels",
+    "measure",
+    "cost",
+    "distributed",
+    "optimizer.py",
+    "saved.py",
+    "train.py",
+    "spec.py",
+)
 _MACHINE = ("processor", "cores", "gpu", "cuda", "torch", "system")
 
 
@@ -38,29 +53,60 @@ def request_of(kind: str, cases: Mapping[str, CostCase], **options: Any) -> Requ
 
 
 def run_fresh(request: Request) -> dict[str, Any]:
-    """A measurement in a process of its own, forked from one that has imported what is needed and done nothing else.
+    """A measurement in a process of its own, or for the kind ``"ranks"`` in ``request["processes"]`` that meet on a free port.
+
+    Each is forked from one that has imported what is needed and done nothing else.
+
+    Returns:
+        What `layerlocal.cost.worker.handle` found; of several processes ``{"ranks": [what each found]}``.
 
     Raises:
-        InputError: what the process could not do, or that it ended without an answer.
+        InputError: what a process could not do, or that it ended without an answer.
     """
+    if request["kind"] != "ranks":
+        with _started(request) as one:
+            return _answer(request, *one)
+    port = _free_port()
+    with ExitStack() as stack:
+        ranks = range(request["processes"])
+        started = [stack.enter_context(_started(request | {"rank": rank, "port": port})) for rank in ranks]
+        return {"ranks": [_answer(request, *one) for one in started]}
+
+
+@contextmanager
+def _started(request: Request) -> Iterator[tuple[BaseProcess, Connection]]:
+    """A process at work on a request, and where its answer will come from; it ends with the block."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["layerlocal.cost.worker", "layerlocal.cost.roofline", "torch._dynamo"])
+    context.set_forkserver_preload(
+        ["layerlocal.cost.worker", "layerlocal.cost.roofline", "layerlocal.cost.ranks", "torch._dynamo"]
+    )
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=answer, args=(theirs, json.dumps(request)), daemon=True)
     process.start()
     theirs.close()
     try:
-        found = json.loads(ours.recv_bytes())
-    except EOFError:
-        process.join()
-        return _ended(request, process.exitcode or 0)
+        yield process, ours
     finally:
         ours.close()
         process.kill()
+
+
+def _answer(request: Request, process: BaseProcess, pipe: Connection) -> dict[str, Any]:
+    try:
+        found = json.loads(pipe.recv_bytes())
+    except EOFError:
+        process.join()
+        return _ended(request, process.exitcode or 0)
     if "error" in found:
         raise InputError(found["error"] if found["input"] else f"measuring {_name(request)}: {found['error']}")
     result: dict[str, Any] = found["result"]
     return result
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def _ended(request: Request, exit_code: int) -> dict[str, Any]:

@@ -7,25 +7,33 @@
                    "operations": {kind: share of time}}]}],
      "budget": [{"memory", "bytes", "place", "setting", "image_size", "batch_size", "n", "rows": [{"label", "rule", "mode", "largest_batch",
                  "largest_image", "batch_stopped", "image_stopped", "samples_per_s", "speed_ratio"}]}],
-     "distribution": rows of the room `distributed`, where it has measured}
+     "distribution": [{"place", "setting", "n", "steps", "micro_batches", "link", "rows": [{"method", "processes", "samples_per_s",
+                       "speed_ratio", "bytes_per_step", "idle_share", "model"}], "forecast": [{"method", "processes", ...}]}],
+     "quantities": see `layerlocal.cost.quantities`}
 
 A row of a group: ``label``, ``rule``, ``mode``, ``locality``, ``locks``, ``samples_per_s`` and ``speed_ratio`` (median and quartiles, paired
-round by round), ``front`` (by which ratios of memory no other row beats it), and for each of `RATIOS` the number and its ratio to plain
-backprop's; what could not be measured is ``None``, and a row whose memory ran out has ``failed``.
+round by round), ``speeds`` (samples/s of each round), ``memories`` (bytes of each process), ``front`` (by which ratios of memory no other
+row beats it), and for each of `RATIOS` the number and its ratio to plain backprop's; what could not be measured is ``None``, and a row
+whose memory ran out has ``failed``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 from layerlocal.cost.case import BASELINE, CostCase
 from layerlocal.cost.findings import pareto_front
 from layerlocal.cost.plan import Axis, CostPlan, Group
+from layerlocal.cost.ranks import MICRO_BATCHES
+from layerlocal.distributed.model import BlockCost, Link, Prediction, predict
 from layerlocal.measure import speed_ratios
 
-__all__ = ["IDLE", "PAPER", "RATIOS", "budget_summary", "group_summary", "roofline_summary", "scaling_summary"]
+__all__ = [
+    "IDLE", "PAPER", "RATIOS", "budget_summary", "distribution_summary", "group_summary", "roofline_summary", "scaling_summary",
+]  # fmt: skip
 
 Row = dict[str, Any]
 RATIOS = {
@@ -61,24 +69,27 @@ def group_summary(plan: CostPlan, group: Group, turns: Row, alone: Mapping[str, 
         alone: label → results of ``plan.alone(case)``.
     """
     rows = []
+    first = group.base
+    memory_key = "allocated_bytes" if first.device.startswith("cuda") else "resident_bytes"
     speeds = {label: found["samples_per_s"] for label, found in turns.items() if "failed" not in found}
     ratios = speed_ratios(speeds, BASELINE if BASELINE in speeds else next(iter(speeds))) if speeds else {}
     for label, case in group.by_label.items():
         found = turns[label]
         row: Row = {"label": label, "rule": case.rule.name, "mode": case.mode, **ratios.get(label, {})}
         row |= {key: value for key, value in found.items() if key not in ("samples_per_s", "limits")}
+        row["speeds"] = speeds.get(label, [])
+        row["memories"] = [result[memory_key] for result in alone[label] if result.get(memory_key) is not None]
         rows.append(row | _memory(alone[label]))
     base = next(row for row in rows if row["label"] == BASELINE)
     for row in rows:
         for key, ratio in RATIOS.items():
             own, other = row.get(key), base.get(key)
             row[ratio] = own / other if own is not None and other else None
-    first = group.base
-    memory_key = "allocated_bytes" if first.device.startswith("cuda") else "resident_bytes"
     _mark_fronts(rows, (RATIOS[memory_key], "saved_ratio"))
     return {
         "place": first.place,
         "setting": first.setting,
+        "image_size": first.image_size,
         "device": first.device,
         "threads": first.threads,
         "n": plan.detail.rounds,
@@ -211,3 +222,61 @@ def budget_summary(plan: CostPlan, group: Group, searches: Mapping[tuple[str, st
         "rows": rows,
         "paper": PAPER if first.device.startswith("cuda") and first.image_size == 224 else None,
     }
+
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def distribution_summary(plan: CostPlan, group: Group, one: Row, two: Row) -> Row:
+    """Every way to spread a rule: measured on one and on two processes beside the model, and the model for up to 64.
+
+    ``speed_ratio`` is to data-parallel backprop on as many processes, paired round by round; ``bytes_per_step`` of the process that sends
+    most; ``idle_share`` the mean over processes; ``model`` what `layerlocal.distributed.model` says for the same step.
+
+    Args:
+        plan: for rounds and steps.
+        group: backprop and a block-local rule.
+        one: the result of ``plan.ranks(group)``.
+        two: that of ``plan.ranks(group, costs)``.
+    """
+    first, link = group.base, Link(**two["ranks"][0]["link"])
+    costs = {name: [BlockCost(**cost) for cost in found] for name, found in one["ranks"][0]["costs"].items()}
+
+    def model(name: str, processes: int, steps: int | None) -> Row | None:
+        way, _, label = name.partition(", ")
+        kind = f"{way}, {'bp' if label == BASELINE else 'local'}"
+        found: Prediction | None = predict(
+            kind, costs[name], link, processes=processes, batch_size=first.batch_size, micro_batches=MICRO_BATCHES, steps=steps
+        )  # fmt: skip
+        return asdict(found) if found is not None else None
+
+    rows = []
+    for found in (one, two):
+        parts = [part["rounds"] for part in found["ranks"]]
+        speeds = {name: _speeds_of(parts, name, first.batch_size) for name in costs}
+        ratios = speed_ratios(speeds, f"data, {BASELINE}")
+        for name in costs:
+            row: Row = {"method": name, "processes": len(parts), **ratios[name], "speeds": speeds[name]}
+            row["bytes_per_step"] = max(median(entry["sent"] for entry in part[name]) for part in parts)
+            row["idle_share"] = _mean([median(e["waited"] / e["seconds"] for e in part[name]) for part in parts])
+            rows.append(row | {"model": model(name, len(parts), plan.detail.steps)})
+    ahead = [{"method": name, "processes": n, **(model(name, n, None) or {})} for name in costs for n in WORKERS]
+    return {
+        "place": first.place,
+        "setting": first.setting,
+        "n": plan.detail.rounds,
+        "steps": plan.detail.steps,
+        "micro_batches": MICRO_BATCHES,
+        "link": asdict(link),
+        "rows": rows,
+        "forecast": ahead,
+    }
+
+
+def _speeds_of(parts: Sequence[Row], name: str, batch_size: int) -> list[float]:
+    """Samples/s of all processes together, round by round: the slowest says when a round is over."""
+    return [batch_size / max(part[name][i]["seconds"] for part in parts) for i in range(len(parts[0][name]))]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -17,12 +17,12 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
     """Measure what a request asks for.
 
     Args:
-        request: ``{"kind": "turns" | "alone" | "fits" | "roofline", "cases": {label: case}, ...}``, the rest as the arguments of the
+        request: ``{"kind": "turns" | "alone" | "fits" | "roofline" | "ranks", "cases": {label: case}, ...}``, the rest as the arguments of the
             function of that kind.
     """
     import torch
 
-    from layerlocal.cost import measure, roofline
+    from layerlocal.cost import measure, ranks, roofline
     from layerlocal.cost.case import CostCase
 
     cases = {label: CostCase.parse(content) for label, content in request["cases"].items()}
@@ -33,6 +33,8 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         return measure.measure_turns(cases, **options)
     if request["kind"] == "roofline":
         return roofline.measure_roofline(cases, **options)
+    if request["kind"] == "ranks":
+        return ranks.measure_rank(cases, **options)
     if request["kind"] == "alone":
         return measure.measure_alone(first, **options)
     return measure.try_budget(first, **options)

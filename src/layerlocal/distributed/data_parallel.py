@@ -104,11 +104,15 @@ class DataParallel(Rule):
             recipe: as of `train_step`.
             observe: called with each loss of this process's part.
         """
-        self._whole = list(zip(x.tensor_split(self.micro_batches), y.tensor_split(self.micro_batches), strict=True))
+        self.expect(list(zip(x.tensor_split(self.micro_batches), y.tensor_split(self.micro_batches), strict=True)))
         mine = [(self._part(x), self._part(y)) for x, y in self._whole]
         train_step(
             self, torch.cat([x for x, _ in mine]), torch.cat([y for _, y in mine]), optimizer, recipe=recipe, observe=observe
         )  # fmt: skip
+
+    def expect(self, whole: list[tuple[Tensor, Tensor]]) -> None:
+        """Say of which whole micro-batches the next calls of `losses` get this process's part."""
+        self._whole = whole
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """The rule's losses of this process's part of a micro-batch; after the last, gradients of the whole batch are in place."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from markupsafe import Markup
 
 from layerlocal.report import plots
+from layerlocal.report.distribution import distribution_table, distribution_view
 from layerlocal.report.format import (
     MISSING,
     NOTHING,
@@ -64,7 +65,10 @@ def cost_view(summary: View, anchor: str) -> View:
         ],
         "budget": [_budget(part, command, f"{anchor}-b{i}") for i, part in enumerate(summary.get("budget") or [])],
         "roofline": [_roofline(part) for part in summary.get("roofline") or []],
-        "distribution": _distribution(summary.get("distribution")),
+        "distribution": [
+            distribution_view(part, command, f"{anchor}-d{i}")
+            for i, part in enumerate(summary.get("distribution") or [])
+        ],
         "notes": [clean(text) for text in (summary.get("idle"), summary.get("energy_note")) if text],
         "left_out": [clean(text) for text in summary.get("notes") or []],
         "command": command,
@@ -99,9 +103,8 @@ def cost_tables(summary: View) -> Iterator[View]:
         yield _budget_table(part)
     for part in summary.get("roofline") or []:
         yield _roofline(part)
-    found = _distribution(summary.get("distribution"))
-    if found is not None:
-        yield found
+    for part in summary.get("distribution") or []:
+        yield distribution_table(part)
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------
@@ -258,7 +261,7 @@ def _point_words(row: View) -> str:
     return ", ".join(parts)
 
 
-# --- ceilings, budgets, distribution ----------------------------------------------------------------------------------
+# --- ceilings, budgets ----------------------------------------------------------------------------------
 
 
 def _roofline(part: View) -> View:
@@ -323,17 +326,3 @@ def _budget_table(part: View) -> View:
         for r in part.get("rows") or []
     ]  # fmt: skip
     return table(caption, head, body)
-
-
-def _distribution(rows: Any) -> View | None:
-    """Rows as they are: one column a key, numbers at the right."""
-    found: Sequence[View] = [row for row in rows or [] if isinstance(row, dict)]
-    keys = list(dict.fromkeys(key for row in found for key in row))
-    if not keys:
-        return None
-    body = [
-        [plain(row[key]) if is_number(row.get(key)) else clean(row.get(key, NOTHING)) for key in keys] for row in found
-    ]
-    view = table("Training on several processes", [key.replace("_", " ") for key in keys], body)
-    numeric = [all(is_number(row.get(key)) or row.get(key) is None for row in found) for key in keys]
-    return view | {"numeric": numeric}
