@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 
 import pytest
 import torch
+
+import layerlocal.cli
 
 torch.set_num_threads(1)
 
@@ -23,3 +26,37 @@ def forks(monkeypatch):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["layerlocal.run", "layerlocal.workers", "torch._dynamo", "torch.export", "pandas"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command as the installed program does, in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["layerlocal", *map(str, words)])
+        try:
+            layerlocal.cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert "\x1b" not in out + err, "escape codes where nobody looks at a terminal"
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def refused(cli):
+    """The one sentence of a command that is refused with exit code 2 and writes nothing to standard output."""
+
+    def call(*words):
+        code, out, err = cli(*words)
+        assert (code, out) == (2, ""), err
+        [sentence] = [line for line in err.splitlines() if line.strip()]
+        assert sentence.startswith("error: ")
+        return sentence.removeprefix("error: ")
+
+    return call

@@ -117,40 +117,6 @@ class NoRule:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command as the installed program does, in an empty folder: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["layerlocal", *map(str, words)])
-        try:
-            layerlocal.cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        assert "\x1b" not in out + err, "escape codes where nobody looks at a terminal"
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def refused(cli):
-    """The one sentence of a command that is refused with exit code 2 and writes nothing to standard output."""
-
-    def call(*words):
-        code, out, err = cli(*words)
-        assert (code, out) == (2, ""), err
-        [sentence] = [line for line in err.splitlines() if line.strip()]
-        assert sentence.startswith("error: ")
-        return sentence.removeprefix("error: ")
-
-    return call
-
-
-@pytest.fixture
 def plug(tmp_path):
     (tmp_path / "plugin.py").write_text(PLUGIN)
     return lambda name: f"{tmp_path / 'plugin.py'}:{name}"

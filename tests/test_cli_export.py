@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 
 import pytest
 import torch
 
-import layerlocal.cli
 from layerlocal import exporting
 from layerlocal.data.batches import normalize
 from layerlocal.exporting import load_trained
@@ -58,36 +56,6 @@ def store(trained, tmp_path):
     """A copy of it to spoil."""
     shutil.copytree(trained, tmp_path / "runs")
     return tmp_path / "runs"
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command as the installed program does, in a folder of its own: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["layerlocal", *map(str, words)])
-        try:
-            layerlocal.cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def refused(cli):
-    def call(*words):
-        code, out, err = cli(*words)
-        assert (code, out) == (2, ""), err
-        [sentence] = [line for line in err.splitlines() if line.strip()]
-        return sentence.removeprefix("error: ")
-
-    return call
 
 
 def raw_and_scores(store, spec, count):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 from rich.console import Console
 
-import layerlocal.cli
 from layerlocal.cost.findings import say_findings
 from layerlocal.cost.plan import make_plan
 from layerlocal.cost.process import Measurements, code_sha256, request_of, run_fresh
@@ -336,18 +334,9 @@ def test_other_formats_have_it_too_and_half_a_summary_makes_a_page(summary):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def call(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["layerlocal", "cost", *words])
-    try:
-        layerlocal.cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    return code, *capsys.readouterr()
-
-
-def test_a_tiny_audit_from_the_command_line_to_the_page(monkeypatch, capsys, tmp_path):
+def test_a_tiny_audit_from_the_command_line_to_the_page(cli, monkeypatch, tmp_path):
     words = [
+        "cost",
         "--network",
         "cnn4",
         "--width",
@@ -358,21 +347,28 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(monkeypatch, capsys, tmp
         "16",
         "--rules",
         "dtg-ff",
-        "--threads",
-        "1",
     ]
-    words += ["--modes", "plain", "--part", "methods,budget", "--memory", "24MB", "--out", str(tmp_path)]
-    code, out, _ = call(monkeypatch, capsys, *words, "--json")
+    words += ["--modes", "plain", "--memory", "24MB"]
+    words += ["--part", "methods,budget,distribution", "--threads", "1", "--out", tmp_path]
+    code, out, _ = cli(*words, "--json")
     found = json.loads(out)
-    [group], [budget] = found["groups"], found["budget"]
-    assert code == 0 and [r["label"] for r in group["rows"]] == [
-        "bp", "bp-deepsup", "dtg-ff",
-    ]  # fmt: skip
+    [group], [budget], [spread] = found["groups"], found["budget"], found["distribution"]
+    assert code == 0 and [r["label"] for r in group["rows"]] == ["bp", "bp-deepsup", "dtg-ff"]
     assert all(r["speed_ratio"]["n"] == 5 and r["resident_bytes"] > 0 for r in group["rows"])
     assert row(group, "dtg-ff")["peak_saved_bytes"] < row(group, "bp")["peak_saved_bytes"]
     assert all(r["largest_batch"] and r["samples_per_s"] > 0 for r in budget["rows"])
-    monkeypatch.setattr("layerlocal.costing.run_fresh", lambda _: pytest.fail("measured twice"))
-    code, out, _ = call(monkeypatch, capsys, *words)
+    rows = {(r["method"], r["processes"]): r for r in spread["rows"]}
+    assert all(r["samples_per_s"] > 0 and r["model"]["samples_per_s"] > 0 for r in rows.values())
+    activity = (
+        4 * 16 * 16 * 16 * 8
+    )  # bytes of float32, 16 samples of 8 channels at 16×16: what the first of four blocks puts out at most
+    assert (
+        0 < rows["layers, dtg-ff", 2]["bytes_per_step"] <= activity and rows["layers, dtg-ff", 1]["bytes_per_step"] == 0
+    )
+    model = rows["data, bp", 2]["model"]["sent_bytes"]
+    assert rows["data, bp", 2]["bytes_per_step"] == pytest.approx(model, rel=0.05)
+    monkeypatch.setattr("layerlocal.cost.process._started", lambda _: pytest.fail("measured twice"))
+    code, out, _ = cli(*words)
     assert code == 0 and "bp-deepsup" in out and "largest batch" in out and "layerlocal report" in out
     assert write_report(tmp_path).exists()
 
@@ -386,6 +382,5 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(monkeypatch, capsys, tmp
         (["--network", "cnn4", "--batch-size", "6", "--modes", "micro-4"], "multiple of 4"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(monkeypatch, capsys, tmp_path, words, sentence):
-    code, out, err = call(monkeypatch, capsys, *words, "--out", str(tmp_path), "--threads", "1")
-    assert (code, out) == (2, "") and sentence in err and err.startswith("error: ") and err.count("\n") == 1
+def test_a_mistake_is_one_sentence_and_exit_code_2(refused, tmp_path, words, sentence):
+    assert sentence in refused("cost", *words, "--out", tmp_path, "--threads", "1")

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import layerlocal.cli
 import layerlocal.studies.scale as scale_module
 from layerlocal.claims import judge, load_claims
 from layerlocal.reporting import judge_claims, plan_path, write_report
 from layerlocal.spec import NetworkSpec
 from layerlocal.store import RunRecord, RunStore, write_atomic
-from layerlocal.studies import find_study
+from layerlocal.studies import STUDIES, find_study
 from layerlocal.studies.base import StudyPlan, plan_runs
 from layerlocal.studies.summary import summarize_study
 from layerlocal.studying import run_study
@@ -46,24 +45,6 @@ def composed(tmp_path_factory):
         tiny.__wrapped__(patch)
         summary = run_study(out, "composition", seeds=2, workers=1, command="layerlocal study composition --seeds 2")
     return out, summary
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run a command as the program does: (exit code, standard output, standard error)."""
-
-    def call(*words):
-        monkeypatch.setattr("sys.argv", ["layerlocal", *map(str, words)])
-        try:
-            layerlocal.cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return call
 
 
 def one_sentence(err):
@@ -105,8 +86,8 @@ def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out
     assert "left out" in capsys.readouterr().err
 
 
-def test_a_rule_that_cannot_take_part_alone_is_refused(tmp_path, command):
-    code, _, err = command("study", "composition", "--rules", "ff", "--out", tmp_path / "runs", "--workers", 1)
+def test_a_rule_that_cannot_take_part_alone_is_refused(tmp_path, cli):
+    code, _, err = cli("study", "composition", "--rules", "ff", "--out", tmp_path / "runs", "--workers", 1)
     assert code == 2 and "factors" in one_sentence(err)
     assert not list((tmp_path / "runs").glob("*/spec.json"))
 
@@ -119,11 +100,11 @@ def test_other_data_need_another_store(composed, tmp_path):
     assert plan_path(out, "composition", "quick").read_bytes() == before
 
 
-def test_a_rule_without_readouts_cannot_take_part_where_twins_of_another_would_change_the_question(tmp_path, command):
+def test_a_rule_without_readouts_cannot_take_part_where_twins_of_another_would_change_the_question(tmp_path, cli):
     (tmp_path / "mine.py").write_text(
         "from layerlocal import Rule, RuleInfo\n\n\nclass Mine(Rule):\n    info = RuleInfo(name='mine', locality='block')\n"
     )
-    code, _, err = command("study", "hybrid", "--rules", f"{tmp_path / 'mine.py'}:Mine", "--out", tmp_path / "runs")
+    code, _, err = cli("study", "hybrid", "--rules", f"{tmp_path / 'mine.py'}:Mine", "--out", tmp_path / "runs")
     assert code == 2 and "no readout at every block" in one_sentence(err)
 
 
@@ -147,20 +128,20 @@ def test_data_that_cannot_be_reached_are_left_out_and_data_that_do_not_fit_are_r
         run_study(tmp_path / "other", "accuracy", data=["fashion_mnist_subset"], size="medium", seeds=1, workers=1)
 
 
-def test_claims_for_a_rule_that_no_study_ran_list_those_that_did(composed, command):
-    code, _, err = command("claims", "--out", composed[0], "--rule", "nope")
+def test_claims_for_a_rule_that_no_study_ran_list_those_that_did(composed, cli):
+    code, _, err = cli("claims", "--out", composed[0], "--rule", "nope")
     assert code == 2 and "dtg-ff" in one_sentence(err)
 
 
-def test_claims_changed_after_a_study_was_begun_are_seen(composed, tmp_path, command):
+def test_claims_changed_after_a_study_was_begun_are_seen(composed, tmp_path, cli):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     path = plan_path(out, "composition", "quick")
     content = json.loads(path.read_text())
-    assert content["claims_sha256"] == load_claims().sha256
+    assert content["claims_sha256"] == load_claims().about(STUDIES).sha256
     assert "not those that stood" not in write_report(out).read_text()
     path.write_text(json.dumps(content | {"claims_sha256": "0" * 64}))
     assert "not those that stood when these studies were begun: composition (quick)" in write_report(out).read_text()
-    assert "not those that stood" in command("claims", "--out", out)[2]
+    assert "not those that stood" in cli("claims", "--out", out)[2]
 
 
 def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
@@ -178,13 +159,13 @@ def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
     assert summary["title"] in write_report(out, form="md")
 
 
-def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(composed, command):
-    code, text, _ = command("claims", "--out", composed[0], "--json")
+def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(composed, cli):
+    code, text, _ = cli("claims", "--out", composed[0], "--json")
     assert code == 0
     rows = {row["id"]: row for row in json.loads(text)["claims"]}
     assert rows["P11"]["n"] == 2 and rows["P11"]["verdict"] in ("supported", "contradicted", "inconclusive")
     assert rows["P2"]["verdict"] == "not run" and "layerlocal study classes" in rows["P2"]["command"]
-    code, text, _ = command("claims", "--out", composed[0])
+    code, text, _ = cli("claims", "--out", composed[0])
     assert code == 0 and "not run" in text
 
 
@@ -195,7 +176,7 @@ def test_a_report_of_a_damaged_plan_names_it(composed, tmp_path):
         write_report(out)
 
 
-def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, command):
+def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, cli):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     record = RunStore(out).finished()[0]
     content = json.loads((out / record.hash / "spec.json").read_text()) | {"protocol": 0}
@@ -206,7 +187,7 @@ def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, c
     sums = json.loads((out / record.hash / "DONE").read_text()) | {"spec.json": hashlib.sha256(text).hexdigest()}
     (out / record.hash / "DONE").write_text(json.dumps(sums))
     assert "1 of 12 runs are of protocol 0 and are left out" in write_report(out).read_text()
-    code, _, err = command("claims", "--out", out)
+    code, _, err = cli("claims", "--out", out)
     assert code == 0 and "numbers of two protocols do not compare" in err
 
 
@@ -229,23 +210,23 @@ def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, c
         (("claims", "--claim", "P77"), "unknown claim 'P77'"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence_and_trains_nothing(command, tmp_path, monkeypatch, words, named):
+def test_what_does_not_fit_is_one_sentence_and_trains_nothing(cli, tmp_path, monkeypatch, words, named):
     monkeypatch.chdir(tmp_path)
-    code, out, err = command(*words)
+    code, out, err = cli(*words)
     assert (code, out) == (2, "")
     assert named in one_sentence(err)
     assert not list(tmp_path.glob("runs/*/spec.json"))
 
 
-def test_too_few_images_for_a_split_is_one_sentence(command, tmp_path, monkeypatch):
+def test_too_few_images_for_a_split_is_one_sentence(cli, tmp_path, monkeypatch):
     more = dataclasses.replace(scale_module._SCALES["quick"], num_train=10**6)
     monkeypatch.setitem(scale_module._SCALES, "quick", more)
     monkeypatch.setattr(scale_module, "SIZES_OF", {})
-    code, _, err = command("study", "depth", "--data", "fashion_mnist_subset", "--out", tmp_path / "runs")
+    code, _, err = cli("study", "depth", "--data", "fashion_mnist_subset", "--out", tmp_path / "runs")
     assert code == 2 and "num_train=1000000 is more than" in one_sentence(err)
 
 
-def test_a_claim_file_with_a_missing_field_names_file_claim_and_field(command, tmp_path):
+def test_a_claim_file_with_a_missing_field_names_file_claim_and_field(cli, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
         """
@@ -253,13 +234,13 @@ claims:
   - {id: X1, source: me, sentence: s, reported: {value: 1, unit: pp, text: x}, study: classes, direction: less}
 """
     )
-    code, _, err = command("claims", "--file", file, "--out", tmp_path / "runs")
+    code, _, err = cli("claims", "--file", file, "--out", tmp_path / "runs")
     sentence = one_sentence(err)
     assert code == 2 and "mine.yaml" in sentence and "X1" in sentence and "quantity" in sentence
 
 
-def test_studies_are_listed_where_none_is_named(command):
-    code, out, _ = command("study")
+def test_studies_are_listed_where_none_is_named(cli):
+    code, out, _ = cli("study")
     assert code == 0 and "calibration" in out and "hybrid" in out
 
 

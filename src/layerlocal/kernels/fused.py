@@ -4,8 +4,8 @@ With u the convolution's output, x̂ its normalization and z = γ x̂ + β (+ re
 r = the root mean square of p in each cell of the readout's grid. Backward computes z again from u instead of keeping a, p and
 the places of the maxima. Where only r sends a gradient, as in block-local training, dz = p · dr / (n r), one product.
 
-Torch keeps u, a and, with pooling, p and an 8-byte index a window: 2.4 maps a block instead of 1, where only one is not kept anyway
-as the input of the next convolution.
+Torch keeps u and a, and with pooling p and an 8-byte index a window: 2 maps the size of u, or 2.75. Here it is u alone; the result, which
+is kept as the input of the next convolution in either case, is counted in neither.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Compiles `norm_act.c` at first use and loads it: one second, once a machine. Where that is not possible, torch's own operations do the work.
 
-Why C: of a local step on a CPU, normalization, activation, pooling and readout are a quarter of the time in torch's operations, each of
-which reads and writes whole maps (profile in ``benchmarks/trainer.py --profile``); fused, forward and backward read each map once.
+Why C: in torch normalization, activation, pooling and readout are operations that each read and write whole maps, and of a local step
+they are what is left once the convolutions are as few as they can be (``benchmarks/trainer.py --profile``); here they are two passes over
+the map forward and one or two backward.
 """
 
 from __future__ import annotations
