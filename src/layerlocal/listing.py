@@ -6,7 +6,7 @@ from typing import Any
 
 from layerlocal.data import benchmark_table, list_data
 from layerlocal.networks import create_network, list_networks
-from layerlocal.rules import find_rule, list_rules, rule_options
+from layerlocal.rules import create_rule, find_rule, list_rules, rule_options
 from layerlocal.types import unknown_name
 
 __all__ = ["describe"]
@@ -25,11 +25,25 @@ def _rules() -> list[dict[str, Any]]:
                 "locality": f"locality {info.locality}",
                 "step": f"{info.passes_per_step} forward a step",
                 "prediction": f"{'K' if info.passes_per_prediction == 'num_classes' else 1} a prediction",
+                "needs": "needs " + (", ".join(_needs(name)) or "no labels"),
                 "references": ", ".join(info.references),
                 "options": options + (" and the options of that rule" if "rule.of=" in options else ""),
             }
         )
     return rows
+
+
+def _needs(name: str) -> list[str]:
+    """What a rule asks for, in words; looked at in a small network."""
+    rule = create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
+    found = {
+        "labels at every block": rule.locks["labels_everywhere"],
+        "labels": not rule.locks["labels_everywhere"] and not rule.info.unsupervised,
+        "negatives": rule.info.negatives,
+        "whole batches (it compares samples)": rule.compares_samples,
+        "weight transport": rule.locks["weight_transport"],
+    }
+    return [words for words, needed in found.items() if needed]
 
 
 def _networks() -> list[dict[str, Any]]:

@@ -44,6 +44,8 @@ class RuleInfo:
         passes_per_step: forward passes through the network for one training sample.
         passes_per_prediction: forward passes to classify one sample; ``"num_classes"`` where every label is tried.
         compares_samples: whether a loss compares the samples of a batch with one another, so that micro-batches would change it.
+        negatives: whether it makes negative data.
+        unsupervised: whether blocks learn without labels, which only readouts that change no block are given.
     """
 
     name: str
@@ -53,6 +55,8 @@ class RuleInfo:
     passes_per_step: int = 1
     passes_per_prediction: int | Literal["num_classes"] = 1
     compares_samples: bool = False
+    negatives: bool = False
+    unsupervised: bool = False
 
 
 class Rule(nn.Module):
@@ -121,7 +125,7 @@ class Rule(nn.Module):
         errors between blocks; ``labels_everywhere``: labels are needed at more than one block.
         """
         reaches = self.locality != "block" and self.network.depth > 1
-        labels = len(self.readout_blocks) > 1
+        labels = len(self.readout_blocks) > 1 and not self.info.unsupervised
         return {
             "forward": True, "update": reaches, "backward": reaches, "weight_transport": reaches, "labels_everywhere": labels,
         }  # fmt: skip

@@ -61,6 +61,7 @@ class FF(BlockwiseRule):
         references=("arXiv:2212.13345", "arXiv:2312.14924"),
         passes_per_step=2,
         passes_per_prediction="num_classes",
+        negatives=True,
     )
     patterns: Tensor
 
