@@ -247,6 +247,7 @@ def test_the_page_has_every_number_with_command_hardware_and_n(store, summary, p
     for sentence in summary["sentences"]:
         assert sentence.split("(")[0].strip() in page
     assert cost_summaries(store) == [summary]
+    assert "P7-memory" in page and "P12-distributed" in page and "P2" not in page, "claims about what was run"
 
 
 def test_the_pareto_figure_speaks_its_points_limits_and_the_papers(page):

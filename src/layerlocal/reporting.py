@@ -58,6 +58,9 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
     claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
     records, warnings = comparable(out)
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
+    claims = claims.about(
+        [*(STUDIES if studies else ()), *([COST_STUDY] if costs else ())]
+    )  # a page of costs alone is about costs
     if not records and audit is None and not studies and not costs:
         raise InputError(
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
@@ -69,8 +72,8 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "audit": audit,
         "studies": studies,
         "costs": costs,
-        "claims": judge(claims, [*studies, *costs]) if studies or costs else [],
-        "claims_sha256": claims.sha256 if studies or costs else None,
+        "claims": judge(claims, [*studies, *costs]),
+        "claims_sha256": claims.sha256 if claims.claims else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
         "runs": [run_row(record, options=False) for record in records.values()],
         "warnings": [*warnings, *([] if claim_files else _claims_changed(studies, costs))],

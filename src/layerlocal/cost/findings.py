@@ -191,19 +191,24 @@ def _distribution(part: Mapping[str, Any]) -> Iterator[str]:
     for row in (row for row in part["rows"] if row["processes"] == most):
         gain = row["samples_per_s"] / alone[row["method"]]["samples_per_s"]
         parts.append(
-            f"{row['method']} {row['samples_per_s']:,.3g} samples/s ({_times(gain)} one process), {row['bytes_per_step'] / 2**20:.3g} MiB a "
+            f"{row['method']} {_number(row['samples_per_s'])} samples/s ({_times(gain)} one process), {row['bytes_per_step'] / 2**20:.3g} MiB a "
             f"step, {row['idle_share']:.0%} idle"
         )
         if row.get("model"):
-            errors.append(f"{row['method']} {row['model']['samples_per_s'] / row['samples_per_s'] - 1:+.0%}")
+            error = row["model"]["samples_per_s"] / row["samples_per_s"] - 1
+            errors.append(f"{row['method']} {f'{error:+.0%}'.replace('-', '−')}")
     yield f"{where}: {'; '.join(parts)}."
     yield f"The model of a step errs in samples/s there by: {_listed(errors)}."
     far = [row for row in part["forecast"] if row["processes"] > most and row.get("samples_per_s")]
     methods = dict.fromkeys(row["method"] for row in far)
     best = [max((r for r in far if r["method"] == name), key=lambda r: r["samples_per_s"]) for name in methods]
     if best:
-        told = [f"{row['method']} {row['samples_per_s']:,.3g} on {row['processes']}" for row in best]
+        told = [f"{row['method']} {_number(row['samples_per_s'])} on {row['processes']}" for row in best]
         yield f"It expects, from processes as fast and links as these, at most: {'; '.join(told)} processes."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _listed(words: Sequence[str]) -> str:
