@@ -25,7 +25,7 @@ MUTANTS: list[tuple] = [
     ("rules/functional.py", "rules_functional", ("F.softplus(theta - positive)", "F.softplus(positive - theta)")),
     # the readout's gradient is not divided by the size of its cell
     (
-        "rules/functional.py",
+        "kernels/grid.py",
         "rules_functional",
         ("((rms + EPS) * (rows[:, None] * columns)[:, :, None])", "(rms + EPS)"),
     ),
@@ -247,6 +247,75 @@ MUTANTS: list[tuple] = [
         "studies",
         ("recipe.epochs * (kept // recipe.batch_size)", "recipe.epochs * (number // recipe.batch_size)"),
     ),
+    # ReLU's backward lets everything through
+    (
+        "kernels/norm_act.c",
+        "kernels",
+        (
+            "float all = co[m] * z + d[m], dz = z > 0 ? all : 0.0f;\n                            line[m]",
+            "float all = co[m] * z + d[m], dz = all;\n                            line[m]",
+        ),
+    ),
+    # the variance is that of a part of the rows
+    ("kernels/norm_act.c", "kernels", ("spread = square / rows - shift * shift", "spread = square / rows")),
+    # a cell's mean is over the whole map
+    ("kernels/norm_act.c", "kernels", ("share = 1.0f / cell_count(g, i, j)", "share = 1.0f / (g->ph * g->pw)")),
+    # the running variance is the biased one
+    ("kernels/fused.py", "kernels", ("var * (count / max(1, count - 1))", "var")),
+    # a shifted normalization loses its weight's gradient
+    ("kernels/fused.py", "kernels", ("dweight = (sum_dz_u - mean * sum_dz) * rstd", "dweight = sum_dz_u * rstd")),
+    # a megabyte is 2^20 bytes
+    ("cost/budget.py", "cost", ('"MB": 10**6', '"MB": 2**20')),
+    # the search stops at the first size that fits
+    ("cost/budget.py", "cost", ("high - low > max(1, int(tolerance * low))", "high - low > low")),
+    # a local rule is charged the gradient at its blocks' inputs
+    (
+        "cost/theory.py",
+        "cost",
+        ("3 * forward - first, 3 * forward - unneeded", "3 * forward - first, 3 * forward - first"),
+    ),
+    # a point that another beats is on the front
+    ("cost/findings.py", "cost_audit", ("m <= memory and s >= speed and", "m < memory and s > speed and")),
+    # memory is held against the smallest number of micro-batches
+    (
+        "cost/quantities.py",
+        "cost_audit",
+        ('max(micro, key=lambda row: int(row["mode"][6:])', 'min(micro, key=lambda row: int(row["mode"][6:])'),
+    ),
+    # the network with the smallest images speaks for a claim
+    ("cost/quantities.py", "cost_audit", ("_of_group(max(groups,", "_of_group(min(groups,")),
+    # a round is over when the fastest process is
+    (
+        "cost/summary.py",
+        "cost_audit",
+        ('batch_size / max(part[name][i]["seconds"]', 'batch_size / min(part[name][i]["seconds"]'),
+    ),
+    # another machine's measurement is taken for this one's
+    ("cost/process.py", "cost_audit", ("[request, self.machine, code_sha256()]", "[request, code_sha256()]")),
+    # gradients are summed over processes, not averaged
+    ("distributed/data_parallel.py", "distributed_data", ("self.sent.div_(self.group.size)", "self.sent")),
+    # the variance between processes is lost
+    ("distributed/sync_norm.py", "distributed_data", ("found[:, 1].mean(0) + between", "found[:, 1].mean(0)")),
+    # neighbouring blocks are dealt one each and the rest to the last
+    (
+        "distributed/layer_parallel.py",
+        "distributed_layers",
+        ("best[number, end] = min(options)", "best[number, end] = max(options)"),
+    ),
+    # weights trained elsewhere are not brought back
+    (
+        "distributed/layer_parallel.py",
+        "distributed_layers",
+        ("self.rule.load_state_dict(self.rule.state_dict() | weights)", "pass"),
+    ),
+    # a ring sends every tensor whole to everyone
+    (
+        "distributed/model.py",
+        "distributed_model",
+        ("self.message_seconds(size / processes)", "self.message_seconds(size)"),
+    ),
+    # a pipeline has no bubble
+    ("distributed/model.py", "distributed_model", ("fill = len(parts) - 1", "fill = 0")),
 ]
 """(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 

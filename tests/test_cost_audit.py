@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
-from layerlocal.cost.findings import say_findings
+from layerlocal.cost.findings import pareto_front, say_findings
 from layerlocal.cost.plan import make_plan
 from layerlocal.cost.process import Measurements, code_sha256, request_of, run_fresh
 from layerlocal.cost.quantities import cost_quantities
@@ -70,7 +70,10 @@ def spread(request):
         "costs": dict.fromkeys(request["methods"], [cost] * 4),
         "link": {"latency_seconds": 0.0, "bytes_per_second": 1e30},
     }
-    return {"ranks": [part] * request["processes"]}
+    early = {name: [entry | {"seconds": entry["seconds"] / 2} for entry in found] for name, found in rounds.items()}
+    return {
+        "ranks": [part, part | {"rounds": early}][: request["processes"]]
+    }  # the second is done in half the time and waits
 
 
 def turn(label, rounds, content):
@@ -306,6 +309,23 @@ def test_claims_about_cost_are_judged_on_rounds_and_processes(store, summary):
     other.mkdir(exist_ok=True)
     (other / "cost-quick.json").write_text(json.dumps(changed))
     assert "cost (quick)" in judge_claims(other, names=["P7"])[2][0]
+
+
+def test_the_front_is_whatever_no_other_beats_in_one_way_and_equals_in_the_other():
+    assert pareto_front([(1, 1), (1, 2), (2, 2), (3, 3), (3, 3)]) == [1, 3, 4]
+
+
+def test_the_most_micro_batches_are_the_rival(summary):
+    group = copy.deepcopy(summary["groups"][0])
+    more = copy.deepcopy(row(group, "bp micro-4")) | {
+        "label": "bp micro-16",
+        "mode": "micro-16",
+        "speeds": [10.0] * 5,
+        "peak_saved_bytes": 999,
+    }
+    for rows in ([*group["rows"], more], [more, *group["rows"]]):
+        values = cost_quantities({"groups": [group | {"rows": rows}]})["dtg-ff"]["speed_against_micro_bp"]["values"]
+        assert values["0"] == 13
 
 
 def test_of_several_networks_the_one_with_the_largest_images_speaks(summary):

@@ -15,6 +15,7 @@ from layerlocal.types import InputError
 OTHER = {
     "protocol": PROTOCOL + 1,
     "seed": 1,
+    "judged_on": "validation",
     "data.source": "cifar10",
     "data.labels": "coarse",
     "data.classes": 5,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def run_audit(
         InputError: unknown rule, data or budget; a rule that breaks its contract of locality; an ``out`` that cannot be written.
     """
     from layerlocal.progress import ManyRuns
-    from layerlocal.workers import run_many
+    from layerlocal.workers import run_many, usual_workers
 
     console = console or Console(stderr=True)
     store = RunStore(out)
@@ -65,7 +64,7 @@ def run_audit(
         console.print(f"{len(finished)} of {len(labels)} runs are finished already", highlight=False)
     with ManyRuns(console, len(labels) - len(finished)) as progress:
         outcome = run_many(
-            [spec for spec in specs if spec.hash not in finished], store, workers=workers or os.cpu_count() or 1, threads=1,
+            [spec for spec in specs if spec.hash not in finished], store, workers=workers or usual_workers("cpu"), threads=1,
             listen=progress, on_done=progress.done,
         )  # fmt: skip
     failed = [{"label": f"{labels[name]} ({name})", "reason": reason} for name, reason in outcome.failed.items()]

@@ -24,7 +24,7 @@ from layerlocal.types import InputError, unknown_name
 
 __all__ = [
     "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
-    "missing_path", "plan_path", "read_plan", "study_summaries", "write_report",
+    "missing_path", "plan_path", "read_plan", "study_summaries", "tune_path", "tune_summaries", "write_report",
 ]  # fmt: skip
 
 Records = Mapping[str, RunRecord]
@@ -58,10 +58,11 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
     claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
     records, warnings = comparable(out)
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
+    tunes = tune_summaries(out)
     claims = claims.about(
         [*(STUDIES if studies else ()), *([COST_STUDY] if costs else ())]
     )  # a page of costs alone is about costs
-    if not records and audit is None and not studies and not costs:
+    if not records and audit is None and not studies and not costs and not tunes:
         raise InputError(
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
         )
@@ -72,6 +73,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "audit": audit,
         "studies": studies,
         "costs": costs,
+        "tunes": tunes,
         "claims": judge(claims, [*studies, *costs]),
         "claims_sha256": claims.sha256 if claims.claims else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
@@ -203,6 +205,23 @@ def cost_summaries(out: Path) -> list[dict[str, Any]]:
     """
     found = [_read(cost_summary_path(out, size)) for size in SIZES]
     return [summary for summary in found if summary is not None]
+
+
+# --- searches ---------------------------------------------------------------------------------------------------------
+
+
+def tune_path(out: Path, name: str) -> Path:
+    """Where the summary of a search is kept."""
+    return out / f"tune-{name}.json"
+
+
+def tune_summaries(out: Path) -> list[dict[str, Any]]:
+    """The summary of every search of the store, by name.
+
+    Raises:
+        InputError: a damaged one.
+    """
+    return [_read(path) for path in sorted(out.glob("tune-*.json"))]
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------

@@ -274,6 +274,8 @@ def _rows(record: EpochRecord) -> list[MetricRow]:
 
 def _result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
     """Everything a report needs: the one look at the test split, the certificate, the costs."""
+    if spec.judged_on == "validation":
+        return _trial_result(spec, training, seconds)
     rule, data = training.rule, training.data
     test = training.test()
     samples = data.train.gather(torch.arange(min(spec.recipe.batch_size, len(data.train))))
@@ -306,6 +308,24 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
         **measure_saved_bytes(rule, x, y),
         **measure_flops(rule, x, y),
         **_cuda_peak(training.device),
+    }
+
+
+def _trial_result(spec: RunSpec, training: Training, seconds: float) -> dict[str, Any]:
+    """What a search needs; nothing of the test split is read."""
+    found = training.validate()
+    if found is None:
+        raise InputError("judged_on 'validation' needs a validation split; set data.validation above 0")
+    return {
+        "run": spec.hash,
+        "rule": spec.rule.name,
+        "judged_on": "validation",
+        "validation_accuracy": found.accuracy,
+        "block_accuracies": found.block_accuracies,
+        "num_validation": found.num_samples,
+        "steps": training.steps,
+        "train_seconds": seconds,
+        "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
     }
 
 

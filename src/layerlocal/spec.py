@@ -7,7 +7,7 @@ import json
 import shlex
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from layerlocal.types import InputError, unknown_name
 
@@ -149,7 +149,11 @@ class Recipe(Frozen):
 
 
 class RunSpec(Frozen):
-    """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws."""
+    """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws.
+
+    ``judged_on`` the ``"test"`` split, once, after the last epoch; or on the ``"validation"`` split, the test split staying closed: for
+    searches, whose results are choices.
+    """
 
     protocol: int = PROTOCOL
     data: DataSpec = DataSpec()
@@ -157,6 +161,15 @@ class RunSpec(Frozen):
     rule: RuleSpec = RuleSpec()
     recipe: Recipe = Recipe()
     seed: int = Field(default=0, ge=0)
+    judged_on: Literal["test", "validation"] = "test"
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """``judged_on`` came later too: it is written only where it is not the default."""
+        content: dict[str, Any] = serialize(self)
+        if self.judged_on == "test":
+            del content["judged_on"]
+        return content
 
     def canonical(self) -> str:
         """The spec as JSON with sorted keys: what is hashed. Fields of `LATER` count only where they differ from their default."""

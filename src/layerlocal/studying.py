@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,26 +78,17 @@ def _finish(
 ) -> dict[str, str]:
     """Hash → reason of the runs that failed."""
     from layerlocal.progress import ManyRuns
-    from layerlocal.workers import run_many
+    from layerlocal.workers import run_many, usual_workers
 
     left = [spec for spec in specs if not store.is_done(spec)]
     if len(left) < len(specs):
         console.print(f"{len(specs) - len(left)} of {len(specs)} runs are finished already", highlight=False)
-    count = workers if ray else workers or _usual_workers(device)
+    count = workers if ray else workers or usual_workers(device)
     with ManyRuns(console, len(left), workers=count) as progress:
         outcome = run_many(
             left, store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
         )  # fmt: skip
     return outcome.failed
-
-
-def _usual_workers(device: str) -> int:
-    """One a core that this process may use, or one a GPU."""
-    if device.startswith("cuda"):
-        import torch
-
-        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plan(

@@ -201,7 +201,7 @@ def show(
             spec = found.spec
             table.add_row(
                 found.hash, escape(spec.rule.name), escape(spec.data.source), spec.network.name, str(spec.seed),
-                f"{found.result['test_accuracy']:.1%}"
+                _accuracy(found.result)
             )  # fmt: skip
         Console().print(table)
         return
@@ -214,8 +214,18 @@ def show(
     print(command_of(record.spec))
 
 
+def _accuracy(result: dict[str, Any]) -> str:
+    """On the test split, or of a run of a search, which does not open it, on the validation split."""
+    if result.get("judged_on") == "validation":
+        return f"{result['validation_accuracy']:.1%} (validation)"
+    return f"{result['test_accuracy']:.1%}"
+
+
 def _print_run(result: dict[str, Any]) -> None:
     console = Console()
+    if result.get("judged_on") == "validation":
+        console.print(f"run {result['run']}  {result['rule']}: {_accuracy(result)}", highlight=False, markup=False)
+        return
     blocks = "  ".join(f"{name} {value:.1%}" for name, value in result["block_accuracies"].items())
     certificate = result["locality"]
     verdict = "certified" if certificate["certified"] else f"NOT as declared: {'; '.join(certificate['problems'])}"

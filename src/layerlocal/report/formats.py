@@ -14,6 +14,7 @@ from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_nu
 from layerlocal.report.page import whole_content
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
+from layerlocal.report.tuning import tune_table
 
 __all__ = ["render_csv", "render_json", "render_markdown"]
 
@@ -38,6 +39,10 @@ def render_markdown(content: Mapping[str, Any]) -> str:
         parts += _study(study)
     for cost in whole["costs"]:
         parts += _cost(cost)
+    for search in whole["tunes"]:
+        found = tune_table(search)
+        parts += ["## Search for settings", *(f"- {_escape(str(text))}" for text in search.get("sentences") or [])]
+        parts += [_table(found["head"], found["rows"])]
     if whole["accuracies"]:
         table = accuracy_table(whole["accuracies"])
         parts += ["## Reported beside measured", _table(table["head"], table["rows"])]

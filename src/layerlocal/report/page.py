@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import claims, cost, figures, runs, studies, svg
+from layerlocal.report import claims, cost, figures, runs, studies, svg, tuning
 from layerlocal.report.audit_part import audit_facts, audit_view
 from layerlocal.report.format import clean
 from layerlocal.report.sections import table
@@ -17,7 +17,7 @@ from layerlocal.types import InputError
 __all__ = ["readme_figure", "render_page", "whole_content", "write_page"]
 
 _HERE = Path(__file__).parent
-_CONTENT = {"audit", "studies", "costs", "claims", "accuracies"}
+_CONTENT = {"audit", "studies", "costs", "tunes", "claims", "accuracies"}
 
 
 def render_page(content: Mapping[str, Any]) -> str:
@@ -25,7 +25,8 @@ def render_page(content: Mapping[str, Any]) -> str:
 
     Args:
         content: ``{"title", "command", "created", "audit": an audit's summary or None, "studies": [summary], "costs": [summary],
-            "claims": [verdict row], "claims_sha256", "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing.
+            "tunes": [summary], "claims": [verdict row], "claims_sha256", "accuracies": [row], "runs": [row], "warnings": [text]}``; any
+            part may be missing.
             An audit's summary alone makes the page of that audit.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -60,7 +61,8 @@ def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
     audit = given.get("audit")
     spoken_for = audit or {}
     lists = {
-        key: list(given.get(key) or []) for key in ("studies", "costs", "claims", "accuracies", "runs", "warnings")
+        key: list(given.get(key) or [])
+        for key in ("studies", "costs", "tunes", "claims", "accuracies", "runs", "warnings")
     }
     return {
         "title": given.get("title")
@@ -90,6 +92,7 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "audit": audit_view(audit) if audit is not None else None,
         "studies": [studies.study_view(s, name) for s, name in zip(content["studies"], names, strict=True)],
         "costs": [cost.cost_view(c, f"cost-audit-{i}") for i, c in enumerate(content["costs"])],
+        "tunes": [tuning.tune_view(t, f"search-{i}") for i, t in enumerate(content["tunes"])],
         "accuracies": claims.accuracy_table(content["accuracies"]) if content["accuracies"] else None,
         "runs": runs.run_view(content["runs"]),
         "run_names": {clean(row.get("run", "?")) for row in content["runs"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,16 @@ from layerlocal.store import RunStore
 from layerlocal.workers.local import run_here, run_in_workers
 from layerlocal.workers.ray import OnRay, run_on_ray
 
-__all__ = ["Outcome", "run_many"]
+__all__ = ["Outcome", "run_many", "usual_workers"]
+
+
+def usual_workers(device: str) -> int:
+    """One a core that this process may use, or one a GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

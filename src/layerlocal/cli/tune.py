@@ -1,0 +1,83 @@
+"""The command `layerlocal tune`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from layerlocal.cli.app import AsJson, Device, Out, Settings, app, err, parse_settings, prepare_torch, typed
+
+
+@app.command()
+def tune(
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rules", "--rule", help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff."
+        ),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A dimension, repeatable: recipe.learning_rate=log:0.0005:0.03, rule.grid=1,2,4, rule.label_smoothing=0:0.2; with RULE/ in "
+            "front for one rule and its twins. Default: learning rate and weight decay."
+        ),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="For each rule and each twin; the first is the settings as they are.")
+    ] = 16,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each trial; their mean counts.")] = 1,
+    sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",
+    data: Annotated[str, typer.Option(help="A name of `layerlocal list data`, or a folder.")] = "fashion_mnist_subset",
+    network: Annotated[str, typer.Option(help="A name of `layerlocal list networks`.")] = "vgg8",
+    width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    settings: Settings = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
+    ] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
+    device: Device = "cpu",
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Search settings for rules and their twins: as many trials each, judged on the validation split; the test split stays closed.
+
+    The same command goes on where an interrupted search stopped; with more --trials it goes on from the trials there are.
+
+    - A first look: `layerlocal tune --rule dtg-ff --trials 8 --epochs 2 --width 0.25`
+    """
+    from layerlocal.spec import DataSpec, NetworkSpec
+    from layerlocal.tune import DEFAULT_SPACE, TunePlan, parse_dimension
+    from layerlocal.tuning import run_tuning
+
+    prepare_torch(device, None)
+    given = {"network.width": width, "recipe.epochs": epochs}
+    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
+    names = [name for word in rules or ["dtg-ff"] for name in word.split(",") if name]
+    plan = TunePlan.parse(
+        {
+            "rules": tuple(dict.fromkeys(names)), "data": DataSpec(source=data).model_dump(), "network": NetworkSpec(name=network).model_dump(),
+            "settings": chosen, "space": [parse_dimension(text).model_dump() for text in space or DEFAULT_SPACE], "trials": trials,
+            "seeds": seeds, "sampler": sampler, "seed": seed,
+        }
+    )  # fmt: skip
+    summary = run_tuning(plan, out, workers=workers, ray=ray, device=device, command=typed(), console=err)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    console = Console(soft_wrap=True)
+    for text, method in zip(summary["sentences"], summary["methods"], strict=True):
+        console.print(text, markup=False, highlight=False)
+        if method["command"]:
+            console.print(f"    {method['command']}", markup=False, highlight=False, style="cyan")
+    console.print(
+        f"budget: {summary['budget']}; `layerlocal report --out {out}` makes the page", markup=False, highlight=False
+    )
+    if any(method["best"] is None for method in summary["methods"]):
+        raise typer.Exit(1)

@@ -1,0 +1,108 @@
+"""Dimensions of a search: settings of a run and what values they may take."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Literal
+
+from pydantic import Field
+
+from layerlocal.spec import Frozen, Scalar
+from layerlocal.types import InputError
+
+__all__ = ["DEFAULT_SPACE", "Dimension", "parse_dimension"]
+
+DEFAULT_SPACE = ("recipe.learning_rate=log:0.0005:0.03", "recipe.weight_decay=log:0.0001:0.1")
+"""What every method has."""
+_DIGITS = 3
+"""Significant digits of a number that is drawn: enough for any setting, and short to type."""
+
+
+class Dimension(Frozen):
+    """One setting that is searched.
+
+    Args:
+        key: as after ``--set``: ``recipe.learning_rate``, ``rule.grid``.
+        rule: only for this rule and its twins; ``None``: for all.
+        kind: ``"log"`` and ``"linear"`` numbers between ``low`` and ``high``, whole ones where both are; or one of ``choices``.
+        low: least value.
+        high: largest value, > low; for ``"log"`` low > 0.
+        choices: two values or more.
+    """
+
+    key: str
+    rule: str | None = None
+    kind: Literal["log", "linear", "choices"]
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Scalar, ...] = Field(default=())
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole ones."""
+        return self.kind != "choices" and self.low.is_integer() and self.high.is_integer() and self.high - self.low >= 1
+
+    @property
+    def first(self) -> Any:
+        """Some value it can have."""
+        return self.choices[0] if self.kind == "choices" else int(self.low) if self.whole else self.low
+
+    @property
+    def text(self) -> str:
+        """As `parse_dimension` reads it."""
+        owner = "" if self.rule is None else f"{self.rule}/"
+        if self.kind == "choices":
+            return f"{owner}{self.key}={','.join(json.dumps(c) if not isinstance(c, str) else c for c in self.choices)}"
+        return f"{owner}{self.key}={'log:' if self.kind == 'log' else ''}{self.low:g}:{self.high:g}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value can be drawn, so that a search may begin with it."""
+        if self.kind == "choices":
+            return value in self.choices
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high and (not self.whole or float(value).is_integer())
+
+    def tidy(self, value: Any) -> Any:
+        """A drawn value as it is set: numbers with few digits, inside the bounds."""
+        if self.kind == "choices" or not isinstance(value, float):
+            return value
+        return min(self.high, max(self.low, float(f"{value:.{_DIGITS}g}")))
+
+
+def parse_dimension(text: str) -> Dimension:
+    """``recipe.learning_rate=log:1e-4:1e-2``, ``rule.grid=1,2,4``, ``rule.label_smoothing=0:0.2``, ``dtg-ff/rule.temperature_max=0.5:4``.
+
+    Raises:
+        InputError: what it should look like.
+    """
+    target, equals, values = text.partition("=")
+    rule, _, key = target.rpartition("/")
+    if not equals or not key or not values:
+        raise InputError(
+            f"--space takes KEY=LOW:HIGH, KEY=log:LOW:HIGH or KEY=A,B,C, got {text!r}; for example rule.grid=1,2,4"
+        )
+    if ":" not in values:
+        choices = tuple(_value(word) for word in values.split(","))
+        if len(set(map(str, choices))) < 2:
+            raise InputError(f"--space {text!r} has one choice; give two or more, or fix it with --set {key}={values}")
+        return Dimension(key=key, rule=rule or None, kind="choices", choices=choices)
+    parts = values.split(":")
+    kind = parts.pop(0) if parts[0] == "log" else "linear"
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise InputError(f"--space {text!r}: bounds are two numbers, LOW:HIGH or log:LOW:HIGH") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"--space {text!r}: LOW must be below HIGH, and both finite")
+    if kind == "log" and low <= 0:
+        raise InputError(f"--space {text!r}: on a log scale LOW must be above 0")
+    return Dimension(key=key, rule=rule or None, kind="log" if kind == "log" else "linear", low=low, high=high)
+
+
+def _value(word: str) -> Scalar:
+    try:
+        found = json.loads(word)
+    except ValueError:
+        return word
+    return found if isinstance(found, bool | int | float | str) or found is None else word

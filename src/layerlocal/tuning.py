@@ -1,0 +1,154 @@
+"""`layerlocal tune`: as many trials for every rule and every twin, from one space, judged on validation data; the best settings of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from rich.console import Console
+
+from layerlocal.environment import describe_environment
+from layerlocal.progress import ManyRuns
+from layerlocal.reporting import tune_path
+from layerlocal.run import build, file_sha256
+from layerlocal.spec import RunSpec, command_of
+from layerlocal.store import RunStore, write_atomic
+from layerlocal.tune import Method, Search, TunePlan
+from layerlocal.workers import run_many, usual_workers
+
+__all__ = ["run_tuning"]
+
+STORE = "tune"
+"""Folder below the store in which the runs of trials are, apart from runs that opened the test split."""
+
+
+def run_tuning(
+    plan: TunePlan,
+    out: Path,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
+    device: str = "cpu",
+    command: str = "layerlocal tune",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Make the trials that are not made yet, and write ``tune-<name>.json`` into ``out``.
+
+    Args:
+        plan: the search; its sources are filled in here.
+        out: the run store; the runs of trials are kept in its folder ``tune``.
+        workers: processes of one thread each; ``None``: one a core.
+        ray: address of a Ray cluster instead of processes here.
+        device: of every run.
+        command: noted beside the numbers.
+        console: for progress.
+
+    Returns:
+        The summary: ``methods``, each with its trials in order and its best.
+
+    Raises:
+        InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
+    """
+    console = console or Console(stderr=True)
+    plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
+    plan.check()
+    searches = [Search(plan, method) for method in plan.methods]
+    for method in plan.methods:
+        build(plan.run(method, {dimension.key: dimension.first for dimension in plan.dimensions(method.rule)}, 0))
+    RunStore(out).prepare()
+    store = RunStore(out / STORE)
+    count = workers if ray else workers or usual_workers(device)
+    trials: dict[str, list[dict[str, Any]]] = {method.label: [] for method in plan.methods}
+    total = len(searches) * plan.trials * plan.seeds
+    with ManyRuns(console, total, workers=count) as progress:
+        while any(asked := [search.ask() for search in searches]):
+            specs = {
+                (search.method.label, number, seed): plan.run(search.method, chosen, seed)
+                for search, settings in zip(searches, asked, strict=True)
+                for number, chosen in enumerate(settings)
+                for seed in range(plan.seeds)
+            }
+            outcome = run_many(
+                list(specs.values()), store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
+            )  # fmt: skip
+            for search, settings in zip(searches, asked, strict=True):
+                name = search.method.label
+                judged = [
+                    _trial(chosen, [specs[name, number, seed] for seed in range(plan.seeds)], store, outcome.failed)
+                    for number, chosen in enumerate(settings)
+                ]
+                search.tell([trial["value"] for trial in judged])
+                trials[name] += judged
+    methods = [_method(plan, search, trials[search.method.label]) for search in searches]
+    summary = {
+        "name": plan.name,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "layerlocal": version("layerlocal"),
+        "environment": describe_environment(device),
+        "plan": plan.model_dump(mode="json"),
+        "space": [dimension.text for dimension in plan.space],
+        "budget": plan.budget,
+        "methods": methods,
+        "sentences": [_sentence(row, plan) for row in methods],
+    }
+    write_atomic(tune_path(out, plan.name), (json.dumps(summary, indent=1) + "\n").encode())
+    return summary
+
+
+def _trial(
+    chosen: Mapping[str, Any], specs: Sequence[RunSpec], store: RunStore, failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings and what they were worth: the mean validation accuracy over seeds, or the reason why there is none."""
+    reason = next((failed[spec.hash] for spec in specs if spec.hash in failed), None)
+    values = [] if reason else [store.load(spec.hash).result["validation_accuracy"] for spec in specs]
+    value = mean(values) if values else None
+    return {
+        "settings": dict(chosen),
+        "values": values,
+        "value": value,
+        "reason": reason,
+        "runs": [s.hash for s in specs],
+    }
+
+
+def _method(plan: TunePlan, search: Search, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    method = search.method
+    good = [trial for trial in trials if trial["value"] is not None]
+    best = max(good, key=lambda trial: trial["value"], default=None)
+    usual = next((trial for trial in good if trial["settings"] == search.usual), None)
+    return {
+        "label": method.label,
+        "rule": method.rule,
+        "twin": method.twin,
+        "trials": trials,
+        "best": best,
+        "usual": usual["value"] if usual else None,
+        "command": _command(plan, method, best["settings"]) if best else None,
+    }
+
+
+def _command(plan: TunePlan, method: Method, chosen: dict[str, Any]) -> str:
+    """What trains with these settings and then opens the test split."""
+    return command_of(plan.run(method, chosen, 0).model_copy(update={"judged_on": "test"}))
+
+
+def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
+    if row["best"] is None:
+        return (
+            f"{row['label']}: none of {len(row['trials'])} trials ended; the first says: {row['trials'][0]['reason']}."
+        )
+    settings = ", ".join(
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in row["best"]["settings"].items()
+    )
+    usual = f", as it is {row['usual']:.1%}" if row["usual"] is not None else ""
+    return (
+        f"{row['label']}: validation accuracy {row['best']['value']:.1%} at best of {len(row['trials'])} trials{usual}; {settings} "
+        f"(n = {plan.seeds} seed{'s' * (plan.seeds > 1)}; the best of many is too high by chance: train it with other seeds)."
+    )

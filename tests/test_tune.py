@@ -1,0 +1,287 @@
+"""Searches: spaces, trials that can be played again, equal budgets, and a test split that stays closed."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from layerlocal.data import Data
+from layerlocal.report import render_markdown, render_page
+from layerlocal.reporting import tune_path, tune_summaries, write_report
+from layerlocal.run import build
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
+from layerlocal.store import RunStore
+from layerlocal.tune import Search, TunePlan, parse_dimension
+from layerlocal.tune.search import AT_ONCE
+from layerlocal.tuning import run_tuning
+from layerlocal.types import InputError
+
+TINY = {
+    "data": DataSpec(num_train=200, num_test=50),
+    "network": NetworkSpec(name="mlp", width=0.25, options={"depth": 2}),
+    "recipe": Recipe(epochs=1, batch_size=32),
+}
+RATE = parse_dimension("recipe.learning_rate=log:0.0001:0.1")
+
+
+def make(*space, **changes):
+    return TunePlan(**{"rules": ("local-heads",), "space": space or (RATE,), "trials": 6, **TINY, **changes})
+
+
+def run(plan, out, **options):
+    return run_tuning(plan, out, workers=1, console=Console(quiet=True), **options)
+
+
+# --- dimensions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "low", "high", "choices", "rule"),
+    [
+        ("recipe.learning_rate=log:1e-4:1e-2", "log", 1e-4, 1e-2, (), None),
+        ("rule.label_smoothing=0:0.2", "linear", 0, 0.2, (), None),
+        ("rule.grid=1,2,4", "choices", 0, 0, (1, 2, 4), None),
+        ("dtg-ff/rule.fusion=uniform,last", "choices", 0, 0, ("uniform", "last"), "dtg-ff"),
+        ("my.py:Mine/rule.x=true,false", "choices", 0, 0, (True, False), "my.py:Mine"),
+        ("rule.clip=null,1.5", "choices", 0, 0, (None, 1.5), None),
+    ],
+)
+def test_a_dimension_is_read_as_it_is_written(text, kind, low, high, choices, rule):
+    found = parse_dimension(text)
+    assert (found.kind, found.low, found.high, found.choices, found.rule) == (kind, low, high, choices, rule)
+    assert parse_dimension(found.text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("rule.grid", "takes KEY=LOW:HIGH"),
+        ("=1:2", "takes KEY=LOW:HIGH"),
+        ("rule.grid=4", r"one choice; give two or more, or fix it with --set rule.grid=4"),
+        ("rule.x=a:b", "bounds are two numbers"),
+        ("rule.x=1:2:3", "bounds are two numbers"),
+        ("rule.x=2:1", "LOW must be below HIGH"),
+        ("rule.x=0:inf", "both finite"),
+        ("rule.x=log:0:1", "above 0"),
+    ],
+)
+def test_a_dimension_that_is_none_is_refused(text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        parse_dimension(text)
+
+
+def test_drawn_numbers_are_short_and_stay_inside():
+    assert RATE.tidy(0.0123456) == 0.0123 and parse_dimension("rule.x=0.12345:0.2").tidy(0.12345001) == 0.12345
+    assert parse_dimension("rule.steps=1:9").whole and not parse_dimension("rule.share=0:0.9").whole
+    assert RATE.holds(0.002) and not RATE.holds(1.0) and not RATE.holds(None)
+
+
+# --- what is tried ----------------------------------------------------------------------------------------------------
+
+
+def play(plan, worth):
+    search, tried = Search(plan, plan.methods[0]), []
+    while asked := search.ask():
+        tried += asked
+        search.tell([worth(settings) for settings in asked])
+    return tried
+
+
+def near_a_hundredth(settings):
+    """PLANTED: best at 0.01."""
+    return -abs(math.log10(settings["recipe.learning_rate"]) + 2)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_trials_are_a_function_of_the_plan_and_the_first_is_the_settings_as_they_are(sampler):
+    plan = make(sampler=sampler, trials=11)
+    tried = play(plan, near_a_hundredth)
+    assert len(tried) == 11 and tried == play(plan, near_a_hundredth)
+    assert tried[0] == {"recipe.learning_rate": Recipe().learning_rate}
+    assert all(1e-4 <= settings["recipe.learning_rate"] <= 0.1 for settings in tried)
+    assert play(make(sampler=sampler, trials=7), near_a_hundredth) == tried[:7], "more trials go on from fewer"
+    assert play(make(sampler=sampler, trials=11, seed=1), near_a_hundredth)[1:] != tried[1:]
+    other = Search(plan, plan.methods[1])
+    assert other.ask()[1:] != tried[1:AT_ONCE], "methods draw apart"
+
+
+def test_tpe_learns_where_it_is_good_and_random_does_not():
+    """The share of the last 24 of 48 trials within a factor of 2 of the best: log-uniform draws have 0.2 of them there."""
+
+    def near(sampler):
+        late = play(make(sampler=sampler, trials=48), near_a_hundredth)[24:]
+        return sum(near_a_hundredth(settings) > -math.log10(2) for settings in late) / len(late)
+
+    assert near("tpe") > 0.5 > near("random")
+
+
+def test_a_failed_trial_is_worth_nothing_and_costs_one_trial():
+    plan = make(trials=9)
+    assert len(play(plan, lambda settings: None)) == 9
+
+
+def test_a_value_that_cannot_be_drawn_is_no_first_trial():
+    plan = make(parse_dimension("recipe.learning_rate=log:0.01:0.1"))
+    assert play(plan, near_a_hundredth)[0]["recipe.learning_rate"] != Recipe().learning_rate
+
+
+# --- fair -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_and_its_twins_get_the_same_space_and_as_many_trials():
+    plan = make(RATE, parse_dimension("rule.grid=1,2"), rules=("local-heads", "ff"))
+    assert [m.label for m in plan.methods] == [
+        "local-heads", "bp of local-heads", "bp-deepsup of local-heads", "ff", "bp of ff", "bp-deepsup of ff",
+    ]  # fmt: skip
+    specs = [plan.run(method, {"rule.grid": 1}, 3) for method in plan.methods[:3]]
+    assert [(s.rule.name, s.rule.options) for s in specs] == [
+        ("local-heads", {"grid": 1}), ("bp", {"of": "local-heads", "grid": 1}), ("bp-deepsup", {"of": "local-heads", "grid": 1}),
+    ]  # fmt: skip
+    assert all(s.judged_on == "validation" and s.seed == 3 and s.data == TINY["data"] for s in specs)
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "sentence"),
+    [
+        (["dtg-ff/rule.grid=1,2"], {"rules": ("dtg-ff", "ff")}, "spaces of one size.*dtg-ff 1, ff 0"),
+        (["ff/rule.theta=1:2"], {}, "a rule that is not tuned; tuned: local-heads"),
+        (["rule.grid=1,2", "rule.grid=1,4"], {}, "rule.grid twice"),
+        (["rule.grid=1,2"], {"settings": {"rule.grid": 2}}, "searched and set"),
+        (["rule.grid=1,2"], {"data": DataSpec(validation=0)}, "data.validation is 0"),
+    ],
+)
+def test_an_unfair_search_is_refused(space, changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make(*map(parse_dimension, space), **changes).check()
+
+
+# --- a search that trains ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A finished search with one trial that fails: a rate at which numbers overflow."""
+    out = tmp_path_factory.mktemp("search")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Data, "take_test", lambda _: pytest.fail("the test split was opened"))
+        return out, run(make(parse_dimension("recipe.learning_rate=0.002,1e30"), trials=5, sampler="random"), out)
+
+
+def test_every_method_has_its_trials_and_the_best_is_the_best(searched):
+    out, summary = searched
+    assert [m["label"] for m in summary["methods"]] == ["local-heads", "bp of local-heads", "bp-deepsup of local-heads"]
+    for method in summary["methods"]:
+        assert len(method["trials"]) == 5
+        good = [t for t in method["trials"] if t["value"] is not None]
+        assert method["best"]["value"] == max(t["value"] for t in good) and method["usual"] == good[0]["value"]
+        for trial in method["trials"]:
+            assert (trial["value"] is None) == (trial["settings"]["recipe.learning_rate"] == 1e30)
+            assert trial["reason"] is None or "finite" in trial["reason"]
+    assert any(t["value"] is None for m in summary["methods"] for t in m["trials"])
+    record = RunStore(out / "tune").load(summary["methods"][0]["best"]["runs"][0])
+    assert record.result["validation_accuracy"] == summary["methods"][0]["best"]["value"]
+    assert "test_accuracy" not in record.result and record.result["num_validation"] == 20
+
+
+def test_the_same_search_trains_nothing_again_but_what_failed_and_more_trials_go_on(searched, monkeypatch):
+    out, summary = searched
+
+    def only_what_failed(spec, *_):
+        assert spec.recipe.learning_rate == 1e30, "trained twice"
+        raise InputError("the loss is not finite")
+
+    monkeypatch.setattr("layerlocal.run._train_run", only_what_failed)
+    again = run(make(parse_dimension("recipe.learning_rate=0.002,1e30"), trials=4, sampler="random"), out)
+    for one, other in zip(again["methods"], summary["methods"], strict=True):
+        assert [t["value"] for t in one["trials"]] == [t["value"] for t in other["trials"][:4]]
+    assert again["name"] == summary["name"]
+
+
+def test_the_command_of_the_best_is_a_run_that_opens_the_test_split(searched):
+    command = searched[1]["methods"][1]["command"]
+    assert command.startswith("layerlocal train --rule bp ") and "--set rule.of=local-heads" in command
+    assert "recipe.learning_rate" not in command or "1e+30" not in command
+
+
+def test_the_page_shows_trials_budget_and_command(searched):
+    out, summary = searched
+    tune_path(out, summary["name"]).write_text(json.dumps(summary))  # whatever other tests went on to search
+    page = write_report(out).read_text()
+    assert [s["name"] for s in tune_summaries(out)] == [summary["name"]]
+    for words in (
+        "Search for settings",
+        "bp of local-heads",
+        "The test split stayed closed",
+        "5 trials a method, random, 1 dimension,",
+    ):
+        assert words in page, words
+    assert "Search for settings" in render_markdown({"tunes": [summary]})
+    assert "&lt;b&gt;" in render_page({"tunes": [summary | {"sentences": ["<b>"]}]}) and render_page({"tunes": [{}]})
+
+
+def test_a_run_judged_on_validation_is_another_run_and_needs_a_validation_split():
+    spec = RunSpec(**TINY)
+    trial = spec.model_copy(update={"judged_on": "validation"})
+    assert trial.hash != spec.hash and "judged_on" not in json.loads(spec.canonical())
+    assert RunSpec.parse(trial.model_dump(mode="json")) == trial and build(trial)[1] is not None
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_from_the_command_line(cli, tmp_path):
+    words = [
+        "tune",
+        "--rule",
+        "local-heads",
+        "--network",
+        "mlp",
+        "--width",
+        "0.25",
+        "--epochs",
+        "1",
+        "--trials",
+        "2",
+        "--workers",
+        "1",
+    ]
+    words += [
+        "--set",
+        "data.num_train=200",
+        "--set",
+        "data.num_test=50",
+        "--set",
+        "network.depth=2",
+        "--out",
+        tmp_path / "runs",
+    ]
+    code, out, _ = cli(*words)
+    assert code == 0 and "bp-deepsup of local-heads: validation accuracy" in out and "budget: 2 trials" in out
+    code, out, _ = cli(*words, "--json")
+    assert code == 0 and len(json.loads(out)["methods"]) == 3
+    name = json.loads(out)["methods"][0]["best"]["runs"][0]
+    code, out, _ = cli("show", name, "--out", tmp_path / "runs" / "tune")
+    assert code == 0 and "(validation)" in out
+    assert "(validation)" in cli("show", "--out", tmp_path / "runs" / "tune")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--space", "rule.grid"], "--space takes KEY=LOW:HIGH"),
+        (["--space", "rule.gird=1,2"], "unknown option"),
+        (["--sampler", "grid"], "sampler"),
+        (["--rule", "dtg-fff"], "unknown rule 'dtg-fff'"),
+        (["--set", "data.validation=0"], "data.validation is 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence(refused, words, sentence):
+    assert sentence in refused("tune", *words, "--network", "mlp")
+
+
+def test_without_optuna_one_sentence_says_how_to_get_it(refused, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    assert 'pip install "layerlocal[tune]"' in refused("tune", "--network", "mlp")
