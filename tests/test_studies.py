@@ -61,6 +61,7 @@ def planted(plan, accuracy):
         groups = {"seen": value, "unseen": value - 0.1} if spec.data.compose else {}
         result = {
             "test_accuracy": value,
+            "validation_accuracy": value,
             "block_accuracies": {f"block{i}": value - 0.01 * (depth - 1 - i) for i in range(depth)},
             "group_accuracies": groups,
             "num_classes": classes_of(spec),
@@ -76,9 +77,9 @@ def flat(spec, seed, method):
     return 0.5 + 0.01 * seed - (0.02 if method == "local" else 0.0)
 
 
-def test_the_eight_studies_are_there():
+def test_the_nine_studies_are_there():
     assert list(STUDIES) == [
-        "accuracy", "classes", "hierarchy", "depth", "resolution", "composition", "hybrid", "calibration",
+        "accuracy", "classes", "hierarchy", "depth", "resolution", "composition", "hybrid", "calibration", "ablation",
     ]  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def test_planted_rows_give_the_planted_gap_everywhere(name):
 def test_quantities_that_our_claims_name_are_there():
     from layerlocal.claims import load_claims
 
-    claims = load_claims(known_studies=STUDIES).claims
+    claims = load_claims(known_studies=[*STUDIES, "cost"]).about(STUDIES).claims
     assert claims
     for claim in claims:
         plan = plan_of(claim.study)
@@ -424,6 +425,45 @@ def test_a_data_sets_own_gap_takes_no_part_in_its_prediction():
     low, high = predicted(-0.1), predicted(0.1)
     assert low["CIFAR-10"] == pytest.approx(high["CIFAR-10"])
     assert low["Fashion-MNIST"] < high["Fashion-MNIST"]
+
+
+def test_planted_effects_and_interactions_of_the_parts_come_out():
+    """Planted: 0.5 + 0.03 T + 0.01 N + 0.02 T·N, and 0.04 more with fusion. Effects T 0.04, N 0.02, F 0.04, T·N 0.01, the others 0."""
+
+    def accuracy(spec, seed, method):
+        options = spec.rule.options
+        t, n = options.get("dynamic_temperature", True), options.get("decoupled_norm", True)
+        fixed = {0.25: 0.01, 0.5: 0.02, 2.0: -0.05}.get(options.get("temperature_min"), 0.0)
+        return 0.5 + 0.03 * t + 0.01 * n + 0.02 * (t and n) - fixed + 0.001 * seed - 0.03 * (method == "best block")
+
+    plan = plan_of("ablation", data=("cifar10",))
+    records = planted(plan, accuracy)
+    for record in records.values():
+        blocks = record.result["block_accuracies"]
+        blocks["block3"] = record.result["test_accuracy"] - 0.04
+    found = summarize_study(plan, records)
+    own = {key: list(of["values"].values()) for key, of in found["quantities"]["dtg-ff"].items()}
+    expected = {
+        "effect/temperature": 0.04, "effect/normalization": 0.02, "effect/fusion": 0.04, "effect/temperature+normalization": 0.01,
+        "effect/temperature+fusion": 0, "effect/normalization+fusion": 0, "effect/temperature+normalization+fusion": 0,
+        "dynamic_against_fixed": -0.05, "fusion_against_best_block": 0.03, "fusion_of_deepsup": 0.04,
+    }  # fmt: skip
+    assert own == {f"{key}/cifar10": pytest.approx([value] * 3, abs=1e-9) for key, value in expected.items()}
+    assert "fixed at 2, the best on validation data" in " ".join(found["sentences"])
+    assert not any("no gain is shown" in text for text in found["sentences"])
+
+
+def test_a_part_that_brings_nothing_is_said_to():
+    plan = plan_of("ablation", data=("cifar10",))
+    found = summarize_study(plan, planted(plan, lambda spec, seed, _: 0.5 + 0.01 * seed))
+    assert any(
+        "no gain is shown of dynamic temperature, decoupled normalization, multi-layer fusion" in text for text in found["sentences"]
+    )
+
+
+def test_the_ablation_is_of_one_rule():
+    with pytest.raises(InputError, match="takes 'dtg-ff' apart, whose parts 'ff' does not have"):
+        find_study("ablation").cells(plan_of("ablation"), "ff", 0)
 
 
 def test_a_row_needs_every_method_of_its_cell():

@@ -235,7 +235,7 @@ class BlockwiseRule(Rule):
         num_classes: K ≥ 2.
         seed: of the heads' initial weights, one draw a block, so that head i starts the same at every depth.
         fusion: how block scores become one: ``"uniform"`` (mean log-probability), ``"fitted"`` (weights ≥ 0 fitted on the validation
-            split) or ``"last"`` (the last block alone).
+            split), ``"best"`` (the one block that is best on the validation split) or ``"last"`` (the last block alone).
         label_smoothing: of the default cross-entropy, in [0, 1).
     """
 
@@ -251,8 +251,8 @@ class BlockwiseRule(Rule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, num_classes=num_classes)
-        if fusion not in ("uniform", "fitted", "last"):
-            raise InputError(f"fusion must be 'uniform', 'fitted' or 'last', got {fusion!r}")
+        if fusion not in ("uniform", "fitted", "best", "last"):
+            raise InputError(f"fusion must be 'uniform', 'fitted', 'best' or 'last', got {fusion!r}")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
         self.seed = seed
@@ -336,10 +336,13 @@ class BlockwiseRule(Rule):
 
     @property
     def calibrates(self) -> bool:
-        """Where the fusion weights are fitted."""
-        return self.fusion == "fitted"
+        """Where the fusion weights are fitted, or the best block is chosen."""
+        return self.fusion in ("fitted", "best")
 
     def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
-        """Fit the fusion weights on validation scores where ``fusion="fitted"``."""
-        if self.calibrates:
+        """Fit the fusion weights on validation scores, or choose the block with most right answers there (of equal ones the first)."""
+        if self.fusion == "fitted":
             self.fusion_weights = fit_fusion_weights(block_scores, y)
+        elif self.fusion == "best":
+            right = (block_scores.argmax(-1) == y).sum(1)
+            self.fusion_weights = F.one_hot(right.argmax(), len(block_scores)).to(block_scores.dtype)

@@ -55,7 +55,7 @@ class DTGFF(BlockwiseRule):
         clarity_momentum: share of the old average kept at each step, in [0, 1).
         decoupled_norm: goodness is read from the activity; the next block is fed the activity divided by its root mean square, from
             which the block's goodness (its mean square) cannot be read. Off: the next block is fed the activity itself.
-        fusion: ``"uniform"``, ``"fitted"`` on the validation split, or ``"last"`` (no multi-layer fusion).
+        fusion: ``"uniform"``, ``"fitted"`` or ``"best"`` on the validation split, or ``"last"`` (no multi-layer fusion).
         grid: cells a side of the spatial goodness, ≥ 1.
         label_smoothing: in [0, 1).
         factors: ``"AxB"`` where a class is a pair (`SpatialReadout`).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerlocal.studies.ablation import AblationStudy
 from layerlocal.studies.accuracy import AccuracyStudy
 from layerlocal.studies.base import Study
 from layerlocal.studies.calibration import CalibrationStudy
@@ -17,7 +18,7 @@ __all__ = ["STUDIES", "find_study"]
 
 _ALL: tuple[Study, ...] = (
     AccuracyStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(), CompositionStudy(), HybridStudy(),
-    CalibrationStudy(),
+    CalibrationStudy(), AblationStudy(),
 )  # fmt: skip
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

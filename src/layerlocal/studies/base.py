@@ -8,7 +8,7 @@ A row is one rule, one cell, one seed; accuracies are fractions:
     {"rule", "seed", <axes of the cell>, "num_classes", "chance", "separability",
      <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality",
      the same three with "_last": of the last block's own readout, without fusion,
-     "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
+     "validation": {method: accuracy}, "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
 
 A summary is plain JSON:
 
@@ -225,6 +225,7 @@ def _row(rule: str, seed: int, cell: Cell, found: Mapping[str, RunRecord]) -> Ro
         "separability": first["data"].get("separability"),
         **accuracies,
         **differences,
+        "validation": {name: result.get("validation_accuracy") for name, result in results.items()},
         "blocks": {name: result["block_accuracies"] for name, result in results.items()},
         "groups": {name: result["group_accuracies"] for name, result in results.items() if result.get("group_accuracies")},
         "runs": {name: record.hash for name, record in found.items()},
