@@ -11,7 +11,7 @@ that is best on the validation split; and the same fusion of the deeply supervis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import combinations
 from typing import Any
 
 from layerlocal.spec import RuleSpec
@@ -134,19 +134,16 @@ def effect(accuracies: Factorial, parts: Sequence[int]) -> float:
 
 
 def _effects(rows: Sequence[Row]) -> dict[str, tuple[str, dict[int, float]]]:
-    names = list(PARTS)
-    found = {}
-    for chosen in product((False, True), repeat=3):
-        parts = [index for index, there in enumerate(chosen) if there]
-        if not parts:
-            continue
-        values = {row["seed"]: effect(_factorial(row), parts) for row in rows}
+    """Name → (words, seed → effect), main effects first."""
+    names, found = list(PARTS), {}
+    for parts in (parts for size in (1, 2, 3) for parts in combinations(range(3), size)):
         words = " × ".join(PARTS[names[index]] for index in parts)
+        values = {row["seed"]: effect(_factorial(row), parts) for row in rows}
         found["effect/" + "+".join(names[index] for index in parts)] = (
             words if len(parts) == 1 else f"interaction {words}",
             values,
         )
-    return dict(sorted(found.items(), key=lambda item: item[0].count("+")))
+    return found
 
 
 def _controls(rows: Sequence[Row]) -> dict[str, tuple[str, dict[int, float]]]:
