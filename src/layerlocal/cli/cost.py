@@ -43,7 +43,7 @@ def cost(
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option("--part", help="methods, scaling, roofline, budget; comma-separated; default all."),
+        typer.Option("--part", help="methods, scaling, roofline, budget, distribution; comma-separated; default all."),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Budget of the part budget: a number with KB, MB, GB, KiB, MiB or GiB.")
@@ -72,6 +72,7 @@ def cost(
     **scaling**: against depth, width, batch, resolution, classes.
     **roofline**: ceilings of this machine and where a step's time goes.
     **budget**: the largest batch and images that train within `--memory`, and samples/s there.
+    **distribution**: data-parallel, layer-parallel and pipelined training on two processes, and a model of more.
 
     Every finished measurement is kept in OUT/cost and never made again: the same command goes on where it was interrupted.
     `layerlocal report` draws the page. What each number means: docs/cost.md.

@@ -1,24 +1,32 @@
 """Local heads: cross-entropy at every block through a small auxiliary head, gradients stopped between blocks.
 
 Paper: Decoupled Greedy Learning, arXiv:1901.08164 (and Nøkland & Eidnes, arXiv:1901.06656, its "pred" loss).
-Differs: the head reads the root mean square of each channel on a small spatial grid and is linear; DGL's head is a small network.
+Differs: the head reads the root mean square of each channel on a small spatial grid and, by default, is linear; DGL's heads are small
+networks, here ``head="mlp"`` and ``head="conv"`` (`auxiliary`, which says what differs there).
 """
 
 from __future__ import annotations
 
+import warnings
+
 from torch import Tensor
 
 from layerlocal.networks import Network
+from layerlocal.rules.auxiliary import HeadCost, head_cost, head_sizes, make_head
 from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.readout import SpatialReadout
 from layerlocal.rules.registry import register_rule
 
 __all__ = ["LocalHeads"]
+
+SHOWN = 3
+"""Blocks that a warning of costs gives the numbers of."""
 
 
 @register_rule
 class LocalHeads(BlockwiseRule):
     """Every block learns to classify through a head of its own: loss_l = CE(W_l r(a_l), y).
+
+    The first loss warns, once, where a head with hidden layers has more FLOPs or parameters than the block it reads.
 
     Args:
         network: what is trained.
@@ -26,17 +34,26 @@ class LocalHeads(BlockwiseRule):
         seed: of the heads.
         readout: what the head reads of each channel in each cell: ``"rms"`` or ``"mean"``.
         grid: cells a side, ≥ 1.
-        fusion: ``"uniform"``, ``"fitted"`` or ``"last"`` (`BlockwiseRule`).
+        fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
         label_smoothing: in [0, 1).
         factors: ``"AxB"`` where a class is a pair (`SpatialReadout`).
+        head: ``"linear"``, ``"mlp"`` (hidden layers, `MLPReadout`) or ``"conv"`` (a convolutional net, for maps, `ConvReadout`).
+        head_layers: hidden layers of an mlp or convolutions, ≥ 1; 1 where left out.
+        head_width: units of a hidden layer, 128 where left out; channels of a convolution, those of the activity where left out; ≥ 1.
+        head_kernel: side of the convolutions, odd; 3 where left out.
+        head_reduction: positions a side averaged before the convolutions, as far as ``grid`` cells are left, ≥ 1; 4 where left out.
+
+    Raises:
+        InputError: a value out of its range, or a size that the head does not have.
     """
 
     info = RuleInfo(
         name="local-heads",
         locality="block",
-        summary="cross-entropy through a linear head at every block",
+        summary="cross-entropy through a small auxiliary head at every block",
         references=("arXiv:1901.08164", "arXiv:1901.06656"),
     )
+    costs: dict[str, HeadCost] = {}  # noqa: RUF012 (none to speak of, where the heads are linear)
 
     def __init__(
         self,
@@ -49,13 +66,43 @@ class LocalHeads(BlockwiseRule):
         fusion: str = "uniform",
         label_smoothing: float = 0.0,
         factors: str | None = None,
+        head: str = "linear",
+        head_layers: int | None = None,
+        head_width: int | None = None,
+        head_kernel: int | None = None,
+        head_reduction: int | None = None,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
+        given = {
+            "head_layers": head_layers, "head_width": head_width, "head_kernel": head_kernel, "head_reduction": head_reduction,
+        }  # fmt: skip
+        sizes = head_sizes(head, given)
         shapes = network.activity_shapes
         self.heads = self.head_per_block(
-            lambda i: SpatialReadout(shapes[i], num_classes, statistic=readout, grid=grid, factors=factors)
+            lambda i: make_head(head, shapes[i], num_classes, sizes, statistic=readout, grid=grid, factors=factors)
         )
+        if head != "linear":
+            found = {name: head_cost(network, i, self.heads[name]) for i, name in enumerate(network.block_names)}
+            self.costs = {name: cost for name, cost in found.items() if cost.exceeds}
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """W_l r(a_l): (B, K)."""
+        """The head's scores, W_l r(a_l) where it is linear: (B, K)."""
         return self.heads[f"block{index}"](activity)
+
+    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the head's scores; the first one warns of costs."""
+        if self.costs:
+            self._warn_of_costs()
+        return super().local_loss(index, activity, y)
+
+    def _warn_of_costs(self) -> None:
+        """Of the heads that are kept: a twin has dropped some."""
+        dear = [f"{name} {cost}" for name, cost in self.costs.items() if name in self.heads]
+        self.costs = {}
+        if dear:
+            more = f"; and {len(dear) - SHOWN} more" if len(dear) > SHOWN else ""
+            warnings.warn(
+                f"the heads of {len(dear)} of {len(self.heads)} blocks cost more than the block they read (head against block): "
+                f"{'; '.join(dear[:SHOWN])}{more}",
+                stacklevel=2,
+            )
