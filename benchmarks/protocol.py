@@ -1,0 +1,89 @@
+"""What the CPU and the GPU protocol share: tasks × rules × seeds, each rule beside its exact twins, and the table of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from layerlocal.environment import describe_environment
+from layerlocal.progress import ManyRuns
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+from layerlocal.store import RunStore
+from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
+from layerlocal.workers import run_many
+
+RULES = {"dtg-ff": {"grid": 4}}
+"""Rule → options, shared with its twins."""
+KEYS = ("local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set with the network and the recipe for it; ``targets`` are words for the table."""
+
+    name: str
+    data: DataSpec
+    network: NetworkSpec
+    recipe: Recipe
+
+
+class Protocol(Study):
+    """Every task, every rule and its twins."""
+
+    name = "protocol"
+    title = "Protocol"
+    question = "How accurate are local rules beside their twins?"
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def cells(self, plan, rule, seed):
+        methods = twins_of_rule(plan, rule, **RULES[rule])
+        return [Cell({"task": task.name}, task.data, task.network, task.recipe, methods) for task in self.tasks]
+
+    def conclude(self, plan, rows):
+        raise NotImplementedError("the table is made by `run_protocol`")
+
+
+def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, device="cpu"):
+    """Finish what is not finished, print the table, and write it to ``results`` (None: nowhere)."""
+    study, start = Protocol(tasks), time.perf_counter()
+    plan = StudyPlan(study="protocol", rules=tuple(RULES), seeds=tuple(range(seeds)))
+    store = RunStore(out)
+    store.prepare()
+    specs = plan_runs(study, plan)
+    todo = [spec for spec in specs.values() if not store.is_done(spec)]
+    with ManyRuns(Console(stderr=True), len(todo), workers=workers) as progress:
+        run_many(todo, store, workers=workers, threads=threads, device=device, listen=progress, on_done=progress.done)
+    records = {spec.hash: store.load(spec.hash) for spec in specs.values() if store.is_done(spec)}
+    rows = []
+    for (task, rule), part in group_rows(make_rows(study, plan, records), "task", "rule").items():
+        rows.append({"task": task, "rule": rule, "chance": part[0]["chance"], **estimates(part, *KEYS)})
+    for row in rows:
+        print(as_line(row))
+    seconds = sum(record.result["train_seconds"] for record in records.values())
+    print(
+        f"{len(records)} of {len(specs)} runs, {seconds / 3600:.2f} hours of training; {time.perf_counter() - start:.0f} s of this call"
+    )
+    if results is not None:
+        content = {
+            "command": command, "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": RULES,
+            "tasks": [{part: getattr(t, part).model_dump() for part in ("data", "network", "recipe")} | {"name": t.name} for t in tasks],
+            "rows": rows,
+        }  # fmt: skip
+        Path(results).write_text(json.dumps(content, indent=1) + "\n")
+    return rows
+
+
+def as_line(row):
+    def points(value):
+        interval = f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]" if value["low"] is not None else ""
+        return f"{100 * value['mean']:+.1f}{interval}"
+
+    accuracies = ", ".join(f"{key} {100 * row[key]['mean']:.2f} %" for key in KEYS[:3])
+    differences = ", ".join(f"{key} {points(row[key])} pp" for key in KEYS[3:])
+    return f"{row['task']}, {row['rule']}, n = {row['local']['n']}: {accuracies}; {differences}"

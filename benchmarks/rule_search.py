@@ -1,0 +1,125 @@
+"""The search for the best local rule: one thing changed at a time, each variant beside its exact twins, judged on validation data only.
+
+    python benchmarks/rule_search.py                       # what can be tried, and what has been
+    python benchmarks/rule_search.py base grid-4 boost     # runs these (resumes from runs/search) and prints their rows
+    python benchmarks/rule_search.py --data cifar100 --seeds 3 base
+
+A row: validation accuracy of the fused prediction, local and twin, and their paired difference (the price of locality) with its 95 % interval.
+The rows, what was expected of each and what was concluded stand in docs/search-log.md. The test split is never opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from layerlocal.progress import ManyRuns
+from layerlocal.run import pin_plugin
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.stats import estimate
+from layerlocal.store import RunStore
+from layerlocal.workers import run_many
+
+FILE = f"{Path(__file__).resolve().with_name('search_variant.py')}:Variant"
+BASE = {"grid": 4}
+TRIED: dict[str, dict] = {
+    "base": {},
+    "grid-1": {"grid": 1},
+    "grid-2": {"grid": 2},
+    "grid-8": {"grid": 8},
+    "mean": {"statistic": "mean"},
+    "both": {"statistic": "both"},
+    "feed-plain": {"feed": "plain"},
+    "smooth": {"smoothing_first": 0.1, "smoothing_last": 0.1},
+    "smooth-early": {"smoothing_first": 0.3, "smoothing_last": 0.0},
+    "cold": {"temperature": 0.5},
+    "hot": {"temperature": 2.0},
+    "boost": {"boost": 1.0, "fusion": "last"},
+    "boost-half": {"boost": 0.5, "fusion": "last"},
+    "mix-64": {"mix": 64},
+    "hidden-256": {"hidden": 256},
+    "dropout": {"dropout": 0.3},
+}
+"""Name → what is changed of `BASE`."""
+RECIPES = {
+    "cifar10": Recipe(epochs=10, batch_size=64, learning_rate=5e-3, crop=4, flip=True),
+    "cifar100": Recipe(epochs=10, batch_size=64, learning_rate=5e-3, crop=4, flip=True),
+}
+TASKS = {
+    "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
+    "cifar100": DataSpec(source="cifar100", num_train=20_000, num_test=1000, validation=0.15),
+}
+
+
+def specs_of(name, data, seeds):
+    """(method, seed) → run."""
+    options = BASE | TRIED[name]
+    rules = {"local": RuleSpec(name=FILE, options=options)}
+    rules |= {twin: RuleSpec(name=twin, options={"of": FILE, **options}) for twin in ("bp-deepsup", "bp")}
+    network = NetworkSpec(name="vgg8", width=0.25, fused=True)
+    return {
+        (method, seed): pin_plugin(
+            RunSpec(
+                data=TASKS[data], network=network, rule=rule, recipe=RECIPES[data], seed=seed, judged_on="validation"
+            )
+        )
+        for seed in range(seeds)
+        for method, rule in rules.items()
+    }
+
+
+def row_of(name, specs, store):
+    found = {key: store.load(spec.hash).result for key, spec in specs.items() if store.is_done(spec)}
+    seeds = [
+        seed for method, seed in found if method == "local" and all((m, seed) in found for m in ("bp-deepsup", "bp"))
+    ]
+    if not seeds:
+        return f"| {name} | not run | | | | |"
+    values = {m: [found[m, seed]["validation_accuracy"] for seed in seeds] for m in ("local", "bp-deepsup", "bp")}
+    price, gap = (
+        estimate([a - b for a, b in zip(values["local"], values[twin], strict=True)]) for twin in ("bp-deepsup", "bp")
+    )
+    blocks = found["local", seeds[0]]["block_accuracies"].values()
+
+    def interval(value):
+        known = value["low"] is not None
+        return f"{100 * value['mean']:+.1f}" + (
+            f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]" if known else ""
+        )
+
+    means = " | ".join(f"{100 * sum(v) / len(v):.1f}" for v in values.values())
+    own = ", ".join(f"{100 * value:.0f}" for value in blocks)
+    return (
+        f"| {name} | {json.dumps(TRIED[name])} | {means} | {interval(price)} | {interval(gap)} | {len(seeds)} | {own} |"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="variants; all that were run where left out")
+    parser.add_argument("--data", default="cifar10", choices=TASKS)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/search"))
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in TRIED]
+    if unknown:
+        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(TRIED)}")
+    store = RunStore(arguments.out)
+    store.prepare()
+    specs = {name: specs_of(name, arguments.data, arguments.seeds) for name in arguments.names or TRIED}
+    if arguments.names:
+        todo = [spec for of in specs.values() for spec in of.values() if not store.is_done(spec)]
+        with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
+            run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
+    head = ["variant", "change", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n", "local by block %"]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for name, of in specs.items():
+        print(row_of(name, of, store))
+
+
+if __name__ == "__main__":
+    main()
