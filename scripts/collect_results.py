@@ -1,8 +1,8 @@
-"""Copy what a store's studies say into `results/`: one summary a study (with every row, spec, hardware and command) and a table of all runs.
+"""Copy what a store says into `results/`: one summary a study (with every row, spec, hardware and command), cost audits, searches, all runs.
 
     python scripts/collect_results.py runs results
 
-Weights stay where they are. Run it again after more studies; what it wrote before is replaced.
+Weights stay where they are, and studies that are not finished are left out. Run it again after more studies; what it wrote before is replaced.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import json
 import sys
 from pathlib import Path
 
-from layerlocal.reporting import comparable, judge_claims, read_plan, study_summaries
+from layerlocal.reporting import (
+    comparable,
+    cost_summaries,
+    cost_summary_path,
+    judge_claims,
+    read_plan,
+    study_summaries,
+    tune_path,
+    tune_summaries,
+)
 from layerlocal.store import write_atomic
 from layerlocal.studies import find_study
 from layerlocal.studies.base import plan_runs
@@ -19,10 +28,13 @@ from layerlocal.table import write_runs_table
 
 
 def main(store: str, results: str) -> None:
-    """Write ``study-<name>-<size>.json``, ``claims.json`` and ``runs.parquet``."""
+    """Write ``study-<name>-<size>.json``, ``cost-<size>.json``, ``tune-<name>.json``, ``claims.json`` and ``runs.parquet``."""
     out, target = Path(store), Path(results)
     records, _ = comparable(out)
     for summary in study_summaries(out, records):
+        if summary["finished"] < summary["planned"]:
+            print(f"left out: {summary['study']} {summary['size']}, {summary['finished']} of {summary['planned']} runs")
+            continue
         plan = read_plan(out, summary["study"], summary["size"])
         assert plan is not None
         specs = {spec.hash: spec.model_dump(mode="json") for spec in plan_runs(find_study(plan.study), plan).values()}
@@ -33,6 +45,10 @@ def main(store: str, results: str) -> None:
         path = target / f"study-{summary['study']}-{summary['size']}.json"
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
         print(path, summary["finished"], "of", summary["planned"], "runs")
+    whole = [(cost_summary_path(target, cost["size"]), cost) for cost in cost_summaries(out)]
+    for path, content in [*whole, *((tune_path(target, tune["name"]), tune) for tune in tune_summaries(out))]:
+        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+        print(path)
     rows, sha256, _ = judge_claims(out)
     write_atomic(
         target / "claims.json", (json.dumps({"claims_sha256": sha256, "claims": rows}, indent=1) + "\n").encode()
