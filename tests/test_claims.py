@@ -486,7 +486,8 @@ def test_published_accuracies_are_those_of_the_survey():
     found = {(one.method, one.data): one for one in load_accuracies()}
     assert {key: found[key].accuracy_percent for key in PUBLISHED} == PUBLISHED
     assert len({method for method, _ in found}) == 15 and all(one.protocol_differences for one in found.values())
-    assert {one.rule for one in found.values()} == {None, "ff", "dtg-ff", "predsim"}
+    rules = {"ff", "dtg-ff", "predsim", "symba", "cwcomp", "deeperforward", "asge", "scff", "sigprop"}
+    assert {one.rule for one in found.values()} == {None, *rules}
     bp = {key: one.bp_percent for key, one in found.items() if one.bp_percent is not None}
     assert bp["predsim, VGG8b", "cifar10"] == 94.01 and bp["HCL-FF", "tiny_imagenet"] == 64.4 and len(bp) == 11
 
@@ -525,7 +526,7 @@ def test_backprop_is_not_made_up_from_other_seeds_or_sizes():
 def test_accuracies_we_have_not_measured_say_why():
     rows = {(row["method"], row["data"]): row for row in compare_accuracies(load_accuracies(), [])}
     assert {row["status"] for row in rows.values()} == {"not run"}
-    assert rows["CwComp", "mnist"]["reason"] == "We have no such rule." and rows["CwComp", "mnist"]["command"] is None
+    assert rows["Trifecta", "mnist"]["reason"] == "We have no such rule." and rows["Trifecta", "mnist"]["command"] is None
     assert rows["DTG-FF", "cifar10"]["reason"] == "The study 'accuracy' has not been run."
     assert rows["Forward-Forward (Hinton)", "mnist"]["command"] == "layerlocal study accuracy --rule ff"
     assert rows["SigProp", "cifar10"]["text"] == "91.6–92.4 %"

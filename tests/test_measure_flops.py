@@ -32,8 +32,8 @@ FUSION = 2 * 4 * B * K
 X, Y = torch.randn(B, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(B) % K
 
 
-def make(name, **options):
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, seed=0)
+def make(name, width=0.25, **options):
+    network = create_network("cnn4", in_channels=3, image_size=8, width=width, seed=0)
     return create_rule(name, network, num_classes=K, seed=0, **options)
 
 
@@ -85,11 +85,12 @@ def test_linear_layers_cost_two_flops_a_weight_and_sample():
     [*[(name, {}) for name in list_rules()], ("ff", {"prediction": "softmax"}), ("bp", {"of": "ff"})],
 )
 def test_declared_passes_are_those_that_the_busiest_block_sees(name, options):
-    rule = make(name, **options)
+    rule = make(name, width=9 / 32, **options)  # channels that 3 classes divide
     declared = {"passes_per_step": rule.passes_per_step, "passes_per_prediction": rule.passes_per_prediction}
     assert count_passes(rule, X, Y) == declared
-    tries_labels = (name == "ff" and not options) or options.get("of") == "ff"
-    step = 3 if "prediction" in options else 2 if tries_labels or name in ("feedback", "lookahead") else 1
+    tries_labels = (name in ("ff", "symba") and not options) or options.get("of") == "ff"
+    two = tries_labels or name in ("feedback", "lookahead", "scff", "sigprop")
+    step = 3 if "prediction" in options else 2 if two else 1
     answer = K if tries_labels else 1
     assert declared == {"passes_per_step": step, "passes_per_prediction": answer}
 

@@ -20,7 +20,7 @@ Y = torch.arange(8) % 3
 
 
 def make(rule, depth=4, **options):
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=depth, seed=0)
+    network = create_network("cnn4", in_channels=3, image_size=8, width=9 / 32, depth=depth, seed=0)
     return create_rule(rule, network, num_classes=3, seed=0, **options)
 
 

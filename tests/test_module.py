@@ -11,7 +11,7 @@ from torch import nn
 
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import DTGFF, FF, LocalHeads, Rule, RuleInfo, create_rule, list_rules
-from layerlocal.rules.module import CellAverage, RuleScores, TrainedNetwork
+from layerlocal.rules.pieces import CellAverage, RuleScores, TrainedNetwork
 from layerlocal.types import InputError
 
 K = 6
@@ -35,9 +35,9 @@ SHAPES = {"uneven": (3, 9, 9), "even": (3, 8, 8), "vectors": (7,)}
 def make(name="dtg-ff", shape=(3, 8, 8), depth=4, trained=True, **options):
     """A rule after a few steps of plain gradient descent, so that statistics, temperatures and weights are none that it began with."""
     if len(shape) == 1:
-        network = create_network("mlp", in_channels=shape[0], image_size=1, width=0.05, depth=depth, seed=0)
+        network = create_network("mlp", in_channels=shape[0], image_size=1, hidden=18, depth=depth, seed=0)
     else:
-        network = create_network("cnn4", in_channels=3, image_size=shape[1], width=0.125, depth=depth, seed=0)
+        network = create_network("cnn4", in_channels=3, image_size=shape[1], width=3 / 16, depth=depth, seed=0)
     rule = create_rule(name, network, num_classes=K, seed=0, **options)
     if trained:
         train(rule, shape)

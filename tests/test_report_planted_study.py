@@ -211,6 +211,7 @@ def planted_content(**changes: Any) -> dict[str, Any]:
         "audit": planted_summary(rules=1, runs=3),
         "studies": [planted_study()],
         "costs": [],
+        "tunes": [],
         "claims": planted_claims(),
         "claims_sha256": "c0ffee" * 10 + "abcd",
         "accuracies": [accuracy_row(), accuracy_row(method="planted method B", measured=None)],

@@ -150,7 +150,7 @@ def test_calibrate_changes_nothing_where_fusion_is_not_fitted():
 
 @pytest.mark.parametrize("name", [*list_rules()])
 def test_prediction_takes_inputs_and_no_label(name):
-    network = create_network("mlp", in_channels=4, image_size=1, depth=2)
+    network = create_network("mlp", in_channels=4, image_size=1, hidden=12, depth=2)
     rule = create_rule(name, network, num_classes=3)
     for method in (rule.block_scores, rule.scores):
         assert list(inspect.signature(method).parameters) == ["x"]
@@ -164,7 +164,7 @@ def test_prediction_takes_inputs_and_no_label(name):
         {"temperature_min": 2.0, "temperature_max": 1.0},
         {"clarity_momentum": 1.0},
         {"clarity_momentum": -0.1},
-        {"fusion": "best"},
+        {"fusion": "sum"},
         {"grid": 0},
         {"label_smoothing": 1.0},
         {"temperature_max": "hot"},

@@ -24,7 +24,7 @@ def not_a_rule(): pass
 
 
 def network(depth=3, seed=0):
-    return create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=depth, seed=seed)
+    return create_network("cnn4", in_channels=3, image_size=8, width=9 / 32, depth=depth, seed=seed)
 
 
 # --- names and options ------------------------------------------------------------------------------------------------
@@ -32,7 +32,10 @@ def network(depth=3, seed=0):
 
 def test_rules_twins_and_hybrids_are_known_by_name():
     hybrids = ["bp-every", "feedback", "lookahead"]
-    assert list_rules() == sorted(["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented", *hybrids])
+    family = ["asge", "cwcomp", "deeperforward", "mono-forward", "predsim", "scff", "sigprop", "symba"]
+    assert list_rules() == sorted(
+        ["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented", *hybrids, *family]
+    )
     for name in list_rules():
         rule = create_rule(name, network(), num_classes=3)
         assert rule.info.name == name and rule.info.summary
@@ -54,7 +57,10 @@ def test_an_unknown_option_lists_the_known_even_through_a_twin(name):
 
 def test_options_are_those_of_the_signature_with_their_defaults():
     options = rule_options(find_rule("local-heads"))
-    assert options == {"readout": "rms", "grid": 2, "fusion": "uniform", "label_smoothing": 0.0, "factors": None}
+    heads = dict.fromkeys(("head_layers", "head_width", "head_kernel", "head_reduction"))
+    assert options == {
+        "readout": "rms", "grid": 2, "head": "linear", **heads, "fusion": "uniform", "label_smoothing": 0.0, "factors": None,
+    }  # fmt: skip
 
 
 def test_one_class_is_refused():
@@ -158,12 +164,12 @@ def test_block_parameters_are_every_trainable_parameter_once_under_its_own_block
     owned = rule.block_parameters()
     assert list(owned) == ["block0", "block1", "block2"]
     everything = [id(p) for group in owned.values() for p in group]
-    assert len(set(everything)) == len(everything) and set(everything) == {id(p) for p in rule.parameters()}
+    assert len(set(everything)) == len(everything) and set(everything) == {id(p) for p in rule.parameters() if p.requires_grad}
     for index, block in enumerate(rule.network.blocks):
         mine = {id(p) for p in owned[f"block{index}"]}
         assert {id(p) for p in block.parameters()} <= mine
         if f"block{index}" in getattr(rule, "heads", {}):
-            assert {id(p) for p in rule.heads[f"block{index}"].parameters()} <= mine
+            assert {id(p) for p in rule.heads[f"block{index}"].parameters() if p.requires_grad} <= mine
 
 
 def test_frozen_parameters_are_left_out():

@@ -257,7 +257,7 @@ def test_a_beginning_of_several_names_lists_them(store):
 def test_a_checkpoint_gives_every_tensor_of_every_rule_back_to_the_last_bit(store, name):
     from layerlocal.networks import create_network
 
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=3, seed=0, channels_last=True)
+    network = create_network("cnn4", in_channels=3, image_size=8, width=9 / 32, depth=3, seed=0, channels_last=True)
     tensors = create_rule(name, network, num_classes=3, seed=0).state_dict()
     tensors |= {
         "step": torch.tensor(7),

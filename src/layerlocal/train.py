@@ -234,7 +234,7 @@ def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
     if data.num_classes != rule.num_classes:
         raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
     if rule.calibrates and data.validation is None:
-        raise InputError("fusion is fitted on validation data and there are none; set data.validation above 0")
+        raise InputError("fusion is chosen on validation data and there are none; set data.validation above 0")
     if len(data.train) < recipe.batch_size:
         raise InputError(
             f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"

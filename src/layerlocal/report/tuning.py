@@ -23,7 +23,8 @@ def tune_view(summary: View, anchor: str) -> View:
         anchor: the id of its section; ids in its figures begin with it.
     """
     command = clean(summary.get("command") or "layerlocal tune")
-    caption = f"The best validation accuracy so far against trials made: {clean(summary.get('budget') or NOTHING)}. The test split stayed closed."
+    budget = clean(summary.get("budget") or NOTHING)
+    caption = f"The best validation accuracy so far against trials made: {budget}. The test split stayed closed."
     series = [
         {"name": clean(method.get("label", "?")), "panel": "best so far", "points": list(_best_so_far(method))}
         for method in summary.get("methods") or []

@@ -1,25 +1,34 @@
 """How a network learns: the interface of a rule, and one file a rule."""
 
+from layerlocal.rules.asge import ASGE as ASGE
 from layerlocal.rules.base import BlockwiseRule as BlockwiseRule
 from layerlocal.rules.base import Rule as Rule
 from layerlocal.rules.base import RuleInfo as RuleInfo
 from layerlocal.rules.bp_every import BPEvery as BPEvery
+from layerlocal.rules.cwcomp import CwComp as CwComp
+from layerlocal.rules.deeperforward import DeeperForward as DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF
 from layerlocal.rules.feedback import Feedback as Feedback
 from layerlocal.rules.ff import FF as FF
 from layerlocal.rules.local_heads import LocalHeads as LocalHeads
 from layerlocal.rules.lookahead import Lookahead as Lookahead
+from layerlocal.rules.mono_forward import MonoForward as MonoForward
+from layerlocal.rules.predsim import PredSim as PredSim
 from layerlocal.rules.readout import SpatialReadout as SpatialReadout
 from layerlocal.rules.registry import create_rule as create_rule
 from layerlocal.rules.registry import find_rule as find_rule
 from layerlocal.rules.registry import list_rules as list_rules
 from layerlocal.rules.registry import register_rule as register_rule
 from layerlocal.rules.registry import rule_options as rule_options
+from layerlocal.rules.scff import SCFF as SCFF
+from layerlocal.rules.sigprop import SigProp as SigProp
+from layerlocal.rules.symba import SymBa as SymBa
 from layerlocal.rules.twins import BP as BP
 from layerlocal.rules.twins import BPDeepSup as BPDeepSup
 from layerlocal.rules.twins import Segmented as Segmented
 
 __all__ = [
-    "BP", "DTGFF", "FF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Feedback", "LocalHeads", "Lookahead", "Rule", "RuleInfo", "Segmented",
-    "SpatialReadout", "create_rule", "find_rule", "list_rules", "register_rule", "rule_options",
+    "ASGE", "BP", "DTGFF", "FF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "CwComp", "DeeperForward", "Feedback", "LocalHeads",
+    "Lookahead", "MonoForward", "PredSim", "Rule", "RuleInfo", "Segmented", "SigProp", "SpatialReadout", "SymBa", "create_rule",
+    "find_rule", "list_rules", "register_rule", "rule_options",
 ]  # fmt: skip

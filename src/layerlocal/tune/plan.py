@@ -111,7 +111,7 @@ class TunePlan(Frozen):
             return self.settings[key]
         section, _, name = key.partition(".")
         if section == "rule":
-            return rule_options(find_rule(method.spec.options.get("of", method.rule))).get(name)
+            return rule_options(find_rule(str(method.spec.options.get("of", method.rule)))).get(name)
         return getattr(getattr(self, section, None), name, None)
 
     def check(self) -> None:

@@ -1,0 +1,155 @@
+"""CwComp: a block's channels are dealt to the classes, which compete for the most goodness; one pass, no negatives.
+
+Paper: arXiv:2312.12668 (AAAI 2024), Papachristodoulou, Kyrkou, Timotheou, Theocharides: channel-wise competitive learning.
+Differs: its loss (CwC) is taken, and its networks are not: blocks are any of ours or yours instead of CFSE blocks, whose every second
+convolution is grouped by class. In ours batch normalization comes before the ReLU, so goodness is read from activities ≥ 0; theirs comes
+last, and squares normalized activities of either sign. All blocks learn at every step, not one after another (their interleaved layer
+training). The last block's goodness predicts, as there; their softmax classifier on top is left out.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from torch import Tensor, nn
+
+from layerlocal.kernels import cells_of
+from layerlocal.networks import Network
+from layerlocal.rules.base import BlockwiseRule, RuleInfo
+from layerlocal.rules.registry import register_rule
+from layerlocal.types import InputError
+
+__all__ = ["ChannelGroups", "CwComp", "class_goodness", "mean_by_class", "refuse_uneven_channels"]
+
+WIDEST = 16
+"""The largest factor on a network's width that is proposed."""
+
+
+def mean_by_class(numbers: Tensor, num_classes: int) -> Tensor:
+    """Mean over the channels of each class: (B, C) → (B, K). Class k owns the C/K channels from k·C/K on."""
+    return numbers.unflatten(1, (num_classes, -1)).mean(2)
+
+
+def class_goodness(activity: Tensor, num_classes: int, statistic: str = "mean-square") -> Tensor:
+    """Goodness of each class's channels, positions averaged: (B, C) or (B, C, H, W) → (B, K).
+
+    Args:
+        activity: a, its channels second; K divides their number.
+        num_classes: K.
+        statistic: ``"mean-square"``, g_k = mean a_c² over the channels c of class k (arXiv:2312.12668), or ``"mean"``, g_k = mean a_c.
+    """
+    numbers = activity.square() if statistic == "mean-square" else activity
+    if numbers.dim() > 2:
+        numbers = numbers.flatten(2).mean(2)
+    return mean_by_class(numbers, num_classes)
+
+
+class ChannelGroups(nn.Module):
+    """A readout without weights: (B, C, ...) → `class_goodness` / τ, (B, K).
+
+    Args:
+        num_classes: K, a divisor of C.
+        statistic: ``"mean-square"`` or ``"mean"``.
+        temperature: τ > 0.
+
+    Raises:
+        InputError: a temperature that is not above 0.
+    """
+
+    def __init__(self, num_classes: int, *, statistic: str, temperature: float) -> None:
+        super().__init__()
+        if not 0 < temperature < float("inf"):
+            raise InputError(f"temperature must be above 0 and finite, got {temperature}")
+        self.num_classes = num_classes
+        self.statistic = statistic
+        self.temperature = temperature
+
+    def forward(self, activity: Tensor) -> Tensor:
+        """Class scores (B, K)."""
+        if self.training and self.statistic == "mean-square" and activity.dim() == 4:
+            squares = cells_of(activity, 1).square()  # the same numbers; their gradient is one product
+            found = mean_by_class(squares, self.num_classes)
+        else:
+            found = class_goodness(activity, self.num_classes, self.statistic)
+        return found / self.temperature
+
+
+def refuse_uneven_channels(network: Network, num_classes: int) -> None:
+    """Channels can be dealt to K classes only where K divides their number, in every block.
+
+    Raises:
+        InputError: the first block where it does not, with the nearest width that works.
+    """
+    channels = [shape[0] for shape in network.activity_shapes]
+    for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
+        if shape[0] % num_classes:
+            word = "channels" if len(shape) > 1 else "units"
+            raise InputError(
+                f"{name} has {shape[0]} {word}, which cannot be dealt evenly to {num_classes} classes; "
+                f"{_way_out(channels, num_classes, shape[0])}, or take a rule whose readout works with any number of {word} "
+                "('asge', 'local-heads')"
+            )
+
+
+def _way_out(channels: list[int], num_classes: int, count: int) -> str:
+    """Part of a sentence: the factor nearest to 1 on the network's width that makes all blocks divide; without one, this block's nearest."""
+    most = WIDEST * channels[0] // num_classes
+    factors = [Fraction(num_classes * share, channels[0]) for share in range(1, most + 1)]
+    for factor in sorted(factors, key=lambda factor: (abs(factor - 1), factor)):
+        found = [round(factor * each) for each in channels]
+        if all(each > 0 and each % num_classes == 0 for each in found):
+            return (
+                f"multiply the network's width by {float(factor):.9g} (to {', '.join(map(str, dict.fromkeys(found)))})"
+            )
+    nearest = max(1, round(count / num_classes)) * num_classes
+    return f"give it {nearest} or another multiple of {num_classes}"
+
+
+@register_rule
+class CwComp(BlockwiseRule):
+    """The channels of the true class must win: loss_l = CE(g_l / τ, y), g_l,k the mean square of the channels of class k.
+
+    Args:
+        network: what is trained; the channels of every block (units, in an mlp) must be a multiple of ``num_classes``.
+        num_classes: K ≥ 2.
+        seed: of no effect: the readouts have no weights.
+        temperature: τ > 0; the paper has 1.
+        fusion: ``"last"`` (as in the paper), ``"uniform"``, ``"fitted"`` or ``"best"`` (`BlockwiseRule`).
+        label_smoothing: in [0, 1).
+
+    Raises:
+        InputError: channels that cannot be dealt evenly, or a value out of its range.
+    """
+
+    info = RuleInfo(
+        name="cwcomp",
+        locality="block",
+        summary="classes own channels of every block and compete for mean-square goodness",
+        references=("arXiv:2312.12668",),
+    )
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        fusion: str = "last",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
+        refuse_uneven_channels(network, num_classes)
+        self.heads = self.head_per_block(
+            lambda _: ChannelGroups(num_classes, statistic="mean-square", temperature=temperature)
+        )
+
+    def _tell_block(self, index: int, head: nn.Module | None) -> None:
+        """A fused block makes the root mean square of each of its channels on the way: a grid of one cell."""
+        block = self.network.blocks[index]
+        if hasattr(block, "cells"):
+            block.cells = 0 if head is None else 1  # type: ignore[assignment]
+
+    def block_score(self, index: int, activity: Tensor) -> Tensor:
+        """g_l / τ: (B, K)."""
+        return self.heads[f"block{index}"](activity)

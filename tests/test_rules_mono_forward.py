@@ -1,0 +1,217 @@
+"""Mono-Forward: goodness is one projection of the activity as it is, every block learns by its cross-entropy alone, goodness adds up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from layerlocal.check import _Bench, check_rule
+from layerlocal.measure import measure_locality
+from layerlocal.networks import create_network
+from layerlocal.rules import create_rule
+from layerlocal.rules.mono_forward import MonoForward, Projection, projected_goodness
+from layerlocal.spec import Recipe
+from layerlocal.train import make_optimizer, train_step
+from layerlocal.types import InputError
+
+K = 3
+X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(12) % K
+
+
+def make(name=MonoForward, network="cnn4", depth=3, fused=False, **options):
+    sizes = (
+        {"in_channels": 5, "image_size": 1, "width": 0.05} if network == "mlp" else {"in_channels": 3, "image_size": 8}
+    )
+    built = create_network(network, depth=depth, seed=0, fused=fused, **{"width": 0.25, **sizes})
+    return create_rule(name, built, num_classes=K, seed=0, **options)
+
+
+def activities(rule, x):
+    """Of every block, in the mode the rule is in."""
+    found = []
+    with torch.no_grad():
+        for block in rule.network.blocks:
+            x = block(x)
+            found.append(x)
+    return found
+
+
+def cell_means(a, cells):
+    """(B, C, H, W) → (B, s·s·C), cell by cell, channels last; H and W are multiples of s."""
+    side = a.shape[2] // cells
+    rows = [
+        a[:, :, i * side : (i + 1) * side, j * side : (j + 1) * side].mean((2, 3))
+        for i in range(cells)
+        for j in range(cells)
+    ]
+    return torch.cat(rows, 1)
+
+
+# --- goodness ---------------------------------------------------------------------------------------------------------
+
+
+def test_goodness_is_the_sum_of_activity_times_projection_without_anything_added():
+    a, projection = (
+        torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]]),
+        torch.tensor([[1.0, 10.0, 100.0], [-1.0, 0.0, 5.0]]),
+    )
+    assert projected_goodness(a, projection).tolist() == [[21.0, -1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("grid", "cells"), [(1, 1), (2, 2), (4, 4)])
+def test_a_map_is_averaged_on_a_grid_and_projected_as_it_is(grid, cells):
+    head = Projection((5, 8, 8), K, grid=grid)
+    a = torch.rand(6, 5, 8, 8) * 3 + 1
+    weight = dict(head.named_parameters())["linear.weight"]
+    assert list(dict(head.named_parameters())) == ["linear.weight"], "no bias"
+    assert weight.shape == (K, 5 * cells**2) and not list(head.buffers())
+    torch.testing.assert_close(head(a), cell_means(a, cells) @ weight.T, rtol=1e-5, atol=1e-5)
+
+
+def test_a_grid_as_large_as_the_map_projects_every_position():
+    head = Projection((5, 3, 3), K, grid=8)
+    a = torch.randn(6, 5, 3, 3)
+    by_hand = torch.einsum("bchw,khwc->bk", a, head.linear.weight.view(K, 3, 3, 5))
+    torch.testing.assert_close(head(a), by_hand, rtol=1e-5, atol=1e-5)
+
+
+def test_a_vector_is_projected_as_it_is():
+    head = Projection((5,), K)
+    a = torch.randn(6, 5)
+    torch.testing.assert_close(head(a), a @ head.linear.weight.T)
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_block_has_the_cross_entropy_of_its_own_goodness():
+    rule = make(grid=2)
+    found = [(loss.block, loss.value.item()) for loss in rule.losses(X, Y)]
+    for index, a in enumerate(activities(rule, X)):
+        goodness = cell_means(a, min(2, a.shape[2])) @ rule.heads[f"block{index}"].linear.weight.T
+        expected = -goodness.log_softmax(1)[torch.arange(12), Y].mean().item()
+        assert found[index] == (f"block{index}", pytest.approx(expected, rel=1e-5))
+
+
+def test_training_is_a_plain_loop_of_blocks_and_matrices_each_alone_to_the_last_bit():
+    rule = make(network="mlp")
+    recipe = Recipe(optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
+    sizes = [5, 13, 13]
+    blocks = nn.Sequential(*[nn.Sequential(nn.Linear(n, 13, bias=False), nn.BatchNorm1d(13), nn.ReLU()) for n in sizes])
+    blocks.load_state_dict(rule.network.blocks.state_dict())
+    matrices = [rule.heads[f"block{i}"].linear.weight.detach().clone().requires_grad_() for i in range(3)]
+    optimizers = [
+        torch.optim.SGD([*blocks[i].parameters(), matrices[i]], lr=0.1, momentum=0.9, nesterov=True) for i in range(3)
+    ]
+    optimizer = make_optimizer(rule.train(), recipe)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(4):
+        x = torch.randn(12, 5, generator=generator)
+        train_step(rule, x, Y, optimizer, recipe=recipe)
+        for index in range(3):
+            optimizers[index].zero_grad()
+            a = blocks[index](x.detach())
+            F.cross_entropy(a @ matrices[index].T, Y).backward()
+            optimizers[index].step()
+            x = a
+    for found, expected in zip(rule.network.blocks.state_dict().values(), blocks.state_dict().values(), strict=True):
+        assert torch.equal(found, expected)
+    for index, matrix in enumerate(matrices):
+        assert torch.equal(rule.heads[f"block{index}"].linear.weight, matrix)
+
+
+def test_projections_start_the_same_at_every_depth_and_differ_by_block_and_seed():
+    shallow, deep = (make(depth=depth).heads.state_dict() for depth in (2, 5))
+    assert all(torch.equal(value, deep[name]) for name, value in shallow.items())
+    assert not torch.equal(deep["block3.linear.weight"], deep["block4.linear.weight"])
+
+
+def test_micro_batches_add_up_since_samples_are_not_compared():
+    rule = make(network="mlp", fusion="last")
+    assert not rule.compares_samples and rule.needs_whole_batches is None
+    assert (rule.passes_per_step, rule.passes_per_prediction, rule.info.negatives) == (1, 1, False)
+
+
+# --- prediction -------------------------------------------------------------------------------------------------------
+
+
+def test_the_fused_prediction_is_that_of_the_goodness_summed_over_blocks():
+    rule = make().eval()
+    with torch.no_grad():
+        summed, fused = rule.block_scores(X).sum(0), rule.scores(X)
+    torch.testing.assert_close(fused.softmax(1), (summed / 3).softmax(1))
+    assert torch.equal(fused.argmax(1), summed.argmax(1)) and len(fused.argmax(1).unique()) > 1
+    for score, a, head in zip(rule.block_scores(X), activities(rule, X), rule.heads.values(), strict=True):
+        torch.testing.assert_close(
+            score, cell_means(a, min(4, a.shape[2])) @ head.linear.weight.T, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_or_that_of_the_last_block_alone():
+    rule = make(fusion="last").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(rule.scores(X), rule.block_scores(X)[-1].log_softmax(1))
+
+
+@pytest.mark.parametrize("network", ["cnn4", "mlp"])
+def test_the_plain_module_gives_the_same_scores_and_exports(network):
+    rule = make(network=network, factors=None).eval()
+    x = X if network == "cnn4" else torch.randn(12, 5)
+    module = rule.to_module()
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), rule.scores(x), rtol=1e-5, atol=1e-5)
+        program = torch.export.export(module, (x[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        torch.testing.assert_close(program.module()(x), rule.scores(x), rtol=1e-5, atol=1e-5)
+
+
+# --- the contract, twins, networks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn4"])
+def test_it_keeps_the_contract(network, monkeypatch):
+    def build(self, depth=4, seed=0):
+        width = 0.05 if network == "mlp" else 1 / 8
+        return create_network(network, in_channels=3, image_size=8, width=width, depth=depth, seed=seed)
+
+    monkeypatch.setattr(_Bench, "network", build)
+    assert not [result for result in check_rule(MonoForward) if not result.passed]
+
+
+@pytest.mark.parametrize(
+    ("twin", "options", "measured"),
+    [("bp", {}, "global"), ("bp-deepsup", {}, "global"), ("segmented", {}, "segment"), ("lookahead", {}, "segment")],
+)
+def test_its_twins_are_what_they_say(twin, options, measured):
+    rule = make(twin, depth=4, of=MonoForward, **options)
+    certificate = measure_locality(rule, X, Y)
+    assert (certificate["measured"], certificate["problems"]) == (measured, [])
+    assert all(isinstance(head, Projection) for head in rule.heads.values())
+
+
+@pytest.mark.parametrize("network", ["vgg8", "resnet18"])
+def test_larger_networks_give_the_same_losses_fused_or_not(network):
+    losses = []
+    for fused in (False, True):
+        built = create_network(network, in_channels=3, image_size=16, width=1 / 8, seed=0, fused=fused)
+        rule = create_rule(MonoForward, built, num_classes=K, seed=0)
+        x = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+        losses.append(torch.stack([loss.value for loss in rule.losses(x, Y[:6])]))
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": 0}, "grid must be at least 1, got 0"),
+        ({"fusion": "goodness"}, "fusion must be 'uniform'.*got 'goodness'"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
+        ({"factors": "2x2"}, "factors must be 'AxB'"),
+        ({"readout": "rms"}, "unknown option of rule 'mono-forward': 'readout'"),
+    ],
+)
+def test_bad_options_are_refused_in_a_sentence(options, message):
+    with pytest.raises(InputError, match=message):
+        make(**options)

@@ -1,0 +1,241 @@
+"""predsim: similarities are correlations of samples, the two losses are mixed as declared, and prediction knows nothing of the second."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from layerlocal.check import _Bench, check_rule
+from layerlocal.data import Split, data_from_splits
+from layerlocal.measure import measure_locality
+from layerlocal.networks import create_network
+from layerlocal.rules import create_rule
+from layerlocal.rules.predsim import (
+    PredSim,
+    PredSimReadout,
+    label_similarity,
+    map_features,
+    predsim_loss,
+    similarity_matrix,
+)
+from layerlocal.spec import Recipe
+from layerlocal.train import fit
+from layerlocal.types import InputError
+
+K = 3
+X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+V = torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
+Y = torch.arange(12) % K
+
+
+def make(name=PredSim, network="cnn4", depth=3, fused=False, **options):
+    sizes = (
+        {"in_channels": 5, "image_size": 1, "width": 0.05} if network == "mlp" else {"in_channels": 3, "image_size": 8}
+    )
+    built = create_network(network, depth=depth, seed=0, fused=fused, **{"width": 0.25, **sizes})
+    return create_rule(name, built, num_classes=K, seed=0, **options)
+
+
+def gradients(rule, x=X):
+    """Of all parameters by name, after the losses of one batch, each with its backward as the loop does it."""
+    losses = []
+    for loss in rule.losses(x, Y):
+        loss.value.backward()
+        losses.append(loss.value.item())
+    return losses, {name: parameter.grad for name, parameter in rule.named_parameters()}
+
+
+# --- similarity -------------------------------------------------------------------------------------------------------
+
+
+def test_similarity_is_the_correlation_of_two_samples_features():
+    features = torch.randn(7, 9, generator=torch.Generator().manual_seed(3)) * torch.rand(7, 1) + torch.randn(7, 1) * 5
+    np.testing.assert_allclose(similarity_matrix(features).numpy(), np.corrcoef(features.numpy()), atol=1e-5)
+
+
+def test_similarity_is_blind_to_a_samples_scale_and_mean_and_tells_opposites():
+    features = torch.tensor([[1.0, 2.0, 3.0], [30.0, 20.0, 10.0], [7.0, 9.0, 11.0], [1.0, 0.0, 1.0]])
+    expected = [[1, -1, 1, 0], [-1, 1, -1, 0], [1, -1, 1, 0], [0, 0, 0, 1]]
+    torch.testing.assert_close(
+        similarity_matrix(features), torch.tensor(expected, dtype=torch.float32), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_labels_are_as_similar_as_their_one_hot_codes(num_classes):
+    y = torch.randint(0, num_classes, (15,), generator=torch.Generator().manual_seed(4))
+    np.testing.assert_allclose(
+        label_similarity(y, num_classes).numpy(), np.corrcoef(np.eye(num_classes)[y.numpy()]), atol=1e-6
+    )
+
+
+def test_a_map_is_compared_by_the_deviation_of_each_channel_over_its_positions():
+    maps = torch.randn(4, 5, 3, 2)
+    np.testing.assert_allclose(map_features(maps).numpy(), maps.numpy().std((2, 3), ddof=1), rtol=1e-5)
+    few, point, vector = torch.randn(4, 3, 2, 2), torch.randn(4, 5, 1, 1), torch.randn(4, 5)
+    assert torch.equal(map_features(few), few.view(4, 12))
+    assert torch.equal(map_features(point), point.view(4, 5)) and torch.equal(map_features(vector), vector)
+
+
+def test_samples_without_any_activity_give_a_finite_gradient():
+    maps = torch.zeros(4, 5, 3, 3, requires_grad=True)
+    loss, _ = predsim_loss(torch.zeros(()), map_features(maps), Y[:4], num_classes=K, beta=0.5)
+    loss.backward()
+    assert loss.isfinite() and maps.grad.isfinite().all()
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_mixture_weighs_prediction_by_what_similarity_leaves():
+    same = torch.tensor(
+        [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]
+    )  # similarity 1 everywhere; two classes of three: off the diagonal −1/2
+    loss, similarity = predsim_loss(torch.tensor(10.0), same, torch.tensor([0, 1]), num_classes=3, beta=0.9)
+    assert similarity.item() == pytest.approx(2 * 1.5**2 / 4)
+    assert loss.item() == pytest.approx(0.1 * 10 + 0.9 * 2 * 1.5**2 / 4)
+
+
+@pytest.mark.parametrize("beta", [0.2, 0.99])
+@pytest.mark.parametrize(("network", "readout"), [("cnn4", "rms"), ("cnn4", "mean"), ("mlp", "rms")])
+def test_every_block_has_the_loss_of_its_equation(network, readout, beta):
+    rule = make(network=network, beta=beta, readout=readout)
+    h = X if network == "cnn4" else V
+    targets = np.corrcoef(np.eye(K)[Y.numpy()])
+    for index, (name, value, metrics) in enumerate(rule.losses(h, Y)):
+        with torch.no_grad():
+            h = rule.network.blocks[index](h)
+            head = rule.heads[f"block{index}"]
+            cells, maps = h, h @ head.similarity.weight.T if network == "mlp" else None
+            if network == "cnn4":
+                parts = [
+                    part
+                    for row in h.tensor_split(min(2, h.shape[2]), 2)
+                    for part in row.tensor_split(min(2, h.shape[3]), 3)
+                ]
+                cells = torch.cat(
+                    [p.square().mean((2, 3)).sqrt() if readout == "rms" else p.mean((2, 3)) for p in parts], 1
+                )
+                maps = nn.functional.conv2d(h, head.similarity.weight, padding=1)
+                maps = maps.flatten(1) if maps.shape[2] == 1 else maps.flatten(2).std(2)
+            cells = (cells - cells.mean(0)) / (cells.var(0, correction=0) + 1e-5).sqrt()
+            scores = cells @ head.linear.weight.T + head.linear.bias
+            prediction = -scores.log_softmax(1)[torch.arange(12), Y].mean().item()
+        similarity = ((np.corrcoef(maps.numpy()) - targets) ** 2).mean()
+        assert name == f"block{index}"
+        assert value.item() == pytest.approx((1 - beta) * prediction + beta * similarity, rel=1e-4)
+        assert metrics[f"pred/block{index}"].item() == pytest.approx(prediction, rel=1e-4)
+        assert metrics[f"sim/block{index}"].item() == pytest.approx(similarity, rel=1e-4)
+
+
+def test_the_head_learns_from_prediction_only_the_net_from_similarity_only_and_the_block_from_both():
+    _, plain = gradients(make(beta=0.0))
+    _, mixed = gradients(make(beta=0.75))
+    for index in range(3):
+        head, block = f"heads.block{index}.linear.weight", f"network.blocks.{index}.0.weight"
+        torch.testing.assert_close(mixed[head], 0.25 * plain[head], rtol=1e-4, atol=1e-7)
+        assert mixed[f"heads.block{index}.similarity.weight"].any()
+        assert not torch.allclose(mixed[block], 0.25 * plain[block], rtol=1e-2)
+
+
+def test_without_similarity_it_is_local_heads_to_the_last_bit():
+    rule, local = make(beta=0.0), make("local-heads")
+    assert list(rule.state_dict()) == list(local.state_dict())
+    found, expected = gradients(rule), gradients(local)
+    assert found[0] == expected[0] and all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
+
+
+def test_every_block_has_a_net_of_its_own_without_bias_and_of_as_many_channels():
+    rule = make(depth=5)
+    nets = [head.similarity for head in rule.heads.values()]
+    assert [tuple(net.weight.shape) for net in nets] == [(n, n, 3, 3) for n in (8, 16, 32, 32, 32)]
+    assert all(net.bias is None for net in nets) and not torch.equal(nets[3].weight, nets[4].weight)
+    assert torch.equal(nets[1].weight, make(depth=2).heads["block1"].similarity.weight), "one draw a block"
+    vectors = [head.similarity for head in make(network="mlp").heads.values()]
+    assert [(net.in_features, net.out_features, net.bias) for net in vectors] == [(13, 13, None)] * 3
+
+
+def test_fused_blocks_change_nothing_but_rounding():
+    found = [gradients(make(fused=fused, depth=4)) for fused in (False, True)]
+    torch.testing.assert_close(*(torch.tensor(losses) for losses, _ in found), rtol=1e-4, atol=1e-5)
+    for name, expected in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
+
+
+# --- prediction -------------------------------------------------------------------------------------------------------
+
+
+def test_prediction_does_not_look_through_the_similarity_net_and_the_plain_module_has_none():
+    rule = make().eval()
+    module = rule.to_module()
+    assert not [name for name in module.state_dict() if "similarity" in name]
+    with torch.no_grad():
+        before = rule.scores(X)
+        for head in rule.heads.values():
+            head.similarity.weight.fill_(float("nan"))
+        assert torch.equal(rule.scores(X), before)
+        torch.testing.assert_close(module(X), before, rtol=1e-5, atol=1e-5)
+        program = torch.export.export(module, (X[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        torch.testing.assert_close(program.module()(X), before, rtol=1e-5, atol=1e-5)
+
+
+# --- the contract, twins, batches -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn4"])
+def test_it_keeps_the_contract(network, monkeypatch):
+    def build(self, depth=4, seed=0):
+        width = 0.05 if network == "mlp" else 1 / 8
+        return create_network(network, in_channels=3, image_size=8, width=width, depth=depth, seed=seed)
+
+    monkeypatch.setattr(_Bench, "network", build)
+    assert not [result for result in check_rule(PredSim) if not result.passed]
+
+
+@pytest.mark.parametrize(
+    ("twin", "measured"),
+    [("bp", "global"), ("bp-deepsup", "global"), ("segmented", "segment"), ("lookahead", "segment")],
+)
+def test_its_twins_are_what_they_say_and_compare_samples_too(twin, measured):
+    rule = make(twin, depth=4, of=PredSim)
+    certificate = measure_locality(rule, X, Y)
+    assert (certificate["measured"], certificate["problems"]) == (measured, [])
+    assert rule.compares_samples and all(isinstance(head, PredSimReadout) for head in rule.heads.values())
+
+
+def test_a_batch_is_not_cut_into_micro_batches_unless_similarity_is_off():
+    data = data_from_splits("noise", Split(X, Y), test=Split(X, Y), validation=None)
+    recipe = Recipe(epochs=1, batch_size=12, micro_batches=2)
+    with pytest.raises(InputError, match="compares the samples of a batch"):
+        fit(make(), data, recipe)
+    rule = make(beta=0.0)
+    assert not rule.compares_samples and rule.info.compares_samples
+    fit(rule, data, recipe)
+
+
+@pytest.mark.parametrize("network", ["vgg8", "resnet18"])
+def test_larger_networks_have_finite_losses_and_gradients_fused(network):
+    built = create_network(network, in_channels=3, image_size=16, width=1 / 8, seed=0, fused=True, channels_last=True)
+    rule = create_rule(PredSim, built, num_classes=K, seed=0)
+    losses, found = gradients(rule, torch.randn(12, 3, 16, 16))
+    assert np.isfinite(losses).all() and all(gradient.isfinite().all() for gradient in found.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": -0.1}, r"beta must be in \[0, 1\), got -0.1"),
+        ({"beta": 1.0}, "at 1 nothing would train the heads"),
+        ({"beta": float("nan")}, "beta must be in"),
+        ({"beta": "half"}, "rule 'predsim' refused its options"),
+        ({"readout": "std"}, "readout must be 'rms' or 'mean', got 'std'"),
+        ({"grid": 0}, "grid must be at least 1, got 0"),
+        ({"label_smoothing": -1.0}, "label_smoothing must be in"),
+        ({"alpha": 0.5}, "unknown option of rule 'predsim': 'alpha'"),
+    ],
+)
+def test_bad_options_are_refused_in_a_sentence(options, message):
+    with pytest.raises(InputError, match=message):
+        make(**options)
