@@ -316,6 +316,32 @@ MUTANTS: list[tuple] = [
     ),
     # a pipeline has no bubble
     ("distributed/model.py", "distributed_model", ("fill = len(parts) - 1", "fill = 0")),
+    # β and 1 − β change places
+    (
+        "rules/predsim.py",
+        "rules_predsim",
+        ("(1 - beta) * prediction + beta * similarity", "beta * prediction + (1 - beta) * similarity"),
+    ),
+    # similarities of what is not centred
+    (
+        "rules/predsim.py",
+        "rules_predsim",
+        ("centred = features - features.mean(1, keepdim=True)", "centred = features"),
+    ),
+    # negative data are to have more goodness
+    ("rules/symba.py", "rules_symba", ("alpha * (negative - positive)", "alpha * (positive - negative)")),
+    # labels reach the blocks of an unsupervised rule
+    ("rules/scff.py", "rules_scff", ("activity[:count].detach()", "activity[:count]")),
+    # targets learn nothing from the samples
+    ("rules/sigprop.py", "rules_sigprop", ("samples @ targets.T", "samples @ targets.detach().T")),
+    # the warning of costs counts heads that are not there
+    ("rules/local_heads.py", "rules_auxiliary", (" if name in self.heads]", "]")),
+    # the interaction of two parts is taken for the effect of one
+    ("studies/ablation.py", "studies", ("sign *= 1 if setting[part] else -1", "sign = 1 if setting[part] else -1")),
+    # a trial opens the test split
+    ("tune/plan.py", "tune", ('"judged_on": "validation"}', '"judged_on": "test"}')),
+    # trials are asked for one after another, so that more of them are told of each other
+    ("tune/search.py", "tune", ("self.made += number", "self.made += 2 * number")),
 ]
 """(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 

@@ -59,7 +59,7 @@ class _Bench:
         self.y = torch.arange(12) % NUM_CLASSES
 
     def network(self, depth: int = 4, seed: int = 0) -> Network:
-        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=9 / 64, depth=depth, seed=seed)
+        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=3 / 16, depth=depth, seed=seed)
 
     def make(self, depth: int = 4, seed: int = 0) -> Rule:
         return create_rule(self.rule, self.network(depth, seed), num_classes=NUM_CLASSES, seed=seed, **self.options)

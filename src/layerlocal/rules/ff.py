@@ -135,15 +135,19 @@ class FF(BlockwiseRule):
         return rms_normalize(activity)
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The Forward-Forward loss, plus the readout's cross-entropy where there is one."""
+        """`goodness_loss` of the block, plus the readout's cross-entropy where there is one."""
         count = len(y)
         positive, negative = goodness(activity[: 2 * count], self.goodness).split(count)
-        theta = self.theta if self.theta is not None else (activity.shape[1] if self.goodness == "sum" else 1.0)
-        loss = ff_loss(positive, negative, theta)
+        loss = self.goodness_loss(activity, positive, negative)
         if self.prediction == "softmax":
             neutral = rms_normalize(activity[2 * count :].detach())
             loss = loss + F.cross_entropy(self.heads[f"block{index}"](neutral), y)
         return loss, {"goodness_pos": positive.detach().mean(), "goodness_neg": negative.detach().mean()}
+
+    def goodness_loss(self, activity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """softplus(θ − g⁺) + softplus(g⁻ − θ), from the goodness (B,) of positive and of negative data."""
+        theta = self.theta if self.theta is not None else (activity.shape[1] if self.goodness == "sum" else 1.0)
+        return ff_loss(positive, negative, theta)
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
         """(B, K) of the one-pass readout."""

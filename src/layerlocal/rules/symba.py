@@ -18,7 +18,6 @@ from torch import Tensor
 from layerlocal.networks import Network
 from layerlocal.rules.base import RuleInfo
 from layerlocal.rules.ff import FF, label_patterns
-from layerlocal.rules.functional import goodness, rms_normalize
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
@@ -88,12 +87,6 @@ class SymBa(FF):
             label_patterns(num_classes, (inputs,)).view_as(self.patterns)
         )  # random signs, for images too
 
-    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The symmetric loss, plus the one-pass readout's cross-entropy where there is one."""
-        count = len(y)
-        positive, negative = goodness(activity[: 2 * count], self.goodness).split(count)
-        loss = symba_loss(positive, negative, self.alpha)
-        if self.prediction == "softmax":
-            neutral = rms_normalize(activity[2 * count :].detach())
-            loss = loss + F.cross_entropy(self.heads[f"block{index}"](neutral), y)
-        return loss, {"goodness_pos": positive.detach().mean(), "goodness_neg": negative.detach().mean()}
+    def goodness_loss(self, activity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """`symba_loss` of the goodness (B,) of a sample's positive and negative data."""
+        return symba_loss(positive, negative, self.alpha)
