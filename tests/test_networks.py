@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from layerlocal.networks import Network, create_network, list_networks
+from layerlocal.networks.resnet import NarrowShortcut
 from layerlocal.types import InputError
 
 
@@ -267,3 +271,38 @@ def test_list_networks_names_what_create_network_makes():
 def test_bad_sizes_and_names_are_one_sentence(name, options, message):
     with pytest.raises(InputError, match=message):
         create_network(name, in_channels=3, image_size=8, **options)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_narrow_shortcut_is_the_strided_convolution(side):
+    """In the layout in which torch's own is sound."""
+    narrow = NarrowShortcut(6, 13, 1, stride=2, bias=False)
+    plain = nn.Conv2d(6, 13, 1, stride=2, bias=False)
+    plain.load_state_dict(narrow.state_dict())
+    x = torch.randn(4, 6, side, side)
+    grads = []
+    for conv, given in ((narrow, x), (narrow, x.contiguous(memory_format=torch.channels_last)), (plain, x)):
+        given = given.detach().requires_grad_()
+        out = conv(given)
+        out.square().sum().backward()
+        grads.append((out, given.grad, conv.weight.grad.clone()))
+        conv.weight.grad = None
+    for found in grads[:2]:
+        for one, other in zip(found, grads[2], strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_a_very_narrow_resnet_trains_channels_last():
+    """Torch 2.13 corrupts memory in the plain layer's backward; in a process of its own, which would die of it."""
+    code = """
+import torch
+from layerlocal.networks import create_network
+network = create_network("resnet18", in_channels=3, image_size=16, width=0.1, seed=0, channels_last=True)
+for _ in range(12):
+    h = network.prepare(torch.randn(6, 3, 16, 16))
+    for block in network.blocks:
+        h = block(h)
+    h.square().mean().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.kernels import fuses, norm_act
@@ -71,9 +73,28 @@ class ResidualBlock(nn.Module):
         return norm_act(conv(h), norm, residual=self.shortcut(x), grid=self.cells)
 
 
+class NarrowShortcut(nn.Conv2d):
+    """A 1×1 convolution with stride as one without stride on every other row and column: the same numbers.
+
+    On the CPU of torch 2.13 the backward of the former writes beyond its memory where fewer than 8 channels come in, channels-last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Ci, H, W) → (B, Co, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        down, across = self.stride
+        kept = x[..., ::down, ::across]
+        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        return F.conv2d(kept.contiguous(memory_format=layout), self.weight)
+
+
+NARROW = 8
+"""Channels from which on torch's own strided 1×1 convolution is used."""
+
+
 def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int) -> list[nn.Module]:
     """A convolution without bias and its batch normalization."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+    kind = NarrowShortcut if kernel == 1 and stride > 1 and in_channels < NARROW else nn.Conv2d
+    conv = kind(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return [conv, nn.BatchNorm2d(out_channels)]
 
