@@ -1,6 +1,6 @@
 """DTG-FF: Forward-Forward by class goodness with dynamic temperature, decoupled normalization and multi-layer fusion.
 
-Paper: arXiv:2606.06539 (2026). Its equations are not public; this is our definition, with each of the three parts switchable:
+Paper: arXiv:2606.06539 (2026). Only its abstract was at hand; this is our definition, with each of the three parts switchable:
 goodness g_l,k = W_l r(a_l), r the root mean square of each channel on a small spatial grid; loss CE(g_l / τ_l, y), one pass, no negatives.
 Differs from the author's public 2025 prototype, whose goodness carried no information, whose blocks were not detached and whose loss
 was NaN at the first step.
