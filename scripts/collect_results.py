@@ -2,7 +2,7 @@
 
     python scripts/collect_results.py runs results
 
-Weights stay where they are, and studies that are not finished are left out. Run it again after more studies; what it wrote before is replaced.
+Weights stay where they are, and studies that were cut short are left out (not those whose data are not at hand). Run it again after more studies; what it wrote before is replaced.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(store: str, results: str) -> None:
     out, target = Path(store), Path(results)
     records, _ = comparable(out)
     for summary in study_summaries(out, records):
-        if summary["finished"] < summary["planned"]:
+        if any(entry["reason"] == "not run yet" for entry in summary["missing"]):
             print(f"left out: {summary['study']} {summary['size']}, {summary['finished']} of {summary['planned']} runs")
             continue
         plan = read_plan(out, summary["study"], summary["size"])
