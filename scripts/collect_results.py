@@ -2,7 +2,8 @@
 
     python scripts/collect_results.py runs results
 
-Weights stay where they are, and studies that were cut short are left out (not those whose data are not at hand). Run it again after more studies; what it wrote before is replaced.
+Weights stay where they are, and studies that were cut short are left out (not those whose data are not at hand). Run it again after more
+studies; what it wrote before is replaced.
 """
 
 from __future__ import annotations
