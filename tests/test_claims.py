@@ -526,7 +526,9 @@ def test_backprop_is_not_made_up_from_other_seeds_or_sizes():
 def test_accuracies_we_have_not_measured_say_why():
     rows = {(row["method"], row["data"]): row for row in compare_accuracies(load_accuracies(), [])}
     assert {row["status"] for row in rows.values()} == {"not run"}
-    assert rows["Trifecta", "mnist"]["reason"] == "We have no such rule." and rows["Trifecta", "mnist"]["command"] is None
+    assert (
+        rows["Trifecta", "mnist"]["reason"] == "We have no such rule." and rows["Trifecta", "mnist"]["command"] is None
+    )
     assert rows["DTG-FF", "cifar10"]["reason"] == "The study 'accuracy' has not been run."
     assert rows["Forward-Forward (Hinton)", "mnist"]["command"] == "layerlocal study accuracy --rule ff"
     assert rows["SigProp", "cifar10"]["text"] == "91.6–92.4 %"

@@ -33,9 +33,7 @@ def network(depth=3, seed=0):
 def test_rules_twins_and_hybrids_are_known_by_name():
     hybrids = ["bp-every", "feedback", "lookahead"]
     family = ["asge", "cwcomp", "deeperforward", "mono-forward", "predsim", "scff", "sigprop", "symba"]
-    assert list_rules() == sorted(
-        ["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented", *hybrids, *family]
-    )
+    assert list_rules() == sorted(["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented", *hybrids, *family])
     for name in list_rules():
         rule = create_rule(name, network(), num_classes=3)
         assert rule.info.name == name and rule.info.summary
@@ -164,7 +162,9 @@ def test_block_parameters_are_every_trainable_parameter_once_under_its_own_block
     owned = rule.block_parameters()
     assert list(owned) == ["block0", "block1", "block2"]
     everything = [id(p) for group in owned.values() for p in group]
-    assert len(set(everything)) == len(everything) and set(everything) == {id(p) for p in rule.parameters() if p.requires_grad}
+    assert len(set(everything)) == len(everything) and set(everything) == {
+        id(p) for p in rule.parameters() if p.requires_grad
+    }
     for index, block in enumerate(rule.network.blocks):
         mine = {id(p) for p in owned[f"block{index}"]}
         assert {id(p) for p in block.parameters()} <= mine

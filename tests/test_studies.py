@@ -457,7 +457,8 @@ def test_a_part_that_brings_nothing_is_said_to():
     plan = plan_of("ablation", data=("cifar10",))
     found = summarize_study(plan, planted(plan, lambda spec, seed, _: 0.5 + 0.01 * seed))
     assert any(
-        "no gain is shown of dynamic temperature, decoupled normalization, multi-layer fusion" in text for text in found["sentences"]
+        "no gain is shown of dynamic temperature, decoupled normalization, multi-layer fusion" in text
+        for text in found["sentences"]
     )
 
 
