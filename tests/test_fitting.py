@@ -137,7 +137,7 @@ def test_options_beside_a_rule_that_is_made_are_refused(change, words):
         ({"data": vectors()[0]}, r"load_data or be arrays \(X, y\), got ndarray"),
         ({"data": (1, 2, 3)}, "got tuple"),
         ({"recipe": Recipe(batch_size=500)}, "batch_size 500 is more than the 37 training samples"),
-        ({"fusion": "fitted", "validation": 0}, "fitted on validation data"),
+        ({"fusion": "fitted", "validation": 0}, "chosen on validation data"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(given, words):
