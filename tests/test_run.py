@@ -174,11 +174,11 @@ def test_a_result_holds_every_promised_field_with_values_counted_by_hand(whole):
         assert 0 <= value <= 1 and value * 64 == round(value * 64)
     assert result["data"]["name"] == "teacher_student" and result["data"]["class_names"] == ["0", "1", "2"]
     assert result["data"]["provenance"]["num_images"] == {"train": 229, "validation": 27, "test": 64}
-    linear, norm, head = 64 * 16 + 2 * 16 * 16, 3 * 2 * 16, 3 * (16 * 3 + 3)
+    linear, norm, head = 64 * 18 + 2 * 18 * 18, 3 * 2 * 18, 3 * (18 * 3 + 3)
     assert result["num_parameters"] == linear + norm + head
     assert (result["passes_per_step"], result["passes_per_prediction"]) == (1, 1)
     assert result["left_saved_bytes"] == 0 < result["peak_saved_bytes"]
-    assert 2 * 32 * (linear + 3 * 16 * 3) <= result["flops_per_prediction"] < result["flops_per_step"]
+    assert 2 * 32 * (linear + 3 * 18 * 3) <= result["flops_per_prediction"] < result["flops_per_step"]
     assert result["train_seconds"] > 0
     assert math.isclose(result["samples_per_s"] * result["train_seconds"], 3 * STEPS * 32)
     assert result["process_peak_resident_bytes"] > 10_000_000
