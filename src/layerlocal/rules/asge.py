@@ -89,7 +89,3 @@ class ASGE(BlockwiseRule):
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """The activity, or (decoupled) the activity at unit root mean square."""
         return rms_normalize(activity) if self.decoupled_norm else activity
-
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """W_l z(r_l) + b_l: (B, K)."""
-        return self.heads[f"block{index}"](activity)

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.functional import fit_fusion_weights, fuse
-from layerlocal.rules.readout import SpatialReadout
 from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
 from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
 
@@ -227,7 +226,7 @@ class Rule(nn.Module):
 class BlockwiseRule(Rule):
     """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
 
-    A subclass fills ``self.heads`` (`head_per_block`) and writes `block_score`; `local_loss`, `feed` and `inputs` have defaults.
+    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed` and `inputs` have defaults.
     The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
 
     Args:
@@ -280,11 +279,10 @@ class BlockwiseRule(Rule):
         return heads
 
     def _tell_block(self, index: int, head: nn.Module | None) -> None:
-        """A block whose activity is read by root mean squares on a grid can make them on the way (`kernels.norm_act`)."""
+        """A block whose head reads root mean squares of ``rms_cells`` cells a side can make them on the way (`kernels.norm_act`)."""
         block = self.network.blocks[index]
         if hasattr(block, "cells"):
-            reads = isinstance(head, SpatialReadout) and head.statistic == "rms"
-            block.cells = head.grid if reads else 0  # type: ignore[assignment, union-attr]
+            block.cells = getattr(head, "rms_cells", 0)  # type: ignore[arg-type]
 
     def keep_readouts(self, indices: Iterable[int]) -> None:
         """Read the network at these blocks only, and drop the heads of the others."""
@@ -307,8 +305,9 @@ class BlockwiseRule(Rule):
         return activity
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """(B, K) scores of one block from its activity (B, ...)."""
-        raise NotImplementedError
+        """(B, K) scores of one block from its activity (B, ...). Default: what its head answers."""
+        scores: Tensor = self.heads[self.network.block_names[index]](activity)
+        return scores
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one block (scalar with a graph) and detached scalars to log. Default: cross-entropy of `block_score`."""

@@ -63,6 +63,9 @@ class ChannelGroups(nn.Module):
         self.num_classes = num_classes
         self.statistic = statistic
         self.temperature = temperature
+        self.rms_cells = (
+            1 if statistic == "mean-square" else 0
+        )  # a mean square is the square of the root mean square of one cell
 
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
@@ -143,13 +146,3 @@ class CwComp(BlockwiseRule):
         self.heads = self.head_per_block(
             lambda _: ChannelGroups(num_classes, statistic="mean-square", temperature=temperature)
         )
-
-    def _tell_block(self, index: int, head: nn.Module | None) -> None:
-        """A fused block makes the root mean square of each of its channels on the way: a grid of one cell."""
-        block = self.network.blocks[index]
-        if hasattr(block, "cells"):
-            block.cells = 0 if head is None else 1  # type: ignore[assignment]
-
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """g_l / τ: (B, K)."""
-        return self.heads[f"block{index}"](activity)

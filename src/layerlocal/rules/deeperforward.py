@@ -121,10 +121,6 @@ class DeeperForward(BlockwiseRule):
         """The normalized activity."""
         return self.normalize(activity)
 
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """g_l / τ: (B, K)."""
-        return self.heads[f"block{index}"](activity)
-
     @property
     def calibrates(self) -> bool:
         """Where the run is chosen, and where every rule chooses."""

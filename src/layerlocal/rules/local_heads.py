@@ -85,10 +85,6 @@ class LocalHeads(BlockwiseRule):
             found = {name: head_cost(network, i, self.heads[name]) for i, name in enumerate(network.block_names)}
             self.costs = {name: cost for name, cost in found.items() if cost.exceeds}
 
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """The head's scores, W_l r(a_l) where it is linear: (B, K)."""
-        return self.heads[f"block{index}"](activity)
-
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the head's scores; the first one warns of costs."""
         if self.costs:

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from layerlocal.rules.asge import ASGE
 from layerlocal.rules.base import BlockwiseRule, Rule
-from layerlocal.rules.cwcomp import CwComp
 from layerlocal.rules.deeperforward import DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF
 from layerlocal.rules.ff import FF
-from layerlocal.rules.local_heads import LocalHeads
 from layerlocal.rules.pieces import (
     ChannelsLast,
     Double,
@@ -37,7 +35,6 @@ from layerlocal.rules.pieces import (
 )
 from layerlocal.rules.readout import SpatialReadout
 from layerlocal.rules.scff import SCFF
-from layerlocal.rules.sigprop import SigProp
 from layerlocal.rules.twins import Twin
 from layerlocal.types import InputError
 
@@ -82,7 +79,7 @@ Parts = tuple[list[nn.Module], dict[str, nn.Module], nn.Module, nn.Module]
 """What writes into the input, the readouts by block, what feeds the next block, the fusion."""
 
 
-def _local_heads(rule: LocalHeads | CwComp | SigProp) -> Parts:
+def _heads(rule: BlockwiseRule) -> Parts:
     readouts, fusion = _fused_heads(rule)
     return [], readouts, nn.Identity(), fusion
 
@@ -124,9 +121,9 @@ def _ff(rule: FF) -> Parts:
 
 
 _PARTS: dict[type[Rule], Callable[[Any], Parts]] = {
-    ASGE: _asge, CwComp: _local_heads, DTGFF: _dtg_ff, DeeperForward: _deeperforward, FF: _ff, LocalHeads: _local_heads, SCFF: _scff,
-    SigProp: _local_heads,
+    ASGE: _asge, DTGFF: _dtg_ff, DeeperForward: _deeperforward, FF: _ff, SCFF: _scff, BlockwiseRule: _heads,
 }  # fmt: skip
+"""The last is of every rule that scores and feeds as `BlockwiseRule` does."""
 
 
 def _reads_as(rule: Rule, known: type[Rule]) -> bool:

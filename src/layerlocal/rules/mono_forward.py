@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.local_heads import LocalHeads
 from layerlocal.rules.readout import SpatialReadout
 from layerlocal.rules.registry import register_rule
 
@@ -55,7 +54,7 @@ class Projection(SpatialReadout):
 
 
 @register_rule
-class MonoForward(LocalHeads):
+class MonoForward(BlockwiseRule):
     """loss_l = CE(G_l, y) with G_l = ā_l M_lᵀ, ā_l the activity averaged on a grid.
 
     Args:
@@ -89,8 +88,6 @@ class MonoForward(LocalHeads):
         label_smoothing: float = 0.0,
         factors: str | None = None,
     ) -> None:
-        BlockwiseRule.__init__(  # not LocalHeads': these heads are others
-            self, network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing
-        )
+        super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         shapes = network.activity_shapes
         self.heads = self.head_per_block(lambda i: Projection(shapes[i], num_classes, grid=grid, factors=factors))

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.local_heads import LocalHeads
 from layerlocal.rules.readout import SpatialReadout
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
@@ -95,7 +94,7 @@ class PredSimReadout(SpatialReadout):
 
 
 @register_rule
-class PredSim(LocalHeads):
+class PredSim(BlockwiseRule):
     """loss_l = (1 − β) · CE(W_l r(a_l), y) + β · mean (S(net_l(a_l)) − S(onehot y))².
 
     Its similarity loss compares the samples of a batch: with β > 0 a batch cannot be cut into micro-batches.
@@ -136,9 +135,7 @@ class PredSim(LocalHeads):
         label_smoothing: float = 0.0,
         factors: str | None = None,
     ) -> None:
-        BlockwiseRule.__init__(  # not LocalHeads': these heads are others
-            self, network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing
-        )
+        super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         if not 0 <= beta < 1:
             raise InputError(f"beta must be in [0, 1), got {beta}; at 1 nothing would train the heads that predict")
         self.beta = beta

@@ -56,6 +56,11 @@ class SpatialReadout(nn.Module):
         self.factors = parse_factors(factors, num_classes)
         self.linear = nn.Linear(features, sum(self.factors) if self.factors else num_classes)
 
+    @property
+    def rms_cells(self) -> int:
+        """Cells a side whose root mean squares it reads; 0: it reads something else."""
+        return self.grid if self.statistic == "rms" else 0
+
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
         if activity.dim() == 4:

@@ -117,10 +117,6 @@ class SCFF(BlockwiseRule):
         loss = ff_loss(positive, negative, theta) + F.cross_entropy(answer, y)
         return loss, {"goodness_pos": positive.detach().mean(), "goodness_neg": negative.detach().mean()}
 
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """(B, K) of the linear readout."""
-        return self.heads[f"block{index}"](activity)
-
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K): one pass of (x, x), every readout."""
         return super().block_scores(x + x)

@@ -70,7 +70,7 @@ class ClassTargets(nn.Module):
         if len(activity_shape) == 3:
             self.average = CellAverage(activity_shape[1], activity_shape[2], grid)
             features *= len(self.average.rows) * len(self.average.columns)
-        self.grid = grid
+        self.grid = self.rms_cells = grid
         self.temperature = temperature
         self.register_buffer("classes", torch.zeros(num_classes, features))
 
@@ -152,12 +152,6 @@ class SigProp(BlockwiseRule):
             lambda i: ClassTargets(shapes[i], num_classes, grid=grid, temperature=temperature)
         )
 
-    def _tell_block(self, index: int, head: nn.Module | None) -> None:
-        """A block that can make root mean squares on the way makes them for `ClassTargets`."""
-        block = self.network.blocks[index]
-        if hasattr(block, "cells"):
-            block.cells = 0 if head is None else self.grid  # type: ignore[assignment]
-
     def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The samples, then the target of each: (2B, ...)."""
         return self.network.prepare(torch.cat([x, self.patterns[y]])), y
@@ -170,7 +164,3 @@ class SigProp(BlockwiseRule):
         if self.training:
             head.follow(targets, y, self.target_momentum)
         return target_loss(samples @ targets.T / self.temperature, y), {}
-
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """cos(r(a), class target) / τ: (B, K)."""
-        return self.heads[f"block{index}"](activity)

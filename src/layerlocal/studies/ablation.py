@@ -24,6 +24,7 @@ from layerlocal.studies.base import (
     StudyPlan,
     by_seed,
     group_rows,
+    last_accuracy,
     quantity,
     twins_of_rule,
 )
@@ -112,14 +113,10 @@ def _factorial(row: Row) -> Factorial:
         (False, False): "without both",
     }
     return {
-        (*parts, fused): row[method] if fused else _last(row, method)
+        (*parts, fused): row[method] if fused else last_accuracy(row, method)
         for parts, method in trained.items()
         for fused in (True, False)
     }
-
-
-def _last(row: Row, method: str) -> float:
-    return float(list(row["blocks"][method].values())[-1])
 
 
 def effect(accuracies: Factorial, parts: Sequence[int]) -> float:
@@ -150,7 +147,7 @@ def _controls(rows: Sequence[Row]) -> dict[str, tuple[str, dict[int, float]]]:
     local = by_seed(rows, "local")
     fixed = {1.0: "without temperature"} | {t: f"temperature {t:g}" for t in FIXED}
     best = max(fixed, key=lambda t: sum(row["validation"][fixed[t]] or 0.0 for row in rows))
-    fused = {row["seed"]: row["bp-deepsup"] - _last(row, "bp-deepsup") for row in rows}
+    fused = {row["seed"]: row["bp-deepsup"] - last_accuracy(row, "bp-deepsup") for row in rows}
     return {
         "dynamic_against_fixed": (
             f"dynamic temperature − fixed at {best:g}, the best on validation data", contrast(local, by_seed(rows, fixed[best])),

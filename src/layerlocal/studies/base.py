@@ -51,6 +51,7 @@ __all__ = [
     "by_seed",
     "estimates",
     "group_rows",
+    "last_accuracy",
     "make_rows",
     "plan_runs",
     "plotted",
@@ -230,6 +231,11 @@ def _row(rule: str, seed: int, cell: Cell, found: Mapping[str, RunRecord]) -> Ro
         "groups": {name: result["group_accuracies"] for name, result in results.items() if result.get("group_accuracies")},
         "runs": {name: record.hash for name, record in found.items()},
     }  # fmt: skip
+
+
+def last_accuracy(row: Row, method: str) -> float:
+    """Accuracy of a method's last block alone, without fusion."""
+    return float(list(row["blocks"][method].values())[-1])
 
 
 def group_rows(rows: Iterable[Row], *axes: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -21,6 +21,7 @@ from layerlocal.studies.base import (
     StudyPlan,
     by_seed,
     group_rows,
+    last_accuracy,
     quantity,
     twins_of_rule,
 )
@@ -113,7 +114,7 @@ class HybridStudy(Study):
 
 def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
     """Accuracy of the last block's own readout, by seed: methods fuse different numbers of readouts, this compares one with one."""
-    return {row["seed"]: list(row["blocks"][method].values())[-1] for row in rows}
+    return {row["seed"]: last_accuracy(row, method) for row in rows}
 
 
 def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
