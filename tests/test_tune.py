@@ -282,6 +282,26 @@ def test_a_mistake_is_one_sentence(refused, words, sentence):
     assert sentence in refused("tune", *words, "--network", "mlp")
 
 
+def test_train_can_be_judged_on_validation_data_too(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Data, "take_test", lambda _: pytest.fail("the test split was opened"))
+    words = [
+        "train",
+        "--rule",
+        "local-heads",
+        "--network",
+        "mlp",
+        "--width",
+        "0.25",
+        "--epochs",
+        "1",
+        "--set",
+        "data.num_train=200",
+    ]
+    code, out, _ = cli(*words, "--set", "data.num_test=50", "--set", "judged_on=validation", "--out", tmp_path / "runs")
+    assert code == 0 and "(validation)" in out and "test accuracy" not in out
+    assert write_report(tmp_path / "runs").exists()
+
+
 def test_without_optuna_one_sentence_says_how_to_get_it(refused, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     assert 'pip install "layerlocal[tune]"' in refused("tune", "--network", "mlp")

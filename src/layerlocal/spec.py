@@ -197,8 +197,8 @@ class RunSpec(Frozen):
         content = self.model_dump()
         for key, value in settings.items():
             section, _, name = key.partition(".")
-            if section == "seed" and not name:
-                content["seed"] = value
+            if section in ("seed", "judged_on") and not name:
+                content[section] = value
             elif section not in ("data", "network", "rule", "recipe") or not name:
                 raise unknown_name("setting", key, _known_settings())
             elif name in content[section]:
@@ -220,7 +220,7 @@ def _known_settings() -> list[str]:
     fields = [
         f"{section}.{name}" for section, model in sections.items() for name in model.model_fields if name != "options"
     ]
-    return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed"]
+    return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed", "judged_on"]
 
 
 def _as_word(value: Any) -> str:

@@ -105,12 +105,10 @@ def train(
         print(json.dumps({"store": str(out), **record.result}))
     else:
         _print_run(record.result)
-    if not record.result["locality"]["certified"]:
-        err.print(
-            f"warning: not as local as declared: {'; '.join(record.result['locality']['problems'])}",
-            style="red",
-            markup=False,
-        )
+    certificate = record.result.get("locality")  # a run that only searches has none
+    if certificate is not None and not certificate["certified"]:
+        problems = "; ".join(certificate["problems"])
+        err.print(f"warning: not as local as declared: {problems}", style="red", markup=False)
 
 
 def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: str | None) -> RunRecord:
