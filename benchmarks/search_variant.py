@@ -1,78 +1,64 @@
-"""The rule of `rule_search.py`: class goodness at every block, with whatever is tried switched on by options.
+"""The rule of `rule_search.py`: a local head at every block, with whatever is tried switched on by options.
 
 An edit of this file makes new runs of every variant, so what is tried next goes into a file of its own once rows of this one are in the log.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layerlocal.kernels import cells_of, grid_mean
 from layerlocal.rules import BlockwiseRule, RuleInfo
+from layerlocal.rules.auxiliary import head_sizes, make_head
 from layerlocal.rules.functional import rms_normalize
-from layerlocal.types import InputError
 
 
-class Readout(nn.Module):
-    """(B, C, H, W) → (B, K): statistics in cells, standardized, through a linear map or an MLP of one hidden layer."""
+class Part(nn.Module):
+    """A head that reads the first ``channels`` of an activity, some of them dropped in training."""
 
-    def __init__(self, shape, num_classes, *, grid, statistic, mix, hidden, dropout):
+    def __init__(self, head, channels, dropout):
         super().__init__()
-        self.grid, self.statistic, self.dropout = grid, statistic, dropout
-        channels, *sides = shape
-        self.mix = nn.Conv2d(channels, mix, 1) if mix and sides else None
-        channels = mix if self.mix is not None else channels
-        cells = min(grid, sides[0]) * min(grid, sides[1]) if sides else 1
-        features = channels * cells * (2 if statistic == "both" and sides else 1)
-        self.standardize = nn.BatchNorm1d(features, affine=False)
-        self.hidden = nn.Linear(features, hidden) if hidden else None
-        self.linear = nn.Linear(hidden or features, num_classes)
+        self.head, self.channels, self.dropout = head, channels, dropout
 
     def forward(self, a):
-        if self.mix is not None:
-            a = F.relu(self.mix(a))
-        if a.dim() == 4:
-            parts = [cells_of(a, self.grid)] if self.statistic in ("rms", "both") else []
-            parts += [grid_mean(a, self.grid)] if self.statistic in ("mean", "both") else []
-            a = torch.cat(parts, 1)
-        a = F.dropout(self.standardize(a), self.dropout, self.training)
-        return self.linear(a if self.hidden is None else F.relu(self.hidden(a)))
+        a = a[:, : self.channels]
+        drop = F.dropout2d if a.dim() == 4 else F.dropout
+        return self.head(drop(a, self.dropout, self.training))
 
 
 class Variant(BlockwiseRule):
-    """Class goodness with whatever is tried switched on by options."""
+    """Cross-entropy through a head at every block, with whatever is tried switched on by options."""
 
     info = RuleInfo(name="variant", locality="block")
 
     def __init__(
-        self, network, *, num_classes, seed=None, fusion="uniform", grid=4, statistic="rms", feed="rms", temperature=1.0, boost=0.0,
-        smoothing_first=0.0, smoothing_last=0.0, mix=0, hidden=0, dropout=0.0,
+        self, network, *, num_classes, seed=None, fusion="uniform", head="conv", layers=None, width=None, kernel=None, reduction=None, grid=2,
+        statistic="rms", feed="plain", temperature=1.0, boost=0.0, smoothing_first=0.0, smoothing_last=0.0, dropout=0.0, read=1.0,
     ):  # fmt: skip
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion)
-        if statistic not in ("rms", "mean", "both"):
-            raise InputError(f"statistic must be 'rms', 'mean' or 'both', got {statistic!r}")
         self.feed_kind, self.temperature, self.boost = feed, temperature, boost
         last = max(1, network.depth - 1)
         self.smoothing = [smoothing_first + (smoothing_last - smoothing_first) * i / last for i in range(network.depth)]
-        shapes = network.activity_shapes
-        self.heads = self.head_per_block(
-            lambda i: Readout(
-                shapes[i], num_classes, grid=grid, statistic=statistic, mix=mix, hidden=hidden, dropout=dropout
-            )
-        )
+        given = {"head_layers": layers, "head_width": width, "head_kernel": kernel, "head_reduction": reduction}
+        sizes = head_sizes(head, given)
+
+        def head_of(index):
+            channels, *sides = network.activity_shapes[index]
+            channels = round(channels * (read if index < last else 1.0))
+            made = make_head(head, (channels, *sides), num_classes, sizes, statistic=statistic, grid=grid)
+            return Part(made, channels, dropout) if dropout or read < 1 else made
+
+        self.heads = self.head_per_block(head_of)
         self.carried = None
 
     def feed(self, index, activity):
         return rms_normalize(activity) if self.feed_kind == "rms" else activity
 
     def block_score(self, index, activity):
-        own = self.heads[f"block{index}"](activity) / self.temperature
+        own = super().block_score(index, activity) / self.temperature
         if not self.boost:
             return own
-        before = None if index == self.readouts[0] else self.carried
-        score = own if before is None else own + self.boost * before
+        score = own if index == self.readouts[0] else own + self.boost * self.carried
         self.carried = score.detach()
         return score
 

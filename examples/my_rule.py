@@ -22,9 +22,6 @@ class LogisticMargin(BlockwiseRule):
         shapes = network.activity_shapes
         self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, grid=4))
 
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        return self.heads[f"block{index}"](activity)
-
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         sign = 2 * one_hot(y, self.num_classes) - 1
         return softplus(self.margin - sign * self.block_score(index, activity)).sum(1).mean(), {}
