@@ -4,7 +4,8 @@
     python benchmarks/rule_search.py base grid-4 boost     # runs these (resumes from runs/search) and prints their rows
     python benchmarks/rule_search.py --data cifar100 --seeds 3 base
 
-A row: validation accuracy of the fused prediction, local and twin, and their paired difference (the price of locality) with its 95 % interval; BP, the same runs for all, reads the last head of `base`.
+A row: validation accuracy of the fused prediction, local and twin, and their paired difference (the price of locality) with its 95 % interval;
+BP, the same runs for all, reads the last head of `base`.
 The rows, what was expected of each and what was concluded stand in docs/search-log.md. The test split is never opened.
 """
 
@@ -47,30 +48,27 @@ TRIED: dict[str, dict] = {
     "last": {"fusion": "last"},
     "dropout": {"dropout": 0.3},
     "half-read": {"read": 0.5},
+    "stream": {"stream": 1.0},
 }
 """Name → what is changed of `BASE`."""
-RECIPES = {
-    "cifar10": Recipe(epochs=10, batch_size=64, learning_rate=5e-3, crop=4, flip=True),
-    "cifar100": Recipe(epochs=10, batch_size=64, learning_rate=5e-3, crop=4, flip=True),
-}
+RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
     "cifar100": DataSpec(source="cifar100", num_train=20_000, num_test=1000, validation=0.15),
 }
 
 
-def specs_of(name, data, seeds):
+def specs_of(name, data, seeds, width, epochs):
     """(method, seed) → run."""
     options = BASE | TRIED[name]
     rules = {"local": RuleSpec(name=FILE, options=options)}
     rules["bp-deepsup"] = RuleSpec(name="bp-deepsup", options={"of": FILE, **options})
     rules["bp"] = RuleSpec(name="bp", options={"of": FILE, **BASE})
-    network = NetworkSpec(name="vgg8", width=0.25, fused=True)
+    network = NetworkSpec(name="vgg8", width=width, fused=True)
+    recipe = RECIPE.model_copy(update={"epochs": epochs})
     return {
         (method, seed): pin_plugin(
-            RunSpec(
-                data=TASKS[data], network=network, rule=rule, recipe=RECIPES[data], seed=seed, judged_on="validation"
-            )
+            RunSpec(data=TASKS[data], network=network, rule=rule, recipe=recipe, seed=seed, judged_on="validation")
         )
         for seed in range(seeds)
         for method, rule in rules.items()
@@ -108,6 +106,8 @@ def main():
     parser.add_argument("names", nargs="*", help="variants; all that were run where left out")
     parser.add_argument("--data", default="cifar10", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--width", type=float, default=0.125)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in TRIED]
@@ -115,9 +115,12 @@ def main():
         parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(TRIED)}")
     store = RunStore(arguments.out)
     store.prepare()
-    specs = {name: specs_of(name, arguments.data, arguments.seeds) for name in arguments.names or TRIED}
+    setting = (arguments.data, arguments.seeds, arguments.width, arguments.epochs)
+    specs = {name: specs_of(name, *setting) for name in arguments.names or TRIED}
     if arguments.names:
-        todo = [spec for of in specs.values() for spec in of.values() if not store.is_done(spec)]
+        todo = list(
+            {spec.hash: spec for of in specs.values() for spec in of.values() if not store.is_done(spec)}.values()
+        )
         with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
             run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
     head = ["variant", "change", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n", "local by block %"]

@@ -5,6 +5,7 @@ An edit of this file makes new runs of every variant, so what is tried next goes
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -26,6 +27,20 @@ class Part(nn.Module):
         return self.head(drop(a, self.dropout, self.training))
 
 
+class Stream(nn.Module):
+    """A block with what it was fed added to its activity: pooled to its size, channels repeated to its number, times ``share``."""
+
+    def __init__(self, block, share):
+        super().__init__()
+        self.block, self.share = block, share
+
+    def forward(self, x):
+        a = self.block(x)
+        kept = F.adaptive_avg_pool2d(x, a.shape[-2:]) if x.shape[-2:] != a.shape[-2:] else x
+        times = -(-a.shape[1] // x.shape[1])
+        return a + self.share * torch.cat([kept] * times, 1)[:, : a.shape[1]]
+
+
 class Variant(BlockwiseRule):
     """Cross-entropy through a head at every block, with whatever is tried switched on by options."""
 
@@ -34,9 +49,12 @@ class Variant(BlockwiseRule):
     def __init__(
         self, network, *, num_classes, seed=None, fusion="uniform", head="conv", layers=None, width=None, kernel=None, reduction=None, grid=2,
         statistic="rms", feed="plain", temperature=1.0, boost=0.0, smoothing_first=0.0, smoothing_last=0.0, dropout=0.0, read=1.0,
+        stream=0.0,
     ):  # fmt: skip
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion)
         self.feed_kind, self.temperature, self.boost = feed, temperature, boost
+        for index in range(1, network.depth if stream else 0):
+            network.blocks[index] = Stream(network.blocks[index], stream)
         last = max(1, network.depth - 1)
         self.smoothing = [smoothing_first + (smoothing_last - smoothing_first) * i / last for i in range(network.depth)]
         given = {"head_layers": layers, "head_width": width, "head_kernel": kernel, "head_reduction": reduction}
