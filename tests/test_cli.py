@@ -570,11 +570,11 @@ def test_show_lists_every_run_by_a_name_that_show_takes(cli, plug, run):
 def test_show_lists_rules_whose_path_looks_like_markup(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "[red]a").mkdir()
-    (tmp_path / "[red]a" / "plugin.py").write_text(PLUGIN)
-    found = only_json(cli(*TINY, "--rule", "[red]a/plugin.py:Sound", "--json")[1])
-    for words in (("show",), ("show", found["run"])):
+    (tmp_path / "[red]a" / "[red]plugin.py").write_text(PLUGIN)
+    found = only_json(cli(*TINY, "--rule", "[red]a/[red]plugin.py:Sound", "--json")[1])
+    for words, name in ((("show",), "[red]plugin.py:Sound"), (("show", found["run"]), "[red]a/[red]plugin.py:Sound")):
         code, out, _ = cli(*words)
-        assert code == 0 and "[red]a/plugin.py:Sound" in out
+        assert code == 0 and name in out
 
 
 def test_a_run_that_is_not_there_is_one_sentence_that_says_how_to_list_them(refused, run):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shlex
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
+from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of, parse_value
 from layerlocal.types import InputError
 
 OTHER = {
@@ -245,3 +246,30 @@ def test_the_command_of_a_run_makes_that_run(spec):
 def test_the_command_of_a_run_says_its_steps():
     assert "--set recipe.steps=210 " in command_of(RunSpec(recipe=Recipe(steps=210)))
     assert "steps" not in command_of(RunSpec())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("0.5", 0.5),
+        ("true", True),
+        ("True", True),
+        ("False", False),
+        ("null", None),
+        ("None", None),
+        ("coarse", "coarse"),
+        ("no", "no"),
+    ],
+)
+def test_what_is_typed_is_read_as_json_or_python_or_text(text, value):
+    found = parse_value(text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, [1]])
+def test_an_option_that_no_file_can_hold_is_refused_by_name(value):
+    with pytest.raises(
+        InputError, match=r"^rule\.options\.alpha: Input should be true, false, null, a finite number or text, got "
+    ):
+        RunSpec().with_settings({"rule.alpha": value})

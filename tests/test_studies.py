@@ -462,11 +462,6 @@ def test_a_part_that_brings_nothing_is_said_to():
     )
 
 
-def test_the_ablation_is_of_one_rule():
-    with pytest.raises(InputError, match="takes 'dtg-ff' apart, whose parts 'ff' does not have"):
-        find_study("ablation").cells(plan_of("ablation"), "ff", 0)
-
-
 def test_a_row_needs_every_method_of_its_cell():
     plan = plan_of("depth", seeds=(0,))
     records = planted(plan, flat)

@@ -227,6 +227,10 @@ def test_a_run_judged_on_validation_is_another_run_and_needs_a_validation_split(
     trial = spec.model_copy(update={"judged_on": "validation"})
     assert trial.hash != spec.hash and "judged_on" not in json.loads(spec.canonical())
     assert RunSpec.parse(trial.model_dump(mode="json")) == trial and build(trial)[1] is not None
+    blind = trial.model_copy(update={"data": TINY["data"].model_copy(update={"validation": 0.0})})
+    with pytest.raises(InputError, match="judged_on 'validation' needs a validation split"):
+        build(blind)
+    assert all(make().run(method, {}, 0).judged_on == "validation" for method in make().methods)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -276,6 +280,14 @@ def test_a_search_from_the_command_line(cli, tmp_path):
         (["--sampler", "grid"], "sampler"),
         (["--rule", "dtg-fff"], "unknown rule 'dtg-fff'"),
         (["--set", "data.validation=0"], "data.validation is 0"),
+        (["--set", "judged_on=test"], "judged_on is no setting of a search: trials are judged on the validation split"),
+        (["--space", "judged_on=validation,test"], "judged_on is no setting of a search"),
+        (["--space", "seed=1:3"], "seed is no setting of a search: give the seeds of each trial with --seeds"),
+        (["--rule", "bp"], "bp is a baseline, not a local rule"),
+        (
+            ["--space", "dtg-ff/rule.decoupled_norm=no,off"],
+            "decoupled_norm of rule 'dtg-ff' must be true or false, got 'no'",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(refused, words, sentence):

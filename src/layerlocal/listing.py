@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from layerlocal.data import benchmark_table, list_data
-from layerlocal.networks import create_network, list_networks
-from layerlocal.rules import create_rule, find_rule, list_rules, rule_options
+from layerlocal.networks import create_network, list_networks, network_options
+from layerlocal.rules import Rule, create_rule, find_rule, list_rules, rule_options
 from layerlocal.types import unknown_name
 
 __all__ = ["describe"]
@@ -16,16 +17,16 @@ def _rules() -> list[dict[str, Any]]:
     rows = []
     for name in list_rules():
         rule = find_rule(name)
-        info = rule.info
-        options = " ".join(f"rule.{key}={value}" for key, value in rule_options(rule).items())
+        info, made = rule.info, _small(name)
+        options = " ".join(f"rule.{key}={_typed(value)}" for key, value in rule_options(rule).items())
         rows.append(
             {
                 "name": name,
                 "what": info.summary,
                 "locality": f"locality {info.locality}",
-                "step": f"{info.passes_per_step} forward a step",
+                "step": f"{made.passes_per_step} forward a step",
                 "prediction": f"{'K' if info.passes_per_prediction == 'num_classes' else 1} a prediction",
-                "needs": "needs " + (", ".join(_needs(name)) or "no labels"),
+                "needs": "needs " + (", ".join(_needs(made)) or "no labels"),
                 "references": ", ".join(info.references),
                 "options": options + (" and the options of that rule" if "rule.of=" in options else ""),
             }
@@ -33,13 +34,22 @@ def _rules() -> list[dict[str, Any]]:
     return rows
 
 
-def _needs(name: str) -> list[str]:
-    """What a rule asks for, in words; looked at in a small network."""
-    rule = create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
+def _small(name: str) -> Rule:
+    """A rule as it is by default, in a small network."""
+    return create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
+
+
+def _typed(value: Any) -> str:
+    """As it is typed after ``--set KEY=``."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _needs(rule: Rule) -> list[str]:
+    """What a rule asks for, in words."""
     found = {
         "labels at every block": rule.locks["labels_everywhere"],
         "labels": not rule.locks["labels_everywhere"] and not rule.info.unsupervised,
-        "negatives": rule.info.negatives,
+        "negatives (it makes them)": rule.info.negatives,
         "whole batches (it compares samples)": rule.compares_samples,
         "weight transport": rule.locks["weight_transport"],
     }
@@ -54,8 +64,9 @@ def _networks() -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "blocks": f"{network.depth} blocks",
+                "blocks": f"{network.depth} block{'s' * (network.depth > 1)}",
                 "size": f"{millions:.2f} M parameters at width 1 on 3×32×32",
+                "options": " ".join(f"network.{option}" for option in network_options(name)),
             }
         )
     return rows

@@ -120,6 +120,8 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
             f"the spec is of protocol {spec.protocol}, this version runs protocol {PROTOCOL}; they do not compare"
         )
     data = load_task(spec.data)
+    if spec.judged_on == "validation" and data.validation is None:
+        raise InputError("judged_on 'validation' needs a validation split; set data.validation above 0")
     for kind, options, taken, known in (
         ("network", spec.network.options, {"in_channels", "image_size", "seed"}, network_options(spec.network.name)),
         ("rule", spec.rule.options, {"network", "num_classes", "seed"}, rule_options(find_rule(spec.rule.name))),
@@ -314,8 +316,7 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
 def _trial_result(spec: RunSpec, training: Training, seconds: float) -> dict[str, Any]:
     """What a search needs; nothing of the test split is read."""
     found = training.validate()
-    if found is None:
-        raise InputError("judged_on 'validation' needs a validation split; set data.validation above 0")
+    assert found is not None  # `build` refuses a spec without a validation split
     return {
         "run": spec.hash,
         "rule": spec.rule.name,

@@ -11,7 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["PROTOCOL", "DataSpec", "Frozen", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec", "command_of"]
+__all__ = [
+    "PROTOCOL",
+    "DataSpec",
+    "Frozen",
+    "NetworkSpec",
+    "Recipe",
+    "RuleSpec",
+    "RunSpec",
+    "command_of",
+    "parse_value",
+]
 
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
@@ -24,6 +34,17 @@ LATER: dict[str, tuple[str, ...]] = {
 """Fields added after protocol 1 was first used: at their defaults they change no number, so they change no hash either."""
 
 Scalar = bool | int | float | str | None
+PYTHON_WORDS = {"True": True, "False": False, "None": None}
+
+
+def parse_value(text: str) -> Any:
+    """What was typed after ``=``: JSON where it is JSON, Python's ``True``, ``False`` and ``None`` too, text otherwise."""
+    if text in PYTHON_WORDS:
+        return PYTHON_WORDS[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class Frozen(BaseModel):
@@ -38,8 +59,12 @@ class Frozen(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{where}: {first['msg']}, got {first['input']!r}") from None
+            where = [str(part) for part in first["loc"]]
+            if (
+                "options" in where[:-2] or "teacher" in where[:-2]
+            ):  # then a member of `Scalar` follows, which tells nobody anything
+                where, first["msg"] = where[:-1], "Input should be true, false, null, a finite number or text"
+            raise InputError(f"{'.'.join(where)}: {first['msg']}, got {first['input']!r}") from None
 
 
 class DataSpec(Frozen):

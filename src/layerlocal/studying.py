@@ -11,6 +11,7 @@ from rich.console import Console
 
 from layerlocal.claims import load_claims
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
+from layerlocal.rules import BlockwiseRule, find_rule, rule_options
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies import STUDIES, find_study
@@ -95,7 +96,6 @@ def _plan(
     out: Path, study: Study, size: str, rules: Sequence[str], seeds: int, data: Sequence[str], command: str
 ) -> StudyPlan:
     """The plan, with the rules of an earlier call on the same data: a second rule joins a study, it does not replace the first."""
-    from layerlocal.rules import BlockwiseRule, find_rule
     from layerlocal.run import file_sha256
 
     for rule in rules:
@@ -148,7 +148,7 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     from layerlocal.run import build, load_task
 
     first_seed = {key: spec for key, spec in specs.items() if key[1] == plan.seeds[0]}
-    rules, tasks, checked = _rules_without_readouts(study, plan), {}, set()
+    rules, tasks, checked = _rules_that_cannot(study, plan), {}, set()
     with console.status("looking at data and rules"):
         for (rule, _, position, _), spec in first_seed.items():
             if position in tasks or rule in rules:
@@ -167,10 +167,12 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
                 if len(plan.rules) == 1 or not _is_about_rule(spec, build):
                     raise
                 rules[rule] = str(error)
+    rules = {rule: f"{rule}: {reason}" for rule, reason in rules.items()}
     refused = {key: reason for key in specs if (reason := rules.get(key[0]) or tasks.get(key[2]))}
+    told = dict.fromkeys([*rules.values(), *tasks.values()])
     if len(refused) == len(specs):
-        raise InputError(next(iter(refused.values())))
-    for reason in dict.fromkeys(refused.values()):
+        raise InputError("; ".join(told))
+    for reason in told:
         console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
     return refused
 
@@ -184,12 +186,19 @@ def _is_about_rule(spec: RunSpec, build: Callable[[RunSpec], Any]) -> bool:
     return True
 
 
-def _rules_without_readouts(study: Study, plan: StudyPlan) -> dict[str, str]:
-    """Rules whose twins would have to be made of another rule, in a study where that would change the question."""
-    if not study.own_readouts:
-        return {}
-    return {
-        rule: f"{rule} has no readout at every block (it is no BlockwiseRule), so it cannot take part in the study {study.name!r}"
-        for rule in plan.rules
-        if rule in plan.twins_of
-    }
+def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:
+    """Rules that the study is not about, that lack an option it sets, or whose twins would have to be made of another rule, and why."""
+    found = {}
+    for rule in plan.rules:
+        missing = sorted(study.sets - rule_options(find_rule(rule)).keys())
+        if study.only and rule not in study.only:
+            found[rule] = f"the study {study.name!r} is about {', '.join(study.only)} alone"
+        elif study.own_readouts and rule in plan.twins_of:
+            found[rule] = (
+                f"it has no readout at every block (it is no BlockwiseRule), so it cannot take part in the study {study.name!r}"
+            )
+        elif missing:
+            found[rule] = (
+                f"it has no option {missing[0]!r}, which the study {study.name!r} sets, so it cannot take part"
+            )
+    return found

@@ -231,6 +231,11 @@ class Training:
 
 def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
     """Before any step: rule, data and recipe that do not go together."""
+    if data.sample_shape != rule.network.sample_shape:
+        mend = "; vectors need the network 'mlp'" if len(data.sample_shape) == 1 else ""
+        raise InputError(
+            f"the network takes samples of shape {rule.network.sample_shape}, the data have {data.sample_shape}{mend}"
+        )
     if data.num_classes != rule.num_classes:
         raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
     if rule.calibrates and data.validation is None:

@@ -147,8 +147,10 @@ def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
         f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in row["best"]["settings"].items()
     )
+    count = len(row["trials"])
+    best = f"at best of {count} trials" if count > 1 else "in one trial"
     usual = f", as it is {row['usual']:.1%}" if row["usual"] is not None else ""
     return (
-        f"{row['label']}: validation accuracy {row['best']['value']:.1%} at best of {len(row['trials'])} trials{usual}; {settings} "
+        f"{row['label']}: validation accuracy {row['best']['value']:.1%} {best}{usual}; {settings} "
         f"(n = {plan.seeds} seed{'s' * (plan.seeds > 1)}; the best of many is too high by chance: train it with other seeds)."
     )

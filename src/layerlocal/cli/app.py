@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from layerlocal import __version__
+from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError
 
 __all__ = ["AsJson", "Device", "Out", "Settings", "app", "err", "main", "parse_settings", "prepare_torch", "typed"]
@@ -65,10 +66,7 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         if not equals or not key:
             raise InputError(f"--set takes KEY=VALUE, got {word!r}; for example --set rule.grid=4")
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
+        found[key] = parse_value(text)
     return found
 
 
@@ -94,7 +92,10 @@ def typed() -> str:
 
 
 def main() -> None:
-    """Entry point: a mistake of the user is one sentence and exit code 2, never a traceback."""
+    """Entry point: a mistake of the user is one sentence and exit code 2, never a traceback; a warning is a sentence too."""
+    warnings.showwarning = lambda message, *_: err.print(
+        f"warning: {message}", style="yellow", markup=False, highlight=False
+    )
     try:
         app()
     except InputError as error:

@@ -198,10 +198,10 @@ def show(
         for found in records:
             spec = found.spec
             table.add_row(
-                found.hash, escape(spec.rule.name), escape(spec.data.source), spec.network.name, str(spec.seed),
+                found.hash, escape(spec.rule.name.rpartition("/")[2]), escape(spec.data.source), spec.network.name, str(spec.seed),
                 _accuracy(found.result)
             )  # fmt: skip
-        Console().print(table)
+        Console(width=None if Console().is_terminal else 140).print(table)
         return
     record = store.load(run)
     if as_json:

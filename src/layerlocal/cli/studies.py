@@ -160,7 +160,7 @@ def _print_accuracies(rows: list[dict[str, Any]]) -> None:
             "not run" if row["measured"] is None else f"{100 * row['measured']['mean']:.1f} (n={row['measured']['n']})"
         )
         table.add_row(
-            escape(str(row["method"])), escape(str(row["data"])), str(row["reported"]), measured, row["size"] or "",
+            escape(str(row["method"])), escape(str(row["data"])), f"{100 * row['reported']:.1f}", measured, row["size"] or "",
             escape(str(row["protocol_differences"] or "")),
         )  # fmt: skip
     Console(width=None if Console().is_terminal else 140).print(table)

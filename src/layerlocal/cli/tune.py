@@ -28,7 +28,11 @@ def tune(
         ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="For each rule and each twin; the first is the settings as they are.")
+        int,
+        typer.Option(
+            min=1,
+            help="For each rule and each twin; the first is the settings as they are, where they lie in the space.",
+        ),
     ] = 16,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each trial; their mean counts.")] = 1,
     sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",

@@ -80,4 +80,6 @@ def create_network(
     if channels_last:
         network.to_channels_last()
     network.use_fused(fused)
+    network.width = width
+    network.resized = partial(create_network, name, in_channels=in_channels, image_size=image_size, **options)
     return network.compile_blocks() if compile else network

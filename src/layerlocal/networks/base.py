@@ -23,6 +23,10 @@ class Network(nn.Module):
         blocks: the units of depth, in order; any modules that map one tensor to one tensor.
         sample_shape: shape of one input without the batch dimension, ``(C, H, W)`` or ``(D,)``.
 
+    Attributes:
+        width: factor on its channels, where `create_network` made it.
+        resized: makes the same network, with other weights, of another ``width``; ``None`` where it was not made by name.
+
     Raises:
         InputError: no blocks, or a block that does not take what the one before it gives.
     """
@@ -35,6 +39,8 @@ class Network(nn.Module):
         self.sample_shape = tuple(int(size) for size in sample_shape)
         self.channels_last = False
         self.compiled = False
+        self.width = 1.0
+        self.resized: Callable[..., Network] | None = None
         self.activity_shapes = self._trace_shapes()
 
     @property

@@ -306,7 +306,12 @@ class BlockwiseRule(Rule):
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
         """(B, K) scores of one block from its activity (B, ...). Default: what its head answers."""
-        scores: Tensor = self.heads[self.network.block_names[index]](activity)
+        name = self.network.block_names[index]
+        if name not in self.heads:
+            raise InputError(
+                f"{type(self).__name__} has no head for {name}: fill self.heads with self.head_per_block(...) in __init__, or write block_score"
+            )
+        scores: Tensor = self.heads[name](activity)
         return scores
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,8 +9,7 @@ training). The last block's goodness predicts, as there; their softmax classifie
 
 from __future__ import annotations
 
-from fractions import Fraction
-
+import torch
 from torch import Tensor, nn
 
 from layerlocal.kernels import cells_of
@@ -21,8 +20,10 @@ from layerlocal.types import InputError
 
 __all__ = ["ChannelGroups", "CwComp", "class_goodness", "mean_by_class", "refuse_uneven_channels"]
 
-WIDEST = 16
-"""The largest factor on a network's width that is proposed."""
+WIDTH_STEPS = 128
+WIDEST = 4
+MOST_WIDTHS = 64
+"""Widths that are tried for a proposal: multiples of 1/128 up to 4 that may fit, nearest first, at most as many."""
 
 
 def mean_by_class(numbers: Tensor, num_classes: int) -> Tensor:
@@ -83,27 +84,30 @@ def refuse_uneven_channels(network: Network, num_classes: int) -> None:
     Raises:
         InputError: the first block where it does not, with the nearest width that works.
     """
-    channels = [shape[0] for shape in network.activity_shapes]
     for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
         if shape[0] % num_classes:
             word = "channels" if len(shape) > 1 else "units"
             raise InputError(
                 f"{name} has {shape[0]} {word}, which cannot be dealt evenly to {num_classes} classes; "
-                f"{_way_out(channels, num_classes, shape[0])}, or take a rule whose readout works with any number of {word} "
+                f"{_way_out(network, num_classes, shape[0])}, or take a rule whose readout works with any number of {word} "
                 "('asge', 'local-heads')"
             )
 
 
-def _way_out(channels: list[int], num_classes: int, count: int) -> str:
-    """Part of a sentence: the factor nearest to 1 on the network's width that makes all blocks divide; without one, this block's nearest."""
-    most = WIDEST * channels[0] // num_classes
-    factors = [Fraction(num_classes * share, channels[0]) for share in range(1, most + 1)]
-    for factor in sorted(factors, key=lambda factor: (abs(factor - 1), factor)):
-        found = [round(factor * each) for each in channels]
-        if all(each > 0 and each % num_classes == 0 for each in found):
-            return (
-                f"multiply the network's width by {float(factor):.9g} (to {', '.join(map(str, dict.fromkeys(found)))})"
-            )
+def _way_out(network: Network, num_classes: int, count: int) -> str:
+    """Part of a sentence: the nearest width of the network at which all blocks divide; without one, the nearest number for this block."""
+    first = network.activity_shapes[0][0]
+
+    def may_fit(width: float) -> bool:
+        scale = width / network.width  # the first block's channels were rounded once and will be again
+        return (scale * (first + 0.5) + 0.5) // num_classes > (scale * (first - 0.5) - 0.5) // num_classes
+
+    widths = [step / WIDTH_STEPS for step in range(1, WIDEST * WIDTH_STEPS + 1)] if network.resized else []
+    for width in sorted(filter(may_fit, widths), key=lambda width: abs(width - network.width))[:MOST_WIDTHS]:
+        with torch.device("meta"):
+            channels = [shape[0] for shape in network.resized(width=width).activity_shapes]  # type: ignore[misc]
+        if all(each % num_classes == 0 for each in channels):
+            return f"set the network's width to {width:.9g} ({', '.join(map(str, dict.fromkeys(channels)))})"
     nearest = max(1, round(count / num_classes)) * num_classes
     return f"give it {nearest} or another multiple of {num_classes}"
 

@@ -19,7 +19,7 @@ CPU cores, torch 2.13; a lead, not a result): of all strengths above 0, 1 is the
     of=local-heads, 2 epochs       67.5   61.3                       62.1   49.3
 
     layerlocal train --rule feedback --set rule.of=dtg-ff --set rule.strength=1 --data fashion_mnist_subset --set data.num_train=2000
-        --set data.validation=0.5 --set data.num_test=10 --network cnn4 --width 0.25 --epochs 2 --seed 0
+        --set data.validation=0.5 --set judged_on=validation --network cnn4 --width 0.25 --epochs 2 --seed 0
 """
 
 from __future__ import annotations

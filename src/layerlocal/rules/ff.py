@@ -92,6 +92,8 @@ class FF(BlockwiseRule):
             raise InputError(
                 f"a one-hot label of {num_classes} classes does not fit into {inputs} inputs; use label='pattern'"
             )
+        if theta is not None and theta <= 0:
+            raise InputError(f"theta must be above 0, as goodness is, got {theta}")
         self.goodness = goodness
         self.theta = theta
         self.label = label

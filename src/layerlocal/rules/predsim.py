@@ -137,7 +137,8 @@ class PredSim(BlockwiseRule):
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         if not 0 <= beta < 1:
-            raise InputError(f"beta must be in [0, 1), got {beta}; at 1 nothing would train the heads that predict")
+            why = "; at 1 nothing would train the heads that predict" if beta == 1 else ""
+            raise InputError(f"beta must be in [0, 1), got {beta}{why}")
         self.beta = beta
         kind = PredSimReadout if beta else SpatialReadout
         shapes = network.activity_shapes

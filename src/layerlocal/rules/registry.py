@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from layerlocal.networks import Network
 from layerlocal.rules.base import Rule, RuleInfo
+from layerlocal.rules.options import check_options, rule_options
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["create_rule", "find_rule", "list_rules", "register_rule", "rule_options"]
+__all__ = ["create_rule", "find_rule", "list_rules", "register_rule"]
 
 _RULES: dict[str, type[Rule]] = {}
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
@@ -39,6 +40,8 @@ def find_rule(name: str) -> type[Rule]:
     if name in _RULES:
         return _RULES[name]
     path, _, class_name = name.rpartition(":")
+    if name.endswith(".py"):
+        path, class_name = name, ""
     if not path.endswith(".py"):
         raise unknown_name("rule", name, [*_RULES, "FILE.py:CLASS"])
     return _load_class(Path(path), class_name)
@@ -66,19 +69,17 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
         classes = [
             key
             for key, value in vars(sys.modules[module_name]).items()
-            if inspect.isclass(value) and issubclass(value, Rule)
+            if inspect.isclass(value) and issubclass(value, Rule) and value.__module__ == module_name
         ]
-        raise InputError(f"{path} has no Rule class {class_name!r}; it has: {', '.join(classes) or 'none'}")
+        missing = (
+            f"has no Rule class {class_name!r}"
+            if class_name
+            else "is a file: give FILE.py:CLASS, the rule's class after a colon"
+        )
+        raise InputError(f"{path} {missing}; it has: {', '.join(classes) or 'none'}")
     if not isinstance(getattr(found, "info", None), RuleInfo):
         raise InputError(f"{class_name} in {path} declares no info; add info = RuleInfo(name=..., locality=...)")
     return found
-
-
-def rule_options(rule: type[Rule]) -> dict[str, Any]:
-    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``."""
-    parameters = inspect.signature(rule).parameters.values()
-    taken = {"num_classes", "seed"}
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in taken}
 
 
 def create_rule(
@@ -104,12 +105,10 @@ def create_rule(
         ['block0', 'block1']
     """
     rule = find_rule(name) if isinstance(name, str) else name
+    if not (inspect.isclass(rule) and issubclass(rule, Rule)):
+        raise InputError(f"a rule is a name, FILE.py:CLASS or a class made from Rule, got {name!r}")
+    check_options(rule, options, _partner_options(rule, options))
     parameters = inspect.signature(rule).parameters.values()
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = rule_options(rule)
-        for key in options:
-            if key not in known:
-                raise unknown_name(f"option of rule {rule.info.name!r}:", key, known)
     if any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters):
         options["seed"] = seed
     try:
@@ -117,3 +116,14 @@ def create_rule(
     except TypeError as error:
         given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "seed") or "none given"
         raise InputError(f"rule {rule.info.name!r} refused its options ({given}): {error}") from error
+
+
+def _partner_options(rule: type[Rule], options: dict[str, Any]) -> dict[str, Any] | None:
+    """Of the rule that a twin or hybrid is made of; ``None`` where a rule is no such thing."""
+    own = rule_options(rule)
+    if "of" not in own:
+        return None
+    partner = options.get("of", own["of"])
+    if isinstance(partner, str):
+        partner = find_rule(partner)
+    return rule_options(partner) if inspect.isclass(partner) and issubclass(partner, Rule) else {}

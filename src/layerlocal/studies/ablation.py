@@ -31,7 +31,6 @@ from layerlocal.studies.base import (
 from layerlocal.studies.effects import contrast
 from layerlocal.studies.scale import READOUT, scale_of
 from layerlocal.studies.words import axis, difference_table, points
-from layerlocal.types import InputError
 
 __all__ = ["AblationStudy", "effect"]
 
@@ -52,16 +51,13 @@ class AblationStudy(Study):
 
     name = "ablation"
     title = "DTG-FF taken apart"
+    only = ("dtg-ff",)
     own_readouts = True
     most_data = 8
     question = "What does each part of DTG-FF bring: dynamic temperature, decoupled normalization, multi-layer fusion?"
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """One a data set, its methods the four trainings of the factorial and the controls."""
-        if rule != "dtg-ff":
-            raise InputError(
-                f"the study 'ablation' takes 'dtg-ff' apart, whose parts {rule!r} does not have; leave out --rule"
-            )
         scale, own = scale_of(plan), dict(READOUT["dtg-ff"])
         methods = twins_of_rule(plan, rule, **own) | {
             name: RuleSpec(name=rule, options=own | options) for name, options in _variants().items()

@@ -152,6 +152,10 @@ class Study(ABC):
     """Whether cells whose data cannot be reached are left out (and said so) rather than refused."""
     own_readouts: ClassVar[bool] = False
     """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
+    only: ClassVar[tuple[str, ...]] = ()
+    """Rules that it is about; none: any."""
+    sets: ClassVar[frozenset[str]] = frozenset()
+    """Options of a rule that its runs set beyond those of `twins_of_rule`: a rule must have them to take part."""
     most_data: ClassVar[int] = 1
     """How many data sets of the user's own it takes."""
 

@@ -38,6 +38,7 @@ class CompositionStudy(Study):
     name = "composition"
     title = "Composed images with held-out combinations"
     own_readouts = True
+    sets = frozenset({"factors"})
     question = "Is the gap to backprop larger on combinations of classes that were never seen together?"
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:

@@ -19,6 +19,12 @@ FALLBACK = "local-heads"
 """Whose twins stand beside a rule that has no readout a block."""
 
 
+NOT_SEARCHED = {
+    "judged_on": "trials are judged on the validation split, always",
+    "seed": "give the seeds of each trial with --seeds",
+}
+
+
 class Method(Frozen):
     """A rule or one of its twins.
 
@@ -56,7 +62,7 @@ class TunePlan(Frozen):
         recipe: of every trial, but for what is searched.
         settings: more settings of every trial, dotted.
         space: dimensions.
-        trials: a method, ≥ 1; the first is the settings as they are.
+        trials: a method, ≥ 1; the first is the settings as they are, where they lie in the space.
         seeds: runs a trial, from seed 0 on; their mean accuracy counts.
         sampler: ``"tpe"`` (arXiv:1907.10902's default) or ``"random"``.
         seed: of the sampler.
@@ -103,7 +109,7 @@ class TunePlan(Frozen):
             InputError: a setting that does not exist.
         """
         base = RunSpec(data=self.data, network=self.network, recipe=self.recipe, rule=method.spec, seed=seed)
-        return base.model_copy(update={"judged_on": "validation"}).with_settings({**self.settings, **chosen})
+        return base.with_settings({**self.settings, **chosen, "judged_on": "validation"})
 
     def default(self, method: Method, key: str) -> Any:
         """The value a setting has where it is not searched; ``None`` where that is not known."""
@@ -120,6 +126,14 @@ class TunePlan(Frozen):
         Raises:
             InputError: what is wrong and how to mend it.
         """
+        for key, instead in NOT_SEARCHED.items():
+            if key in (*self.settings, *(dimension.key for dimension in self.space)):
+                raise InputError(f"{key} is no setting of a search: {instead}")
+        for rule in self.rules:
+            if find_rule(rule).info.locality == "global":
+                raise InputError(
+                    f"{rule} is a baseline, not a local rule: a search tunes bp and bp-deepsup as twins of every rule already"
+                )
         for dimension in self.space:
             if dimension.rule is not None and dimension.rule not in self.rules:
                 raise InputError(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from layerlocal.spec import Frozen, Scalar
+from layerlocal.spec import Frozen, Scalar, parse_value
 from layerlocal.types import InputError
 
 __all__ = ["DEFAULT_SPACE", "Dimension", "parse_dimension"]
@@ -101,8 +101,5 @@ def parse_dimension(text: str) -> Dimension:
 
 
 def _value(word: str) -> Scalar:
-    try:
-        found = json.loads(word)
-    except ValueError:
-        return word
+    found = parse_value(word)
     return found if isinstance(found, bool | int | float | str) or found is None else word
