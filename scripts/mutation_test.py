@@ -342,6 +342,30 @@ MUTANTS: list[tuple] = [
     ("tune/plan.py", "tune", ('"judged_on": "validation"}', '"judged_on": "test"}')),
     # trials are asked for one after another, so that more of them are told of each other
     ("tune/search.py", "tune", ("self.made += number", "self.made += 2 * number")),
+    # every seed gives the same heads
+    ("rules/base.py", "rules_family", ('derive_seed(self.seed, "head", index)', 'derive_seed(0, "head", index)')),
+    # a block goes on making goodness for a head that was dropped
+    ("rules/base.py", "rules_family", ("self._tell_block(index, None)", "pass")),
+    # fusion="best" takes the worst block
+    ("rules/base.py", "rules_family", ("right.argmax(), len", "right.argmin(), len")),
+    # the module has forgotten what a rule doubles its input for
+    ("rules/module.py", "rules_family", ("return [Double()], readouts", "return [], readouts")),
+    # an option of another type is let through
+    ("rules/options.py", "rules_options", ("if kinds and not _fits(options[name], kinds):", "if False:")),
+    # true counts as a number
+    (
+        "rules/options.py",
+        "rules_options",
+        ("if value is None or isinstance(value, bool | str):", "if value is None or isinstance(value, str):"),
+    ),
+    # a search opens the test split where it is told to
+    (
+        "tune/plan.py",
+        "tune",
+        ("if key in (*self.settings, *(dimension.key for dimension in self.space)):", "if False:"),
+    ),
+    # the proposed width is not tried
+    ("rules/cwcomp.py", "rules_cwcomp", ("if all(each % num_classes == 0 for each in channels):", "if True:")),
 ]
 """(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 

@@ -8,28 +8,8 @@ import torch.nn.functional as F
 
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.asge import ASGE, patches_per_side
-from layerlocal.types import InputError
-from test_rules_cwcomp import (
-    NETWORKS,
-    K,
-    X,
-    Y,
-    assert_fused_is_the_same,
-    assert_module_gives_the_scores,
-    assert_same,
-    broken_clauses,
-    by_hand,
-    make,
-    network,
-    run,
-    trained,
-)  # fmt: skip
-
-
-def unit_rms(activity):
-    dims = tuple(range(1, activity.dim()))
-    return activity / activity.square().mean(dims, keepdim=True).sqrt()
+from layerlocal.rules.asge import patches_per_side
+from rules_by_hand import K, Y, make, network, run, run_by_hand, trained, unit_rms
 
 
 def patch_goodness(activity, patches):
@@ -67,7 +47,7 @@ def test_each_block_has_its_own_number_of_patches_and_a_projection_of_all_of_the
     assert [rule.heads[f"block{i}"].linear.weight.shape for i in range(4)] == [(K, n) for n in (144, 72, 36, 36)]
     assert [head.grid for head in make("asge", alpha=4.0).heads.values()] == [8, 4, 2, 2]
     assert [head.grid for head in make("asge", alpha=0.0).heads.values()] == [1] * 4
-    assert [head.linear.in_features for head in make("asge", of="mlp").heads.values()] == [24] * 4
+    assert [head.linear.in_features for head in make("asge", "mlp").heads.values()] == [24] * 4
 
 
 def test_a_hundred_classes_ask_for_no_number_of_channels():
@@ -88,7 +68,7 @@ def test_each_block_learns_by_cross_entropy_of_its_projected_goodness_alone(deco
         weight, bias = projections[f"block{index}"]
         return F.cross_entropy(patch_goodness(activity, [4, 2, 1, 1][index]) @ weight.T + bias, Y)
 
-    losses, gradients = by_hand(make(), loss_of, feed=unit_rms if decoupled else lambda activity: activity)
+    losses, gradients = run_by_hand(network(), loss_of, feed=unit_rms if decoupled else lambda activity: activity)
     found, found_gradients = run(rule)
     torch.testing.assert_close(found, losses, rtol=1e-4, atol=1e-5)
     assert found_gradients.keys() == gradients.keys(), "the blocks', and no projection's"
@@ -113,67 +93,5 @@ def test_the_default_projection_is_fixed_as_in_the_paper_and_drawn_block_by_bloc
     other = create_rule("asge", network(), num_classes=K, seed=1)
     drawn = [rule.heads["block1"].linear.weight for rule in (first, again, other)]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(first.heads["block2"].linear.weight, first.heads["block3"].linear.weight)
     assert not any(parameter.requires_grad for parameter in first.heads.parameters())
-
-
-# --- prediction -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fusion", "weights"), [("uniform", [0.25] * 4), ("last", [0, 0, 0, 1]), ("best", [0, 0, 1, 0])]
-)
-def test_the_prediction_is_fused_or_of_the_last_block_or_of_the_one_best_on_validation_data(fusion, weights):
-    """Fused unless asked otherwise: the paper's three ways."""
-    rule = make("asge", fusion=fusion).eval()
-    assert rule.calibrates == (fusion == "best") and make("asge").fusion == "uniform"
-    rule.calibrate(
-        torch.stack([-1.0 * F.one_hot(Y, K), 0.0 * X[:, :, 0, 0], 5.0 * F.one_hot(Y, K), -1.0 * F.one_hot(Y, K)]), Y
-    )
-    with torch.no_grad():
-        logs = rule.block_scores(X).log_softmax(-1)
-        assert_same(rule.scores(X), sum(weight * log for weight, log in zip(weights, logs, strict=True)))
-
-
-# --- the contract, fused blocks, export -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("on", NETWORKS)
-def test_it_keeps_every_clause_of_the_contract(on, monkeypatch):
-    assert not broken_clauses(monkeypatch, "asge", on)
-
-
-@pytest.mark.parametrize(
-    ("of", "grids"), [("cnn4", [4, 2, 1, 1]), ("vgg8", [4, 2, 2, 1, 1, 1]), ("resnet18", [8, 8, 8, 4, 4, 2, 2, 1, 1])]
-)
-def test_fused_blocks_make_the_goodness_on_their_way_and_give_the_same_losses_and_gradients(of, grids):
-    assert_fused_is_the_same("asge", of, grids)
-
-
-@pytest.mark.parametrize(("of", "fusion"), [("cnn4", "uniform"), ("mlp", "last"), ("resnet18", "best")])
-def test_the_module_and_its_export_give_the_rules_scores(of, fusion):
-    assert_module_gives_the_scores("asge", of, export=of == "cnn4", fusion=fusion)
-
-
-# --- refusals ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"alpha": -0.5}, "alpha must be at least 0"),
-        ({"alpha": float("nan")}, "alpha must be at least 0"),
-        ({"alpha": float("inf")}, "alpha must be at least 0 and finite"),
-        ({"alpha": "fine"}, "alpha='fine'"),
-        ({"projection": "random"}, "'fixed' or 'learned', got 'random'"),
-        ({"fusion": "span"}, "got 'span'"),
-        ({"label_smoothing": 1.0}, "label_smoothing"),
-    ],
-)
-def test_values_out_of_range_are_refused(options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        make("asge", **options)
-
-
-def test_it_is_registered_as_a_local_rule_without_negatives():
-    info = ASGE.info
-    assert (info.name, info.locality, info.negatives, info.compares_samples) == ("asge", "block", False, False)

@@ -11,25 +11,11 @@ import torch.nn.functional as F
 from layerlocal.data import Split, data_from_splits
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.deeperforward import DeeperForward, choose_span
+from layerlocal.rules.deeperforward import choose_span
 from layerlocal.spec import Recipe
 from layerlocal.train import fit, train_step
 from layerlocal.types import InputError
-from test_rules_cwcomp import (
-    NETWORKS,
-    K,
-    X,
-    Y,
-    assert_fused_is_the_same,
-    assert_module_gives_the_scores,
-    assert_same,
-    broken_clauses,
-    by_hand,
-    make,
-    network,
-    run,
-    trained,
-)  # fmt: skip
+from rules_by_hand import K, X, Y, assert_same, make, network, run, run_by_hand
 
 
 def normalized(activity, groups):
@@ -50,8 +36,8 @@ FEEDS = {"group": lambda a: normalized(a, K), "layer": lambda a: normalized(a, 1
     [("cnn4", "group", 0.1), ("cnn4", "layer", 1.0), ("cnn4", "none", 1.0), ("mlp", "group", 0.5)],
 )
 def test_each_block_learns_by_cross_entropy_of_its_own_mean_goodness_alone(of, normalization, temperature):
-    losses, gradients = by_hand(
-        make(of=of),
+    losses, gradients = run_by_hand(
+        network(of),
         lambda _, activity: F.cross_entropy(activity.reshape(12, K, -1).mean(2) / temperature, Y),
         feed=FEEDS[normalization],
     )
@@ -79,15 +65,6 @@ def test_no_classs_goodness_can_be_read_from_what_the_next_block_is_fed():
 def test_the_defaults_are_groups_a_temperature_of_a_tenth_and_the_chosen_run():
     rule = make("deeperforward")
     assert (rule.normalize.groups, rule.heads["block0"].temperature, rule.fusion) == (K, 0.1, "span")
-
-
-def test_micro_batches_are_the_step_of_the_whole_batch_where_no_batch_statistics_are():
-    steps = []
-    for parts in (1, 2):
-        rule = create_rule("deeperforward", network(norm=False), num_classes=K)
-        trained(rule, steps=1, recipe=Recipe(optimizer="sgd", learning_rate=0.1, micro_batches=parts))
-        steps.append(dict(rule.named_parameters()))
-    assert_same(steps[1], steps[0])
 
 
 # --- the run of blocks that is fused ----------------------------------------------------------------------------------
@@ -147,24 +124,6 @@ def test_all_blocks_count_alike_until_the_run_is_chosen_and_then_its_blocks_alon
     assert copy.fusion_weights.tolist() == [0.0, 0.5, 0.5, 0.0]
 
 
-@pytest.mark.parametrize(
-    ("fusion", "before", "after"),
-    [
-        ("last", [0, 0, 0, 1], [0, 0, 0, 1]),
-        ("uniform", [0.25] * 4, [0.25] * 4),
-        ("best", [0.25] * 4, [0, 1, 0, 0]),
-        ("fitted", [0.25] * 4, None),
-    ],
-)
-def test_the_other_fusions_are_those_of_every_rule(fusion, before, after):
-    rule = make("deeperforward", fusion=fusion)
-    assert rule.fusion_weights.tolist() == before and rule.calibrates == (before != after)
-    good, bad = 5.0 * F.one_hot(Y, K), -9.0 * F.one_hot(Y, K)
-    rule.calibrate(torch.stack([bad, good, good, bad]), Y)
-    weights = rule.fusion_weights.tolist()
-    assert weights == after if after else weights[1] > 1, "a fitted weight is no share"
-
-
 def test_the_run_is_chosen_on_the_validation_split():
     """Training and validation labels disagree, so that the best run of the one is not that of the other."""
     images = torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -193,32 +152,12 @@ def test_a_twin_with_one_readout_fuses_that_one():
     assert twin.partner.fusion_weights.tolist() == [1.0]
 
 
-# --- the contract, fused blocks, export -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("on", NETWORKS)
-def test_it_keeps_every_clause_of_the_contract(on, monkeypatch):
-    assert not broken_clauses(monkeypatch, "deeperforward", on)
-
-
-@pytest.mark.parametrize(("of", "depth"), [("vgg8", 6), ("resnet18", 9)])
-def test_fused_blocks_give_the_same_losses_and_gradients(of, depth):
-    assert_fused_is_the_same("deeperforward", of, [0] * depth)
-
-
-@pytest.mark.parametrize(("of", "normalization"), [("cnn4", "group"), ("mlp", "layer"), ("resnet18", "group")])
-def test_the_module_and_its_export_give_the_rules_scores(of, normalization):
-    assert_module_gives_the_scores("deeperforward", of, export=of == "cnn4", normalization=normalization)
-
-
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def test_channels_that_do_not_divide_are_refused_as_by_cwcomp():
     narrow = create_network("cnn4", in_channels=3, image_size=8)
-    with pytest.raises(
-        InputError, match=r"block0 has 32 channels.* 10 classes; multiply the network's width by 0\.9375"
-    ):
+    with pytest.raises(InputError, match=r"block0 has 32 channels.* 10 classes; set the network's width to 0\.9375"):
         create_rule("deeperforward", narrow, num_classes=10)
 
 
@@ -243,23 +182,5 @@ def trained_step(rule):
     assert scores.isfinite().all() and scores.std(0).min() > 1e-4
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"temperature": float("nan")}, "temperature must be above 0"),
-        ({"normalization": "batch"}, "'group', 'layer' or 'none', got 'batch'"),
-        ({"fusion": "first"}, "'span', 'uniform', 'fitted', 'best' or 'last', got 'first'"),
-        ({"fusion": 4}, "'span', 'uniform', 'fitted', 'best' or 'last', got 4"),
-        ({"label_smoothing": -0.1}, "label_smoothing"),
-    ],
-)
-def test_values_out_of_range_are_refused(options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        make("deeperforward", **options)
-
-
-def test_it_is_registered_as_a_local_rule_without_negatives_and_its_readouts_have_no_weights():
-    info = DeeperForward.info
-    assert (info.name, info.locality, info.negatives, info.compares_samples) == ("deeperforward", "block", False, False)
+def test_its_readouts_have_no_weights():
     assert not list(make("deeperforward").heads.parameters())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import pytest
@@ -10,9 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from layerlocal.networks import create_network
-from layerlocal.rules import Rule, create_rule, list_rules
+from layerlocal.rules import create_rule
 from layerlocal.rules.functional import clarity, goodness
-from layerlocal.types import InputError
 
 X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(12) % 3
@@ -122,54 +120,3 @@ def test_temperature_and_normalization_off_is_local_heads():
     network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=3, seed=0)
     local = create_rule("local-heads", network, num_classes=3, seed=0)
     assert [value for _, value, _ in run_losses(bare)] == [value for _, value, _ in run_losses(local)]
-
-
-# --- fusion -----------------------------------------------------------------------------------------------------------
-
-
-def test_fusion_is_uniform_or_the_last_block_alone_or_fitted():
-    scores = torch.randn(3, 12, 3)
-    logs = scores.log_softmax(-1)
-    torch.testing.assert_close(make(fusion="uniform").fuse(scores), logs.mean(0))
-    torch.testing.assert_close(make(fusion="last").fuse(scores), logs[-1])
-    fitted = make(fusion="fitted")
-    torch.testing.assert_close(fitted.fuse(scores), logs.mean(0))
-    fitted.calibrate(torch.stack([torch.zeros(12, 3), 5 * F.one_hot(Y, 3).float(), torch.zeros(12, 3)]), Y)
-    assert fitted.fusion_weights[1] > 1 and "fusion_weights" in fitted.state_dict()
-    assert [make(fusion=fusion).calibrates for fusion in ("uniform", "last", "fitted")] == [False, False, True]
-
-
-def test_calibrate_changes_nothing_where_fusion_is_not_fitted():
-    rule = make(fusion="uniform")
-    rule.calibrate(torch.randn(3, 12, 3), Y)
-    assert torch.equal(rule.fusion_weights, torch.full((3,), 1 / 3))
-
-
-# --- refusals ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", [*list_rules()])
-def test_prediction_takes_inputs_and_no_label(name):
-    network = create_network("mlp", in_channels=4, image_size=1, hidden=12, depth=2)
-    rule = create_rule(name, network, num_classes=3)
-    for method in (rule.block_scores, rule.scores):
-        assert list(inspect.signature(method).parameters) == ["x"]
-    assert list(inspect.signature(Rule.block_scores).parameters) == ["self", "x"]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"temperature_min": 0.0},
-        {"temperature_min": 2.0, "temperature_max": 1.0},
-        {"clarity_momentum": 1.0},
-        {"clarity_momentum": -0.1},
-        {"fusion": "sum"},
-        {"grid": 0},
-        {"label_smoothing": 1.0},
-        {"temperature_max": "hot"},
-    ],
-)
-def test_values_out_of_range_are_refused(options):
-    with pytest.raises(InputError):
-        make(**options)

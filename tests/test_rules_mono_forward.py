@@ -7,26 +7,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layerlocal.check import _Bench, check_rule
-from layerlocal.measure import measure_locality
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.rules.mono_forward import MonoForward, Projection, projected_goodness
 from layerlocal.spec import Recipe
 from layerlocal.train import make_optimizer, train_step
-from layerlocal.types import InputError
 
 K = 3
 X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(12) % K
 
 
-def make(name=MonoForward, network="cnn4", depth=3, fused=False, **options):
+def make(network="cnn4", depth=3, **options):
     sizes = (
         {"in_channels": 5, "image_size": 1, "width": 0.05} if network == "mlp" else {"in_channels": 3, "image_size": 8}
     )
-    built = create_network(network, depth=depth, seed=0, fused=fused, **{"width": 0.25, **sizes})
-    return create_rule(name, built, num_classes=K, seed=0, **options)
+    built = create_network(network, depth=depth, seed=0, **{"width": 0.25, **sizes})
+    return create_rule(MonoForward, built, num_classes=K, seed=0, **options)
 
 
 def activities(rule, x):
@@ -123,18 +120,6 @@ def test_training_is_a_plain_loop_of_blocks_and_matrices_each_alone_to_the_last_
         assert torch.equal(rule.heads[f"block{index}"].linear.weight, matrix)
 
 
-def test_projections_start_the_same_at_every_depth_and_differ_by_block_and_seed():
-    shallow, deep = (make(depth=depth).heads.state_dict() for depth in (2, 5))
-    assert all(torch.equal(value, deep[name]) for name, value in shallow.items())
-    assert not torch.equal(deep["block3.linear.weight"], deep["block4.linear.weight"])
-
-
-def test_micro_batches_add_up_since_samples_are_not_compared():
-    rule = make(network="mlp", fusion="last")
-    assert not rule.compares_samples and rule.needs_whole_batches is None
-    assert (rule.passes_per_step, rule.passes_per_prediction, rule.info.negatives) == (1, 1, False)
-
-
 # --- prediction -------------------------------------------------------------------------------------------------------
 
 
@@ -148,70 +133,3 @@ def test_the_fused_prediction_is_that_of_the_goodness_summed_over_blocks():
         torch.testing.assert_close(
             score, cell_means(a, min(4, a.shape[2])) @ head.linear.weight.T, rtol=1e-4, atol=1e-5
         )
-
-
-def test_or_that_of_the_last_block_alone():
-    rule = make(fusion="last").eval()
-    with torch.no_grad():
-        torch.testing.assert_close(rule.scores(X), rule.block_scores(X)[-1].log_softmax(1))
-
-
-@pytest.mark.parametrize("network", ["cnn4", "mlp"])
-def test_the_plain_module_gives_the_same_scores_and_exports(network):
-    rule = make(network=network, factors=None).eval()
-    x = X if network == "cnn4" else torch.randn(12, 5)
-    module = rule.to_module()
-    with torch.no_grad():
-        torch.testing.assert_close(module(x), rule.scores(x), rtol=1e-5, atol=1e-5)
-        program = torch.export.export(module, (x[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-        torch.testing.assert_close(program.module()(x), rule.scores(x), rtol=1e-5, atol=1e-5)
-
-
-# --- the contract, twins, networks ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("network", ["mlp", "cnn4"])
-def test_it_keeps_the_contract(network, monkeypatch):
-    def build(self, depth=4, seed=0):
-        width = 0.05 if network == "mlp" else 1 / 8
-        return create_network(network, in_channels=3, image_size=8, width=width, depth=depth, seed=seed)
-
-    monkeypatch.setattr(_Bench, "network", build)
-    assert not [result for result in check_rule(MonoForward) if not result.passed]
-
-
-@pytest.mark.parametrize(
-    ("twin", "options", "measured"),
-    [("bp", {}, "global"), ("bp-deepsup", {}, "global"), ("segmented", {}, "segment"), ("lookahead", {}, "segment")],
-)
-def test_its_twins_are_what_they_say(twin, options, measured):
-    rule = make(twin, depth=4, of=MonoForward, **options)
-    certificate = measure_locality(rule, X, Y)
-    assert (certificate["measured"], certificate["problems"]) == (measured, [])
-    assert all(isinstance(head, Projection) for head in rule.heads.values())
-
-
-@pytest.mark.parametrize("network", ["vgg8", "resnet18"])
-def test_larger_networks_give_the_same_losses_fused_or_not(network):
-    losses = []
-    for fused in (False, True):
-        built = create_network(network, in_channels=3, image_size=16, width=1 / 8, seed=0, fused=fused)
-        rule = create_rule(MonoForward, built, num_classes=K, seed=0)
-        x = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-        losses.append(torch.stack([loss.value for loss in rule.losses(x, Y[:6])]))
-    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"grid": 0}, "grid must be at least 1, got 0"),
-        ({"fusion": "goodness"}, "fusion must be 'uniform'.*got 'goodness'"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
-        ({"factors": "2x2"}, "factors must be 'AxB'"),
-        ({"readout": "rms"}, "unknown option of rule 'mono-forward': 'readout'"),
-    ],
-)
-def test_bad_options_are_refused_in_a_sentence(options, message):
-    with pytest.raises(InputError, match=message):
-        make(**options)

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.check import _toy_data, check_rule
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.rules.scff import pair_sums
-from layerlocal.spec import Recipe
-from layerlocal.train import fit
 from layerlocal.types import InputError
+from rules_by_hand import goodness_by_hand, unit_rms
 
 K = 4
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(8) % K
 
 
-def make(name="cnn4", width=0.25, rule="scff", fused=False, depth=None, **options):
-    shape = {} if depth is None else {"depth": depth}
-    network = create_network(
-        name, in_channels=3, image_size=8, width=width, seed=0, fused=fused, channels_last=fused, **shape
-    )
+def make(rule="scff", **options):
+    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, seed=0)
     return create_rule(rule, network, num_classes=K, seed=0, **options)
-
-
-def goodness_by_hand(activity, kind):
-    per_position = (activity**2).sum(1) if kind == "sum" else (activity**2).mean(1)
-    return per_position.mean((1, 2))
-
-
-def unit_rms(activity):
-    return activity / activity.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
 def gradients(rule, y, seed=3):
@@ -135,56 +119,3 @@ def test_prediction_reads_the_activity_of_a_sample_with_itself_at_every_block(re
             torch.testing.assert_close(scores[index], expected, rtol=1e-4, atol=1e-5)
             h = unit_rms(activity)
     torch.testing.assert_close(rule.scores(X), scores.log_softmax(-1).mean(0))
-
-
-# --- the contract, networks, recipes ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["mlp", "cnn4"])
-def test_it_keeps_the_contract_of_rules(name, monkeypatch):
-    def network(_, depth=4, seed=0):
-        return create_network(name, in_channels=3, image_size=8, width=1 / 8, depth=depth, seed=seed)
-
-    monkeypatch.setattr("layerlocal.check._Bench.network", network)
-    assert not [result for result in check_rule("scff") if not result.passed]
-
-
-@pytest.mark.parametrize("name", ["mlp", "cnn4", "vgg8", "resnet18"])
-def test_fused_blocks_train_to_the_same_losses_and_the_plain_module_gives_the_same_scores(name):
-    found = []
-    for fused in (False, True):
-        rule = make(name, width=0.125, fused=fused)
-        torch.manual_seed(5)
-        found.append([loss.value.item() for loss in rule.losses(X, Y)])
-        rule.eval()
-        with torch.no_grad():
-            torch.testing.assert_close(rule.to_module()(X), rule.scores(X), rtol=1e-4, atol=1e-4)
-    assert found[0] == pytest.approx(found[1], rel=1e-4) and all(map(math.isfinite, found[0]))
-
-
-def test_micro_batches_are_refused_with_the_reason():
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.125, seed=0)
-    rule = create_rule("scff", network, num_classes=3)
-    with pytest.raises(
-        InputError, match=r"its negatives are pairs of samples of the same batch; set recipe\.micro_batches"
-    ):
-        fit(rule, _toy_data(), Recipe(epochs=1, batch_size=32, micro_batches=2))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"goodness": "max"}, "goodness must be 'mean' or 'sum', got 'max'"),
-        ({"theta": 0.0}, "theta must be positive and finite, got 0.0; leave it out"),
-        ({"theta": -1.0}, "theta must be positive"),
-        ({"theta": float("nan")}, "theta must be positive"),
-        ({"theta": float("inf")}, "finite, got inf"),
-        ({"readout": "max"}, "readout must be"),
-        ({"grid": 0}, "grid must be at least 1"),
-        ({"fusion": "loudest"}, "fusion must be"),
-        ({"label": "pattern"}, "unknown option of rule 'scff': 'label'"),
-    ],
-)
-def test_values_out_of_range_are_refused_in_a_sentence(options, words):
-    with pytest.raises(InputError, match=words):
-        make(**options)

@@ -8,36 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.check import _toy_data, check_rule
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.rules.symba import symba_loss
-from layerlocal.spec import Recipe
-from layerlocal.train import fit, train_step
-from layerlocal.types import InputError
+from rules_by_hand import goodness_by_hand, unit_rms
 
 K = 4
 X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(8) % K
 
 
-def make(name="cnn4", num_classes=K, width=0.25, norm=True, fused=False, depth=None, **options):
-    shape = {} if depth is None else {"depth": depth}
-    if not name.startswith("resnet"):
-        shape["norm"] = norm
-    network = create_network(
-        name, in_channels=3, image_size=8, width=width, seed=0, fused=fused, channels_last=fused, **shape
-    )
-    return create_rule("symba", network, num_classes=num_classes, seed=0, **options)
-
-
-def goodness_by_hand(activity, kind):
-    per_position = (activity**2).sum(1) if kind == "sum" else (activity**2).mean(1)
-    return per_position.mean((1, 2))
-
-
-def unit_rms(activity):
-    return activity / activity.square().mean((1, 2, 3), keepdim=True).sqrt()
+def make(norm=True, depth=4, **options):
+    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=depth, norm=norm, seed=0)
+    return create_rule("symba", network, num_classes=K, seed=0, **options)
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -172,66 +155,3 @@ def test_the_one_pass_readout_adds_its_cross_entropy_on_the_neutral_label():
         answer = rule.heads["block0"](unit_rms(rule.network.blocks[0](X + rule.patterns.mean(0))))
         expected = F.softplus(-4 * (positive - negative)).mean() + F.cross_entropy(answer, Y)
     assert loss.value.item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-# --- the contract, networks, recipes ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["mlp", "cnn4"])
-def test_it_keeps_the_contract_of_rules(name, monkeypatch):
-    def network(_, depth=4, seed=0):
-        return create_network(name, in_channels=3, image_size=8, width=1 / 8, depth=depth, seed=seed)
-
-    monkeypatch.setattr("layerlocal.check._Bench.network", network)
-    assert not [result for result in check_rule("symba") if not result.passed]
-
-
-@pytest.mark.parametrize("name", ["mlp", "cnn4", "vgg8", "resnet18"])
-def test_fused_blocks_train_to_the_same_losses_and_the_plain_module_gives_the_same_scores(name):
-    found = []
-    for fused in (False, True):
-        rule = make(name, width=0.125, fused=fused)
-        torch.manual_seed(5)
-        found.append([loss.value.item() for loss in rule.losses(X, Y)])
-        rule.eval()
-        with torch.no_grad():
-            torch.testing.assert_close(rule.to_module()(X), rule.scores(X), rtol=1e-4, atol=1e-4)
-    assert found[0] == pytest.approx(found[1], rel=1e-4) and all(map(math.isfinite, found[0]))
-
-
-def test_micro_batches_give_the_step_of_the_whole_batch():
-    """With two classes the wrong label is not drawn, and without batch norm no statistic couples samples."""
-    weights = []
-    for parts in (1, 4):
-        rule = make(num_classes=2, norm=False)
-        optimizer = torch.optim.SGD(rule.parameters(), lr=0.1)
-        train_step(rule, X, Y % 2, optimizer, recipe=Recipe(batch_size=8, micro_batches=parts))
-        weights.append([p.detach() for p in rule.parameters()])
-    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-6)
-    before = list(make(num_classes=2, norm=False).parameters())
-    assert all(not torch.equal(a, b) for a, b in zip(weights[0], before, strict=True))
-
-
-def test_a_run_in_micro_batches_ends():
-    data = _toy_data()
-    fit(make(num_classes=3), data, Recipe(epochs=1, batch_size=32, micro_batches=2))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"alpha": 0.0}, "alpha must be positive and finite, got 0.0"),
-        ({"alpha": -4.0}, "alpha must be positive"),
-        ({"alpha": float("nan")}, "alpha must be positive"),
-        ({"alpha": float("inf")}, "finite, got inf"),
-        ({"alpha": "steep"}, "refused its options"),
-        ({"goodness": "max"}, "goodness must be"),
-        ({"label": "colour"}, "label must be"),
-        ({"prediction": "guess"}, "prediction must be"),
-        ({"label_scale": 0.0}, "label_scale must be positive"),
-        ({"theta": 1.0}, "unknown option of rule 'symba': 'theta'"),
-    ],
-)
-def test_values_out_of_range_are_refused_in_a_sentence(options, words):
-    with pytest.raises(InputError, match=words):
-        make(**options)
