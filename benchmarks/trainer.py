@@ -74,22 +74,40 @@ def of_case(case):
 
 
 def speed(repeats):
+    """Each case in a process of its own: what an earlier one leaves in the allocator would be the next one's."""
     rows = []
-    for case in CASES:
-        network, width, side, size = case
-        x, y = batch(size, side)
-        steps = {method: step_of(made(method, network, width, side), x, y) for method in METHODS}
-        found = measure_speed(steps, batch_size=size, repeats=repeats)
-        ratios = {baseline: speed_ratios(found, baseline) for baseline in BASELINES}
+    for index, (network, width, side, size) in enumerate(CASES):
+        found = json.loads(in_own_process(f"print(trainer.json.dumps(trainer.speed_of({index}, {repeats})))"))
         print(f"{network} {width:g}, {side} px, batch {size}: samples/s, and its ratio to each baseline")
-        for method in METHODS:
-            row = {"method": method, "samples_per_s": ratios["bp"][method]["samples_per_s"]}
-            row |= {f"ratio to {name}": of[method]["speed_ratio"] for name, of in ratios.items()}
-            rows.append(of_case(case) | row)
+        for row in found:
             words = [f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}] x {name}" for name, r in
-                     ((name, of[method]["speed_ratio"]) for name, of in ratios.items())]  # fmt: skip
-            print(f"  {method:<19}{row['samples_per_s']:8.1f}   {'   '.join(words)}")
+                     ((name, row[f"ratio to {name}"]) for name in BASELINES)]  # fmt: skip
+            print(f"  {row['method']:<19}{row['samples_per_s']:8.1f}   {'   '.join(words)}", flush=True)
+        rows += found
     return rows
+
+
+def speed_of(index, repeats):
+    network, width, side, size = CASES[index]
+    x, y = batch(size, side)
+    steps = {method: step_of(made(method, network, width, side), x, y) for method in METHODS}
+    found = measure_speed(steps, batch_size=size, repeats=repeats)
+    ratios = {baseline: speed_ratios(found, baseline) for baseline in BASELINES}
+    rows = [{"method": m, "samples_per_s": ratios["bp"][m]["samples_per_s"]} for m in METHODS]
+    return [
+        of_case(CASES[index])
+        | row
+        | {f"ratio to {name}": of[row["method"]]["speed_ratio"] for name, of in ratios.items()}
+        for row in rows
+    ]
+
+
+def in_own_process(code):
+    """The last line that it prints."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import trainer; {code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[
+        -1
+    ]
 
 
 def memory():
@@ -115,9 +133,7 @@ def process(side=224, size=8):
     """Peak resident size of three steps above the idle process (torch, network and optimizer in it), each method in a process of its own."""
     found = {}
     for method in METHODS:
-        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import trainer; trainer.resident({method!r}, {side}, {size})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        found[method] = int(done.stdout.split()[-1])
+        found[method] = int(in_own_process(f"trainer.resident({method!r}, {side}, {size})"))
     for method, value in found.items():
         ratios = ", ".join(f"{value / found[name]:.2f} x {name}" for name in BASELINES)
         print(f"vgg16 0.5, {side} px, batch {size}: {method:<19}{value / 1e6:7.0f} MB above idle, {ratios}")
@@ -174,7 +190,8 @@ def loop(rounds, steps=20, size=32):
 
     times = {"hand": [], "loop": []}
     for index in range(rounds + 2):
-        for name, run in (("hand", by_hand), ("loop", training.run_epoch)):
+        turns = (("hand", by_hand), ("loop", training.run_epoch))
+        for name, run in turns if index % 2 else turns[::-1]:
             start = time.perf_counter()
             run()
             if index >= 2:
