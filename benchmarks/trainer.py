@@ -105,9 +105,8 @@ def speed_of(index, repeats):
 def in_own_process(code):
     """The last line that it prints."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import trainer; {code}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[
-        -1
-    ]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
 
 
 def memory():
@@ -266,7 +265,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["speed", "memory", "process", "depth", "loop", "stream", "import"])
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=13)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/trainer.json"))
     arguments = parser.parse_args()

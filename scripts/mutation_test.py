@@ -351,7 +351,7 @@ MUTANTS: list[tuple] = [
     # the module has forgotten what a rule doubles its input for
     ("rules/module.py", "rules_family", ("return [Double()], readouts", "return [], readouts")),
     # an option of another type is let through
-    ("rules/options.py", "rules_options", ("if kinds and not _fits(options[name], kinds):", "if False:")),
+    ("rules/options.py", "rules_options", ("if kinds and not _fits(value, kinds):", "if False:")),
     # true counts as a number
     (
         "rules/options.py",

@@ -24,6 +24,7 @@ TINY = {
     "network": NetworkSpec(name="mlp", width=0.25, options={"depth": 2}),
     "recipe": Recipe(epochs=1, batch_size=32),
 }
+SMALL = ["--rule", "local-heads", "--network", "mlp", "--width", "0.25", "--epochs", "1"]
 RATE = parse_dimension("recipe.learning_rate=log:0.0001:0.1")
 
 
@@ -239,14 +240,7 @@ def test_a_run_judged_on_validation_is_another_run_and_needs_a_validation_split(
 def test_a_search_from_the_command_line(cli, tmp_path):
     words = [
         "tune",
-        "--rule",
-        "local-heads",
-        "--network",
-        "mlp",
-        "--width",
-        "0.25",
-        "--epochs",
-        "1",
+        *SMALL,
         "--trials",
         "2",
         "--workers",
@@ -298,14 +292,7 @@ def test_train_can_be_judged_on_validation_data_too(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(Data, "take_test", lambda _: pytest.fail("the test split was opened"))
     words = [
         "train",
-        "--rule",
-        "local-heads",
-        "--network",
-        "mlp",
-        "--width",
-        "0.25",
-        "--epochs",
-        "1",
+        *SMALL,
         "--set",
         "data.num_train=200",
     ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Mapping
 from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from types import NoneType
+from typing import TYPE_CHECKING, Any
 
 from layerlocal.types import InputError, unknown_name
 
@@ -45,11 +44,11 @@ def check_options(rule: type[Rule], options: Mapping[str, Any], others: Mapping[
         for name in options:
             if name not in known and name not in (others or {}):
                 raise unknown_name(f"option of rule {rule.info.name!r}:", name, [*known, *(others or {})])
-    for name in options.keys() & known.keys():
-        kinds = _kinds(known[name], rule)
-        if kinds and not _fits(options[name], kinds):
+    for name, value in options.items():
+        kinds = _kinds(known[name]) if name in known else []
+        if kinds and not _fits(value, kinds):
             words = " or ".join(WORDS[kind] for kind in kinds)
-            raise InputError(f"{name} of rule {rule.info.name!r} must be {words}, got {options[name]!r}")
+            raise InputError(f"{name} of rule {rule.info.name!r} must be {words}, got {value!r}")
 
 
 def _parameters(rule: type[Rule]) -> list[inspect.Parameter]:
@@ -57,21 +56,15 @@ def _parameters(rule: type[Rule]) -> list[inspect.Parameter]:
     return [p for p in inspect.signature(rule).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in taken]
 
 
-def _kinds(parameter: inspect.Parameter, rule: type[Rule]) -> list[type]:
+def _kinds(parameter: inspect.Parameter) -> list[type]:
     """The types of a parameter in the order of `WORDS`; none where there is another among them, or none known."""
     declared = parameter.annotation
     if declared is parameter.empty:
         default = parameter.default
         return [float] if type(default) is int else [type(default)] if type(default) in (bool, float, str) else []
-    if isinstance(declared, str):
-        try:
-            declared = eval(
-                declared, vars(sys.modules[rule.__module__])
-            )  # the rule's own annotation, of code that runs anyway
-        except Exception:
-            return []  # it names what is imported for type checkers only
-    found = set(get_args(declared)) if get_origin(declared) in (Union, UnionType) else {declared}
-    return [kind for kind in WORDS if kind in found] if found <= WORDS.keys() else []
+    names = (declared if isinstance(declared, str) else inspect.formatannotation(declared)).split(" | ")
+    kinds = {"None" if kind is NoneType else kind.__name__: kind for kind in WORDS}
+    return [kind for name, kind in kinds.items() if name in names] if kinds.keys() >= set(names) else []
 
 
 def _fits(value: Any, kinds: list[type]) -> bool:
