@@ -3,6 +3,7 @@
     python benchmarks/rule_search.py                       # what can be tried, and what has been
     python benchmarks/rule_search.py base grid-4 boost     # runs these (resumes from runs/search) and prints their rows
     python benchmarks/rule_search.py --data cifar100 --seeds 3 base
+    python benchmarks/rule_search.py --screen wide deep    # the local rule alone: a third of the time, no price
 
 A row: validation accuracy of the fused prediction, local and twin, and their paired difference (the price of locality) with its 95 % interval;
 BP, the same runs for all, reads the last head of `base`.
@@ -25,7 +26,11 @@ from layerlocal.stats import estimate
 from layerlocal.store import RunStore
 from layerlocal.workers import run_many
 
-FILE = f"{Path(__file__).resolve().with_name('search_variant.py')}:Variant"
+FILES = [
+    f"{Path(__file__).resolve().with_name(name)}"
+    for name in ("search_variant.py:Variant", "search_variant2.py:Variant2")
+]
+FILE = FILES[0]
 BASE: dict = {}
 TRIED: dict[str, dict] = {
     "base": {},
@@ -51,6 +56,21 @@ TRIED: dict[str, dict] = {
     "stream": {"stream": 1.0},
 }
 """Name → what is changed of `BASE`."""
+NETS: dict[str, dict] = {
+    "net": {},
+    "net-1": {"layers": 1},
+    "net-3": {"layers": 3},
+    "net-max": {"down": "max"},
+    "net-conv": {"down": "conv"},
+    "net-conv3": {"down": "conv3"},
+    "net-16": {"start": 16},
+    "net-wide": {"factor": 2.0},
+    "net-boost": {"boost": 1.0, "fusion": "last"},
+    "net-recon": {"recon": 1.0},
+    "net-dropout": {"dropout": 0.1},
+    "net-mean": {"statistic": "mean"},
+}
+"""Name → options of the second rule, which has its own base."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
@@ -58,12 +78,13 @@ TASKS = {
 }
 
 
-def specs_of(name, data, seeds, width, epochs):
+def specs_of(name, data, seeds, width, epochs, *, twins=True):
     """(method, seed) → run."""
-    options = BASE | TRIED[name]
-    rules = {"local": RuleSpec(name=FILE, options=options)}
-    rules["bp-deepsup"] = RuleSpec(name="bp-deepsup", options={"of": FILE, **options})
-    rules["bp"] = RuleSpec(name="bp", options={"of": FILE, **BASE})
+    file, options = (FILE, BASE | TRIED[name]) if name in TRIED else (FILES[1], NETS[name])
+    rules = {"local": RuleSpec(name=file, options=options)}
+    if twins:
+        rules["bp-deepsup"] = RuleSpec(name="bp-deepsup", options={"of": file, **options})
+        rules["bp"] = RuleSpec(name="bp", options={"of": FILE, **BASE})
     network = NetworkSpec(name="vgg8", width=width, fused=True)
     recipe = RECIPE.model_copy(update={"epochs": epochs})
     return {
@@ -76,29 +97,28 @@ def specs_of(name, data, seeds, width, epochs):
 
 
 def row_of(name, specs, store):
+    """Means over the seeds that a method has, differences over those that both have."""
     found = {key: store.load(spec.hash).result for key, spec in specs.items() if store.is_done(spec)}
-    seeds = [
-        seed for method, seed in found if method == "local" and all((m, seed) in found for m in ("bp-deepsup", "bp"))
-    ]
-    if not seeds:
-        return f"| {name} | not run | | | | |"
-    values = {m: [found[m, seed]["validation_accuracy"] for seed in seeds] for m in ("local", "bp-deepsup", "bp")}
-    price, gap = (
-        estimate([a - b for a, b in zip(values["local"], values[twin], strict=True)]) for twin in ("bp-deepsup", "bp")
-    )
-    blocks = found["local", seeds[0]]["block_accuracies"].values()
-
-    def interval(value):
-        known = value["low"] is not None
-        return f"{100 * value['mean']:+.1f}" + (
-            f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]" if known else ""
-        )
-
-    means = " | ".join(f"{100 * sum(v) / len(v):.1f}" for v in values.values())
+    of = {m: {seed: result["validation_accuracy"] for (method, seed), result in found.items() if method == m}
+          for m in ("local", "bp-deepsup", "bp")}  # fmt: skip
+    if not of["local"]:
+        return f"| {name} | {json.dumps((TRIED | NETS)[name])} | not run | | | | | | |"
+    means = [f"{100 * sum(values.values()) / len(values):.1f}" if values else "–" for values in of.values()]
+    differences = [as_points(of["local"], of[twin]) for twin in ("bp-deepsup", "bp")]
+    blocks = next(result for (method, _), result in found.items() if method == "local")["block_accuracies"].values()
     own = ", ".join(f"{100 * value:.0f}" for value in blocks)
-    return (
-        f"| {name} | {json.dumps(TRIED[name])} | {means} | {interval(price)} | {interval(gap)} | {len(seeds)} | {own} |"
-    )
+    cells = [name, json.dumps((TRIED | NETS)[name]), *means, *differences, str(len(of["local"])), own]
+    return f"| {' | '.join(cells)} |"
+
+
+def as_points(local, twin):
+    """Their paired difference with its interval, in percentage points."""
+    both = sorted(local.keys() & twin.keys())
+    if not both:
+        return "–"
+    value = estimate([local[seed] - twin[seed] for seed in both])
+    interval = f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]" if value["low"] is not None else ""
+    return f"{100 * value['mean']:+.1f}{interval}"
 
 
 def main():
@@ -108,19 +128,19 @@ def main():
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--width", type=float, default=0.125)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--screen", action="store_true", help="run the local rule alone")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in TRIED]
+    unknown = [name for name in arguments.names if name not in TRIED | NETS]
     if unknown:
-        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(TRIED)}")
+        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(TRIED | NETS)}")
     store = RunStore(arguments.out)
     store.prepare()
     setting = (arguments.data, arguments.seeds, arguments.width, arguments.epochs)
-    specs = {name: specs_of(name, *setting) for name in arguments.names or TRIED}
+    specs = {name: specs_of(name, *setting) for name in arguments.names or TRIED | NETS}
     if arguments.names:
-        todo = list(
-            {spec.hash: spec for of in specs.values() for spec in of.values() if not store.is_done(spec)}.values()
-        )
+        asked = [specs_of(name, *setting, twins=not arguments.screen) for name in specs]
+        todo = list({spec.hash: spec for of in asked for spec in of.values() if not store.is_done(spec)}.values())
         with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
             run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
     head = ["variant", "change", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n", "local by block %"]

@@ -351,10 +351,10 @@ MUTANTS: list[tuple] = [
     # the module has forgotten what a rule doubles its input for
     ("rules/module.py", "rules_family", ("return [Double()], readouts", "return [], readouts")),
     # an option of another type is let through
-    ("rules/options.py", "rules_options", ("if kinds and not _fits(value, kinds):", "if False:")),
+    ("options.py", "rules_options", ("if kinds and not _fits(value, kinds):", "if False:")),
     # true counts as a number
     (
-        "rules/options.py",
+        "options.py",
         "rules_options",
         ("if value is None or isinstance(value, bool | str):", "if value is None or isinstance(value, str):"),
     ),

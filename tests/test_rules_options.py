@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from layerlocal.networks import create_network
-from layerlocal.rules import BlockwiseRule, LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules, rule_options
-from layerlocal.rules.options import check_options
+from layerlocal.options import check_options, options_of
+from layerlocal.rules import BlockwiseRule, LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules
 from layerlocal.types import InputError
 
 
@@ -55,7 +55,6 @@ def network():
 
 @pytest.mark.parametrize("options", GOOD, ids=str)
 def test_a_value_of_the_declared_type_is_taken(options):
-    check_options(Typed, options)
     create_rule(Typed, network(), num_classes=3, **options)
 
 
@@ -67,7 +66,8 @@ def test_another_type_is_refused_in_one_sentence(options, words):
 
 @pytest.mark.parametrize("name", list_rules())
 def test_every_default_is_of_its_declared_type(name):
-    check_options(find_rule(name), {key: value for key, value in rule_options(find_rule(name)).items() if key != "of"})
+    known = options_of(find_rule(name), ("num_classes", "seed", "of"))
+    check_options(name, known, {key: parameter.default for key, parameter in known.items()})
 
 
 @pytest.mark.parametrize("twin", ["bp", "bp-deepsup", "segmented", "bp-every", "feedback", "lookahead"])

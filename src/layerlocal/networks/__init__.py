@@ -11,6 +11,7 @@ from layerlocal.networks.base import Network as Network
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
+from layerlocal.options import check_options, options_of
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks"]
@@ -27,13 +28,11 @@ def list_networks() -> list[str]:
     return sorted(_BUILDERS)
 
 
-def network_options(name: str) -> list[str]:
-    """The options of a network's builder."""
+def network_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a network's builder, with types and defaults."""
     if name not in _BUILDERS:
         raise unknown_name("network", name, _BUILDERS)
-    taken = {"in_channels", "image_size", "width", "seed"}
-    parameters = inspect.signature(_BUILDERS[name]).parameters.items()
-    return [key for key, p in parameters if p.kind is p.KEYWORD_ONLY and key not in taken]
+    return options_of(_BUILDERS[name], ("in_channels", "image_size", "width", "seed"))
 
 
 def create_network(
@@ -68,10 +67,7 @@ def create_network(
         >>> create_network("vgg8", in_channels=3, image_size=32, width=0.25).depth
         6
     """
-    known = network_options(name)
-    for key in options:
-        if key not in known:
-            raise unknown_name(f"option of network {name!r}:", key, known)
+    check_options(f"network {name!r}", network_options(name), options)
     try:
         network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
     except TypeError as error:

@@ -13,13 +13,13 @@ from layerlocal.rules.ff import FF as FF
 from layerlocal.rules.local_heads import LocalHeads as LocalHeads
 from layerlocal.rules.lookahead import Lookahead as Lookahead
 from layerlocal.rules.mono_forward import MonoForward as MonoForward
-from layerlocal.rules.options import rule_options as rule_options
 from layerlocal.rules.predsim import PredSim as PredSim
 from layerlocal.rules.readout import SpatialReadout as SpatialReadout
 from layerlocal.rules.registry import create_rule as create_rule
 from layerlocal.rules.registry import find_rule as find_rule
 from layerlocal.rules.registry import list_rules as list_rules
 from layerlocal.rules.registry import register_rule as register_rule
+from layerlocal.rules.registry import rule_options as rule_options
 from layerlocal.rules.scff import SCFF as SCFF
 from layerlocal.rules.sigprop import SigProp as SigProp
 from layerlocal.rules.symba import SymBa as SymBa

@@ -6,18 +6,21 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from layerlocal.networks import Network
+from layerlocal.options import check_options, options_of
 from layerlocal.rules.base import Rule, RuleInfo
-from layerlocal.rules.options import check_options, rule_options
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["create_rule", "find_rule", "list_rules", "register_rule"]
+__all__ = ["create_rule", "find_rule", "list_rules", "register_rule", "rule_options"]
 
 _RULES: dict[str, type[Rule]] = {}
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
+TAKEN = ("num_classes", "seed")
+"""What `create_rule` gives every rule."""
 
 
 def register_rule(rule: RuleClass) -> RuleClass:
@@ -107,9 +110,12 @@ def create_rule(
     rule = find_rule(name) if isinstance(name, str) else name
     if not (inspect.isclass(rule) and issubclass(rule, Rule)):
         raise InputError(f"a rule is a name, FILE.py:CLASS or a class made from Rule, got {name!r}")
-    check_options(rule, options, _partner_options(rule, options))
     parameters = inspect.signature(rule).parameters.values()
-    if any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters):
+    collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    check_options(
+        f"rule {rule.info.name!r}", options_of(rule, TAKEN), options, _partner_options(rule, options, collects)
+    )
+    if collects or any(p.name == "seed" for p in parameters):
         options["seed"] = seed
     try:
         return rule(network, num_classes=num_classes, **options)
@@ -118,12 +124,17 @@ def create_rule(
         raise InputError(f"rule {rule.info.name!r} refused its options ({given}): {error}") from error
 
 
-def _partner_options(rule: type[Rule], options: dict[str, Any]) -> dict[str, Any] | None:
-    """Of the rule that a twin or hybrid is made of; ``None`` where a rule is no such thing."""
+def rule_options(rule: type[Rule]) -> dict[str, Any]:
+    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``."""
+    return {name: parameter.default for name, parameter in options_of(rule, TAKEN).items()}
+
+
+def _partner_options(rule: type[Rule], options: dict[str, Any], collects: bool) -> Collection[str] | None:
+    """Of the rule that a twin or hybrid is made of; none of another rule, or any (``None``) where it collects ``**options``."""
     own = rule_options(rule)
     if "of" not in own:
-        return None
+        return None if collects else ()
     partner = options.get("of", own["of"])
     if isinstance(partner, str):
         partner = find_rule(partner)
-    return rule_options(partner) if inspect.isclass(partner) and issubclass(partner, Rule) else {}
+    return rule_options(partner) if inspect.isclass(partner) and issubclass(partner, Rule) else ()

@@ -1,59 +1,55 @@
-"""The options of a rule, and whether given ones are known and of the declared types."""
+"""Options read off a signature, and whether given ones are known and of the declared types."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from layerlocal.types import InputError, unknown_name
 
-if TYPE_CHECKING:
-    from layerlocal.rules.base import Rule
-
-__all__ = ["check_options", "rule_options"]
+__all__ = ["check_options", "options_of"]
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", NoneType: "null"}
 """Types that are checked, and how a message calls them."""
 
 
-def rule_options(rule: type[Rule]) -> dict[str, Any]:
-    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``."""
-    return {parameter.name: parameter.default for parameter in _parameters(rule)}
+def options_of(made: Callable[..., Any], taken: Collection[str]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a class or a function, without those that are ``taken``."""
+    parameters = inspect.signature(made).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in taken}
 
 
-def check_options(rule: type[Rule], options: Mapping[str, Any], others: Mapping[str, Any] | None = None) -> None:
-    """See that options exist and have the declared types; ranges are the rule's own business.
+def check_options(
+    what: str,
+    known: Mapping[str, inspect.Parameter],
+    options: Mapping[str, Any],
+    others: Collection[str] | None = (),
+) -> None:
+    """See that options exist and have the declared types; ranges are the business of what takes them.
 
     A parameter without annotation is of the type of its default. What is not made of true or false, numbers, text and null is let through.
 
     Args:
-        rule: the class.
+        what: whose options they are, for the message: ``"rule 'ff'"``.
+        known: `options_of` it.
         options: by name.
-        others: options that are known besides, which nobody looks at here; ``None``: those that a rule with ``**options`` takes for itself.
+        others: options that are known besides, which nobody looks at here; ``None``: any.
 
     Raises:
-        InputError: the first option that is unknown or of another type.
+        InputError: the first option that is unknown, or else the first of another type.
     """
-    known = {parameter.name: parameter for parameter in _parameters(rule)}
-    collects = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(rule).parameters.values())
-    if others is not None or not collects:
-        for name in options:
-            if name not in known and name not in (others or {}):
-                raise unknown_name(f"option of rule {rule.info.name!r}:", name, [*known, *(others or {})])
+    for name in options:
+        if others is not None and name not in known and name not in others:
+            raise unknown_name(f"option of {what}:", name, [*known, *others])
     for name, value in options.items():
         kinds = _kinds(known[name]) if name in known else []
         if kinds and not _fits(value, kinds):
             words = " or ".join(WORDS[kind] for kind in kinds)
-            raise InputError(f"{name} of rule {rule.info.name!r} must be {words}, got {value!r}")
-
-
-def _parameters(rule: type[Rule]) -> list[inspect.Parameter]:
-    taken = {"num_classes", "seed"}
-    return [p for p in inspect.signature(rule).parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in taken]
+            raise InputError(f"{name} of {what} must be {words}, got {value!r}")
 
 
 def _kinds(parameter: inspect.Parameter) -> list[type]:
