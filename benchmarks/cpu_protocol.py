@@ -1,6 +1,7 @@
 """Accuracy of the rules beside their twins on real images, in at most three hours on 2 cores.
 
     python benchmarks/cpu_protocol.py            # resumes from runs/cpu-protocol; writes results/cpu_protocol.json
+    python benchmarks/cpu_protocol.py --only cifar10 fashion_mnist    # these tasks; prints, and writes nothing
     python benchmarks/cpu_protocol.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 CIFAR-10 (10,000 training images, all 10,000 of the test split), CIFAR-100 (20,000), Caltech-101 at 64 px and the embedded Fashion-MNIST subset
@@ -17,18 +18,28 @@ from protocol import Task, run_protocol
 
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 
-NETWORK = NetworkSpec(name="vgg8", width=0.25, fused=True)
-RECIPE = Recipe(epochs=15, batch_size=64, learning_rate=5e-3, crop=4, flip=True)
+NETWORK = NetworkSpec(name="vgg8", width=0.125, fused=True)
+RECIPE = Recipe(epochs=10, batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = (
     Task("cifar10", DataSpec(source="cifar10", num_train=10_000, num_test=10_000), NETWORK, RECIPE),
-    Task("cifar100", DataSpec(source="cifar100", num_train=20_000, num_test=10_000), NETWORK, RECIPE),
+    Task(
+        "cifar100",
+        DataSpec(source="cifar100", num_train=20_000, num_test=10_000),
+        NETWORK,
+        RECIPE.model_copy(update={"epochs": 6}),
+    ),
     Task(
         "caltech101_64",
         DataSpec(source="caltech101_224", image_size=64),
         NETWORK,
-        RECIPE.model_copy(update={"crop": 6}),
+        RECIPE.model_copy(update={"crop": 6, "epochs": 4}),
     ),
-    Task("fashion_mnist", DataSpec(source="fashion_mnist_subset"), NETWORK, RECIPE.model_copy(update={"crop": 2})),
+    Task(
+        "fashion_mnist",
+        DataSpec(source="fashion_mnist_subset"),
+        NETWORK,
+        RECIPE.model_copy(update={"crop": 2, "epochs": 8}),
+    ),
 )
 
 
@@ -42,12 +53,14 @@ def smaller(task):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="tasks; all where left out")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/cpu-protocol"))
     given = parser.parse_args()
-    tasks = [smaller(task) for task in TASKS] if given.smoke else TASKS
+    tasks = [task for task in TASKS if not given.only or task.name in given.only]
+    tasks = [smaller(task) for task in tasks] if given.smoke else tasks
     out = Path("runs/cpu-protocol-smoke") if given.smoke else given.out
-    results = None if given.smoke else "results/cpu_protocol.json"
+    results = None if given.smoke or given.only else "results/cpu_protocol.json"
     run_protocol(
         tasks, seeds=1 if given.smoke else given.seeds, out=out, results=results, command="python benchmarks/cpu_protocol.py",
         workers=os.cpu_count(),

@@ -1,6 +1,6 @@
 """How far each rule gets in the same time: validation accuracy against seconds of training, 10 minutes of 2 cores each, CIFAR-10, 10,000 images.
 
-    python benchmarks/equal_time.py             # about 75 minutes; goes on after the rules that are done; results/equal_time.json and .svg
+    python benchmarks/equal_time.py             # about 85 minutes; goes on after the rules that are done; results/equal_time.json and .svg
     python benchmarks/equal_time.py --smoke     # whether it runs: seconds, nothing written
 
 Every rule has the same network, batches, augmentation and optimizer, and as many steps as its own speed allows: some steps are timed first, then
@@ -28,6 +28,7 @@ from layerlocal.train import Training
 
 METHODS = {
     "bp": {"of": "local-heads", "grid": 4},
+    "committee": {},
     "dtg-ff": {"grid": 4},
     "deeperforward": {},
     "cwcomp": {},

@@ -16,7 +16,7 @@ from layerlocal.store import RunStore
 from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
 from layerlocal.workers import run_many
 
-RULES = {"dtg-ff": {"grid": 4}}
+RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
 KEYS = ("local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
 

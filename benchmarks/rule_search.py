@@ -36,6 +36,7 @@ FILES = [
         "search_variant5.py:Variant5",
         "search_variant6.py:Variant6",
         "search_variant7.py:Variant7",
+        "search_variant8.py:Variant8",
     )
 ]
 FILE = FILES[0]
@@ -110,6 +111,10 @@ COMMITTEES: dict[str, dict] = {
     "two-lin": {"heads": "2@8 lin"},
     "unlike": {"heads": "2@8:conv 1@8:max 1@4:avg lin"},
     "two-decor": {"decor": 0.1},
+    "two-lin-fitted": {"heads": "2@8 lin", "fusion": "fitted"},
+    "two-lin-decor": {"heads": "2@8 lin", "decor": 0.1},
+    "lin-1-2": {"heads": "2@8 1@8 lin"},
+    "half-lin": {"heads": "2@8 lin4", "factor": 0.5},
     "eight-4": {"heads": "1@4 1@4 1@4 1@4 1@4 1@4 1@4 1@4", "factor": 0.5},
 }
 """Name → options of the sixth rule."""
@@ -124,7 +129,17 @@ PROJECTED: dict[str, dict] = {
     "p32": {"heads": "3@32 2@16", "width": 16},
 }
 """Name → options of the seventh rule."""
-GROUPS = (TRIED, NETS, KEEPS, SEGMENTS, STACKS, COMMITTEES, PROJECTED)
+GROWING: dict[str, dict] = {
+    "g": {},
+    "g-lin": {"heads": "2@16 lin"},
+    "g-one": {"heads": "2@16"},
+    "g-3": {"heads": "3@16 2@16"},
+    "g-1": {"heads": "2@16 1@16"},
+    "g-wide": {"budget": 512},
+    "g-narrow": {"budget": 128},
+}
+"""Name → options of the eighth rule."""
+GROUPS = (TRIED, NETS, KEEPS, SEGMENTS, STACKS, COMMITTEES, PROJECTED, GROWING)
 ALL = {name: options for group in GROUPS for name, options in group.items()}
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {

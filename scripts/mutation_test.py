@@ -335,7 +335,7 @@ MUTANTS: list[tuple] = [
     # targets learn nothing from the samples
     ("rules/sigprop.py", "rules_sigprop", ("samples @ targets.T", "samples @ targets.detach().T")),
     # the warning of costs counts heads that are not there
-    ("rules/local_heads.py", "rules_auxiliary", (" if name in self.heads]", "]")),
+    ("rules/auxiliary.py", "rules_auxiliary", (" if name in self.heads]", "]")),
     # the interaction of two parts is taken for the effect of one
     ("studies/ablation.py", "studies", ("sign *= 1 if setting[part] else -1", "sign = 1 if setting[part] else -1")),
     # a trial opens the test split
@@ -363,6 +363,28 @@ MUTANTS: list[tuple] = [
         "tune/plan.py",
         "tune",
         ("if key in (*self.settings, *(dimension.key for dimension in self.space)):", "if False:"),
+    ),
+    # members share one loss, that of their mean
+    (
+        "rules/committee.py",
+        "rules_committee",
+        ("committee_loss(head.member_scores(activity), y", "committee_loss(head(activity)[:, None], y"),
+    ),
+    # every net reads what the first one made
+    ("rules/committee.py", "rules_committee", ("(total, nets) if blocks", "(total, 1) if blocks")),
+    # nets are as wide as they are told, whatever they read
+    ("rules/committee.py", "rules_committee", ("nets * min(width, channels)", "nets * width")),
+    # the linear member is not asked
+    (
+        "rules/committee.py",
+        "rules_committee",
+        ("[:, None]] if self.linear else found", "[:, None]] if not found else found"),
+    ),
+    # the text of a wrong option of a network is let through
+    (
+        "networks/__init__.py",
+        "networks",
+        ('    check_options(f"network {name!r}", network_options(name), options)\n', ""),
     ),
     # the proposed width is not tried
     ("rules/cwcomp.py", "rules_cwcomp", ("if all(each % num_classes == 0 for each in channels):", "if True:")),

@@ -18,6 +18,7 @@ from layerlocal.measure import measure_locality
 from layerlocal.networks import create_network
 from layerlocal.rules import Rule, create_rule, list_rules
 from layerlocal.rules.auxiliary import ConvReadout
+from layerlocal.rules.committee import CommitteeHead
 from layerlocal.rules.mono_forward import Projection
 from layerlocal.rules.predsim import PredSimReadout
 from layerlocal.spec import Recipe
@@ -72,6 +73,7 @@ def spell(value):
         ("local-heads", {"head": "mlp"}, sized("mlp", 8, 0.05)),
         ("local-heads", {"head": "mlp"}, sized("cnn4", 8)),
         ("local-heads", {"head": "conv"}, sized("cnn4", 8)),
+        *[("committee", {"head_width": 8}, of) for of in (sized("mlp", 8, 0.05), sized("cnn4", 8))],
     ],
     ids=spell,
 )
@@ -89,6 +91,7 @@ def test_it_keeps_every_clause_of_the_contract(name, options, of, monkeypatch):
     ("name", "negatives", "compares", "passes"),
     [
         ("asge", False, False, (1, 1)),
+        ("committee", False, False, (1, 1)),
         ("cwcomp", False, False, (1, 1)),
         ("deeperforward", False, False, (1, 1)),
         ("mono-forward", False, False, (1, 1)),
@@ -125,6 +128,7 @@ def test_it_predicts_from_inputs_and_no_label(name):
         *[("predsim", {}, sized(of, 16), [2] * DEPTH[of]) for of in ("vgg8", "resnet18")],
         *[("mono-forward", {}, sized(of, 16), [0] * DEPTH[of]) for of in ("vgg8", "resnet18")],
         *[("local-heads", {"head": "conv"}, sized(of, 16), [0] * DEPTH[of]) for of in ("vgg8", "resnet18")],
+        *[("committee", {"head_width": 8}, sized(of, 16), [2] * DEPTH[of]) for of in ("vgg8", "resnet18")],
         *[(name, {}, thirds(of), [n] * DEPTH[of]) for name, n in (("cwcomp", 1), ("deeperforward", 0)) for of in DEPTH],
         ("asge", {}, thirds("cnn4"), [4, 2, 1, 1]),
         ("asge", {}, thirds("vgg8"), [4, 2, 2, 1, 1, 1]),
@@ -142,7 +146,9 @@ def test_it_has_the_same_losses_and_gradients_on_fused_blocks(name, options, of,
         found.append(run(rule, batch(rule)))
     (losses, gradients), *others = found
     assert all(map(math.isfinite, losses.values())) and all(each.isfinite().all() for each in gradients.values())
-    atol = 2e-4 if "head" in options else 1e-5  # a head that normalizes 12 numbers a channel makes more of rounding
+    atol = (
+        2e-4 if {"head", "head_width"} & options.keys() else 1e-5
+    )  # a head that normalizes 12 numbers a channel makes more of rounding
     for other_losses, other_gradients in others:
         torch.testing.assert_close(other_losses, losses, rtol=1e-4, atol=0)
         torch.testing.assert_close(other_gradients, gradients, rtol=1e-3, atol=atol)
@@ -192,6 +198,9 @@ def test_its_plain_module_gives_its_scores_however_its_blocks_are_laid_out(name,
         ("local-heads", {"head": "mlp"}, sized("cnn4", 9, 1 / 4, depth=2)),
         ("local-heads", {"head": "conv"}, sized("cnn4", 9, 1 / 4, depth=2)),
         ("local-heads", {"head": "conv"}, sized("cnn4", 8, 1 / 4, depth=2)),
+        ("committee", {}, sized("cnn4", 9, 1 / 4, depth=2, fused=True)),
+        ("committee", {"linear": False, "nets": 2}, sized("cnn4", 8, 1 / 4, depth=2)),
+        ("committee", {}, sized("mlp", 1, 0.05, depth=3)),
         ("asge", {"fusion": "uniform"}, thirds("cnn4", fused=True)),
         ("cwcomp", {"fusion": "uniform"}, thirds("cnn4", fused=True)),
         ("deeperforward", {"normalization": "group"}, thirds("cnn4", fused=True)),
@@ -270,6 +279,7 @@ def test_it_ends_a_run_in_micro_batches_where_samples_do_not_meet(name, options)
         ("mono-forward", {}, Projection),
         ("predsim", {}, PredSimReadout),
         ("local-heads", {"head": "conv", "head_width": 5}, ConvReadout),
+        ("committee", {"head_width": 5}, CommitteeHead),
     ],
     ids=spell,
 )
@@ -289,6 +299,7 @@ def test_its_twins_are_what_they_say_and_read_through_its_heads(name, options, h
         ("scff", {}),
         ("local-heads", {"head": "mlp"}),
         ("local-heads", {"head": "conv"}),
+        ("committee", {"head_width": 8}),
     ],
     ids=spell,
 )
@@ -319,7 +330,7 @@ def test_its_heads_start_the_same_at_every_depth_and_differ_by_block_and_seed(na
         ("fitted", [0.25] * 4, None),
     ],
 )
-@pytest.mark.parametrize("name", ["asge", "cwcomp", "deeperforward", "dtg-ff", "mono-forward"])
+@pytest.mark.parametrize("name", ["asge", "committee", "cwcomp", "deeperforward", "dtg-ff", "mono-forward"])
 def test_it_sums_log_probabilities_of_blocks_by_the_weights_of_its_fusion(name, fusion, before, after):
     rule = make(name, fusion=fusion).eval()
     assert rule.fusion_weights.tolist() == before and rule.calibrates == (fusion in ("best", "fitted"))

@@ -22,6 +22,21 @@ REFUSED = {
         ({"fusion": "span"}, f"{FUSION}'span'"),
         ({"label_smoothing": 1.0}, f"{SMOOTHING}1.0"),
     ],
+    "committee": [
+        ({"nets": -1}, "a block needs a reader: nets of at least 0, or linear, got nets=-1 and linear=True"),
+        (
+            {"nets": 0, "linear": False},
+            "a block needs a reader: nets of at least 0, or linear, got nets=0 and linear=False",
+        ),
+        ({"nets": 1.5}, "nets of rule 'committee' must be a whole number, got 1.5"),
+        ({"head_width": 0}, "head_width must be at least 1, got 0"),
+        ({"head_layers": 0}, "head_layers must be at least 1, got 0"),
+        ({"head_side": -1}, "head_side must be at least 1, got -1"),
+        ({"readout": "max"}, "readout must be 'rms' or 'mean', got 'max'"),
+        ({"grid": 0}, "grid must be at least 1, got 0"),
+        ({"fusion": "sum"}, f"{FUSION}'sum'"),
+        ({"label_smoothing": 1.0}, f"{SMOOTHING}1.0"),
+    ],
     "cwcomp": [
         ({"temperature": 0.0}, "temperature must be above 0 and finite, got 0.0"),
         ({"temperature": -1.0}, "temperature must be above 0 and finite, got -1.0"),

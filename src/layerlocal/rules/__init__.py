@@ -5,6 +5,7 @@ from layerlocal.rules.base import BlockwiseRule as BlockwiseRule
 from layerlocal.rules.base import Rule as Rule
 from layerlocal.rules.base import RuleInfo as RuleInfo
 from layerlocal.rules.bp_every import BPEvery as BPEvery
+from layerlocal.rules.committee import Committee as Committee
 from layerlocal.rules.cwcomp import CwComp as CwComp
 from layerlocal.rules.deeperforward import DeeperForward as DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF
@@ -28,7 +29,7 @@ from layerlocal.rules.twins import BPDeepSup as BPDeepSup
 from layerlocal.rules.twins import Segmented as Segmented
 
 __all__ = [
-    "ASGE", "BP", "DTGFF", "FF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "CwComp", "DeeperForward", "Feedback", "LocalHeads",
-    "Lookahead", "MonoForward", "PredSim", "Rule", "RuleInfo", "Segmented", "SigProp", "SpatialReadout", "SymBa", "create_rule",
+    "ASGE", "BP", "DTGFF", "FF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Committee", "CwComp", "DeeperForward", "Feedback",
+    "LocalHeads", "Lookahead", "MonoForward", "PredSim", "Rule", "RuleInfo", "Segmented", "SigProp", "SpatialReadout", "SymBa", "create_rule",
     "find_rule", "list_rules", "register_rule", "rule_options",
 ]  # fmt: skip

@@ -9,7 +9,9 @@ map is read like a block's activity (`SpatialReadout`: statistic and grid of one
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -17,10 +19,20 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import cell_sizes
 from layerlocal.networks import Network
+from layerlocal.rules.base import BlockwiseRule
 from layerlocal.rules.readout import SpatialReadout
 from layerlocal.types import InputError
 
-__all__ = ["HEAD_SIZES", "ConvReadout", "HeadCost", "MLPReadout", "head_cost", "head_sizes", "make_head"]
+__all__ = [
+    "HEAD_SIZES",
+    "AuxiliaryRule",
+    "ConvReadout",
+    "HeadCost",
+    "MLPReadout",
+    "head_cost",
+    "head_sizes",
+    "make_head",
+]
 
 HEAD_SIZES: dict[str, dict[str, int | None]] = {
     "linear": {},
@@ -28,6 +40,8 @@ HEAD_SIZES: dict[str, dict[str, int | None]] = {
     "conv": {"head_layers": 1, "head_width": None, "head_kernel": 3, "head_reduction": 4},
 }
 """Kinds of heads, their sizes and the sizes' defaults; no width: as many channels as the activity has."""
+SHOWN = 3
+"""Blocks that a warning of costs gives the numbers of."""
 TINY = 1e-12  # added to a mean square, so that the root of 0 has a gradient
 
 
@@ -171,6 +185,31 @@ class HeadCost(NamedTuple):
             f"{self.head_flops / 1e6:.3g} against {self.block_flops / 1e6:.3g} MFLOPs a sample, "
             f"{self.head_parameters:,} against {self.block_parameters:,} parameters"
         )
+
+
+class AuxiliaryRule(BlockwiseRule):
+    """A rule whose heads may have hidden layers: it warns, once, where a head costs more than the block it reads."""
+
+    costs: Mapping[str, HeadCost] = MappingProxyType({})
+    """By block; of the heads that are dear and not warned of yet."""
+
+    def weigh_heads(self) -> None:
+        """Find the heads that have more FLOPs or parameters than their block."""
+        network = self.network
+        found = {name: head_cost(network, i, self.heads[name]) for i, name in enumerate(network.block_names)}
+        self.costs = {name: cost for name, cost in found.items() if cost.exceeds}
+
+    def warn_of_costs(self) -> None:
+        """Of the heads that are kept: a twin has dropped some. Once."""
+        dear = [f"{name} {cost}" for name, cost in self.costs.items() if name in self.heads]
+        self.costs = {}
+        if dear:
+            more = f"; and {len(dear) - SHOWN} more" if len(dear) > SHOWN else ""
+            warnings.warn(
+                f"the heads of {len(dear)} of {len(self.heads)} blocks cost more than the block they read (head against block): "
+                f"{'; '.join(dear[:SHOWN])}{more}",
+                stacklevel=3,
+            )
 
 
 def head_cost(network: Network, index: int, head: nn.Module) -> HeadCost:

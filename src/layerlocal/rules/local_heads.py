@@ -7,23 +7,18 @@ networks, here ``head="mlp"`` and ``head="conv"`` (`auxiliary`, which says what 
 
 from __future__ import annotations
 
-import warnings
-
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.auxiliary import HeadCost, head_cost, head_sizes, make_head
-from layerlocal.rules.base import BlockwiseRule, RuleInfo
+from layerlocal.rules.auxiliary import AuxiliaryRule, head_sizes, make_head
+from layerlocal.rules.base import RuleInfo
 from layerlocal.rules.registry import register_rule
 
 __all__ = ["LocalHeads"]
 
-SHOWN = 3
-"""Blocks that a warning of costs gives the numbers of."""
-
 
 @register_rule
-class LocalHeads(BlockwiseRule):
+class LocalHeads(AuxiliaryRule):
     """Every block learns to classify through a head of its own: loss_l = CE(W_l r(a_l), y).
 
     The first loss warns, once, where a head with hidden layers has more FLOPs or parameters than the block it reads.
@@ -53,7 +48,6 @@ class LocalHeads(BlockwiseRule):
         summary="cross-entropy through a small auxiliary head at every block",
         references=("arXiv:1901.08164", "arXiv:1901.06656"),
     )
-    costs: dict[str, HeadCost] = {}  # noqa: RUF012 (none to speak of, where the heads are linear)
 
     def __init__(
         self,
@@ -82,23 +76,9 @@ class LocalHeads(BlockwiseRule):
             lambda i: make_head(head, shapes[i], num_classes, sizes, statistic=readout, grid=grid, factors=factors)
         )
         if head != "linear":
-            found = {name: head_cost(network, i, self.heads[name]) for i, name in enumerate(network.block_names)}
-            self.costs = {name: cost for name, cost in found.items() if cost.exceeds}
+            self.weigh_heads()
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the head's scores; the first one warns of costs."""
-        if self.costs:
-            self._warn_of_costs()
+        self.warn_of_costs()
         return super().local_loss(index, activity, y)
-
-    def _warn_of_costs(self) -> None:
-        """Of the heads that are kept: a twin has dropped some."""
-        dear = [f"{name} {cost}" for name, cost in self.costs.items() if name in self.heads]
-        self.costs = {}
-        if dear:
-            more = f"; and {len(dear) - SHOWN} more" if len(dear) > SHOWN else ""
-            warnings.warn(
-                f"the heads of {len(dear)} of {len(self.heads)} blocks cost more than the block they read (head against block): "
-                f"{'; '.join(dear[:SHOWN])}{more}",
-                stacklevel=2,
-            )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from layerlocal.rules.asge import ASGE
 from layerlocal.rules.base import BlockwiseRule, Rule
+from layerlocal.rules.committee import CommitteeHead
 from layerlocal.rules.deeperforward import DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF
 from layerlocal.rules.ff import FF
@@ -144,7 +145,10 @@ def _fused_heads(rule: BlockwiseRule) -> tuple[dict[str, nn.Module], nn.Module]:
 def _plain_readout(head: nn.Module, activity_shape: Sequence[int]) -> nn.Module:
     if isinstance(head, SpatialReadout) and type(head).forward is SpatialReadout.forward:
         return Readout(head, activity_shape)
-    return copied(head)
+    found = copied(head)
+    if isinstance(found, CommitteeHead) and found.linear:
+        found.linear = Readout(found.linear, activity_shape)  # type: ignore[assignment]
+    return found
 
 
 def _plain_rule(rule: Rule) -> Rule:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from layerlocal.kernels import cells_of, grid_mean
 from layerlocal.types import InputError
 
-__all__ = ["SpatialReadout", "parse_factors"]
+__all__ = ["SpatialReadout", "pair_scores", "parse_factors"]
 
 
 class SpatialReadout(nn.Module):
@@ -67,10 +67,13 @@ class SpatialReadout(nn.Module):
             pool = cells_of if self.statistic == "rms" else grid_mean
             activity = pool(activity, self.grid)
         scores = self.linear(self.standardize(activity))
-        if self.factors is None:
-            return scores
-        first, second = scores.split(self.factors, dim=-1)
-        return (first[..., :, None] + second[..., None, :]).flatten(-2)
+        return pair_scores(scores, self.factors) if self.factors else scores
+
+
+def pair_scores(scores: Tensor, factors: list[int]) -> Tensor:
+    """Of each pair the sum of its two numbers: (..., A + B) → (..., A·B), pair (a, b) at a·B + b."""
+    first, second = scores.split(factors, dim=-1)
+    return (first[..., :, None] + second[..., None, :]).flatten(-2)
 
 
 def parse_factors(text: str | None, num_classes: int) -> list[int] | None:
