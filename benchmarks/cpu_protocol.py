@@ -26,13 +26,13 @@ TASKS = (
         "cifar100",
         DataSpec(source="cifar100", num_train=20_000, num_test=10_000),
         NETWORK,
-        RECIPE.model_copy(update={"epochs": 6}),
+        RECIPE.model_copy(update={"epochs": 5}),
     ),
     Task(
         "caltech101_64",
         DataSpec(source="caltech101_224", image_size=64),
         NETWORK,
-        RECIPE.model_copy(update={"crop": 6, "epochs": 4}),
+        RECIPE.model_copy(update={"crop": 6, "epochs": 3}),
     ),
     Task(
         "fashion_mnist",

@@ -1,4 +1,4 @@
-"""Committee: every block learns to be read by a small net and by a linear map at once, gradients stopped between blocks.
+"""Committee: every block learns to be read by two small nets and by a linear map at once, gradients stopped between blocks.
 
 Ours. A block under deep supervision serves every head after it; a block with one local head serves that head alone, and what the head has no
 use for is lost to the blocks that follow. So each block is read in unlike ways, each with a cross-entropy of its own, of equal weight:
@@ -129,7 +129,7 @@ class CommitteeHead(nn.Module):
 
 @register_rule
 class Committee(AuxiliaryRule):
-    """Every block learns through a small net and a linear readout: loss_l = mean_m CE(s_lm(a_l), y).
+    """Every block learns through small nets and a linear readout: loss_l = mean_m CE(s_lm(a_l), y).
 
     The first loss warns, once, where the members of a block together have more FLOPs or parameters than the block.
 
@@ -155,7 +155,7 @@ class Committee(AuxiliaryRule):
     info = RuleInfo(
         name="committee",
         locality="block",
-        summary="cross-entropy through a small net and a linear readout at every block, each with a loss of its own",
+        summary="cross-entropy through small nets and a linear readout at every block, each with a loss of its own",
         references=("arXiv:2402.17318", "arXiv:1901.08164"),
     )
 
@@ -165,9 +165,9 @@ class Committee(AuxiliaryRule):
         *,
         num_classes: int,
         seed: int | None = None,
-        nets: int = 1,
+        nets: int = 2,
         linear: bool = True,
-        head_width: int = 64,
+        head_width: int = 48,
         head_layers: int = 2,
         head_side: int = 8,
         readout: str = "rms",
