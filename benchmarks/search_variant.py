@@ -1,30 +1,75 @@
-"""The rule of `rule_search.py`: a local head at every block, with whatever is tried switched on by options.
+"""The rule of `rule_search.py`: readers at every block, each with a loss of its own, and whatever else was tried switched on by options.
 
 An edit of this file makes new runs of every variant, so what is tried next goes into a file of its own once rows of this one are in the log.
 """
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layerlocal.rules import BlockwiseRule, RuleInfo
-from layerlocal.rules.auxiliary import head_sizes, make_head
-from layerlocal.rules.functional import rms_normalize
+from layerlocal.rules import BlockwiseRule, RuleInfo, SpatialReadout
+from layerlocal.rules.auxiliary import ConvReadout, averages
+from layerlocal.rules.base import segment_losses
+from layerlocal.rules.committee import committee_loss
 
 
-class Part(nn.Module):
-    """A head that reads the first ``channels`` of an activity, some of them dropped in training."""
+def conv(inputs, outputs, kernel=3, stride=1):
+    padding = kernel // 2 if stride == 1 else 0
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
 
-    def __init__(self, head, channels, dropout):
+
+class Net(nn.Module):
+    """To ``start`` positions a side by ``down``, then ``layers`` times convolution, max pooling between them as far as 2 positions are left.
+
+    Channels: ``factor`` times those of the activity, at most ``widest``; or, with a ``budget``, that over the positions a side, after a
+    projection at every block.
+    """
+
+    def __init__(self, shape, num_classes, *, layers, start, down, factor, widest, budget):
         super().__init__()
-        self.head, self.channels, self.dropout = head, channels, dropout
+        channels, side = shape[0], shape[1]
+        by = max(1, side // start)
+        side //= by
+        width = budget // side if budget else min(widest, round(factor * channels))
+        parts = []
+        if budget or (by > 1 and down == "conv"):
+            parts, channels = conv(channels, width, by, by), width
+        elif by > 1:
+            parts = [nn.AvgPool2d(by)]
+        for index in range(layers):
+            if index and side // 2 >= 2:
+                parts.append(nn.MaxPool2d(2))
+                side //= 2
+                width = budget // side if budget else width
+            parts += conv(channels, width)
+            channels = width
+        self.layers = nn.Sequential(*parts)
+        self.readout = SpatialReadout((width, side, side), num_classes)
+        self.register_buffer("cells", averages(side, 2), persistent=False)
 
     def forward(self, a):
-        a = a[:, : self.channels]
-        drop = F.dropout2d if a.dim() == 4 else F.dropout
-        return self.head(drop(a, self.dropout, self.training))
+        squares = self.cells @ (self.layers(a).square() @ self.cells.T)
+        return self.readout((squares + 1e-12).sqrt().flatten(1))
+
+
+class Readers(nn.Module):
+    """(B, C, H, W) → (B, M, K); with a convolution that gives the image back, where that was asked for."""
+
+    def __init__(self, members, channels, gives_back):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.decoder = nn.Conv2d(channels, 3, 3, padding=1) if gives_back else None
+
+    def forward(self, a):
+        return torch.stack([member(a) for member in self.members], 1)
 
 
 class Stream(nn.Module):
@@ -41,44 +86,73 @@ class Stream(nn.Module):
         return a + self.share * torch.cat([kept] * times, 1)[:, : a.shape[1]]
 
 
+def correlation_penalty(a):
+    """Σ_{i≠j} ρ_ij² / C over the channels of an activity (B, C, H, W), ρ their correlations over samples and positions."""
+    rows = a.movedim(1, -1).flatten(0, -2)
+    rows = rows - rows.mean(0)
+    covariance = rows.T @ rows / len(rows)
+    spread = covariance.diagonal()
+    rho2 = covariance.square() / (spread[:, None] * spread[None] + 1e-8)
+    return (rho2.sum() - rho2.diagonal().sum()) / len(rho2)
+
+
 class Variant(BlockwiseRule):
-    """Cross-entropy through a head at every block, with whatever is tried switched on by options."""
+    """``heads``: a word a reader: ``conv`` (`local-heads`, head=conv), ``lin``, or a `Net` of ``layers@start``."""
 
     info = RuleInfo(name="variant", locality="block")
 
     def __init__(
-        self, network, *, num_classes, seed=None, fusion="uniform", head="conv", layers=None, width=None, kernel=None, reduction=None, grid=2,
-        statistic="rms", feed="plain", temperature=1.0, boost=0.0, smoothing_first=0.0, smoothing_last=0.0, dropout=0.0, read=1.0,
-        stream=0.0,
+        self, network, *, num_classes, seed=None, fusion="uniform", heads="conv", down="conv", factor=1.0, widest=512, budget=0,
+        boost=0.0, stream=0.0, recon=0.0, decor=0.0, smoothing=0.0, temperature=1.0, segments=None,
     ):  # fmt: skip
-        super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion)
-        self.feed_kind, self.temperature, self.boost = feed, temperature, boost
+        super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=smoothing)
+        self.boost, self.recon, self.decor, self.temperature = boost, recon, decor, temperature
+        ends = [*accumulate(int(size) for size in segments.split("-"))] if segments else range(1, network.depth + 1)
+        self.segments = [range(a, b) for a, b in zip([0, *ends], ends, strict=False)]
         for index in range(1, network.depth if stream else 0):
             network.blocks[index] = Stream(network.blocks[index], stream)
-        last = max(1, network.depth - 1)
-        self.smoothing = [smoothing_first + (smoothing_last - smoothing_first) * i / last for i in range(network.depth)]
-        given = {"head_layers": layers, "head_width": width, "head_kernel": kernel, "head_reduction": reduction}
-        sizes = head_sizes(head, given)
 
-        def head_of(index):
-            channels, *sides = network.activity_shapes[index]
-            channels = round(channels * (read if index < last else 1.0))
-            made = make_head(head, (channels, *sides), num_classes, sizes, statistic=statistic, grid=grid)
-            return Part(made, channels, dropout) if dropout or read < 1 else made
+        def member(word, shape):
+            if word in ("conv", "lin"):
+                return (ConvReadout if word == "conv" else SpatialReadout)(shape, num_classes)
+            layers, start = map(int, word.split("@"))
+            return Net(shape, num_classes, layers=layers, start=start, down=down, factor=factor, widest=widest, budget=budget)  # fmt: skip
 
-        self.heads = self.head_per_block(head_of)
-        self.carried = None
+        shapes = network.activity_shapes
+        self.heads = self.head_per_block(
+            lambda i: Readers([member(word, shapes[i]) for word in heads.split()], shapes[i][0], recon)
+        )
+        self.carried = self.image = None
 
-    def feed(self, index, activity):
-        return rms_normalize(activity) if self.feed_kind == "rms" else activity
+    @property
+    def locality(self):
+        return "block" if len(self.segments) == self.network.depth else "segment"
+
+    def inputs(self, x, y):
+        self.image = x
+        return x, y
+
+    def losses(self, x, y):
+        return segment_losses(self, x, y, self.segments)
+
+    def member_scores(self, index, activity):
+        found = self.heads[self.network.block_names[index]](activity) / self.temperature
+        if not self.boost:
+            return found
+        found = found if index == self.readouts[0] else found + self.boost * self.carried
+        self.carried = found.detach()
+        return found
 
     def block_score(self, index, activity):
-        own = super().block_score(index, activity) / self.temperature
-        if not self.boost:
-            return own
-        score = own if index == self.readouts[0] else own + self.boost * self.carried
-        self.carried = score.detach()
-        return score
+        return self.member_scores(index, activity).log_softmax(-1).mean(1)
 
     def local_loss(self, index, activity, y):
-        return F.cross_entropy(self.block_score(index, activity), y, label_smoothing=self.smoothing[index]), {}
+        value = committee_loss(self.member_scores(index, activity), y, self.label_smoothing)
+        if self.decor:
+            value = value + self.decor * correlation_penalty(activity)
+        if self.recon:
+            side = min(activity.shape[-1], 16)
+            decoder = self.heads[self.network.block_names[index]].decoder
+            given = decoder(F.adaptive_avg_pool2d(activity, side))
+            value = value + self.recon * F.mse_loss(given, F.adaptive_avg_pool2d(self.image, side))
+        return value, {}
