@@ -307,7 +307,7 @@ def test_the_command_of_a_plugin_and_of_its_twins_makes_that_run(monkeypatch, cl
         ((*TINY, "--rule", "dtgff"), ["unknown rule 'dtgff'", *RULES, "Did you mean 'dtg-ff'?"]),
         ((*TINY, "--network", "vgg88"), ["unknown network 'vgg88'", *NETWORKS, "Did you mean 'vgg8'?"]),
         (("train", "--data", "cifar1000"), ["unknown data 'cifar1000'", *DATA, "Did you mean 'cifar10"]),
-        ((*TINY, "--set", "recipe.epoch=3"), ["'recipe.epoch'", "recipe.epochs", "data.num_train", "network.width"]),
+        ((*TINY, "--set", "recipe.epoch=3"), ["'recipe.epoch'", "recipe.epochs", "recipe.batch_size"]),
         ((*TINY, "--set", "nonsense=3"), ["'nonsense'", "recipe.epochs", "seed"]),
         ((*TINY, "--set", "optimizer.name=3"), ["'optimizer.name'", "recipe.optimizer"]),
         ((*TINY, "--set", "rule.gird=4"), ["'gird'", "grid", "temperature_max", "fusion"]),

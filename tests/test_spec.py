@@ -159,11 +159,18 @@ def test_settings_add_to_options_and_leave_the_first_spec_as_it_was():
     assert first.rule.options == {"grid": 2} and first.data.teacher == {"inputs": 8}
 
 
-@pytest.mark.parametrize(
-    "key", ["recipe.epoch", "data.sources", "epochs", "optimizer.lr", "rule", "recipe.", "seed.x", ""]
-)
+@pytest.mark.parametrize("key", ["epochs", "optimizer.lr", "rule", "seed.x", ""])
 def test_an_unknown_setting_lists_the_known(key):
     with pytest.raises(InputError, match=r"unknown setting .*known: .*recipe\.epochs.*seed"):
+        RunSpec().with_settings({key: 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("recipe.epoch", r" Did you mean 'recipe\.epochs'\?"), ("recipe.lr", ""), ("recipe.", ""), ("recipe.data", "")],
+)
+def test_an_unknown_setting_of_a_known_group_lists_that_group_alone(key, near):
+    with pytest.raises(InputError, match=rf"known: recipe\.batch_size(, recipe\.\w+)+\.{near}$"):
         RunSpec().with_settings({key: 1})
 
 

@@ -59,10 +59,14 @@ class LostProcessError(InputError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not known: lists the known ones and the nearest, if one is near."""
+    """The error for a name that is not known: lists the known ones, of ``group.name`` those of its group, and the nearest, if one is near."""
+    group = name.partition(".")[0] + "."
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    if "." in name:
+        names = [other for other in names if other.startswith(group)] or names
+    short = {other.removeprefix(group): other for other in names}
+    near = difflib.get_close_matches(name.removeprefix(group), short, n=1)
+    hint = f" Did you mean {short[near[0]]!r}?" if near else ""
     return InputError(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
 
 
