@@ -49,6 +49,12 @@ TRIED: dict[str, dict] = {
     "lin-2-2": {"heads": "2@8 2@8 lin", "widest": 48},
     "g": {"heads": "2@16 2@16", "budget": 256},
     "g-lin": {"heads": "2@16 lin", "budget": 256},
+    "lin-1": {"heads": "1@8 lin"},
+    "lin-1-1": {"heads": "1@8 1@8 lin"},
+    "lin-1-16": {"heads": "1@16 lin"},
+    "lin-2-agree": {"heads": "2@8 lin", "agree": 0.5},
+    "lin-2-dropout": {"heads": "2@8 lin", "dropout": 0.1},
+    "lin4-2": {"heads": "2@8 lin4"},
     "1-1-4": {"heads": "2@8 lin", "segments": "1-1-4"},
     "1-1-2-2": {"heads": "2@8 lin", "segments": "1-1-2-2"},
 }

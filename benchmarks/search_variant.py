@@ -61,15 +61,15 @@ class Net(nn.Module):
 
 
 class Readers(nn.Module):
-    """(B, C, H, W) → (B, M, K); with a convolution that gives the image back, where that was asked for."""
+    """(B, C, H, W) → (B, M, K), each from other channels where some are dropped; with a convolution that gives the image back, if asked for."""
 
-    def __init__(self, members, channels, gives_back):
+    def __init__(self, members, channels, gives_back, dropout):
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.dropout = nn.ModuleList(members), dropout
         self.decoder = nn.Conv2d(channels, 3, 3, padding=1) if gives_back else None
 
     def forward(self, a):
-        return torch.stack([member(a) for member in self.members], 1)
+        return torch.stack([member(F.dropout2d(a, self.dropout, self.training)) for member in self.members], 1)
 
 
 class Stream(nn.Module):
@@ -97,30 +97,32 @@ def correlation_penalty(a):
 
 
 class Variant(BlockwiseRule):
-    """``heads``: a word a reader: ``conv`` (`local-heads`, head=conv), ``lin``, or a `Net` of ``layers@start``."""
+    """``heads``: a word a reader: ``conv`` (`local-heads`, head=conv), ``lin`` or ``lin4`` (cells a side), or a `Net` of ``layers@start``."""
 
     info = RuleInfo(name="variant", locality="block")
 
     def __init__(
         self, network, *, num_classes, seed=None, fusion="uniform", heads="conv", down="conv", factor=1.0, widest=512, budget=0,
-        boost=0.0, stream=0.0, recon=0.0, decor=0.0, smoothing=0.0, temperature=1.0, segments=None,
+        boost=0.0, stream=0.0, recon=0.0, decor=0.0, smoothing=0.0, temperature=1.0, segments=None, dropout=0.0, agree=0.0,
     ):  # fmt: skip
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=smoothing)
-        self.boost, self.recon, self.decor, self.temperature = boost, recon, decor, temperature
+        self.boost, self.recon, self.decor, self.temperature, self.agree = boost, recon, decor, temperature, agree
         ends = [*accumulate(int(size) for size in segments.split("-"))] if segments else range(1, network.depth + 1)
         self.segments = [range(a, b) for a, b in zip([0, *ends], ends, strict=False)]
         for index in range(1, network.depth if stream else 0):
             network.blocks[index] = Stream(network.blocks[index], stream)
 
         def member(word, shape):
-            if word in ("conv", "lin"):
-                return (ConvReadout if word == "conv" else SpatialReadout)(shape, num_classes)
+            if word == "conv":
+                return ConvReadout(shape, num_classes)
+            if word.startswith("lin"):
+                return SpatialReadout(shape, num_classes, grid=int(word[3:] or 2))
             layers, start = map(int, word.split("@"))
             return Net(shape, num_classes, layers=layers, start=start, down=down, factor=factor, widest=widest, budget=budget)  # fmt: skip
 
         shapes = network.activity_shapes
         self.heads = self.head_per_block(
-            lambda i: Readers([member(word, shapes[i]) for word in heads.split()], shapes[i][0], recon)
+            lambda i: Readers([member(word, shapes[i]) for word in heads.split()], shapes[i][0], recon, dropout)
         )
         self.carried = self.image = None
 
@@ -147,7 +149,11 @@ class Variant(BlockwiseRule):
         return self.member_scores(index, activity).log_softmax(-1).mean(1)
 
     def local_loss(self, index, activity, y):
-        value = committee_loss(self.member_scores(index, activity), y, self.label_smoothing)
+        found = self.member_scores(index, activity)
+        value = committee_loss(found, y, self.label_smoothing)
+        if self.agree:
+            mean = found.detach().softmax(-1).mean(1, keepdim=True)
+            value = (1 - self.agree) * value - self.agree * (mean * found.log_softmax(-1)).sum(-1).mean()
         if self.decor:
             value = value + self.decor * correlation_penalty(activity)
         if self.recon:
