@@ -54,6 +54,7 @@ TRIED: dict[str, dict] = {
     "lin-1-16": {"heads": "1@16 lin"},
     "lin-2-agree": {"heads": "2@8 lin", "agree": 0.5},
     "lin-2-dropout": {"heads": "2@8 lin", "dropout": 0.1},
+    "lin-2-smooth": {"heads": "2@8 lin", "smoothing": 0.1},
     "lin4-2": {"heads": "2@8 lin4"},
     "1-1-4": {"heads": "2@8 lin", "segments": "1-1-4"},
     "1-1-2-2": {"heads": "2@8 lin", "segments": "1-1-2-2"},
@@ -66,7 +67,7 @@ TASKS = {
 }
 
 
-def specs_of(name, data, seeds, width, epochs, rate, batch):
+def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     """(method, seed) → run."""
     options = TRIED[name]
     rules = {
@@ -74,7 +75,7 @@ def specs_of(name, data, seeds, width, epochs, rate, batch):
         "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": FILE, **options}),
         "bp": RuleSpec(name="bp", options={"of": FILE}),
     }
-    network = NetworkSpec(name="vgg8", width=width, fused=True)
+    network = NetworkSpec(name=network, width=width, fused=True)
     recipe = RECIPE.model_copy(update={"epochs": epochs, "learning_rate": rate, "batch_size": batch})
     return {
         (method, seed): pin_plugin(
@@ -115,6 +116,7 @@ def main():
     parser.add_argument("names", nargs="*", help="variants; all that were run where left out")
     parser.add_argument("--data", default="cifar10", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--network", default="vgg8")
     parser.add_argument("--width", type=float, default=0.125)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
@@ -128,7 +130,10 @@ def main():
         parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(TRIED)}")
     store = RunStore(arguments.out)
     store.prepare()
-    setting = [getattr(arguments, key) for key in ("data", "seeds", "width", "epochs", "learning_rate", "batch_size")]
+    setting = [
+        getattr(arguments, key)
+        for key in ("data", "seeds", "network", "width", "epochs", "learning_rate", "batch_size")
+    ]
     specs = {name: specs_of(name, *setting) for name in arguments.names or TRIED}
     if arguments.names:
         wanted = ("local", "bp-deepsup", "bp")[: 1 if arguments.screen else 2 if arguments.no_bp else 3]
