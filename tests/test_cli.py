@@ -628,6 +628,15 @@ def wait_until(condition, process):
         time.sleep(0.01)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A program started in the background, as this suite may be, ignores Ctrl-C, and so would those that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_a_run_with_exit_code_130_and_the_same_command_finishes_it(cli, plug, tmp_path, monkeypatch):
     words = [*TINY, "--rule", plug("Waits"), "--threads", "1"]
     process = start(words, tmp_path)
@@ -664,6 +673,7 @@ main()
 """
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_an_audit_and_its_workers_with_exit_code_130_and_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", AUDIT, "audit", "--workers", "2", "--seeds", "1"], cwd=tmp_path, text=True,
