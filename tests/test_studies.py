@@ -281,6 +281,16 @@ def test_no_task_asks_for_more_images_than_its_data_set_has(name, size):
         assert cell.data.num_train <= train * share and cell.data.num_test <= test * share
 
 
+@pytest.mark.parametrize(
+    ("rule", "widths"), [("cwcomp", (0.625, 0.5)), ("deeperforward", (0.625, 0.5)), ("dtg-ff", (0.5, 0.5))]
+)
+def test_rules_that_deal_channels_to_classes_get_the_nearest_width_at_which_they_can(rule, widths):
+    """cnn4 has 32, 64, 128 channels: at 0.625 20, 40, 80, ten classes; 100 classes want 100 channels, too many more than 16."""
+    cells = find_study("accuracy").cells(plan_of("accuracy", rules=(rule,)), rule, 0)
+    found = {cell.data.source: cell.network.width for cell in cells}
+    assert (found["cifar10"], found["cifar100"]) == widths
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_data_are_drawn_anew_for_every_seed(name):
     study, plan = find_study(name), plan_of(name)

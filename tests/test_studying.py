@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import layerlocal.studies.scale as scale_module
 from layerlocal.claims import judge, load_claims
@@ -91,6 +92,30 @@ def test_a_rule_that_cannot_take_part_alone_is_refused(tmp_path, cli):
     code, _, err = cli("study", "composition", "--rules", "ff", "--out", tmp_path / "runs", "--workers", 1)
     assert code == 2 and "factors" in one_sentence(err)
     assert not list((tmp_path / "runs").glob("*/spec.json"))
+
+
+def three_classes(folder):
+    """Noise in folders of images: 200 a class to train on, 70 to test on."""
+    numbers = np.random.default_rng(0)
+    for split, many in (("train", 200), ("test", 70)):
+        for name in ("a", "b", "c"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(many):
+                Image.fromarray(numbers.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / split / name / f"{i}.png")
+    return str(folder)
+
+
+def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(scale_module, "WIDER", 3)  # ten channels and not four in the first block
+    folder = three_classes(tmp_path / "three")
+    found = run_study(
+        tmp_path / "runs", "accuracy", rules=["cwcomp", "local-heads"], seeds=1, data=["fashion_mnist_subset", folder], workers=1
+    )  # fmt: skip
+    both = {("local-heads", "fashion_mnist_subset"), ("local-heads", folder), ("cwcomp", "fashion_mnist_subset")}
+    assert {(row["rule"], row["data"]) for row in found["rows"]} == both
+    [missing] = found["missing"]
+    assert missing["runs"] == 3 and missing["reason"].startswith(f"cwcomp on {folder}: block0 has 4 channels")
+    assert f"left out: cwcomp on {folder}" in "".join(capsys.readouterr().err.splitlines())
 
 
 def test_the_ablation_is_of_one_rule(tmp_path, refused):

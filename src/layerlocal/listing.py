@@ -51,6 +51,7 @@ def _needs(rule: Rule) -> list[str]:
         "labels": not rule.locks["labels_everywhere"] and not rule.info.unsupervised,
         "negatives (it makes them)": rule.info.negatives,
         "whole batches (it compares samples)": rule.compares_samples,
+        "a multiple of the classes in channels": rule.info.channel_groups,
         "weight transport": rule.locks["weight_transport"],
     }
     return [words for words, needed in found.items() if needed]

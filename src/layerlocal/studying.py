@@ -140,7 +140,8 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
 
     Returns:
         The runs that cannot take part → why; the others are trained without them. A rule of which one method cannot take part (say, a
-        hybrid of it) takes no part at all, nor does a data set that cannot be reached, in a study that can do without.
+        hybrid of it) takes no part at all (in a study of tasks apart: not in that task), nor does a data set that cannot be reached, in a
+        study that can do without.
 
     Raises:
         InputError: nothing would be left, or data that do not fit the study.
@@ -148,28 +149,37 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     from layerlocal.run import build, load_task
 
     first_seed = {key: spec for key, spec in specs.items() if key[1] == plan.seeds[0]}
-    rules, tasks, checked = _rules_that_cannot(study, plan), {}, set()
+    found: dict[tuple[str | None, int | None], str] = {
+        (rule, None): f"{rule}: {reason}" for rule, reason in _rules_that_cannot(study, plan).items()
+    }
+    checked = set()
+
+    def reason_of(rule: str, position: int) -> str | None:
+        return found.get((rule, None)) or found.get((None, position)) or found.get((rule, position))
+
     with console.status("looking at data and rules"):
         for (rule, _, position, _), spec in first_seed.items():
-            if position in tasks or rule in rules:
+            if reason_of(rule, position):
                 continue
-            kind = f"{rule} {spec.rule.model_dump_json()} {spec.network.model_dump_json()}"
             try:
-                load_task(spec.data)
+                classes = load_task(spec.data).num_classes
+                kind = f"{rule} {classes} {spec.rule.model_dump_json()} {spec.network.model_dump_json()}"
                 if kind not in checked:
                     build(spec)
                     checked.add(kind)
             except UnreachableError as error:
                 if not study.optional_data:
                     raise
-                tasks[position] = str(error)
+                found[None, position] = str(error)
             except InputError as error:
-                if len(plan.rules) == 1 or not _is_about_rule(spec, build):
+                if not _is_about_rule(spec, build) or (len(plan.rules) == 1 and not study.tasks_apart):
                     raise
-                rules[rule] = str(error)
-    rules = {rule: f"{rule}: {reason}" for rule, reason in rules.items()}
-    refused = {key: reason for key in specs if (reason := rules.get(key[0]) or tasks.get(key[2]))}
-    told = dict.fromkeys([*rules.values(), *tasks.values()])
+                if study.tasks_apart:
+                    found[rule, position] = f"{rule} on {spec.data.source}: {error}"
+                else:
+                    found[rule, None] = f"{rule}: {error}"
+    refused = {key: reason for key in specs if (reason := reason_of(key[0], key[2]))}
+    told = dict.fromkeys(found.values())
     if len(refused) == len(specs):
         raise InputError("; ".join(told))
     for reason in told:

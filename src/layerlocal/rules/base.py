@@ -45,6 +45,7 @@ class RuleInfo:
         compares_samples: whether a loss compares the samples of a batch with one another, so that micro-batches would change it.
         negatives: whether it makes negative data.
         unsupervised: whether blocks learn without labels, which only readouts that change no block are given.
+        channel_groups: whether the channels of every block are dealt to the classes, so that K must divide their number.
     """
 
     name: str
@@ -56,6 +57,7 @@ class RuleInfo:
     compares_samples: bool = False
     negatives: bool = False
     unsupervised: bool = False
+    channel_groups: bool = False
 
 
 class Rule(nn.Module):

@@ -18,7 +18,7 @@ from layerlocal.rules.base import BlockwiseRule, RuleInfo
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
-__all__ = ["ChannelGroups", "CwComp", "class_goodness", "mean_by_class", "refuse_uneven_channels"]
+__all__ = ["ChannelGroups", "CwComp", "class_goodness", "fitting_width", "mean_by_class", "refuse_uneven_channels"]
 
 WIDTH_STEPS = 128
 WIDEST = 4
@@ -94,8 +94,8 @@ def refuse_uneven_channels(network: Network, num_classes: int) -> None:
             )
 
 
-def _way_out(network: Network, num_classes: int, count: int) -> str:
-    """Part of a sentence: the nearest width of the network at which all blocks divide; without one, the nearest number for this block."""
+def fitting_width(network: Network, num_classes: int) -> float | None:
+    """The width nearest to the network's at which K divides the channels of every block; ``None``: not found, or a network of one's own."""
     first = network.activity_shapes[0][0]
 
     def may_fit(width: float) -> bool:
@@ -104,10 +104,24 @@ def _way_out(network: Network, num_classes: int, count: int) -> str:
 
     widths = [step / WIDTH_STEPS for step in range(1, WIDEST * WIDTH_STEPS + 1)] if network.resized else []
     for width in sorted(filter(may_fit, widths), key=lambda width: abs(width - network.width))[:MOST_WIDTHS]:
-        with torch.device("meta"):
-            channels = [shape[0] for shape in network.resized(width=width).activity_shapes]  # type: ignore[misc]
-        if all(each % num_classes == 0 for each in channels):
-            return f"set the network's width to {width:.9g} ({', '.join(map(str, dict.fromkeys(channels)))})"
+        if all(each % num_classes == 0 for each in _channels(network, width)):
+            return width
+    return None
+
+
+def _channels(network: Network, width: float) -> list[int]:
+    """Of every block, were the network of this width."""
+    with torch.device("meta"):
+        return [shape[0] for shape in network.resized(width=width).activity_shapes]  # type: ignore[misc]
+
+
+def _way_out(network: Network, num_classes: int, count: int) -> str:
+    """Part of a sentence: the width to set; without one, the nearest number for the block that has ``count``."""
+    width = fitting_width(network, num_classes)
+    if width is not None:
+        return (
+            f"set the network's width to {width:.9g} ({', '.join(map(str, dict.fromkeys(_channels(network, width))))})"
+        )
     nearest = max(1, round(count / num_classes)) * num_classes
     return f"give it {nearest} or another multiple of {num_classes}"
 
@@ -133,6 +147,7 @@ class CwComp(BlockwiseRule):
         locality="block",
         summary="classes own channels of every block and compete for mean-square goodness",
         references=("arXiv:2312.12668",),
+        channel_groups=True,
     )
 
     def __init__(

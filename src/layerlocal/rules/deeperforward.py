@@ -86,6 +86,7 @@ class DeeperForward(BlockwiseRule):
         locality="block",
         summary="mean goodness of each class's channels, normalized away between blocks; the fused run of blocks is chosen",
         references=("https://openreview.net/forum?id=kOYnXVQCtA",),
+        channel_groups=True,
     )
 
     def __init__(

@@ -1,6 +1,7 @@
 """Study `accuracy` (claims P1, P8): rules and their twins on real data sets.
 
-Each data set is one task with the same number of images, network and recipe; a set that is not at hand is left out and said so.
+Each data set is one task with the same number of images, network and recipe; a set that is not at hand, or that a rule cannot be run on, is
+left out and said so. Rules that deal channels to classes have, with their twins, the nearest width of the network at which that can be done.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from layerlocal.studies.base import (
     twins_of_rule,
 )
 from layerlocal.studies.effects import contrast
-from layerlocal.studies.scale import readout_of, scale_of
+from layerlocal.studies.scale import network_of, readout_of, scale_of
 from layerlocal.studies.words import block_figure, difference_figure, difference_table, gap_sentence
 
 __all__ = ["AccuracyStudy"]
@@ -37,6 +38,7 @@ class AccuracyStudy(Study):
     title = "Accuracy on real data sets"
     question = "How far is the rule from backprop on real images, and how much of that is locality?"
     optional_data = True
+    tasks_apart = True
     most_data = 100
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
@@ -47,7 +49,8 @@ class AccuracyStudy(Study):
         for name in plan.data or ("fashion_mnist_subset", *NINE):
             size = IMAGE_SIZE.get(name) if plan.size != "full" else (224 if name == "imagenet100" else None)
             data = scale.images(name, image_size=size, seed=seed)
-            cells.append(Cell({"data": name}, data, scale.network, scale.recipe_on(name), methods))
+            network = network_of(plan, rule, name)
+            cells.append(Cell({"data": name}, data, network, scale.recipe_on(name), methods))
         return cells
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:

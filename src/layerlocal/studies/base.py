@@ -150,6 +150,8 @@ class Study(ABC):
     question: ClassVar[str]
     optional_data: ClassVar[bool] = False
     """Whether cells whose data cannot be reached are left out (and said so) rather than refused."""
+    tasks_apart: ClassVar[bool] = False
+    """Whether a rule that one task refuses still takes part in the others; its conclusions are of each task by itself."""
     own_readouts: ClassVar[bool] = False
     """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
     only: ClassVar[tuple[str, ...]] = ()

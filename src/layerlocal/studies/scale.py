@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import torch
+
+from layerlocal.networks import create_network
+from layerlocal.rules import find_rule
+from layerlocal.rules.cwcomp import fitting_width
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.studies.base import StudyPlan
 
-__all__ = ["Scale", "readout_of", "scale_of"]
+__all__ = ["Scale", "network_of", "readout_of", "scale_of"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,28 @@ READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {
 def scale_of(plan: StudyPlan) -> Scale:
     """The plan's scale."""
     return _SCALES[plan.size]
+
+
+WIDER = 2.0
+"""How many times the scale's width a rule that deals channels to classes may ask for."""
+
+
+def network_of(plan: StudyPlan, rule: str, source: str) -> NetworkSpec:
+    """The scale's network; for a rule that deals channels to classes the nearest width at which they can be dealt evenly, twins alike.
+
+    Where that would be more than `WIDER` times as wide, or the classes are not known beforehand, the scale's own, which the rule may refuse.
+    """
+    network = scale_of(plan).network
+    if source not in SIZES_OF or not find_rule(rule).info.channel_groups:
+        return network
+    width = _fitting_width(network.name, network.width, SIZES_OF[source][2])
+    return network.model_copy(update={"width": width}) if width and width <= WIDER * network.width else network
+
+
+@cache
+def _fitting_width(name: str, width: float, num_classes: int) -> float | None:
+    with torch.device("meta"):
+        return fitting_width(create_network(name, in_channels=3, image_size=32, width=width), num_classes)
 
 
 def readout_of(plan: StudyPlan, rule: str) -> dict[str, Any]:
