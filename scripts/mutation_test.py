@@ -387,7 +387,11 @@ MUTANTS: list[tuple] = [
         ('    check_options(f"network {name!r}", network_options(name), options)\n', ""),
     ),
     # the proposed width is not tried
-    ("rules/cwcomp.py", "rules_cwcomp", ("if all(each % num_classes == 0 for each in _channels(network, width)):", "if True:")),
+    (
+        "rules/cwcomp.py",
+        "rules_cwcomp",
+        ("if all(each % num_classes == 0 for each in _channels(network, width)):", "if True:"),
+    ),
     # a network of any width is trained for a rule that deals channels to classes
     ("studies/scale.py", "studies", ("if width and width <= WIDER * network.width else", "if width else")),
     # what is refused on one data set is refused on all
