@@ -497,7 +497,9 @@ def test_a_published_accuracy_stands_beside_the_measured_one():
         [0.80, 0.82, 0.84], study="accuracy", quantity="accuracy/cifar10", unit="%", command="layerlocal study accuracy"
     )
     found["quantities"]["dtg-ff"]["gap/cifar10"] = {"unit": "pp", "values": {"0": -0.02, "1": -0.03, "2": -0.04}}
+    found["quantities"]["dtg-ff"]["accuracy/cifar10"]["protocol"] = "cnn4, 3 epochs"
     rows = compare_accuracies(load_accuracies(), [found])
+    assert {row["our_protocol"] for row in rows} == {"", "cnn4, 3 epochs"}
     json.dumps(rows, allow_nan=False)
     assert len(rows) == len(load_accuracies())
     (row,) = [one for one in rows if one["status"] == "measured"]

@@ -76,8 +76,9 @@ def compare_accuracies(accuracies: Sequence[Accuracy], summaries: Summaries) -> 
     Returns:
         Rows of plain JSON, accuracies as fractions:
         ``{"method", "source", "data", "reported", "reported_bp", "text", "rule", "status": "measured" | "not run", "measured": Estimate or
-        None, "measured_bp": Estimate or None, "difference": measured mean − reported or None, "size", "n", "protocol_differences", "note",
-        "reason", "command"}``. ``measured_bp`` is accuracy − gap, seed by seed.
+        None, "measured_bp": Estimate or None, "difference": measured mean − reported or None, "size", "our_protocol", "n",
+        "protocol_differences", "note", "reason", "command"}``. ``measured_bp`` is accuracy − gap, seed by seed; ``our_protocol`` says
+        what was trained, ``""`` where nothing was.
     """
     indexed = index_summaries(summaries)
     return [_row(entry, indexed) for entry in accuracies]
@@ -106,6 +107,7 @@ def _row(entry: Accuracy, indexed: Indexed) -> dict[str, Any]:
         "measured_bp": bp,
         "difference": None if measured is None else measured["mean"] - reported,
         "size": found.size if isinstance(found, Measured) else None,
+        "our_protocol": found.protocol if isinstance(found, Measured) else "",
         "n": measured["n"] if measured else 0,
         "protocol_differences": entry.protocol_differences,
         "note": entry.note,

@@ -44,6 +44,8 @@ class Measured:
     command: str
     of: str = "seeds"
     """What its values were taken over, in the plural."""
+    protocol: str = ""
+    """What was trained, in words, where the study says so."""
 
 
 def study_command(study: str, rule: str = "dtg-ff") -> str:
@@ -112,6 +114,7 @@ def _read(found: dict[str, Any], study: str, size: str, command: str, where: str
         values=[_number(found["values"][seed], f"{where}, seed {seed}") for seed in seeds],
         command=command,
         of=str(found.get("of") or "seeds"),
+        protocol=str(found.get("protocol") or ""),
     )
 
 

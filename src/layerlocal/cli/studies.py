@@ -153,15 +153,15 @@ def _measured(row: dict[str, Any]) -> str:
 
 def _print_accuracies(rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, title="published test accuracies beside ours, %", title_justify="left")
-    for column in ("method", "data", "reported", "measured", "size", "differences of protocol"):
+    for column in ("method", "data", "reported", "measured", "ours", "differences of protocol"):
         table.add_column(column, overflow="fold")
     for row in rows:
         measured = (
             "not run" if row["measured"] is None else f"{100 * row['measured']['mean']:.1f} (n={row['measured']['n']})"
         )
         table.add_row(
-            escape(str(row["method"])), escape(str(row["data"])), f"{100 * row['reported']:.1f}", measured, row["size"] or "",
-            escape(str(row["protocol_differences"] or "")),
+            escape(str(row["method"])), escape(str(row["data"])), f"{100 * row['reported']:.1f}", measured,
+            ": ".join(text for text in (row["size"], row["our_protocol"]) if text), escape(str(row["protocol_differences"] or "")),
         )  # fmt: skip
     Console(width=None if Console().is_terminal else 140).print(table)
 

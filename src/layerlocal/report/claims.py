@@ -156,6 +156,7 @@ _ACCURACY_COLUMNS: tuple[tuple[str, bool, Callable[[View], str]], ...] = (
     ("measured − reported", True, lambda row: cell(row.get("difference"), "points")),
     ("n", True, lambda row: plain(row["measured"].get("n")) if known(row.get("measured")) else NOTHING),
     ("size", False, lambda row: _text(row.get("size"))),
+    ("our protocol", False, lambda row: _text(row.get("our_protocol") or None)),
     ("differences in protocol", False, lambda row: _differences(row).removeprefix("Protocol: ") or NOTHING),
     ("why not run", False, lambda row: _text(row.get("reason"))),
 )

@@ -53,6 +53,13 @@ class AccuracyStudy(Study):
             cells.append(Cell({"data": name}, data, network, scale.recipe_on(name), methods))
         return cells
 
+    def _protocol(self, plan: StudyPlan, rule: str, data: str) -> str:
+        """What was trained, in words; alike for all seeds."""
+        [cell] = [cell for cell in self.cells(plan, rule, plan.seeds[0]) if cell.at["data"] == data]
+        network, recipe = cell.network, cell.recipe
+        length = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs} epochs"
+        return f"{network.name} at width {network.width:g}, {cell.data.num_train:,} images, {length}"
+
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Gaps by data set."""
         found = Conclusion()
@@ -64,7 +71,8 @@ class AccuracyStudy(Study):
                 ("price_of_locality", "local − DeepSup"),
             ):
                 own[f"{key}/{data}"] = quantity(f"{what} on {data}", by_seed(part, key))
-            own[f"accuracy/{data}"] = quantity(f"test accuracy on {data}", by_seed(part, "local"), unit="%")
+            accuracy = quantity(f"test accuracy on {data}", by_seed(part, "local"), unit="%")
+            own[f"accuracy/{data}"] = accuracy | {"protocol": self._protocol(plan, rule, data)}
             found.sentences.append(gap_sentence(f"{rule} on {data}", estimates(part, "gap", "price_of_locality")))
             for harder, easier in (("cifar100", "cifar10"),):
                 prices = [
