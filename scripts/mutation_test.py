@@ -393,7 +393,7 @@ MUTANTS: list[tuple] = [
         ("if all(each % num_classes == 0 for each in _channels(network, width)):", "if True:"),
     ),
     # a network of any width is trained for a rule that deals channels to classes
-    ("studies/scale.py", "studies", ("if width and width <= WIDER * network.width else", "if width else")),
+    ("studies/widths.py", "studies", ("if width and width <= WIDER * network.width}", "if width}")),
     # what is refused on one data set is refused on all
     ("studying.py", "studying", ("if study.tasks_apart:", "if False:")),
 ]

@@ -25,6 +25,7 @@ from layerlocal.studies.base import (
 from layerlocal.studies.effects import contrast, doublings, effects_by_seed, explained, ratio_of_means, slopes
 from layerlocal.studies.scale import scale_of
 from layerlocal.studies.summary import summarize_study
+from layerlocal.studies.widths import fitting_widths
 from layerlocal.types import InputError
 
 ENV = {"layerlocal": "0", "threads": 1}
@@ -287,10 +288,11 @@ def test_no_task_asks_for_more_images_than_its_data_set_has(name, size):
 def test_rules_that_deal_channels_to_classes_get_the_nearest_width_at_which_they_can(rule, widths):
     """cnn4 has 32, 64, 128 channels: at 0.625 20, 40, 80, ten classes; 100 classes want 100 channels, too many more than 16."""
     plan = plan_of("accuracy", rules=(rule,))
+    plan = plan.model_copy(update={"widths": fitting_widths(plan)})
     own = summarize_study(plan, planted(plan, flat))["quantities"][rule]
     for name, width in zip(("cifar10", "cifar100"), widths, strict=True):
         assert own[f"accuracy/{name}"]["protocol"] == f"cnn4 at width {width:g}, 2,500 images, 3 epochs"
-    cells = find_study("accuracy").cells(plan_of("accuracy", rules=(rule,)), rule, 0)
+    cells = find_study("accuracy").cells(plan, rule, 0)
     found = {cell.data.source: cell.network.width for cell in cells}
     assert (found["cifar10"], found["cifar100"]) == widths
 

@@ -106,7 +106,7 @@ def three_classes(folder):
 
 
 def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(scale_module, "WIDER", 3)  # ten channels and not four in the first block
+    monkeypatch.setattr("layerlocal.studies.widths.WIDER", 3)  # ten channels and not four in the first block
     folder = three_classes(tmp_path / "three")
     found = run_study(
         tmp_path / "runs", "accuracy", rules=["cwcomp", "local-heads"], seeds=1, data=["fashion_mnist_subset", folder], workers=1

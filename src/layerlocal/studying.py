@@ -97,6 +97,7 @@ def _plan(
 ) -> StudyPlan:
     """The plan, with the rules of an earlier call on the same data: a second rule joins a study, it does not replace the first."""
     from layerlocal.run import file_sha256
+    from layerlocal.studies.widths import fitting_widths
 
     for rule in rules:
         if find_rule(rule).info.locality == "global":
@@ -132,7 +133,8 @@ def _plan(
     begun = before.claims_sha256 if before is not None else load_claims().about(STUDIES).sha256
     twins = {rule: "local-heads" for rule in plan.rules if not issubclass(find_rule(rule), BlockwiseRule)}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
-    return plan.model_copy(update={"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun})
+    own = {"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun}
+    return plan.model_copy(update=own | ({"widths": fitting_widths(plan)} if study.own_widths else {}))
 
 
 def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], console: Console) -> dict[Key, str]:

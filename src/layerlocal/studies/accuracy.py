@@ -39,6 +39,7 @@ class AccuracyStudy(Study):
     question = "How far is the rule from backprop on real images, and how much of that is locality?"
     optional_data = True
     tasks_apart = True
+    own_widths = True
     most_data = 100
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:

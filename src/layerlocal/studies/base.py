@@ -89,6 +89,7 @@ class StudyPlan(BaseModel):
         data: data sets instead of the study's own, by name or folder.
         twins_of: rule → the rule its twins are made of, where it is not the rule itself.
         sources: plug-in rule → SHA-256 of its file.
+        widths: rule that deals channels to classes → number of classes → width of its network, where it is not the usual one.
         command: what was typed.
         claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
     """
@@ -101,6 +102,7 @@ class StudyPlan(BaseModel):
     data: tuple[str, ...] = ()
     twins_of: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+    widths: dict[str, dict[int, float]] = Field(default_factory=dict)
     command: str = ""
     claims_sha256: str = ""
 
@@ -152,6 +154,8 @@ class Study(ABC):
     """Whether cells whose data cannot be reached are left out (and said so) rather than refused."""
     tasks_apart: ClassVar[bool] = False
     """Whether a rule that one task refuses still takes part in the others; its conclusions are of each task by itself."""
+    own_widths: ClassVar[bool] = False
+    """Whether rules that deal channels to classes get a network of a width at which they can (`StudyPlan.widths`)."""
     own_readouts: ClassVar[bool] = False
     """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
     only: ClassVar[tuple[str, ...]] = ()

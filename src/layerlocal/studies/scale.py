@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import torch
-
-from layerlocal.networks import create_network
-from layerlocal.rules import find_rule
-from layerlocal.rules.cwcomp import fitting_width
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.studies.base import StudyPlan
 
@@ -121,26 +115,11 @@ def scale_of(plan: StudyPlan) -> Scale:
     return _SCALES[plan.size]
 
 
-WIDER = 2.0
-"""How many times the scale's width a rule that deals channels to classes may ask for."""
-
-
 def network_of(plan: StudyPlan, rule: str, source: str) -> NetworkSpec:
-    """The scale's network; for a rule that deals channels to classes the nearest width at which they can be dealt evenly, twins alike.
-
-    Where that would be more than `WIDER` times as wide, or the classes are not known beforehand, the scale's own, which the rule may refuse.
-    """
+    """The scale's network, at the width that the plan has for this rule and as many classes, twins alike."""
     network = scale_of(plan).network
-    if source not in SIZES_OF or not find_rule(rule).info.channel_groups:
-        return network
-    width = _fitting_width(network.name, network.width, SIZES_OF[source][2])
-    return network.model_copy(update={"width": width}) if width and width <= WIDER * network.width else network
-
-
-@cache
-def _fitting_width(name: str, width: float, num_classes: int) -> float | None:
-    with torch.device("meta"):
-        return fitting_width(create_network(name, in_channels=3, image_size=32, width=width), num_classes)
+    width = plan.widths.get(rule, {}).get(SIZES_OF[source][2]) if source in SIZES_OF else None
+    return network if width is None else network.model_copy(update={"width": width})
 
 
 def readout_of(plan: StudyPlan, rule: str) -> dict[str, Any]:
