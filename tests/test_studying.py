@@ -114,7 +114,9 @@ def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path
     both = {("local-heads", "fashion_mnist_subset"), ("local-heads", folder), ("cwcomp", "fashion_mnist_subset")}
     assert {(row["rule"], row["data"]) for row in found["rows"]} == both
     [missing] = found["missing"]
-    assert missing["runs"] == 3 and missing["reason"].startswith(f"cwcomp on {folder}: block0 has 4 channels")
+    assert missing["runs"] == 3 and missing["reason"].startswith(
+        f"cwcomp on {folder}, in the network of size quick: block0 has 4 channels"
+    )
     assert f"left out: cwcomp on {folder}" in "".join(capsys.readouterr().err.splitlines())
 
 

@@ -177,7 +177,7 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
                 if not _is_about_rule(spec, build) or (len(plan.rules) == 1 and not study.tasks_apart):
                     raise
                 if study.tasks_apart:
-                    found[rule, position] = f"{rule} on {spec.data.source}: {error}"
+                    found[rule, position] = f"{rule} on {spec.data.source}, in the network of size {plan.size}: {error}"
                 else:
                     found[rule, None] = f"{rule}: {error}"
     refused = {key: reason for key in specs if (reason := reason_of(key[0], key[2]))}
