@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import torch
 
 from layerlocal.data import load_data
 from layerlocal.environment import describe_environment
+from layerlocal.forecast import measure_pace
 from layerlocal.networks import create_network
 from layerlocal.report import plots, svg
 from layerlocal.rules import create_rule
@@ -49,15 +47,8 @@ def training_of(name, data, steps, seed=0):
     return Training(rule, data, RECIPE.model_copy(update={"steps": steps}), seed=seed)
 
 
-def seconds_a_step(name, data):
-    """Median of `TIMED_STEPS` steps, by the times at which the loop reports them."""
-    times = []
-    training_of(name, data, TIMED_STEPS).run_epoch(lambda *_: times.append(time.perf_counter()))
-    return median(b - a for a, b in pairwise(times))
-
-
 def run(name, data, seconds):
-    steps = max(1, int(seconds / seconds_a_step(name, data)))
+    steps = max(1, int(seconds / measure_pace(training_of(name, data, TIMED_STEPS), TIMED_STEPS).step))
     training, spent, points = training_of(name, data, steps), 0.0, []
     while not training.finished:
         record = training.run_epoch()

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from layerlocal.environment import describe_environment
 from layerlocal.progress import ManyRuns
+from layerlocal.report import plots, svg
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.store import RunStore
 from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
@@ -18,6 +19,7 @@ from layerlocal.workers import run_many
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
+FIGURES = {"gap": "gap to BP", "price_of_locality": "price of locality"}
 KEYS = ("local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
 
 
@@ -50,7 +52,7 @@ class Protocol(Study):
 
 
 def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, device="cpu"):
-    """Finish what is not finished, print the table, and write it to ``results`` (None: nowhere)."""
+    """Finish what is not finished, print the table, and write it and its figures to ``results`` (None: nowhere)."""
     study, start = Protocol(tasks), time.perf_counter()
     plan = StudyPlan(study="protocol", rules=tuple(RULES), seeds=tuple(range(seeds)))
     store = RunStore(out)
@@ -75,8 +77,28 @@ def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, dev
             "tasks": [{part: getattr(t, part).model_dump() for part in ("data", "network", "recipe")} | {"name": t.name} for t in tasks],
             "rows": rows,
         }  # fmt: skip
-        Path(results).write_text(json.dumps(content, indent=1) + "\n")
+        path = Path(results)
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        for key in FIGURES:
+            path.with_name(f"{path.stem}_{key}.svg").write_text(draw(rows, key))
     return rows
+
+
+def draw(rows, key):
+    """One of `FIGURES` as SVG: tasks on x, a series a rule, intervals over seeds."""
+    series = [
+        {
+            "name": rule,
+            "panel": FIGURES[key],
+            "points": [{"x": row["task"], "y": row[key]} for row in rows if row["rule"] == rule],
+        }
+        for rule in RULES
+    ]
+    figure = {
+        "kind": "lines", "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,
+        "x": {"label": "", "scale": "category"}, "y": {"label": "percentage points", "unit": "pp"},
+    }  # fmt: skip
+    return svg.standalone(plots.draw_figure(figure, "protocol")[0])
 
 
 def as_line(row):

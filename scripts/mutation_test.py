@@ -19,6 +19,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
+    # a forecast knows of no validation after an epoch that steps cut short
+    ("forecast.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
+    # every run is of one kind
+    ("forecast.py", "forecast", ('kind = f"{parts} {data.sample_shape} {data.num_classes}"', 'kind = ""')),
+    # the first step, which warms up, is timed as well
+    ("forecast.py", "forecast", ("    times = []\n", "    times = [clock(training.device)]\n")),
+    # a dry run stops after the first epoch of a small task
+    ("forecast.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
+    # a dry run of a broken rule of the user's own ends in a traceback
+    ("forecast.py", "forecast", ("with _one_thread(), plugin_errors(spec):", "with _one_thread():")),
+    # a dry run takes all runs for finished ones
+    ("forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
     # a negative may carry the true label
     ("rules/functional.py", "rules_functional", ("torch.randint(1, num_classes", "torch.randint(0, num_classes")),
     # positive goodness is pushed down

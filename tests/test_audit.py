@@ -23,7 +23,7 @@ import layerlocal.cli
 import layerlocal.report.page
 import layerlocal.run
 import layerlocal.studies.audit_cost
-from layerlocal.auditing import run_audit
+from layerlocal.auditing import forecast_audit, run_audit
 from layerlocal.report import write_page
 from layerlocal.reporting import write_report
 from layerlocal.run import build, pin_plugin, run_spec
@@ -437,6 +437,18 @@ def test_a_second_audit_trains_and_measures_nothing_and_says_the_same(audited, t
     (out / "report.html").unlink()
     assert untimed(run_audit(out, rules=[name], seeds=2, workers=1)) == before
     assert (out / "report.html").exists()
+
+
+def test_a_dry_run_of_an_audit_counts_and_times_what_is_left_and_writes_nothing(audited, tiny, monkeypatch):
+    out, name, _ = audited
+    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    done = len(RunStore(out).finished())
+    told = {"planned": done, "finished": done, "workers": 2, "seconds": 0}
+    assert forecast_audit(out, rules=[name], seeds=2, workers=2) == told
+    found = forecast_audit(out, rules=[name], seeds=3, workers=2)
+    assert (found["planned"], found["finished"]) == (done * 3 // 2, done) and found["seconds"] > 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_a_report_is_made_without_torch(audited):

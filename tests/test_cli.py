@@ -742,7 +742,18 @@ def test_no_command_shows_every_command(cli):
 
 
 SAYS = {
-    "audit": ["--rule", "--data", "--seeds", "--budget", "--out", "--json", "summary.json", "report.html", "twins"],
+    "audit": [
+        "--rule",
+        "--data",
+        "--seeds",
+        "--budget",
+        "--dry-run",
+        "--out",
+        "--json",
+        "summary.json",
+        "report.html",
+        "twins",
+    ],
     "train": ["--rule", "--data", "--network", "--epochs", "--set", "--out", "--device", "--json", "continues"],
     "check": ["FILE.py:CLASS", "--set", "--json", "contract", "locality"],
     "list": ["--json", "rules", "networks", "data"],
@@ -756,6 +767,7 @@ SAYS = {
         "--workers",
         "--ray",
         "--device",
+        "--dry-run",
         "--out",
         "--json",
         "quick",

@@ -22,7 +22,7 @@ ORDER = [
     {"measure", "fitting"},
     {"check", "run", "estimator"},
     {"workers", "exporting", "distributed", "tune"},
-    {"cost"},
+    {"cost", "forecast"},
     {"table"},
     {"claims", "studies"},
     {"report"},

@@ -21,7 +21,7 @@ from layerlocal.store import RunRecord, RunStore, write_atomic
 from layerlocal.studies import STUDIES, find_study
 from layerlocal.studies.base import StudyPlan, plan_runs
 from layerlocal.studies.summary import summarize_study
-from layerlocal.studying import run_study
+from layerlocal.studying import forecast_study, run_study
 from layerlocal.types import InputError
 
 TRAINED = ("local", "bp", "bp-deepsup")
@@ -75,6 +75,35 @@ def test_the_same_study_again_trains_nothing(composed, monkeypatch):
     again = run_study(out, "composition", seeds=2, workers=1)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")} == before
     assert again["quantities"] == summary["quantities"]
+
+
+def test_a_dry_run_counts_what_is_left_and_writes_nothing(composed):
+    out, _ = composed
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    found = forecast_study(out, "composition", seeds=3, workers=2)
+    assert (found["planned"], found["finished"], found["left_out"], found["workers"]) == (18, 12, 0, 2)
+    assert found["seconds"] > 0
+    assert forecast_study(out, "composition", seeds=2)["seconds"] == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_dry_run_by_the_command(composed, tmp_path, cli):
+    code, text, _ = cli("study", "composition", "--seeds", 3, "--out", composed[0], "--dry-run", "--workers", 2)
+    assert code == 0
+    assert text.splitlines()[0] == "18 runs: 12 finished, 6 to train"
+    assert text.splitlines()[1].startswith("about ") and "on 2 workers" in text
+    code, text, _ = cli("study", "composition", "--seeds", 2, "--out", composed[0], "--dry-run", "--json")
+    assert code == 0 and json.loads(text)["seconds"] == 0
+    code, _, err = cli("study", "composition", "--dry-run", "--ray", "local", "--out", tmp_path / "runs")
+    assert code == 2 and "leave out --ray" in one_sentence(err)
+
+
+def test_a_dry_run_says_what_would_be_left_out_and_makes_no_store(tmp_path):
+    found = forecast_study(tmp_path / "runs", "accuracy", data=["fashion_mnist_subset", "mnist"], seeds=1, workers=3)
+    assert (found["planned"], found["finished"], found["left_out"], found["workers"]) == (3, 0, 3, 3)
+    [reason] = found["reasons"]
+    assert "mnist" in reason
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out(composed, tmp_path, capsys):

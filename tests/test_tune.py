@@ -16,7 +16,7 @@ from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
 from layerlocal.store import RunStore
 from layerlocal.tune import Search, TunePlan, parse_dimension
 from layerlocal.tune.search import AT_ONCE
-from layerlocal.tuning import run_tuning
+from layerlocal.tuning import forecast_tuning, run_tuning
 from layerlocal.types import InputError
 
 TINY = {
@@ -159,6 +159,14 @@ def test_an_unfair_search_is_refused(space, changes, sentence):
         make(*map(parse_dimension, space), **changes).check()
 
 
+def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch):
+    monkeypatch.setattr(
+        "layerlocal.tuning.forecast_seconds", lambda specs, device: [2.0 + len(s.rule.options) for s in specs]
+    )
+    found = forecast_tuning(make(trials=4, seeds=5), workers=2)
+    assert (found["planned"], found["seconds"]) == (60, 20 * (2 + 3 + 3) / 2)
+
+
 # --- a search that trains ---------------------------------------------------------------------------------------------
 
 
@@ -256,6 +264,15 @@ def test_a_search_from_the_command_line(cli, tmp_path):
         "--out",
         tmp_path / "runs",
     ]
+    code, out, _ = cli(*words, "--seeds", "3", "--dry-run")
+    assert (
+        code == 0
+        and out.startswith("18 runs from the beginning: 2 trials of 3 seeds a method")
+        and "on 1 worker," in out
+    )
+    assert not (tmp_path / "runs").exists()
+    found = json.loads(cli(*words, "--dry-run", "--json")[1])
+    assert found["planned"] == 6 and found["seconds"] > 0
     code, out, _ = cli(*words)
     assert code == 0 and "bp-deepsup of local-heads: validation accuracy" in out and "budget: 2 trials" in out
     code, out, _ = cli(*words, "--json")

@@ -15,7 +15,7 @@ from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies.audit import SIZES, AuditPlan, audit_specs
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["run_audit"]
+__all__ = ["forecast_audit", "run_audit"]
 
 
 def run_audit(
@@ -73,6 +73,30 @@ def run_audit(
     write_report(out)
     found: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
     return found
+
+
+def forecast_audit(
+    out: Path,
+    *,
+    rules: Sequence[str] = (),
+    data: str = "fashion_mnist_subset",
+    seeds: int = 3,
+    budget: str = "quick",
+    workers: int | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """What `run_audit` with the same arguments would train, and for how long. Writes nothing.
+
+    Returns:
+        As `forecast_runs`; the measures of cost after the runs take a minute more.
+
+    Raises:
+        InputError: as `run_audit`.
+    """
+    from layerlocal.forecast import forecast_runs
+
+    specs = audit_specs(_plan(rules, data, seeds, budget, ""))
+    return forecast_runs(specs, RunStore(out), workers=workers, console=console or Console(stderr=True))
 
 
 def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str) -> AuditPlan:

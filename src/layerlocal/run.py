@@ -33,7 +33,7 @@ from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunS
 from layerlocal.train import EpochRecord, Training
 from layerlocal.types import InputError, describe_error, unknown_name
 
-__all__ = ["RunEvent", "RunState", "build", "file_sha256", "load_task", "pin_plugin", "run_spec"]
+__all__ = ["RunEvent", "RunState", "build", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec"]
 
 LOCALITY_BATCH = 8
 BUSY_SECONDS = 0.5
@@ -169,7 +169,7 @@ def run_spec(
         try:
             with store.open(spec) as folder:
                 if not store.is_done(spec):
-                    with _plugin_errors(spec):
+                    with plugin_errors(spec):
                         return _train_run(spec, folder, device, listen, make_training)
         except RunBusyError:
             if not wait:
@@ -190,7 +190,7 @@ def _pin_or_refuse(spec: RunSpec) -> RunSpec:
 
 
 @contextlib.contextmanager
-def _plugin_errors(spec: RunSpec) -> Iterator[None]:
+def plugin_errors(spec: RunSpec) -> Iterator[None]:
     """Whatever a rule of the user's own raises is the user's to mend: one sentence that says where."""
     try:
         yield

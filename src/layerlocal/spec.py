@@ -172,6 +172,10 @@ class Recipe(Frozen):
     checkpointing: bool = False
     step_per_block: bool = False
 
+    def count_steps(self, batches: int) -> int:
+        """Optimizer steps of the whole run, at so many batches an epoch."""
+        return self.steps or self.epochs * batches
+
 
 class RunSpec(Frozen):
     """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws.

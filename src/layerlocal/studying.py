@@ -1,4 +1,4 @@
-"""`layerlocal study`: plan the runs, look at what they need, finish them."""
+"""`layerlocal study`: plan the runs, look at what they need, say how long they take, finish them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from layerlocal.studies.base import SIZES, Key, Study, StudyPlan, plan_runs
 from layerlocal.studies.summary import summarize_study
 from layerlocal.types import InputError, UnreachableError, unknown_name
 
-__all__ = ["run_study"]
+__all__ = ["forecast_study", "run_study"]
 
 
 def run_study(
@@ -55,14 +55,9 @@ def run_study(
         InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
     """
     console = console or Console(stderr=True)
-    study = find_study(name)
-    if size not in SIZES:
-        raise unknown_name("size", size, SIZES)
     store = RunStore(out)
     store.prepare()
-    plan = _plan(out, study, size, rules, seeds, data, command)
-    specs = plan_runs(study, plan)
-    refused = _refusals(study, plan, specs, console)
+    plan, specs, refused = _prepare(out, name, size, rules, seeds, data, command, console)
     wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
     write_atomic(plan_path(out, name, size), plan.model_dump_json(indent=1).encode())
     failed = _finish(list(wanted.values()), store, workers=workers, ray=ray, device=device, console=console)
@@ -72,6 +67,55 @@ def run_study(
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     return summarize_study(plan, records, reasons=reasons) | {"failed": len(failed)}
+
+
+def forecast_study(
+    out: Path,
+    name: str,
+    *,
+    size: str = "quick",
+    rules: Sequence[str] = ("dtg-ff",),
+    seeds: int = 3,
+    data: Sequence[str] = (),
+    workers: int | None = None,
+    device: str = "cpu",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """What `run_study` with the same arguments would do and for how long. Trains nothing to its end, and writes nothing.
+
+    Returns:
+        As `forecast_runs`, and how many runs cannot take part, ``left_out``, for which ``reasons``.
+
+    Raises:
+        InputError: as `run_study`.
+    """
+    from layerlocal.forecast import forecast_runs
+
+    console = console or Console(stderr=True)
+    _, specs, refused = _prepare(out, name, size, rules, seeds, data, "", console)
+    wanted = [spec for key, spec in specs.items() if key not in refused]
+    found = forecast_runs(wanted, RunStore(out), workers=workers, device=device, console=console)
+    left_out = len({spec.hash for key, spec in specs.items() if key in refused})
+    return found | {"left_out": left_out, "reasons": list(dict.fromkeys(refused.values()))}
+
+
+def _prepare(
+    out: Path,
+    name: str,
+    size: str,
+    rules: Sequence[str],
+    seeds: int,
+    data: Sequence[str],
+    command: str,
+    console: Console,
+) -> tuple[StudyPlan, dict[Key, RunSpec], dict[Key, str]]:
+    """The plan, its runs, and why some of them cannot take part."""
+    study = find_study(name)
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
+    plan = _plan(out, study, size, rules, seeds, data, command)
+    specs = plan_runs(study, plan)
+    return plan, specs, _refusals(study, plan, specs, console)
 
 
 def _finish(

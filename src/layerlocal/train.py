@@ -29,10 +29,17 @@ from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
-__all__ = ["EpochRecord", "Training", "fit", "learning_rate", "losses_of", "make_optimizer", "train_step"]
+__all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer", "train_step"]
 
 CHECK_EVERY = 100
 StepReport = Callable[[int, int], None]
+
+
+def clock(device: str) -> float:
+    """Seconds, once the device has done all it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ class Training:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.recipe.steps or self.recipe.epochs * len(self.batches)
+        return self.recipe.count_steps(len(self.batches))
 
     @property
     def epochs(self) -> int:
@@ -154,9 +161,9 @@ class Training:
         self.rule.train()
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))
-            start = self._clock()
+            start = clock(self.device)
             samples = self._run_steps(meter, report)
-            seconds = self._clock() - start
+            seconds = clock(self.device) - start
         meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
         rate = self.optimizer.param_groups[0]["lr"]
         self.epoch += 1
@@ -197,11 +204,6 @@ class Training:
 
     def _cuda_devices(self) -> list[int]:
         return [torch.cuda.current_device()] if self.device.startswith("cuda") else []
-
-    def _clock(self) -> float:
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
     def test(self) -> Evaluation:
         """Touch the test split, once, after the last epoch."""

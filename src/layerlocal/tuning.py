@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from layerlocal.environment import describe_environment
+from layerlocal.forecast import forecast_seconds
 from layerlocal.progress import ManyRuns
 from layerlocal.reporting import tune_path
 from layerlocal.run import build, file_sha256
@@ -21,7 +22,7 @@ from layerlocal.store import RunStore, write_atomic
 from layerlocal.tune import Method, Search, TunePlan
 from layerlocal.workers import run_many, usual_workers
 
-__all__ = ["run_tuning"]
+__all__ = ["forecast_tuning", "run_tuning"]
 
 STORE = "tune"
 """Folder below the store in which the runs of trials are, apart from runs that opened the test split."""
@@ -55,11 +56,8 @@ def run_tuning(
         InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
     """
     console = console or Console(stderr=True)
-    plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
-    plan.check()
+    plan = _checked(plan)
     searches = [Search(plan, method) for method in plan.methods]
-    for method in plan.methods:
-        build(plan.run(method, {dimension.key: dimension.first for dimension in plan.dimensions(method.rule)}, 0))
     RunStore(out).prepare()
     store = RunStore(out / STORE)
     count = workers if ray else workers or usual_workers(device)
@@ -99,6 +97,37 @@ def run_tuning(
     }
     write_atomic(tune_path(out, plan.name), (json.dumps(summary, indent=1) + "\n").encode())
     return summary
+
+
+def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
+    """How long a search takes from its begin, by some timed steps of each method with the settings as they are; writes nothing.
+
+    Returns:
+        ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``budget`` in words.
+
+    Raises:
+        InputError: a mistake in the plan.
+    """
+    plan, count = _checked(plan), workers or usual_workers(device)
+    seconds = forecast_seconds([plan.run(method, {}, 0) for method in plan.methods], device=device)
+    runs = plan.trials * plan.seeds
+    return {
+        "methods": [method.label for method in plan.methods],
+        "trials": plan.trials,
+        "planned": runs * len(plan.methods),
+        "workers": count,
+        "seconds": runs * sum(seconds) / count,
+        "budget": plan.budget,
+    }
+
+
+def _checked(plan: TunePlan) -> TunePlan:
+    """The plan with the hashes of its rule files, once it is seen that each method can be built."""
+    plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
+    plan.check()
+    for method in plan.methods:
+        build(plan.run(method, {dimension.key: dimension.first for dimension in plan.dimensions(method.rule)}, 0))
+    return plan
 
 
 def _trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -12,10 +13,26 @@ import typer
 from rich.console import Console
 
 from layerlocal import __version__
+from layerlocal.progress import as_time
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError
 
-__all__ = ["AsJson", "Device", "Out", "Settings", "app", "err", "main", "parse_settings", "prepare_torch", "typed"]
+__all__ = [
+    "AsJson",
+    "Device",
+    "DryRun",
+    "Out",
+    "Settings",
+    "app",
+    "describe_time",
+    "err",
+    "main",
+    "parse_settings",
+    "prepare_torch",
+    "print_forecast",
+    "refuse_cluster",
+    "typed",
+]
 
 
 class _Interruptible(typer.core.TyperGroup):
@@ -43,6 +60,9 @@ err = Console(stderr=True, soft_wrap=True)
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones in it are never run again.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say how many runs are left and about how long they take; train nothing.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -82,6 +102,33 @@ def prepare_torch(device: str, threads: int | None) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
+
+
+def refuse_cluster(ray: str | None) -> None:
+    """Where a dry run is asked for."""
+    if ray is not None:
+        raise InputError("--dry-run times some steps on this machine, which says nothing of a cluster; leave out --ray")
+
+
+def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
+    """Of a dry run: runs ``planned``, ``finished`` and perhaps ``left_out``, and the ``seconds`` that the others take on ``workers``."""
+    if as_json:
+        print(json.dumps(found))
+        return
+    left, apart = found["planned"] - found["finished"], found.get("left_out", 0)
+    print(
+        f"{found['planned']} runs: {found['finished']} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
+    )
+    if left:
+        print(describe_time(found))
+
+
+def describe_time(found: dict[str, Any]) -> str:
+    """The time of a dry run in words: its ``seconds`` on its ``workers``."""
+    workers = f"{found['workers']} worker{'s' * (found['workers'] > 1)}"
+    return (
+        f"about {as_time(found['seconds'])} on {workers}, and some seconds a run for what is measured beside training"
+    )
 
 
 def typed() -> str:

@@ -13,7 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from layerlocal.cli.app import AsJson, Device, Out, Settings, app, err, parse_settings, prepare_torch, typed
+from layerlocal.cli.app import (
+    AsJson,
+    Device,
+    DryRun,
+    Out,
+    Settings,
+    app,
+    err,
+    parse_settings,
+    prepare_torch,
+    print_forecast,
+    typed,
+)
 
 if TYPE_CHECKING:
     from layerlocal.progress import OneRun
@@ -34,14 +46,24 @@ def audit(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
     ] = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Audit the rules: accuracy beside exact BP and BP-DeepSup twins, class sweep, locality, cost → summary.json and report.html."""
-    from layerlocal.auditing import run_audit
+    from layerlocal.auditing import forecast_audit, run_audit
 
-    summary = run_audit(
-        out, rules=rule or [], data=data, seeds=seeds, budget=budget, workers=workers, command=typed(), console=err
-    )  # fmt: skip
+    asked: dict[str, Any] = {
+        "rules": rule or [],
+        "data": data,
+        "seeds": seeds,
+        "budget": budget,
+        "workers": workers,
+        "console": err,
+    }
+    if dry_run:
+        print_forecast(forecast_audit(out, **asked), as_json=as_json)
+        return
+    summary = run_audit(out, **asked, command=typed())
     if as_json:
         print(json.dumps(summary))
     else:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from layerlocal.cli.app import AsJson, Device, Out, app, err, typed
+from layerlocal.cli.app import AsJson, Device, DryRun, Out, app, err, print_forecast, refuse_cluster, typed
 
 _MARKS = {
     "supported": "[green]✓ supported[/]",
@@ -50,6 +50,7 @@ def study(
     ] = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
     device: Device = "cpu",
+    dry_run: DryRun = False,
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -58,13 +59,16 @@ def study(
         _list_studies(as_json)
         return
     from layerlocal.cli.app import prepare_torch
-    from layerlocal.studying import run_study
+    from layerlocal.studying import forecast_study, run_study
 
     prepare_torch(device, None)
-    summary = run_study(
-        out, name, size=size, rules=_names(rules) or ["dtg-ff"], seeds=seeds, data=_names(data), workers=workers, ray=ray, device=device,
-        command=typed(), console=err,
-    )  # fmt: skip
+    asked: dict[str, Any] = {"size": size, "rules": _names(rules) or ["dtg-ff"], "seeds": seeds, "data": _names(data)}
+    here: dict[str, Any] = {"workers": workers, "device": device, "console": err}
+    if dry_run:
+        refuse_cluster(ray)
+        print_forecast(forecast_study(out, name, **asked, **here), as_json=as_json)
+        return
+    summary = run_study(out, name, **asked, **here, ray=ray, command=typed())
     if as_json:
         print(json.dumps(summary))
     else:

@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from layerlocal.cli.app import AsJson, Device, Out, Settings, app, err, parse_settings, prepare_torch, typed
+from layerlocal.cli.app import (
+    AsJson,
+    Device,
+    DryRun,
+    Out,
+    Settings,
+    app,
+    describe_time,
+    err,
+    parse_settings,
+    prepare_torch,
+    refuse_cluster,
+    typed,
+)
 
 
 @app.command()
@@ -47,6 +60,7 @@ def tune(
     ] = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
     device: Device = "cpu",
+    dry_run: DryRun = False,
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +72,7 @@ def tune(
     """
     from layerlocal.spec import DataSpec, NetworkSpec
     from layerlocal.tune import DEFAULT_SPACE, TunePlan, parse_dimension
-    from layerlocal.tuning import run_tuning
+    from layerlocal.tuning import forecast_tuning, run_tuning
 
     prepare_torch(device, None)
     given = {"network.width": width, "recipe.epochs": epochs}
@@ -71,6 +85,12 @@ def tune(
             "seeds": seeds, "sampler": sampler, "seed": seed,
         }
     )  # fmt: skip
+    if dry_run:
+        refuse_cluster(ray)
+        found = forecast_tuning(plan, workers=workers, device=device)
+        text = f"{found['planned']} runs from the beginning: {found['budget']}\n{describe_time(found)}"
+        print(json.dumps(found) if as_json else text)
+        return
     summary = run_tuning(plan, out, workers=workers, ray=ray, device=device, command=typed(), console=err)
     if as_json:
         print(json.dumps(summary))

@@ -26,7 +26,7 @@ from layerlocal.rules import BlockwiseRule, Rule
 from layerlocal.rules.base import segment_loss, segment_name
 from layerlocal.rules.twins import Twin
 from layerlocal.spec import Recipe
-from layerlocal.train import StepReport, train_step
+from layerlocal.train import StepReport, clock, train_step
 from layerlocal.types import BlockLoss, InputError
 
 __all__ = ["LayerParallelTraining", "Stage", "deal", "local_segments"]
@@ -221,11 +221,11 @@ class LayerParallelTraining(DistributedTraining):
         with untouched(self.rule):
             self.rule.train()
             for _ in range(ROUNDS):
-                losses, seconds, start = self.rule.losses(x, y), [], self._clock()
+                losses, seconds, start = self.rule.losses(x, y), [], clock(self.device)
                 for loss in losses:
                     loss.value.backward()
-                    seconds.append(self._clock() - start)
-                    start = self._clock()
+                    seconds.append(clock(self.device) - start)
+                    start = clock(self.device)
                 rounds.append(seconds)
         return [min(column) for column in zip(*rounds, strict=True)]
 

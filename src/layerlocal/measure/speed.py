@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-import torch
+from layerlocal.train import clock
 
 __all__ = ["measure_speed", "speed_ratios"]
 
@@ -30,9 +29,9 @@ def measure_speed(
     found: dict[str, list[float]] = {label: [] for label in steps}
     for round_index in range(warm_up + repeats):
         for label, step in steps.items():
-            start = _clock(device)
+            start = clock(device)
             step()
-            seconds = _clock(device) - start
+            seconds = clock(device) - start
             if round_index >= warm_up:
                 found[label].append(batch_size / seconds)
     return found
@@ -54,9 +53,3 @@ def speed_ratios(speeds: Mapping[str, list[float]], baseline: str) -> dict[str, 
             },
         }
     return rows
-
-
-def _clock(device: str) -> float:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter()

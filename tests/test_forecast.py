@@ -1,0 +1,127 @@
+"""How long runs would take: counts by hand, a planted clock."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import layerlocal.forecast
+from layerlocal.forecast import Pace, forecast_seconds, measure_pace
+from layerlocal.run import build, load_task
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.train import Training
+from layerlocal.types import InputError
+
+FAILS = """
+from layerlocal import RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Mine(LocalHeads):
+    info = RuleInfo(name="mine", locality="block")
+
+    def local_loss(self, index, activity, y):
+        return 1 / 0
+"""
+SPEC = RunSpec(
+    data=DataSpec(source="fashion_mnist_subset", num_train=600, num_test=100, validation=0.1),
+    network=NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16}),
+    rule=RuleSpec(name="local-heads"),
+    recipe=Recipe(epochs=2, batch_size=32),
+)
+
+
+def changed(**parts):
+    """The spec with some settings of some of its parts changed."""
+    update = {
+        name: getattr(SPEC, name).model_copy(update=value) if isinstance(value, dict) else value
+        for name, value in parts.items()
+    }
+    return SPEC.model_copy(update=update)
+
+
+@pytest.mark.parametrize(
+    "spec, steps, predictions",
+    [
+        (SPEC, 32, 2 * 60 + 100),  # 540 of 600 images are trained on: 16 batches; 60 validate, twice
+        (changed(recipe={"batch_size": 50}), 20, 220),  # 10 batches, the rest of 40 is left out
+        (changed(recipe={"epochs": 1, "steps": 17}), 17, 220),  # one step of a second epoch
+        (changed(recipe={"epochs": 1, "steps": 16}), 16, 160),
+        (changed(data={"validation": 0.0}), 36, 100),
+        (changed(judged_on="validation"), 32, 120),
+    ],
+)
+def test_a_run_is_its_steps_validation_after_each_epoch_and_the_test(spec, steps, predictions):
+    assert Pace(step=7.0, prediction=0.5).seconds(spec, load_task(spec.data)) == pytest.approx(
+        7 * steps + 0.5 * predictions
+    )
+
+
+def test_the_pace_is_the_median_step_after_the_first_and_a_batch_of_predictions(monkeypatch):
+    data, rule = build(SPEC)
+    training = Training(rule, data, SPEC.recipe)
+    times = iter([50.0, 51.0, 59.0, 61.0, 200.0, 205.0])  # steps of 1, 8 and 2 seconds; predictions of 5
+    monkeypatch.setattr(layerlocal.forecast, "clock", lambda _: next(times))
+    seen = []
+    monkeypatch.setattr(training, "step", lambda x, y, observe: seen.append(len(x)))
+    assert measure_pace(training, steps=3) == Pace(step=2.0, prediction=5.0 / 500)
+    assert seen == [32] * 4 and next(times, None) is None
+
+
+def test_more_steps_than_an_epoch_has_go_on_with_the_next(monkeypatch):
+    spec = changed(data={"num_train": 100, "validation": 0.2})  # 80 are left: two batches an epoch
+    data, rule = build(spec)
+    training, seen = Training(rule, data, spec.recipe), []
+    monkeypatch.setattr(training, "step", lambda x, y, observe: seen.append(y))
+    measure_pace(training, steps=4)
+    [_, _, *second] = seen
+    expected = [y for epoch in (1, 2) for _, y in training.batches.epoch(epoch)]
+    assert len(seen) == 5 and all(map(torch.equal, second, expected))
+
+
+def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
+    timed = []
+
+    def pace(training):
+        timed.append(
+            (training.rule.info.name, training.recipe.batch_size, training.data.num_classes, torch.get_num_threads())
+        )
+        return Pace(step=1.0, prediction=0.0)
+
+    monkeypatch.setattr(layerlocal.forecast, "measure_pace", pace)
+    alike = [
+        changed(seed=3),
+        changed(recipe={"epochs": 5}),
+        changed(data={"num_train": 1200}),
+        changed(recipe={"epochs": 1, "steps": 9}),
+    ]
+    other = [
+        changed(recipe={"batch_size": 16}),
+        changed(rule=RuleSpec(name="bp", options={"of": "local-heads"})),
+        changed(data={"classes": 5}),
+    ]
+    torch.set_num_threads(2)
+    assert list(forecast_seconds([SPEC, *alike, *other])) == [32, 32, 80, 66, 9, 66, 32, 32]
+    assert timed == [
+        ("local-heads", 32, 10, 1),
+        ("local-heads", 16, 10, 1),
+        ("bp", 32, 10, 1),
+        ("local-heads", 32, 5, 1),
+    ]
+    assert torch.get_num_threads() == 2
+
+
+def test_a_spec_that_cannot_be_built_is_refused_and_threads_are_as_before():
+    torch.set_num_threads(2)
+    with pytest.raises(InputError, match="no_such"):
+        list(forecast_seconds([changed(rule=RuleSpec(name="local-heads", options={"no_such": 1}))]))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("name, options", [("{}:Mine", {}), ("bp", {"of": "{}:Mine"})])
+def test_a_rule_of_the_users_own_that_fails_is_one_sentence(tmp_path, name, options):
+    file = tmp_path / "mine.py"
+    file.write_text(FAILS)
+    rule = RuleSpec(name=name.format(file), options={key: value.format(file) for key, value in options.items()})
+    with pytest.raises(InputError, match=r"ZeroDivisionError.*`layerlocal check` shows more"):
+        list(forecast_seconds([changed(rule=rule)]))
