@@ -142,7 +142,7 @@ def marks(frame: Frame, panel: list[Series]) -> Painter:
         ax.set_ylabel(shorten(frame.y.title(), 40))
         _guides(sheet, ax, frame)
         for i, series in enumerate(panel):
-            _series(sheet, ax, frame, series, _dodge(frame, i, len(panel)), len(panel) <= _MOST_BANDS)
+            _series(sheet, ax, frame, series, _dodge(frame, i, panel), len(panel) <= _MOST_BANDS)
         if frame.kind == "points" and len(places) <= _MOST_LABELS:
             _labels(ax, frame, panel)
         _titles(sheet, panel, columns, legend, joined=frame.kind != "points")
@@ -188,11 +188,13 @@ def _guides(sheet: Sheet, ax: Any, frame: Frame) -> None:
         sheet.tip(ax.plot(ends, ends, color=INK, lw=0.9, alpha=0.5, ls=(0, (2, 3)))[0], "both alike")
 
 
-def _dodge(frame: Frame, index: int, count: int) -> float:
-    """Series stand a little beside each other, so that their intervals can be told apart."""
-    if frame.kind == "points":
+def _dodge(frame: Frame, index: int, panel: list[Series]) -> float:
+    """Series stand a little beside each other, so that their intervals can be told apart; measured places without any stay true."""
+    count, categories = len(panel), frame.x.scale == "category"
+    places = (place for series in panel for point in series.points if (place := frame.placed(point)))
+    if frame.kind == "points" or not (categories or any(y[0] < y[2] for _, y in places)):
         return 0.0
-    step = min(0.14, 0.7 / count) if frame.x.scale == "category" else 0.009 * (frame.x_limits[1] - frame.x_limits[0])
+    step = min(0.14, 0.7 / count) if categories else 0.009 * (frame.x_limits[1] - frame.x_limits[0])
     return (index - (count - 1) / 2) * step
 
 
