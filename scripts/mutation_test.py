@@ -237,6 +237,7 @@ MUTANTS: list[tuple] = [
     ("workers/ray.py", "workers_ray", ('key=lambda name: name == "DONE"', 'key=lambda name: name != "DONE"')),
     # gains and losses in one colour's place
     ("report/plot_paint.py", "report_plots", ("(LOCAL if value >= 0 else EXTRA)", "(EXTRA if value >= 0 else LOCAL)")),
+    ("report/plot_paint.py", "report_plots", ("categories or any(y[0] < y[2]", "categories or any(y[0] <= y[2]")),
     # a spreadsheet runs a cell as a formula
     (
         "table.py",

@@ -102,6 +102,18 @@ def test_one_seed_has_a_mark_and_no_bar() -> None:
     assert bars(estimate(0.5, None, 1)) == 0 < bars(estimate(0.5, 0.1))
 
 
+def test_series_stand_beside_each_other_only_where_their_intervals_would_cover_one_another() -> None:
+    def lefts(y: Any) -> list[float]:
+        points = [{"x": 1, "y": y}, {"x": 100, "y": y}]
+        (svg,) = draw_figure(simple([], series=[{"name": name, "points": points} for name in "ab"]), "f")
+        return [left for _, left, _ in hits_of(svg)]
+
+    first, last, other_first, other_last = lefts(estimate(0.5, None, 1))
+    assert (first, last) == (other_first, other_last) and first < last
+    first, last, other_first, other_last = lefts(estimate(0.5, 0.1))
+    assert first < other_first < last < other_last
+
+
 def test_series_are_told_apart_by_colour_and_by_mark() -> None:
     figure = simple([], series=[{"name": f"s{i}", "points": []} for i in range(20)] + [{"name": "bp", "points": []}])
     looks = [s.look for s in read_series(figure)]
