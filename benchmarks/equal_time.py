@@ -5,7 +5,8 @@
     python benchmarks/equal_time.py --smoke     # whether it runs: seconds, nothing written
 
 Every rule has the same network, batches, augmentation and optimizer, and as many steps as its own speed allows: some steps are timed first, then
-the learning rate falls to 0 over the steps that fit. The clock runs for training only; the test split stays closed. Run it on an idle machine.
+the learning rate falls to 0 over the steps that fit. The clock runs for training only; the test split stays closed. Run it on an idle machine:
+an epoch of twice the usual time is told, since then the rule had fewer steps than its neighbours.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -50,15 +52,19 @@ def training_of(name, data, steps, seed=0):
 
 def run(name, data, seconds):
     steps = max(1, int(seconds / measure_pace(training_of(name, data, TIMED_STEPS), TIMED_STEPS).step))
-    training, spent, points = training_of(name, data, steps), 0.0, []
+    training, spent, points, took = training_of(name, data, steps), 0.0, [], []
     while not training.finished:
         record = training.run_epoch()
         spent += record.seconds
+        took.append(record.seconds)
         points.append({"seconds": spent, "validation_accuracy": record.validation.accuracy, "epoch": record.epoch})
         print(
             f"{name}: {spent:6.1f} s, epoch {record.epoch}/{training.epochs}, {record.validation.accuracy:.1%}",
             flush=True,
         )
+    if max(took) > 2 * median(took):
+        slow = f"epoch {1 + took.index(max(took))} took {max(took):.0f} s, the usual one {median(took):.0f} s"
+        print(f"{name}: {slow}: did the machine stand still? Measure again with --again {name}", flush=True)
     return {"method": name, "options": METHODS[name], "steps": steps, "seconds": spent, "points": points}
 
 

@@ -6,7 +6,8 @@
     python benchmarks/rule_search.py --screen wide deep    # the local rule alone: a third of the time, no price
 
 A row: validation accuracy of the fused prediction, local and twin, and their paired difference (the price of locality) with its 95 % interval;
-BP, the same runs for all, reads the last head of `base`.
+BP, the same runs for all, reads the last head of `base`. Beside them the FLOPs of its
+training step over those of BP with a linear readout, in that network and in the same one at width 1.
 The rows, what was expected of each and what was concluded stand in docs/search-log.md. The test split is never opened.
 """
 
@@ -17,9 +18,13 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from layerlocal.measure.flops import measure_flops
+from layerlocal.networks import create_network
 from layerlocal.progress import ManyRuns
+from layerlocal.rules import create_rule
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import estimate
@@ -47,8 +52,11 @@ TRIED: dict[str, dict] = {
     "two-lin-fitted": {"heads": "2@8 lin", "fusion": "fitted"},
     "lin-1-2": {"heads": "2@8 1@8 lin"},
     "lin-2-2": {"heads": "2@8 2@8 lin", "widest": 48},
+    "lin-2-2-decor": {"heads": "2@8 2@8 lin", "widest": 48, "decor": 0.1},
+    "dear": {"heads": "3@16 3@16 lin", "budget": 512},
     "g": {"heads": "2@16 2@16", "budget": 256},
     "g-lin": {"heads": "2@16 lin", "budget": 256},
+    "lin": {"heads": "lin"},
     "lin-1": {"heads": "1@8 lin"},
     "lin-1-1": {"heads": "1@8 1@8 lin"},
     "lin-1-16": {"heads": "1@16 lin"},
@@ -86,18 +94,33 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     }
 
 
-def row_of(name, specs, store):
+def flops_of(rule, options, network, width, num_classes):
+    """Of a training step on 32-pixel images."""
+    built = create_network(network, in_channels=3, image_size=32, width=width)
+    step = create_rule(rule, built, num_classes=num_classes, **options)
+    return measure_flops(step, torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))["flops_per_step"]
+
+
+def cost_of(name, network, widths, num_classes):
+    """FLOPs over BP's at each width, as text."""
+    of = [(flops_of(FILE, TRIED[name], network, width, num_classes),
+           flops_of("bp", {"of": "local-heads"}, network, width, num_classes)) for width in widths]  # fmt: skip
+    return ", ".join(f"{rule / bp:.2f}" for rule, bp in of)
+
+
+def row_of(name, specs, store, network, widths, num_classes):
     """Means over the seeds that a method has, differences over those that both have."""
     found = {key: store.load(spec.hash).result for key, spec in specs.items() if store.is_done(spec)}
     of = {m: {seed: result["validation_accuracy"] for (method, seed), result in found.items() if method == m}
           for m in ("local", "bp-deepsup", "bp")}  # fmt: skip
     if not of["local"]:
-        return f"| {name} | {json.dumps(TRIED[name])} | not run | | | | | | |"
+        return f"| {name} | {json.dumps(TRIED[name])} | | not run | | | | | | |"
     means = [f"{100 * sum(values.values()) / len(values):.1f}" if values else "–" for values in of.values()]
     differences = [as_points(of["local"], of[twin]) for twin in ("bp-deepsup", "bp")]
     blocks = next(result for (method, _), result in found.items() if method == "local")["block_accuracies"].values()
     own = ", ".join(f"{100 * value:.0f}" for value in blocks)
-    cells = [name, json.dumps(TRIED[name]), *means, *differences, str(len(of["local"])), own]
+    cost = cost_of(name, network, widths, num_classes)
+    cells = [name, json.dumps(TRIED[name]), cost, *means, *differences, str(len(of["local"])), own]
     return f"| {' | '.join(cells)} |"
 
 
@@ -141,10 +164,11 @@ def main():
         todo = list({spec.hash: spec for of in asked for spec in of.values() if not store.is_done(spec)}.values())
         with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
             run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
-    head = ["variant", "change", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n", "local by block %"]
+    classes = {"cifar10": 10, "cifar100": 100}[arguments.data]
+    head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n", "local by block %")  # fmt: skip
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, of in specs.items():
-        print(row_of(name, of, store))
+        print(row_of(name, of, store, arguments.network, (arguments.width, 1.0), classes))
 
 
 if __name__ == "__main__":

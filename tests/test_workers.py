@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+import warnings
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ PLUGIN = '''
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from layerlocal import RuleInfo
 from layerlocal.rules import LocalHeads
@@ -59,6 +61,12 @@ class Base(LocalHeads):
 class Fails(Base):
     def inputs(self, x, y):
         raise ValueError("the moon is full\\nand bright")
+
+
+class Warns(Base):
+    def inputs(self, x, y):
+        warnings.warn("the moon is full\\U0001F315", stacklevel=1)
+        return x, y
 
 
 class Dies(Base):
@@ -198,6 +206,17 @@ def test_a_run_that_fails_is_reported_with_its_reason_and_the_others_finish(stor
     assert "\n" not in outcome.failed[failing.hash]
     assert "batch_size 1000" in outcome.failed[misfit.hash] and "229" in outcome.failed[misfit.hash]
     assert all(store.load(spec.hash).result["test_accuracy"] for spec in good)
+
+
+def test_what_workers_warn_of_is_said_once_and_by_this_process(store, plug, forks, capfd):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        outcome, _ = run([plug("Warns", seed) for seed in range(3)], store, workers=2)
+    assert outcome.failed == {} and len(outcome.finished) == 3
+    assert [str(warning.message) for warning in said if "moon" in str(warning.message)] == [
+        "the moon is full\U0001f315"
+    ]
+    assert "moon" not in capfd.readouterr().err
 
 
 def test_a_plugin_edited_after_it_was_planned_fails_under_the_name_it_was_planned_by(tmp_path, store, plug):

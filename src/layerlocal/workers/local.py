@@ -2,7 +2,7 @@
 
 Parent and worker share a pipe. The parent sends a spec as JSON text; the worker answers with events and then how the run ended. A worker
 that dies, however it dies, closes its pipe and ends its process: the parent waits for both, so it knows at once. A worker whose parent dies
-ends itself.
+ends itself. What a worker warns of, its parent warns of, once for all workers and runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -161,6 +162,9 @@ class _Crew:
                 if kind == "event":
                     self._tell(content)
                     continue
+                if kind == "warning":
+                    warnings.warn(content, stacklevel=2)  # the same words from the same place: Python shows them once
+                    continue
                 spec, worker.spec = worker.spec, None
                 if kind == "ready":
                     worker.ready, self.false_starts = True, 0
@@ -231,13 +235,19 @@ def _serve(pipe: Connection, number: int, root: str, threads: int | None, device
     if threads is not None:
         torch.set_num_threads(threads)
     _choose_gpu(device, number)
-    store = RunStore(root)
+    store, lock = RunStore(root), threading.Lock()
+
+    def send(kind: str, content: Any) -> None:
+        with lock:  # a thread that reads data ahead may warn
+            pipe.send((kind, content))
+
+    warnings.showwarning = lambda message, *_: send("warning", str(message))
     with contextlib.suppress(EOFError, OSError):
-        pipe.send(("ready", None))
+        send("ready", None)
         while True:
             spec = RunSpec.parse(json.loads(pipe.recv()))
-            listen = throttled(lambda event: pipe.send(("event", event))) if events else None
-            pipe.send(_work(spec, store, device, listen))
+            listen = throttled(lambda event: send("event", event)) if events else None
+            send(*_work(spec, store, device, listen))
 
 
 def _work(spec: RunSpec, store: RunStore, device: str, listen: Listener | None) -> tuple[str, str | None]:

@@ -1,0 +1,122 @@
+"""A rule and its twins, each at its best: as many trials for all, on validation data; then the best settings of each on new seeds, beside the
+settings of the CPU protocol.
+
+    python benchmarks/tuned.py            # about 75 minutes on 2 cores; resumes from runs/tuned; writes results/tuned.json
+    python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
+
+CIFAR-10, 10,000 training images, a fifth of them for validation. Trials have seed 0 and never open the test split; the runs after them have
+other seeds and open it once each, after the last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from layerlocal.environment import describe_environment
+from layerlocal.progress import ManyRuns
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+from layerlocal.stats import estimate
+from layerlocal.store import RunStore
+from layerlocal.tune import TunePlan, parse_dimension
+from layerlocal.tuning import run_tuning
+from layerlocal.workers import run_many
+
+SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")
+UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
+"""The settings of the CPU protocol, found for a local rule."""
+SEEDS = (1, 2, 3)
+COMMAND = "python benchmarks/tuned.py"
+
+
+def plan_of(rules, trials, smoke):
+    data = {"num_train": 400, "num_test": 200} if smoke else {"num_train": 10_000, "num_test": 1000}
+    return TunePlan(
+        rules=rules,
+        data=DataSpec(source="cifar10", validation=0.2, **data),
+        network=NetworkSpec(name="vgg8", width=0.0625 if smoke else 0.125, fused=True),
+        recipe=Recipe(epochs=1 if smoke else 5, batch_size=64, crop=4, flip=True),
+        space=[parse_dimension(text) for text in SPACE],
+        trials=trials,
+    )
+
+
+def judged_runs(plan, best, num_test):
+    """(method, "tuned" or "untuned", seed) → run that opens the test split."""
+    data = plan.data.model_copy(update={"num_test": num_test})
+    return {
+        (method.label, name, seed): plan.run(method, chosen, seed).model_copy(
+            update={"judged_on": "test", "data": data}
+        )
+        for method in plan.methods
+        for name, chosen in (("tuned", best[method.label]["settings"]), ("untuned", UNTUNED))
+        for seed in SEEDS
+    }
+
+
+def compare(plan, best, accuracies):
+    """A row a rule and a way of choosing settings: accuracies of all three methods and their paired differences."""
+    rows = []
+    for rule in plan.rules:
+        local, bp, deepsup = (method.label for method in plan.methods if method.rule == rule)
+        for name in ("tuned", "untuned"):
+            of = {label: [accuracies[label, name, seed] for seed in SEEDS] for label in (local, bp, deepsup)}
+            pairs = {"gap": (local, bp), "extra_supervision": (deepsup, bp), "price_of_locality": (local, deepsup)}
+            differences = {
+                key: estimate([a - b for a, b in zip(of[left], of[right], strict=True)])
+                for key, (left, right) in pairs.items()
+            }
+            settings = {label: best[label]["settings"] if name == "tuned" else UNTUNED for label in of}
+            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": plan.budget if name == "tuned" else "none",
+                         "accuracies": {label: estimate(values) for label, values in of.items()}, **differences})  # fmt: skip
+    return rows
+
+
+def as_line(row):
+    def points(value):
+        return f"{100 * value['mean']:+.1f} pp [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
+
+    found = ", ".join(
+        f"{label} {100 * value['mean']:.1f} % at {row['settings'][label]}" for label, value in row["accuracies"].items()
+    )
+    return (
+        f"{row['rule']}, {row['chosen']} (budget: {row['budget']}), n = {len(SEEDS)}: {found}; "
+        f"gap {points(row['gap'])}, price of locality {points(row['price_of_locality'])}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rules", nargs="+", default=["committee"])
+    parser.add_argument("--trials", type=int, default=12, help="of each rule and each twin")
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
+    given = parser.parse_args()
+    out = Path("runs/tuned-smoke") if given.smoke else given.out
+    plan, workers, console = (
+        plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke),
+        os.cpu_count(),
+        Console(stderr=True),
+    )
+    summary = run_tuning(plan, out, workers=workers, command=COMMAND, console=console)
+    print("\n".join(summary["sentences"]))
+    best = {method["label"]: method["best"] for method in summary["methods"]}
+    specs, store = judged_runs(plan, best, 200 if given.smoke else 10_000), RunStore(out)
+    todo = [spec for spec in specs.values() if not store.is_done(spec)]
+    with ManyRuns(console, len(todo), workers=workers) as progress:
+        run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
+    accuracies = {key: store.load(spec.hash).result["test_accuracy"] for key, spec in specs.items()}
+    rows = compare(plan, best, accuracies)
+    print("\n".join(as_line(row) for row in rows))
+    if not given.smoke:
+        content = {"command": COMMAND, "environment": describe_environment(), "seeds": SEEDS, "plan": plan.model_dump(mode="json"),
+                   "methods": summary["methods"], "rows": rows}  # fmt: skip
+        Path("results/tuned.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
