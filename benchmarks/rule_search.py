@@ -165,7 +165,8 @@ def main():
         with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
             run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
     classes = {"cifar10": 10, "cifar100": 100}[arguments.data]
-    head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n", "local by block %")  # fmt: skip
+    head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n",
+            "local by block %")  # fmt: skip
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, of in specs.items():
         print(row_of(name, of, store, arguments.network, (arguments.width, 1.0), classes))
