@@ -263,6 +263,7 @@ CHOICES = {
     "recipe.flip": [False, True],
     "recipe.cutout": [0, 8],
     "seed": [0, 12],
+    "judged_on": ["test", "validation"],
 }  # fmt: skip
 """Values of every field: the default, and others whose text could be taken for something else."""
 

@@ -62,10 +62,13 @@ def test_the_pace_is_the_median_step_after_the_first_and_a_batch_of_predictions(
     training = Training(rule, data, SPEC.recipe)
     times = iter([50.0, 51.0, 59.0, 61.0, 200.0, 205.0])  # steps of 1, 8 and 2 seconds; predictions of 5
     monkeypatch.setattr(layerlocal.forecast, "clock", lambda _: next(times))
-    seen = []
+    seen, sizes = [], []
+    monkeypatch.setattr(
+        layerlocal.forecast, "evaluate_split", lambda rule, data, split, device: sizes.append(len(split))
+    )
     monkeypatch.setattr(training, "step", lambda x, y, observe: seen.append(len(x)))
     assert measure_pace(training, steps=3) == Pace(step=2.0, prediction=5.0 / 500)
-    assert seen == [32] * 4 and next(times, None) is None
+    assert seen == [32] * 4 and sizes == [500, 500] and next(times, None) is None
 
 
 def test_more_steps_than_an_epoch_has_go_on_with_the_next(monkeypatch):
@@ -109,6 +112,11 @@ def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
         ("local-heads", 32, 5, 1),
     ]
     assert torch.get_num_threads() == 2
+
+
+def test_data_smaller_than_a_batch_are_refused_also_where_another_run_of_the_kind_was_timed():
+    with pytest.raises(InputError, match="batch_size 32 is more than the 20 training samples"):
+        list(forecast_seconds([SPEC, changed(data={"num_train": 20, "validation": 0.0})]))
 
 
 def test_a_spec_that_cannot_be_built_is_refused_and_threads_are_as_before():

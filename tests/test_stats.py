@@ -19,7 +19,6 @@ from layerlocal.stats import (
     regress,
     samples_needed,
     spread,
-    tost_p,
 )
 
 SAMPLE = [0.021, 0.034, 0.012, 0.040, 0.018]
@@ -118,26 +117,6 @@ def test_spread_is_exactly_zero_where_values_differ_by_rounding_only():
     assert spread([1.0, 2.0, 6.0]) == (3.0, pytest.approx(math.sqrt(7)))
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.03, 0.05])
-def test_tost_is_the_larger_of_scipys_two_one_sided_p(margin):
-    above = stats.ttest_1samp(SAMPLE, -margin, alternative="greater").pvalue
-    below = stats.ttest_1samp(SAMPLE, margin, alternative="less").pvalue
-    assert tost_p(SAMPLE, margin) == pytest.approx(max(above, below), rel=1e-9)
-
-
-def test_tost_shows_equivalence_where_the_90_percent_interval_lies_inside():
-    """Lakens 2017: TOST at 5 % and the 90 % interval give the same answer."""
-    interval = estimate(SAMPLE, level=0.9)
-    assert tost_p(SAMPLE, interval["high"]) == pytest.approx(0.05)
-    assert tost_p(SAMPLE, interval["high"] + 1e-4) < 0.05 < tost_p(SAMPLE, interval["high"] - 1e-4)
-
-
-def test_nothing_is_equivalent_within_no_margin():
-    assert tost_p([-0.01, 0.01, 0.0], 0.0) >= 0.5 and tost_p([0.0, 0.0], 0.0) == 1.0
-    with pytest.raises(ValueError, match="margin"):
-        tost_p(SAMPLE, -0.1)
-
-
 def enumerated_p(values, threshold):
     """The bootstrap-t p of "greater" over every one of the n^n resamples."""
     values = np.asarray(values)
@@ -181,7 +160,7 @@ def test_the_bootstrap_p_is_never_zero_while_values_vary():
         bootstrap_p(SAMPLE, draws=0)
 
 
-@pytest.mark.parametrize("test", [one_sided_p, bootstrap_p, lambda values: tost_p(values, 1.0)])
+@pytest.mark.parametrize("test", [one_sided_p, bootstrap_p])
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")], [[1.0, 2.0]]])
 def test_a_test_refuses_what_has_no_spread_to_speak_of(test, values):
     with pytest.raises(ValueError, match="two or more finite"):

@@ -21,6 +21,7 @@ import torch
 from layerlocal.rules import create_rule, list_rules
 from layerlocal.spec import RunSpec
 from layerlocal.store import PARTS, RunBusyError, RunStore, write_atomic
+from layerlocal.table import run_row
 from layerlocal.types import InputError
 
 SPEC = RunSpec(seed=3)
@@ -136,6 +137,14 @@ def test_the_files_are_plain_json_and_parquet_and_done_names_their_checksums(sto
     assert store.metrics(SPEC.hash).column_names == ["epoch", "metric", "block", "value"]
     sums = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in PARTS}
     assert json.loads((path / "DONE").read_text()) == sums
+
+
+def test_blocks_come_back_in_the_order_of_the_network_beyond_ten(store):
+    blocks = {f"block{index}": index / 100 for index in range(13)}
+    with store.open(SPEC) as folder:
+        folder.finish(env=ENV, result=RESULT | {"block_accuracies": blocks}, metrics=[])
+    assert list(store.load(SPEC.hash).result["block_accuracies"].items()) == list(blocks.items())
+    assert run_row(store.load(SPEC.hash))["last_block_accuracy"] == 0.12
 
 
 def test_a_run_without_metrics_has_an_empty_table_of_the_same_columns(store):

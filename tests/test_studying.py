@@ -258,6 +258,12 @@ def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, c
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("words", [("clases",), ("classes", "--size", "huge")])
+def test_a_mistyped_study_makes_no_store(refused, tmp_path, words):
+    assert "unknown" in refused("study", *words, "--out", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

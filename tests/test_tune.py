@@ -8,10 +8,11 @@ import math
 import pytest
 from rich.console import Console
 
+import layerlocal.train
 from layerlocal.data import Data
 from layerlocal.report import render_markdown, render_page
 from layerlocal.reporting import tune_path, tune_summaries, write_report
-from layerlocal.run import build
+from layerlocal.run import build, run_spec
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
 from layerlocal.store import RunStore
 from layerlocal.tune import Search, TunePlan, parse_dimension
@@ -165,6 +166,14 @@ def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch):
     )
     found = forecast_tuning(make(trials=4, seeds=5), workers=2)
     assert (found["planned"], found["seconds"]) == (60, 20 * (2 + 3 + 3) / 2)
+    found = forecast_tuning(make(trials=9), workers=8)  # rounds of 4, 4 and 1 trials; the last takes its longest run
+    assert (found["planned"], found["seconds"]) == (27, 4 + 4 + 3)
+
+
+def test_a_forecast_takes_settings_that_lie_in_the_space():
+    """An option that has no default of its own is searched all the same."""
+    plan = make(parse_dimension("rule.grid=2,4"), parse_dimension("recipe.learning_rate=log:0.01:0.1"))
+    assert Search(plan, plan.methods[0]).first == {"rule.grid": 2, "recipe.learning_rate": 0.01}
 
 
 # --- a search that trains ---------------------------------------------------------------------------------------------
@@ -229,6 +238,16 @@ def test_the_page_shows_trials_budget_and_command(searched):
         assert words in page, words
     assert "Search for settings" in render_markdown({"tunes": [summary]})
     assert "&lt;b&gt;" in render_page({"tunes": [summary | {"sentences": ["<b>"]}]}) and render_page({"tunes": [{}]})
+
+
+def test_a_trial_is_what_its_last_epoch_found_and_is_not_evaluated_again(tmp_path, monkeypatch):
+    spec, seen = RunSpec(**TINY, judged_on="validation"), []
+    spec = spec.with_settings({"recipe.epochs": 2, "rule.fusion": "fitted"})
+    evaluate = layerlocal.train.evaluate_split
+    monkeypatch.setattr(layerlocal.train, "evaluate_split", lambda *a, **k: seen.append(evaluate(*a, **k)) or seen[-1])
+    result = run_spec(spec, RunStore(tmp_path)).result
+    assert len(seen) == 2 and result["validation_accuracy"] == seen[1].accuracy
+    assert (result["block_accuracies"], result["num_validation"]) == (seen[1].block_accuracies, seen[1].num_samples)
 
 
 def test_a_run_judged_on_validation_is_another_run_and_needs_a_validation_split():

@@ -65,7 +65,7 @@ class Fails(Base):
 
 class Warns(Base):
     def inputs(self, x, y):
-        warnings.warn("the moon is full\\U0001F315", stacklevel=1)
+        warnings.warn("the moon is full\\U0001F315", RuntimeWarning, stacklevel=1)
         return x, y
 
 
@@ -213,10 +213,14 @@ def test_what_workers_warn_of_is_said_once_and_by_this_process(store, plug, fork
         warnings.simplefilter("default")
         outcome, _ = run([plug("Warns", seed) for seed in range(3)], store, workers=2)
     assert outcome.failed == {} and len(outcome.finished) == 3
-    assert [str(warning.message) for warning in said if "moon" in str(warning.message)] == [
-        "the moon is full\U0001f315"
-    ]
+    said = [(str(warning.message), warning.category) for warning in said if "moon" in str(warning.message)]
+    assert said == [("the moon is full\U0001f315", RuntimeWarning)]
     assert "moon" not in capfd.readouterr().err
+
+
+def test_a_warning_of_a_worker_ends_no_run_where_warnings_are_errors_here(store, plug):
+    outcome, _ = run([plug("Warns", seed) for seed in range(2)], store, workers=2)  # spawned, so they only warn
+    assert len(outcome.finished) == 2 and outcome.failed == {}
 
 
 def test_a_plugin_edited_after_it_was_planned_fails_under_the_name_it_was_planned_by(tmp_path, store, plug):

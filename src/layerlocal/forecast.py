@@ -13,13 +13,12 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from layerlocal.data import Data
-from layerlocal.data.batches import normalize
-from layerlocal.evaluate import EVALUATION_BATCH
+from layerlocal.data import Data, Split
+from layerlocal.evaluate import EVALUATION_BATCH, evaluate_split
 from layerlocal.run import build, load_task, pin_plugin, plugin_errors
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
-from layerlocal.train import Training, clock
+from layerlocal.train import Training, clock, refuse_less_than_a_batch
 from layerlocal.workers import usual_workers
 
 __all__ = ["Pace", "forecast_runs", "forecast_seconds", "measure_pace"]
@@ -49,20 +48,20 @@ class Pace:
 
 
 def measure_pace(training: Training, steps: int = TIMED_STEPS) -> Pace:
-    """The median of ``steps`` ≥ 1 steps after one that is not counted, and one batch of predictions. Trains the rule."""
+    """The median of ``steps`` ≥ 1 steps after one that is not counted, and one batch of predictions, the second. Trains the rule."""
     rule, data = training.rule, training.data
     rule.train()
     times = []
     for x, y in islice(chain.from_iterable(map(training.batches.epoch, count())), steps + 1):
         training.step(x, y, lambda _: None)
         times.append(clock(training.device))
-    rule.eval()
     samples = data.train.gather(torch.arange(min(EVALUATION_BATCH, len(data.train))))
+    batch = Split(samples.images, samples.labels)
+    evaluate_split(rule, data, batch, device=training.device)  # not counted: what is compiled or made once
     before = clock(training.device)
-    with torch.no_grad():
-        rule.fuse(rule.block_scores(normalize(samples.images, data.mean, data.std).to(training.device)))
+    evaluate_split(rule, data, batch, device=training.device)
     predicted = clock(training.device) - before
-    return Pace(median(later - earlier for earlier, later in pairwise(times)), predicted / len(samples.labels))
+    return Pace(median(later - earlier for earlier, later in pairwise(times)), predicted / len(batch))
 
 
 def forecast_runs(
@@ -93,6 +92,7 @@ def forecast_seconds(specs: Sequence[RunSpec], *, device: str = "cpu") -> Iterat
     paces: dict[str, Pace] = {}
     for spec in map(pin_plugin, specs):
         data = load_task(spec.data)
+        refuse_less_than_a_batch(data, spec.recipe)
         recipe = spec.recipe.model_copy(update={"epochs": 1, "steps": None})
         parts = [part.model_dump_json() for part in (spec.rule, spec.network, recipe)]
         kind = f"{parts} {data.sample_shape} {data.num_classes}"

@@ -281,6 +281,8 @@ def command_of(spec: RunSpec) -> str:
     settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
     settings |= {f"network.{key}": value for key, value in spec.network.options.items()}
     settings |= {f"rule.{key}": value for key, value in spec.rule.options.items()}
+    if spec.judged_on != default.judged_on:
+        settings["judged_on"] = spec.judged_on
     for key, value in settings.items():
         words += ["--set", f"{key}={_as_word(value)}"]
     return shlex.join([*words, "--seed", str(spec.seed)])

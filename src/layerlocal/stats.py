@@ -18,7 +18,7 @@ from scipy import special, stats
 
 __all__ = [
     "Estimate", "Side", "bootstrap_p", "estimate", "holm", "one_sided_p", "paired_difference", "r_squared", "regress", "samples_needed",
-    "spread", "tost_p",
+    "spread",
 ]  # fmt: skip
 
 Side = Literal["greater", "less"]
@@ -96,24 +96,6 @@ def one_sided_p(values: Sequence[float], threshold: float = 0.0, *, side: Side =
     if sd == 0:
         return 0.0 if distance > 0 else 1.0
     return float(special.stdtr(len(values) - 1, -distance / (sd / math.sqrt(len(values)))))
-
-
-def tost_p(values: Sequence[float], margin: float) -> float:
-    """Two one-sided tests (Schuirmann 1987; Lakens 2017): a small p shows equivalence, |θ| < margin.
-
-    Args:
-        values: n ≥ 2 finite numbers.
-        margin: ≥ 0; with 0 nothing is ever equivalent (p ≥ 0.5).
-
-    Returns:
-        The larger of the two one-sided p, in [0, 1].
-
-    Raises:
-        ValueError: a negative margin, or values as in `one_sided_p`.
-    """
-    if not margin >= 0:
-        raise ValueError(f"a margin is 0 or more, got {margin}")
-    return max(one_sided_p(values, -margin, side="greater"), one_sided_p(values, margin, side="less"))
 
 
 def bootstrap_p(

@@ -163,8 +163,13 @@ def _read_run(path: Path) -> RunRecord:
         damaged = [part for part in PARTS if hashlib.sha256(content[part]).hexdigest() != sums[part]]
         if damaged:
             raise ValueError(f"{damaged[0]} is not what was written")
-        spec = RunSpec.parse(json.loads(content["spec.json"]))
-        return RunRecord(path.name, spec, json.loads(content["env.json"]), json.loads(content["result.json"]))
+        spec, result = RunSpec.parse(json.loads(content["spec.json"])), json.loads(content["result.json"])
+        blocks = result.get("block_accuracies")
+        if blocks:  # files are sorted by name, where block10 comes before block2
+            result["block_accuracies"] = {
+                name: blocks[name] for name in sorted(blocks, key=lambda name: (len(name), name))
+            }
+        return RunRecord(path.name, spec, json.loads(content["env.json"]), result)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"run {path} is damaged ({error}); delete that folder and run it again; the other runs are untouched"

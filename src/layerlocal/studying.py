@@ -55,6 +55,7 @@ def run_study(
         InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
     """
     console = console or Console(stderr=True)
+    _check(name, size)
     store = RunStore(out)
     store.prepare()
     plan, specs, refused = _prepare(out, name, size, rules, seeds, data, command, console)
@@ -99,6 +100,13 @@ def forecast_study(
     return found | {"left_out": left_out, "reasons": list(dict.fromkeys(refused.values()))}
 
 
+def _check(name: str, size: str) -> None:
+    """See that there is such a study, before a store is made for it."""
+    find_study(name)
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
+
+
 def _prepare(
     out: Path,
     name: str,
@@ -110,9 +118,8 @@ def _prepare(
     console: Console,
 ) -> tuple[StudyPlan, dict[Key, RunSpec], dict[Key, str]]:
     """The plan, its runs, and why some of them cannot take part."""
+    _check(name, size)
     study = find_study(name)
-    if size not in SIZES:
-        raise unknown_name("size", size, SIZES)
     plan = _plan(out, study, size, rules, seeds, data, command)
     specs = plan_runs(study, plan)
     return plan, specs, _refusals(study, plan, specs, console)

@@ -29,7 +29,9 @@ from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
-__all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer", "train_step"]
+__all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer",
+    "refuse_less_than_a_batch", "train_step", "use_device",
+]  # fmt: skip
 
 CHECK_EVERY = 100
 StepReport = Callable[[int, int], None]
@@ -40,6 +42,12 @@ def clock(device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def use_device(device: str) -> None:
+    """Make ``cuda:N`` the GPU of everything that names none: clocks, random numbers, peaks of memory."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ class Training:
 
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: str = "cpu") -> None:
         _refuse_what_does_not_fit(rule, data, recipe)
+        use_device(device)
         self.rule = rule.to(device)
         self.recipe = recipe
         self.seed = seed
@@ -242,10 +251,7 @@ def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
         raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
     if rule.calibrates and data.validation is None:
         raise InputError("fusion is chosen on validation data and there are none; set data.validation above 0")
-    if len(data.train) < recipe.batch_size:
-        raise InputError(
-            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"
-        )
+    refuse_less_than_a_batch(data, recipe)
     if recipe.batch_size % recipe.micro_batches or recipe.batch_size // recipe.micro_batches < 2:
         raise InputError(
             f"micro_batches {recipe.micro_batches} must divide batch_size {recipe.batch_size} into parts of 2 or more"
@@ -253,6 +259,18 @@ def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
     if recipe.micro_batches > 1 and rule.needs_whole_batches:
         raise InputError(
             f"rule {rule.info.name!r} takes a batch as a whole, because {rule.needs_whole_batches}; set recipe.micro_batches to 1"
+        )
+
+
+def refuse_less_than_a_batch(data: Data, recipe: Recipe) -> None:
+    """Training drops what does not fill a batch, so there must be one.
+
+    Raises:
+        InputError: fewer training samples than ``recipe.batch_size``.
+    """
+    if len(data.train) < recipe.batch_size:
+        raise InputError(
+            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"
         )
 
 

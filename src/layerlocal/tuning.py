@@ -19,7 +19,7 @@ from layerlocal.reporting import tune_path
 from layerlocal.run import build, file_sha256
 from layerlocal.spec import RunSpec, command_of
 from layerlocal.store import RunStore, write_atomic
-from layerlocal.tune import Method, Search, TunePlan
+from layerlocal.tune import AT_ONCE, Method, Search, TunePlan
 from layerlocal.workers import run_many, usual_workers
 
 __all__ = ["forecast_tuning", "run_tuning"]
@@ -102,6 +102,8 @@ def run_tuning(
 def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
     """How long a search takes from its begin, by some timed steps of each method with the settings as they are; writes nothing.
 
+    Trials are made in rounds, and a round takes no less than its longest run, however many workers there are.
+
     Returns:
         ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``budget`` in words.
 
@@ -109,14 +111,15 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
         InputError: a mistake in the plan.
     """
     plan, count = _checked(plan), workers or usual_workers(device)
-    seconds = forecast_seconds([plan.run(method, {}, 0) for method in plan.methods], device=device)
-    runs = plan.trials * plan.seeds
+    specs = [plan.run(method, Search(plan, method).first, 0) for method in plan.methods]
+    seconds = list(forecast_seconds(specs, device=device))
+    rounds = [min(AT_ONCE, plan.trials - made) * plan.seeds for made in range(0, plan.trials, AT_ONCE)]
     return {
         "methods": [method.label for method in plan.methods],
         "trials": plan.trials,
-        "planned": runs * len(plan.methods),
+        "planned": plan.trials * plan.seeds * len(plan.methods),
         "workers": count,
-        "seconds": runs * sum(seconds) / count,
+        "seconds": sum(max(runs * sum(seconds) / count, *seconds) for runs in rounds),
         "budget": plan.budget,
     }
 
@@ -126,7 +129,7 @@ def _checked(plan: TunePlan) -> TunePlan:
     plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
     plan.check()
     for method in plan.methods:
-        build(plan.run(method, {dimension.key: dimension.first for dimension in plan.dimensions(method.rule)}, 0))
+        build(plan.run(method, Search(plan, method).first, 0))
     return plan
 
 

@@ -14,7 +14,7 @@ from layerlocal.networks import create_network
 from layerlocal.optimizer import Stepper, make_optimizer
 from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import Frozen, NetworkSpec, Recipe, RuleSpec
-from layerlocal.train import train_step
+from layerlocal.train import train_step, use_device
 from layerlocal.types import InputError, derive_seed, unknown_name
 
 __all__ = [
@@ -205,6 +205,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Weights, optimizer, batch."""
+        use_device(self.case.device)
         self.recipe = self.case.recipe
         self.rule = build_rule(self.case).to(self.case.device)
         self.x, self.y = self._batch()

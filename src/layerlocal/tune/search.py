@@ -48,6 +48,8 @@ class Search:
         self.open: list[Any] = []
         self.made = 0
         self.usual = {dimension.key: plan.default(method, dimension.key) for dimension in self.space}
+        self.first = {d.key: self.usual[d.key] if d.holds(self.usual[d.key]) else d.first for d in self.space}
+        """Settings that a run can be built with: those that it has anyway where they lie in the space."""
         if all(dimension.holds(self.usual[dimension.key]) for dimension in self.space):
             self.study.enqueue_trial(self.usual)
 

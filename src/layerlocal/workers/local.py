@@ -7,6 +7,7 @@ ends itself. What a worker warns of, its parent warns of, once for all workers a
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import json
 import multiprocessing
@@ -163,7 +164,7 @@ class _Crew:
                     self._tell(content)
                     continue
                 if kind == "warning":
-                    warnings.warn(content, stacklevel=2)  # the same words from the same place: Python shows them once
+                    _warn(*content)
                     continue
                 spec, worker.spec = worker.spec, None
                 if kind == "ready":
@@ -225,6 +226,13 @@ class _Crew:
         self.workers.clear()
 
 
+def _warn(text: str, category: str) -> None:
+    """Say what a worker warned of; the same words from this one place are shown once."""
+    known = getattr(builtins, category, UserWarning)  # a plug-in's own kind of warning need not be known here
+    with contextlib.suppress(Warning):  # where warnings are errors, they are errors of this process's own doings
+        warnings.warn(text, known, stacklevel=1)
+
+
 # --- the worker's side ------------------------------------------------------------------------------------------------
 
 
@@ -235,13 +243,13 @@ def _serve(pipe: Connection, number: int, root: str, threads: int | None, device
     if threads is not None:
         torch.set_num_threads(threads)
     _choose_gpu(device, number)
-    store, lock = RunStore(root), threading.Lock()
+    store, lock = RunStore(root), threading.RLock()
 
     def send(kind: str, content: Any) -> None:
         with lock:  # a thread that reads data ahead may warn
             pipe.send((kind, content))
 
-    warnings.showwarning = lambda message, *_: send("warning", str(message))
+    warnings.showwarning = lambda message, category, *_: send("warning", (str(message), category.__name__))
     with contextlib.suppress(EOFError, OSError):
         send("ready", None)
         while True:
