@@ -14,6 +14,7 @@ import argparse
 import os
 from pathlib import Path
 
+from command import run_main
 from protocol import Task, run_protocol
 
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
@@ -62,10 +63,9 @@ def main():
     out = Path("runs/cpu-protocol-smoke") if given.smoke else given.out
     results = None if given.smoke or given.only else "results/cpu_protocol.json"
     run_protocol(
-        tasks, seeds=1 if given.smoke else given.seeds, out=out, results=results, command="python benchmarks/cpu_protocol.py",
-        workers=os.cpu_count(),
+        tasks, seeds=1 if given.smoke else given.seeds, out=out, results=results, workers=os.cpu_count(),
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from command import run_main, typed
 
 from layerlocal.data import load_data
 from layerlocal.environment import describe_environment
@@ -26,6 +27,7 @@ from layerlocal.report import plots, svg
 from layerlocal.rules import create_rule
 from layerlocal.spec import Recipe
 from layerlocal.train import Training
+from layerlocal.types import InputError
 
 METHODS = {
     "bp": {"of": "local-heads", "grid": 4},
@@ -65,7 +67,8 @@ def run(name, data, seconds):
     if max(took) > 2 * median(took):
         slow = f"epoch {1 + took.index(max(took))} took {max(took):.0f} s, the usual one {median(took):.0f} s"
         print(f"{name}: {slow}: did the machine stand still? Measure again with --again {name}", flush=True)
-    return {"method": name, "options": METHODS[name], "steps": steps, "seconds": spent, "points": points}
+    return {"method": name, "options": METHODS[name], "steps": steps, "seconds": spent, "points": points, "asked_seconds": seconds,
+            "threads": torch.get_num_threads(), "environment": describe_environment(), "command": typed()}  # fmt: skip
 
 
 def picture(rows):
@@ -93,17 +96,22 @@ def main():
     path = Path("results/equal_time.json")
     done = json.loads(path.read_text())["rows"] if path.exists() and not given.smoke else []
     rows = {row["method"]: row for row in done if row["method"] not in given.again}
+    for row in rows.values():
+        if (row["asked_seconds"], row["threads"]) != (given.seconds, given.threads):
+            raise InputError(
+                f"{path} has {row['method']} at {row['asked_seconds']:g} s on {row['threads']} threads, which does not compare; "
+                "ask for the same, or measure all of them with --again"
+            )
     for name in METHODS:
         if name in rows:
             continue
         rows[name] = run(name, data, 2.0 if given.smoke else given.seconds)
         if not given.smoke:
             found = [rows[name] for name in METHODS if name in rows]
-            content = {"command": "python benchmarks/equal_time.py", "environment": describe_environment(), "threads": given.threads,
-                       "width": WIDTH, "recipe": RECIPE.model_dump(), "rows": found}  # fmt: skip
+            content = {"width": WIDTH, "recipe": RECIPE.model_dump(), "rows": found}
             path.write_text(json.dumps(content, indent=1) + "\n")
             Path("results/equal_time.svg").write_text(picture(found))
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from command import run_main
 from protocol import Task, run_protocol
 
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
@@ -43,10 +44,10 @@ def main():
         parser.error("there is no CUDA device here; --smoke runs it on the CPU")
     run_protocol(
         tasks(given.epochs, given.smoke), seeds=given.seeds, out=Path("runs/gpu-protocol-smoke") if given.smoke else given.out,
-        results=None if given.smoke else "results/gpu_protocol.json", command=f"python benchmarks/gpu_protocol.py --epochs {given.epochs}",
-        workers=1, threads=None, device="cpu" if given.smoke else "cuda",
+        results=None if given.smoke else "results/gpu_protocol.json", workers=1,
+        threads=None, device="cpu" if given.smoke else "cuda",
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -6,7 +6,9 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
+from command import refuse_failures, typed
 from rich.console import Console
 
 from layerlocal.environment import describe_environment
@@ -51,7 +53,7 @@ class Protocol(Study):
         raise NotImplementedError("the table is made by `run_protocol`")
 
 
-def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, device="cpu"):
+def run_protocol(tasks, *, seeds, out, results, workers, threads=1, device="cpu"):
     """Finish what is not finished, print the table, and write it and its figures to ``results`` (None: nowhere)."""
     study, start = Protocol(tasks), time.perf_counter()
     plan = StudyPlan(study="protocol", rules=tuple(RULES), seeds=tuple(range(seeds)))
@@ -60,11 +62,22 @@ def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, dev
     specs = plan_runs(study, plan)
     todo = [spec for spec in specs.values() if not store.is_done(spec)]
     with ManyRuns(Console(stderr=True), len(todo), workers=workers) as progress:
-        run_many(todo, store, workers=workers, threads=threads, device=device, listen=progress, on_done=progress.done)
+        outcome = run_many(
+            todo, store, workers=workers, threads=threads, device=device, listen=progress, on_done=progress.done
+        )
+    refuse_failures(outcome.failed)
     records = {spec.hash: store.load(spec.hash) for spec in specs.values() if store.is_done(spec)}
     rows = []
     for (task, rule), part in group_rows(make_rows(study, plan, records), "task", "rule").items():
-        rows.append({"task": task, "rule": rule, "chance": part[0]["chance"], **estimates(part, *KEYS)})
+        rows.append(
+            {
+                "task": task,
+                "rule": rule,
+                "chance": part[0]["chance"],
+                **estimates(part, *KEYS),
+                "blocks": mean_blocks(part),
+            }
+        )
     for row in rows:
         print(as_line(row))
     seconds = sum(record.result["train_seconds"] for record in records.values())
@@ -73,7 +86,7 @@ def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, dev
     )
     if results is not None:
         content = {
-            "command": command, "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": RULES,
+            "command": typed(), "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": RULES,
             "tasks": [{part: getattr(t, part).model_dump() for part in ("data", "network", "recipe")} | {"name": t.name} for t in tasks],
             "rows": rows,
         }  # fmt: skip
@@ -82,6 +95,14 @@ def run_protocol(tasks, *, seeds, out, results, command, workers, threads=1, dev
         for key in FIGURES:
             path.with_name(f"{path.stem}_{key}.svg").write_text(draw(rows, key))
     return rows
+
+
+def mean_blocks(rows):
+    """Method → block → test accuracy of its own readout, mean over seeds."""
+    return {
+        method: {block: mean(row["blocks"][method][block] for row in rows) for block in rows[0]["blocks"][method]}
+        for method in KEYS[:3]
+    }
 
 
 def draw(rows, key):
@@ -108,4 +129,8 @@ def as_line(row):
 
     accuracies = ", ".join(f"{key} {100 * row[key]['mean']:.2f} %" for key in KEYS[:3])
     differences = ", ".join(f"{key} {points(row[key])} pp" for key in KEYS[3:])
-    return f"{row['task']}, {row['rule']}, n = {row['local']['n']}: {accuracies}; {differences}"
+    blocks = "; ".join(
+        f"blocks of {method} {', '.join(f'{100 * value:.0f}' for value in of.values())}"
+        for method, of in row["blocks"].items()
+    )
+    return f"{row['task']}, {row['rule']}, n = {row['local']['n']}: {accuracies}; {differences}; {blocks}"

@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 
 import torch
+from command import run_main
 from rich.console import Console
 
 from layerlocal.measure.flops import measure_flops
@@ -173,4 +174,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -105,7 +105,8 @@ def speed_of(index, repeats):
 
 def in_own_process(code):
     """The last line that it prints."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import trainer; {code}"
+    threads = f"trainer.torch.set_num_threads({torch.get_num_threads()})"
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import trainer; {threads}; {code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
@@ -141,7 +142,6 @@ def process(side=224, size=8):
 
 
 def resident(method, side, size):
-    torch.set_num_threads(2)
     step = step_of(made(method, "vgg16", 0.5, side), *batch(size, side))
     reset_peak_resident()
     idle = peak_resident_bytes()

@@ -15,6 +15,7 @@ import json
 import os
 from pathlib import Path
 
+from command import refuse_failures, run_main, typed
 from rich.console import Console
 
 from layerlocal.environment import describe_environment
@@ -30,7 +31,6 @@ SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")
 UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
 """The settings of the CPU protocol, found for a local rule."""
 SEEDS = (1, 2, 3)
-COMMAND = "python benchmarks/tuned.py"
 
 
 def plan_of(rules, trials, smoke):
@@ -102,21 +102,22 @@ def main():
         os.cpu_count(),
         Console(stderr=True),
     )
-    summary = run_tuning(plan, out, workers=workers, command=COMMAND, console=console)
+    summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
     print("\n".join(summary["sentences"]))
     best = {method["label"]: method["best"] for method in summary["methods"]}
     specs, store = judged_runs(plan, best, 200 if given.smoke else 10_000), RunStore(out)
     todo = [spec for spec in specs.values() if not store.is_done(spec)]
     with ManyRuns(console, len(todo), workers=workers) as progress:
-        run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
+        outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
+    refuse_failures(outcome.failed)
     accuracies = {key: store.load(spec.hash).result["test_accuracy"] for key, spec in specs.items()}
     rows = compare(plan, best, accuracies)
     print("\n".join(as_line(row) for row in rows))
     if not given.smoke:
-        content = {"command": COMMAND, "environment": describe_environment(), "seeds": SEEDS, "plan": plan.model_dump(mode="json"),
+        content = {"command": typed(), "environment": describe_environment(), "seeds": SEEDS, "plan": plan.model_dump(mode="json"),
                    "methods": summary["methods"], "rows": rows}  # fmt: skip
         Path("results/tuned.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
