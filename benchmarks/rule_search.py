@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 import torch
-from command import run_main
+from command import refuse_failures, run_main
 from rich.console import Console
 
 from layerlocal.measure.flops import measure_flops
@@ -164,7 +164,8 @@ def main():
         asked = [{key: spec for key, spec in of.items() if key[0] in wanted} for of in specs.values()]
         todo = list({spec.hash: spec for of in asked for spec in of.values() if not store.is_done(spec)}.values())
         with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
-            run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
+            outcome = run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
+        refuse_failures(outcome.failed)
     classes = {"cifar10": 10, "cifar100": 100}[arguments.data]
     head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n",
             "local by block %")  # fmt: skip

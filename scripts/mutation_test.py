@@ -29,6 +29,20 @@ MUTANTS: list[tuple] = [
     ("forecast.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
     # a dry run of a broken rule of the user's own ends in a traceback
     ("forecast.py", "forecast", ("with _one_thread(), plugin_errors(spec):", "with _one_thread():")),
+    # a task smaller than a batch has no steps to foretell
+    ("forecast.py", "forecast", ("refuse_less_than_a_batch(data, spec.recipe)", "None")),
+    # a round of a search may be shorter than its longest run
+    ("tuning.py", "tune", ("max(runs * sum(seconds) / count, *seconds)", "runs * sum(seconds) / count")),
+    # a trial is evaluated once more
+    ("run.py", "tune", ("    assert training.data.validation is not None", "    assert training.validate() is not None")),
+    # a trial's command opens the test split
+    ("spec.py", "cli", ("if spec.judged_on != default.judged_on:", "if False:")),
+    # the tenth block of sixteen is taken for the last
+    ("store.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
+    # a worker's warning ends the other runs
+    ("workers/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
+    # a mistyped study makes a store
+    ("studying.py", "studying", ("    _check(name, size)\n    store =", "    store =")),
     # a dry run takes all runs for finished ones
     ("forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
     # a negative may carry the true label

@@ -61,7 +61,11 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say how many runs there are to train (of `tune`: from its beginning) and about how long they take; train nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say how many runs there are to train (of `tune`: from its beginning) and about how long they take; train nothing.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
