@@ -34,7 +34,11 @@ MUTANTS: list[tuple] = [
     # a round of a search may be shorter than its longest run
     ("tuning.py", "tune", ("max(runs * sum(seconds) / count, *seconds)", "runs * sum(seconds) / count")),
     # a trial is evaluated once more
-    ("run.py", "tune", ("    assert training.data.validation is not None", "    assert training.validate() is not None")),
+    (
+        "run.py",
+        "tune",
+        ("    assert training.data.validation is not None", "    assert training.validate() is not None"),
+    ),
     # a trial's command opens the test split
     ("spec.py", "cli", ("if spec.judged_on != default.judged_on:", "if False:")),
     # the tenth block of sixteen is taken for the last
@@ -43,6 +47,16 @@ MUTANTS: list[tuple] = [
     ("workers/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
     # a mistyped study makes a store
     ("studying.py", "studying", ("    _check(name, size)\n    store =", "    store =")),
+    # a search looks for the runs of a plug-in under other names
+    ("tune/plan.py", "cli_mishaps", ('update={"source_sha256": self.sources.get(method.rule)}', "update={}")),
+    # damaged weights are exported
+    ("exporting.py", "cli_export", ("    folder.refuse_damaged_checkpoint()\n", "")),
+    # a loss a sample goes on to backward
+    ("rules/walk.py", "cli_mishaps", ("if value.dim() == 0:", "if True:")),
+    # a plug-in that leaves ends every run
+    ("workers/backlog.py", "cli_mishaps", ("except (Exception, SystemExit) as error:", "except Exception as error:")),
+    # a study that could not begin keeps its folder
+    ("studying.py", "cli_mishaps", ("        if is_new:", "        if False:")),
     # a dry run takes all runs for finished ones
     ("forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
     # a negative may carry the true label

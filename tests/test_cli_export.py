@@ -158,6 +158,14 @@ def test_a_run_without_its_weights_or_with_others_is_refused(refused, store):
     assert "has no checkpoint" in refused("export", VECTORS.hash, "--torch", "m.pt2")
 
 
+def test_weights_of_which_bytes_changed_are_refused(refused, store):
+    path = store / VECTORS.hash / "checkpoint" / "state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-40:] = bytes(40)
+    path.write_bytes(content)
+    assert "is damaged (it is not what was written)" in refused("export", VECTORS.hash, "--torch", "m.pt2")
+
+
 def test_missing_packages_are_named_before_anything_is_done(refused, store, monkeypatch):
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else object())
     monkeypatch.setattr(exporting, "load_trained", None)

@@ -106,6 +106,7 @@ def load_trained(store: RunStore, name: str) -> tuple[RunRecord, Data, Rule]:
     if pin_plugin(record.spec) != record.spec:
         raise InputError(f"the rule file of {record.spec.rule.name} has changed since run {record.hash} was trained")
     folder = RunFolder(store.root / record.hash, record.spec)
+    folder.refuse_damaged_checkpoint()
     checkpoint = folder.load_checkpoint()
     if checkpoint is None:
         raise InputError(

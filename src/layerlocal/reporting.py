@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -203,7 +203,8 @@ def cost_summaries(out: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: a damaged one.
     """
-    found = [_read(cost_summary_path(out, size)) for size in SIZES]
+    needs = ("study", "size", "rules", "quantities")
+    found = [_read(cost_summary_path(out, size), needs=needs) for size in SIZES]
     return [summary for summary in found if summary is not None]
 
 
@@ -221,7 +222,7 @@ def tune_summaries(out: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: a damaged one.
     """
-    return [_read(path) for path in sorted(out.glob("tune-*.json"))]
+    return [_read(path, needs=("methods", "sentences", "budget")) for path in sorted(out.glob("tune-*.json"))]
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------
@@ -252,12 +253,14 @@ def _read_audit_plan(out: Path) -> AuditPlan | None:
         ) from None
 
 
-def _read(path: Path, kind: type = dict) -> Any:
-    """The JSON content of a file, or ``None`` where it is missing."""
+def _read(path: Path, kind: type[Any] = dict, needs: Iterable[str] = ()) -> Any:
+    """The JSON content of a file, or ``None`` where it is missing; an object has at least the keys that it ``needs``."""
     try:
         content = json.loads(path.read_bytes())
         if not isinstance(content, kind):
             raise ValueError(f"a JSON {kind.__name__} was expected")
+        if lacks := [key for key in needs if key not in content]:
+            raise ValueError(f"it has no {lacks[0]}")
         return content
     except FileNotFoundError:
         return None

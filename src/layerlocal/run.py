@@ -194,7 +194,7 @@ def plugin_errors(spec: RunSpec) -> Iterator[None]:
     """Whatever a rule of the user's own raises is the user's to mend: one sentence that says where."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if spec.rule.source_sha256 is None or isinstance(error, InputError):
             raise
         raise InputError(f"rule {spec.rule.name} {describe_error(error)}; `layerlocal check` shows more") from error

@@ -35,6 +35,7 @@ __all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "w
 MetricRow = tuple[int, str, str, float]
 """(epoch, metric, block, value)."""
 PARTS = ("spec.json", "env.json", "metrics.parquet", "result.json")
+CHECKPOINT = "checkpoint/state.safetensors"
 
 
 class RunBusyError(RuntimeError):
@@ -107,7 +108,7 @@ class RunFolder:
 
     @property
     def _checkpoint(self) -> Path:
-        return self.path / "checkpoint" / "state.safetensors"
+        return self.path / CHECKPOINT
 
     def save_checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
         """Replace the checkpoint, in one rename, by these tensors and this JSON content."""
@@ -128,6 +129,16 @@ class RunFolder:
                 return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 (not a dict)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise self.damaged_checkpoint(error) from error
+
+    def refuse_damaged_checkpoint(self) -> None:
+        """Hold the weights of a finished run against the sum in ``DONE``.
+
+        Raises:
+            InputError: they are not what was written.
+        """
+        expected = json.loads((self.path / "DONE").read_bytes()).get(CHECKPOINT)  # runs of before have none
+        if expected is not None and self._checkpoint.exists() and _sha256(self._checkpoint) != expected:
+            raise self.damaged_checkpoint(ValueError("it is not what was written"))
 
     def damaged_checkpoint(self, error: Exception) -> InputError:
         """What to say of a checkpoint that cannot be continued from."""
@@ -151,8 +162,16 @@ class RunFolder:
         }
         for name in PARTS:
             write_atomic(self.path / name, content[name])
-        write_atomic(self.path / "DONE", _to_json({name: hashlib.sha256(content[name]).hexdigest() for name in PARTS}))
+        sums = {name: hashlib.sha256(content[name]).hexdigest() for name in PARTS}
+        if self._checkpoint.exists():
+            sums[CHECKPOINT] = _sha256(self._checkpoint)
+        write_atomic(self.path / "DONE", _to_json(sums))
         return RunRecord(self.spec.hash, self.spec, env, result)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_run(path: Path) -> RunRecord:
@@ -239,7 +258,10 @@ class RunStore:
         return _read_run(self._find(name))
 
     def _find(self, name: str) -> Path:
-        found = [path for path in self.root.glob(f"{name}*") if (path / "spec.json").exists()] if name.isalnum() else []
+        known = ("spec.json", "DONE")
+        found = (
+            [p for p in self.root.glob(f"{name}*") if any((p / n).exists() for n in known)] if name.isalnum() else []
+        )
         if not found:
             raise InputError(f"there is no run {name!r} in {self.root}; `layerlocal show --out {self.root}` lists them")
         if len(found) > 1:

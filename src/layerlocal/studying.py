@@ -60,8 +60,15 @@ def run_study(
     store.prepare()
     plan, specs, refused = _prepare(out, name, size, rules, seeds, data, command, console)
     wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
-    write_atomic(plan_path(out, name, size), plan.model_dump_json(indent=1).encode())
-    failed = _finish(list(wanted.values()), store, workers=workers, ray=ray, device=device, console=console)
+    path = plan_path(out, name, size)
+    is_new = not path.exists()
+    write_atomic(path, plan.model_dump_json(indent=1).encode())
+    try:
+        failed = _finish(list(wanted.values()), store, workers=workers, ray=ray, device=device, console=console)
+    except InputError:
+        if is_new:  # a study that could not begin leaves no plan, which would keep other data out of this folder
+            path.unlink(missing_ok=True)
+        raise
     reasons = {specs[key].hash: reason for key, reason in refused.items()} | failed
     write_atomic(missing_path(out, name, size), json.dumps(reasons, indent=1).encode())
     records, warnings = comparable(out)

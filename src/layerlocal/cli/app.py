@@ -15,7 +15,7 @@ from rich.console import Console
 from layerlocal import __version__
 from layerlocal.progress import as_time
 from layerlocal.spec import parse_value
-from layerlocal.types import InputError, LostProcessError
+from layerlocal.types import InputError, LostProcessError, first_line
 
 __all__ = [
     "AsJson",
@@ -55,6 +55,7 @@ app = typer.Typer(
     help="Train networks by layer-local rules beside their backprop twins, and see whether it holds up and what it costs.\n\n"
     "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
 )
+MOST_THREADS = 256
 err = Console(stderr=True, soft_wrap=True)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones in it are never run again.")]
@@ -98,6 +99,9 @@ def prepare_torch(device: str, threads: int | None) -> None:
     """Set the threads, and refuse a device that cannot be used before anything is done."""
     import torch
 
+    most = max(MOST_THREADS, 4 * (os.cpu_count() or 1))
+    if threads is not None and threads > most:
+        raise InputError(f"--threads {threads} is more than this machine can use; give {most} at most")
     if threads is not None:
         torch.set_num_threads(threads)
     if device.partition(":")[0] not in ("cpu", "cuda"):
@@ -152,4 +156,12 @@ def main() -> None:
     except InputError as error:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, LostProcessError):  # of many processes one speaks
             err.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        from layerlocal.cost.measure import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        text = f"error: not enough memory ({first_line(error)}); lower the width, the image size or the batch size"
+        err.print(text, style="red", markup=False, highlight=False)
         sys.exit(2)

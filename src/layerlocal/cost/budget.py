@@ -14,6 +14,8 @@ from layerlocal.types import InputError
 __all__ = ["in_words", "largest_fitting", "parse_memory", "refuse_below_weights", "search"]
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+MOST = 2**60
+"""More bytes than any machine has; limits beyond it could not be set."""
 STEPS = 2
 """Of the optimizer in one try: by the second, gradients and optimizer state exist."""
 IMAGE_QUANTUM = 32
@@ -33,7 +35,7 @@ def parse_memory(text: str) -> int:
     if match[2].lower() not in known:
         what = f"unknown unit {match[2]!r}" if match[2] else "no unit"
         raise InputError(f"--memory {text!r} has {what}; known: {', '.join(UNITS)}")
-    found = int(float(match[1]) * known[match[2].lower()])
+    found = int(min(float(match[1]) * known[match[2].lower()], MOST))
     if found < 1:
         raise InputError(f"--memory must be more than nothing, got {text!r}")
     return found

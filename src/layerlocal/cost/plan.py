@@ -251,7 +251,7 @@ def _base(given: dict[str, Any]) -> CostCase:
     options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
     network = {"name": given.pop("network"), "fused": True, "options": options}
     network |= {key: given.pop(key) for key in ("width", "fused", "compile", "channels_last") if key in given}
-    return CostCase.parse({**given, "network": NetworkSpec(**network).model_dump()})
+    return CostCase.parse({**given, "network": NetworkSpec.parse(network).model_dump()})
 
 
 @dataclass

@@ -109,10 +109,15 @@ def find_folder(folder: Path) -> tuple[str, SplitSource, SplitSource]:
 
 def _identity(files: Sequence[Path], root: Path) -> list[Any]:
     """Names, sizes and times of change."""
-    return [
-        str(root.resolve()),
-        [[str(f.relative_to(root)), s.st_size, s.st_mtime_ns] for f in files for s in [f.stat()]],
-    ]
+    found: list[list[Any]] = []
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError as error:
+            what = "is a broken link" if file.is_symlink() else f"cannot be read ({error.strerror})"
+            raise InputError(f"{file} {what}; replace it or take it out") from error
+        found.append([str(file.relative_to(root)), state.st_size, state.st_mtime_ns])
+    return [str(root.resolve()), found]
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -89,12 +89,28 @@ def run_blocks(
     for index in blocks:
         h = rule.network.blocks[index](h)
         if index in rule.readouts:
-            term, found = local_loss(index, h, y)
+            term, found = _checked(rule, local_loss(index, h, y))
             terms.append(term)
             metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
         if index != last:
             h = rule.feed(index, h)
     return h, terms, metrics
+
+
+def _checked(rule: BlockwiseRule, given: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a local loss gave, where it is what it must be: a rule of the user's own may give anything."""
+    match given:
+        case (Tensor() as value, dict() as metrics) if value.dim() == 0:
+            return value, metrics
+        case (Tensor() as value, dict()):
+            what = f"a loss of shape {tuple(value.shape)}"
+        case tuple():
+            what = f"a tuple of {', '.join(type(part).__name__ for part in given)}"
+        case _:
+            what = type(given).__name__
+    raise InputError(
+        f"local_loss of {type(rule).__name__} gave {what}; it must return (a scalar Tensor, a dict of Tensors)"
+    )
 
 
 def _chunks(segment: Sequence[int], cuts: Collection[int]) -> list[range]:

@@ -108,7 +108,10 @@ class TunePlan(Frozen):
         Raises:
             InputError: a setting that does not exist.
         """
-        base = RunSpec(data=self.data, network=self.network, recipe=self.recipe, rule=method.spec, seed=seed)
+        rule = method.spec
+        if rule.options.get("of", rule.name) == method.rule:  # twins of a rule without readouts are of another one
+            rule = rule.model_copy(update={"source_sha256": self.sources.get(method.rule)})
+        base = RunSpec(data=self.data, network=self.network, recipe=self.recipe, rule=rule, seed=seed)
         return base.with_settings({**self.settings, **chosen, "judged_on": "validation"})
 
     def default(self, method: Method, key: str) -> Any:

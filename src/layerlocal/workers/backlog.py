@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from layerlocal.run import RunEvent, run_spec
 from layerlocal.spec import RunSpec
-from layerlocal.store import RunBusyError, RunStore
+from layerlocal.store import CHECKPOINT, RunBusyError, RunStore
 from layerlocal.types import describe_error
 
 __all__ = ["Backlog", "Listener", "Result", "Results", "attempt", "saved_epoch", "throttled"]
@@ -38,7 +38,7 @@ def attempt(spec: RunSpec, store: RunStore, device: str, listen: Listener | None
         run_spec(spec, store, device=device, listen=listen, wait=False)
     except RunBusyError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in may leave, and the runs after it go on
         return describe_error(error)
     return None
 
@@ -62,7 +62,7 @@ def saved_epoch(store: RunStore, spec: RunSpec) -> int:
     """The epoch a run would continue after; 0 without a checkpoint, or with one that cannot be read."""
     from safetensors import SafetensorError, safe_open
 
-    path = store.root / spec.hash / "checkpoint" / "state.safetensors"
+    path = store.root / spec.hash / CHECKPOINT
     if not path.exists():
         return 0
     try:

@@ -1,0 +1,163 @@
+"""What a newcomer ran into: each is one sentence with exit code 2 that says where and how to mend it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.store import RunStore
+from layerlocal.workers import run_many
+
+VECTORS = [
+    "--data",
+    "teacher_student",
+    "--set",
+    "data.classes=3",
+    "--set",
+    "data.num_train=96",
+    "--set",
+    "data.num_test=32",
+]
+MLP = ["--network", "mlp", "--set", "network.depth=2", "--set", "network.hidden=16", "--set", "recipe.batch_size=32"]
+TINY = ["train", *VECTORS, *MLP, "--epochs", "1"]
+PLUGIN = """
+import sys
+import torch
+from layerlocal import RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Base(LocalHeads):
+    info = RuleInfo(name="mine", locality="block")
+
+
+class Rows(Base):
+    def local_loss(self, index, activity, y):
+        return activity.square().flatten(1).sum(1), {}
+
+
+class Bare(Base):
+    def local_loss(self, index, activity, y):
+        return super().local_loss(index, activity, y)[0]
+
+
+class Nothing(Base):
+    def local_loss(self, index, activity, y):
+        pass
+
+
+class Number(Base):
+    def local_loss(self, index, activity, y):
+        return 0.5, {}
+
+
+class Leaves(Base):
+    def local_loss(self, index, activity, y):
+        sys.exit(5)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    return "mine.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("Rows", "a loss of shape (32,)"),
+        ("Bare", "gave Tensor;"),
+        ("Nothing", "gave NoneType;"),
+        ("Number", "a tuple of float, dict"),
+    ],
+)
+def test_a_local_loss_that_gives_something_else_is_named(refused, mine, name, what):
+    sentence = refused(*TINY, "--rule", f"{mine}:{name}")
+    assert f"local_loss of {name} gave" in sentence and what in sentence
+    assert "must return (a scalar Tensor, a dict of Tensors)" in sentence
+
+
+def test_a_rule_that_leaves_in_the_middle_is_one_sentence_and_ends_no_other_run(refused, mine, tmp_path):
+    assert "raised SystemExit at mine.py:" in refused(*TINY, "--rule", f"{mine}:Leaves")
+    spec = RunSpec(
+        data=DataSpec(source="teacher_student", classes=3, num_train=96, num_test=32),
+        network=NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16}), recipe=Recipe(epochs=1, batch_size=32),
+    )  # fmt: skip
+    leaves = spec.model_copy(update={"rule": RuleSpec(name=f"{mine}:Leaves")})
+    outcome = run_many([leaves, spec], RunStore(tmp_path / "store"), threads=1)
+    assert outcome.finished == [spec.hash] and len(outcome.failed) == 1
+
+
+def test_a_finished_run_that_lost_its_spec_says_which_folder_to_delete(cli, refused, tmp_path):
+    assert cli(*TINY)[0] == 0
+    [spec] = (tmp_path / "runs").glob("*/spec.json")
+    spec.unlink()
+    for words in (TINY, ["show", spec.parent.name]):
+        sentence = refused(*words)
+        assert spec.parent.name in sentence and "is damaged" in sentence and "delete that folder" in sentence
+
+
+@pytest.mark.parametrize("width", ["0", "-1", "nan"])
+def test_a_width_that_is_none_is_refused_by_the_cost_audit_too(refused, width):
+    assert "width: Input should be" in refused("cost", "--network", "cnn4", "--width", width, "--part", "methods")
+
+
+@pytest.mark.parametrize("words", [("train",), ("audit", "--dry-run")])
+def test_a_broken_link_among_the_images_is_named(refused, tmp_path, words):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for index in range(3):
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / "d" / split / name / f"{index}.png")
+    (tmp_path / "d" / "train" / "a" / "9.png").symlink_to(tmp_path / "nowhere.png")
+    assert "9.png is a broken link; replace it or take it out" in refused(*words, "--data", "d")
+
+
+@pytest.mark.parametrize(("name", "lacks"), [("cost-quick", "study"), ("tune-0123abcd", "methods")])
+def test_a_summary_that_lacks_its_parts_is_damaged(refused, tmp_path, cli, name, lacks):
+    assert cli(*TINY)[0] == 0
+    (tmp_path / "runs" / f"{name}.json").write_text("{}")
+    sentence = refused("report")
+    assert f"{name}.json is damaged (it has no {lacks}); delete it" in sentence
+
+
+def test_too_much_of_everything_is_one_sentence(refused):
+    assert "not enough memory" in refused(*TINY, "--set", "network.hidden=100000000")
+    assert "--threads 100000 is more than this machine can use" in refused(*TINY, "--threads", "100000")
+
+
+def test_a_study_that_could_not_begin_leaves_its_folder_to_others(refused, cli, tmp_path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    refused("study", "composition", "--seeds", "1", "--ray", "nowhere.invalid:1", "--out", "s")
+    assert not list((tmp_path / "s").glob("study-*.json"))
+
+
+def test_a_search_takes_a_rule_of_the_users_own_and_says_why_a_trial_failed(cli, mine, tmp_path):
+    (tmp_path / "good.py").write_text(PLUGIN.replace('name="mine"', 'name="good"'))
+    settings = [
+        "--set",
+        "data.num_train=96",
+        "--set",
+        "data.num_test=32",
+        *MLP,
+        "--trials",
+        "1",
+        "--workers",
+        "1",
+        "--json",
+    ]
+    code, out, err = cli("tune", "--rule", "good.py:Base", *VECTORS[:4], "--epochs", "1", *settings)
+    methods = json.loads(out)["methods"]
+    assert code == 0 and [m["label"] for m in methods] == [
+        "good.py:Base",
+        "bp of good.py:Base",
+        "bp-deepsup of good.py:Base",
+    ], err
+    assert all(method["best"]["value"] > 0 for method in methods)
+    code, out, _ = cli("tune", "--rule", f"{mine}:Leaves", *VECTORS[:4], "--epochs", "1", *settings)
+    [local, *_] = json.loads(out)["methods"]
+    assert local["best"] is None and "SystemExit at mine.py" in local["trials"][0]["reason"]
