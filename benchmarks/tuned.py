@@ -2,6 +2,7 @@
 settings of the CPU protocol.
 
     python benchmarks/tuned.py            # about 75 minutes on 2 cores; resumes from runs/tuned; writes results/tuned.json
+    python benchmarks/tuned.py --long     # then the price alone, at the length of the CPU protocol: 45 minutes more; results/tuned_long.json
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 CIFAR-10, 10,000 training images, a fifth of them for validation. Trials have seed 0 and never open the test split; the runs after them have
@@ -16,6 +17,8 @@ import os
 from pathlib import Path
 
 from command import refuse_failures, run_main, typed
+from cpu_protocol import TASKS
+from protocol import Task
 from rich.console import Console
 
 from layerlocal.environment import describe_environment
@@ -45,34 +48,40 @@ def plan_of(rules, trials, smoke):
     )
 
 
-def judged_runs(plan, best, num_test):
-    """(method, "tuned" or "untuned", seed) → run that opens the test split."""
-    data = plan.data.model_copy(update={"num_test": num_test})
-    return {
-        (method.label, name, seed): plan.run(method, chosen, seed).model_copy(
-            update={"judged_on": "test", "data": data}
-        )
-        for method in plan.methods
-        for name, chosen in (("tuned", best[method.label]["settings"]), ("untuned", UNTUNED))
-        for seed in SEEDS
-    }
+def judged_runs(plan, best, task):
+    """(method, "tuned" or "untuned", seed) → run that opens the test split, what matters most first; of a longer task without BP."""
+    methods = [method for method in plan.methods if method.twin != "bp" or task.recipe.epochs == plan.recipe.epochs]
+    runs = {}
+    for name in ("tuned", "untuned"):
+        for seed in SEEDS:
+            for method in methods:
+                chosen = best[method.label]["settings"] if name == "tuned" else UNTUNED
+                run = plan.run(method, chosen, seed).with_settings({"recipe.epochs": task.recipe.epochs})
+                runs[method.label, name, seed] = run.model_copy(update={"judged_on": "test", "data": task.data})
+    return runs
 
 
 def compare(plan, best, accuracies):
-    """A row a rule and a way of choosing settings: accuracies of all three methods and their paired differences."""
+    """A row a rule and a way of choosing settings: accuracies of its methods and their paired differences."""
     rows = []
     for rule in plan.rules:
-        local, bp, deepsup = (method.label for method in plan.methods if method.rule == rule)
+        labels = {method.twin: method.label for method in plan.methods if method.rule == rule}
         for name in ("tuned", "untuned"):
-            of = {label: [accuracies[label, name, seed] for seed in SEEDS] for label in (local, bp, deepsup)}
-            pairs = {"gap": (local, bp), "extra_supervision": (deepsup, bp), "price_of_locality": (local, deepsup)}
+            of = {twin: [accuracies.get((label, name, seed)) for seed in SEEDS] for twin, label in labels.items()}
+            of = {twin: values for twin, values in of.items() if None not in values}
+            pairs = {
+                "gap": (None, "bp"),
+                "extra_supervision": ("bp-deepsup", "bp"),
+                "price_of_locality": (None, "bp-deepsup"),
+            }
             differences = {
                 key: estimate([a - b for a, b in zip(of[left], of[right], strict=True)])
                 for key, (left, right) in pairs.items()
+                if left in of and right in of
             }
-            settings = {label: best[label]["settings"] if name == "tuned" else UNTUNED for label in of}
+            settings = {labels[twin]: best[labels[twin]]["settings"] if name == "tuned" else UNTUNED for twin in of}
             rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": plan.budget if name == "tuned" else "none",
-                         "accuracies": {label: estimate(values) for label, values in of.items()}, **differences})  # fmt: skip
+                         "accuracies": {labels[twin]: estimate(values) for twin, values in of.items()}, **differences})  # fmt: skip
     return rows
 
 
@@ -83,29 +92,28 @@ def as_line(row):
     found = ", ".join(
         f"{label} {100 * value['mean']:.1f} % at {row['settings'][label]}" for label, value in row["accuracies"].items()
     )
-    return (
-        f"{row['rule']}, {row['chosen']} (budget: {row['budget']}), n = {len(SEEDS)}: {found}; "
-        f"gap {points(row['gap'])}, price of locality {points(row['price_of_locality'])}"
+    return f"{row['rule']}, {row['chosen']} (budget: {row['budget']}), n = {len(SEEDS)}: {found}; " + ", ".join(
+        f"{key} {points(row[key])}" for key in ("gap", "price_of_locality") if key in row
     )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", nargs="+", default=["committee"])
-    parser.add_argument("--trials", type=int, default=12, help="of each rule and each twin")
+    parser.add_argument("--trials", type=int, default=8, help="of each rule and each twin")
+    parser.add_argument("--long", action="store_true", help="with the data and epochs of the CPU protocol; without BP")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     out = Path("runs/tuned-smoke") if given.smoke else given.out
-    plan, workers, console = (
-        plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke),
-        os.cpu_count(),
-        Console(stderr=True),
-    )
+    plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke)
+    workers, console = os.cpu_count(), Console(stderr=True)
     summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
     print("\n".join(summary["sentences"]))
     best = {method["label"]: method["best"] for method in summary["methods"]}
-    specs, store = judged_runs(plan, best, 200 if given.smoke else 10_000), RunStore(out)
+    whole = plan.data.model_copy(update={"num_test": 200 if given.smoke else 10_000})
+    task = TASKS[0] if given.long else Task("cifar10", whole, plan.network, plan.recipe)
+    specs, store = judged_runs(plan, best, task), RunStore(out)
     todo = [spec for spec in specs.values() if not store.is_done(spec)]
     with ManyRuns(console, len(todo), workers=workers) as progress:
         outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
@@ -115,8 +123,11 @@ def main():
     print("\n".join(as_line(row) for row in rows))
     if not given.smoke:
         content = {"command": typed(), "environment": describe_environment(), "seeds": SEEDS, "plan": plan.model_dump(mode="json"),
+                   "data": task.data.model_dump(), "epochs": task.recipe.epochs,
                    "methods": summary["methods"], "rows": rows}  # fmt: skip
-        Path("results/tuned.json").write_text(json.dumps(content, indent=1) + "\n")
+        Path("results/tuned_long.json" if given.long else "results/tuned.json").write_text(
+            json.dumps(content, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
