@@ -54,7 +54,7 @@ MUTANTS: list[tuple] = [
     # a loss a sample goes on to backward
     ("rules/walk.py", "cli_mishaps", ("if value.dim() == 0:", "if True:")),
     # a plug-in that leaves ends every run
-    ("workers/backlog.py", "cli_mishaps", ("except (Exception, SystemExit) as error:", "except Exception as error:")),
+    ("run.py", "cli_mishaps", ("except (Exception, SystemExit) as error:", "except Exception as error:")),
     # a study that could not begin keeps its folder
     ("studying.py", "cli_mishaps", ("        if is_new:", "        if False:")),
     # a dry run takes all runs for finished ones

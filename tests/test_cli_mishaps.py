@@ -101,6 +101,12 @@ def test_a_finished_run_that_lost_its_spec_says_which_folder_to_delete(cli, refu
         assert spec.parent.name in sentence and "is damaged" in sentence and "delete that folder" in sentence
 
 
+def test_a_file_in_the_place_of_a_store_is_not_taken_for_a_missing_one(refused, tmp_path):
+    (tmp_path / "afile").write_text("")
+    for command in ("show", "report"):
+        assert "afile is a file, not a run store" in refused(command, "--out", "afile")
+
+
 @pytest.mark.parametrize("width", ["0", "-1", "nan"])
 def test_a_width_that_is_none_is_refused_by_the_cost_audit_too(refused, width):
     assert "width: Input should be" in refused("cost", "--network", "cnn4", "--width", width, "--part", "methods")

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,9 +143,9 @@ class RunFolder:
 
     def damaged_checkpoint(self, error: Exception) -> InputError:
         """What to say of a checkpoint that cannot be continued from."""
-        first_line = str(error).strip().splitlines()[0]
+        words = textwrap.shorten(str(error), 160, placeholder=" …")
         return InputError(
-            f"the checkpoint {self._checkpoint} is damaged ({first_line}); delete {self.path} to start that run anew"
+            f"the checkpoint {self._checkpoint} is damaged ({words}); delete {self.path} to start that run anew"
         )
 
     def finish(self, *, env: dict[str, Any], result: dict[str, Any], metrics: list[MetricRow]) -> RunRecord:
@@ -280,6 +281,8 @@ class RunStore:
         Raises:
             InputError: a damaged one: which, and what to do.
         """
+        if self.root.is_file():
+            raise InputError(f"{self.root} is a file, not a run store; give the folder that the runs are in")
         if not self.root.is_dir():
             raise InputError(
                 f"there is no run store at {self.root}; make one with `layerlocal audit --out {self.root}`"

@@ -63,7 +63,10 @@ def _open(data: bytes | Path) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=_COMMON_FORMATS)
     except UnidentifiedImageError:
-        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+        try:
+            return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+        except UnidentifiedImageError:
+            raise ValueError("of no image format that is known") from None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

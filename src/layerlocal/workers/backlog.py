@@ -38,7 +38,7 @@ def attempt(spec: RunSpec, store: RunStore, device: str, listen: Listener | None
         run_spec(spec, store, device=device, listen=listen, wait=False)
     except RunBusyError:
         raise
-    except (Exception, SystemExit) as error:  # a plug-in may leave, and the runs after it go on
+    except Exception as error:
         return describe_error(error)
     return None
 
