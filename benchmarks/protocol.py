@@ -17,6 +17,7 @@ from layerlocal.report import plots, svg
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.store import RunStore
 from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
+from layerlocal.studies.words import points
 from layerlocal.workers import run_many
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
@@ -123,14 +124,10 @@ def draw(rows, key):
 
 
 def as_line(row):
-    def points(value):
-        interval = f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]" if value["low"] is not None else ""
-        return f"{100 * value['mean']:+.1f}{interval}"
-
     accuracies = ", ".join(f"{key} {100 * row[key]['mean']:.2f} %" for key in KEYS[:3])
-    differences = ", ".join(f"{key} {points(row[key])} pp" for key in KEYS[3:])
+    differences = ", ".join(f"{key} {points(row[key])}" for key in KEYS[3:])
     blocks = "; ".join(
         f"blocks of {method} {', '.join(f'{100 * value:.0f}' for value in of.values())}"
         for method, of in row["blocks"].items()
     )
-    return f"{row['task']}, {row['rule']}, n = {row['local']['n']}: {accuracies}; {differences}; {blocks}"
+    return f"{row['task']}, {row['rule']}: {accuracies}; {differences}; {blocks}"

@@ -30,6 +30,7 @@ from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
+from layerlocal.studies.words import points
 from layerlocal.workers import run_many
 
 FILE = f"{Path(__file__).resolve().with_name('search_variant.py')}:Variant"
@@ -126,13 +127,9 @@ def row_of(name, specs, store, network, widths, num_classes):
 
 
 def as_points(local, twin):
-    """Their paired difference with its interval, in percentage points."""
+    """Their paired difference with its interval."""
     both = sorted(local.keys() & twin.keys())
-    if not both:
-        return "–"
-    value = estimate([local[seed] - twin[seed] for seed in both])
-    interval = f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]" if value["low"] is not None else ""
-    return f"{100 * value['mean']:+.1f}{interval}"
+    return points(estimate([local[seed] - twin[seed] for seed in both])) if both else "–"
 
 
 def main():
@@ -167,7 +164,7 @@ def main():
             outcome = run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
         refuse_failures(outcome.failed)
     classes = {"cifar10": 10, "cifar100": 100}[arguments.data]
-    head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price, pp", "gap, pp", "n",
+    head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price", "gap", "n",
             "local by block %")  # fmt: skip
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, of in specs.items():

@@ -26,6 +26,8 @@ from layerlocal.progress import ManyRuns
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
+from layerlocal.studies.base import DIFFERENCES
+from layerlocal.studies.words import points
 from layerlocal.tune import TunePlan, parse_dimension
 from layerlocal.tuning import run_tuning
 from layerlocal.workers import run_many
@@ -65,36 +67,27 @@ def compare(plan, best, accuracies):
     """A row a rule and a way of choosing settings: accuracies of its methods and their paired differences."""
     rows = []
     for rule in plan.rules:
-        labels = {method.twin: method.label for method in plan.methods if method.rule == rule}
+        labels = {method.twin or "local": method.label for method in plan.methods if method.rule == rule}
         for name in ("tuned", "untuned"):
-            of = {twin: [accuracies.get((label, name, seed)) for seed in SEEDS] for twin, label in labels.items()}
-            of = {twin: values for twin, values in of.items() if None not in values}
-            pairs = {
-                "gap": (None, "bp"),
-                "extra_supervision": ("bp-deepsup", "bp"),
-                "price_of_locality": (None, "bp-deepsup"),
-            }
+            of = {key: [accuracies.get((label, name, seed)) for seed in SEEDS] for key, label in labels.items()}
+            of = {key: values for key, values in of.items() if None not in values}
             differences = {
                 key: estimate([a - b for a, b in zip(of[left], of[right], strict=True)])
-                for key, (left, right) in pairs.items()
+                for key, (left, right) in DIFFERENCES.items()
                 if left in of and right in of
             }
-            settings = {labels[twin]: best[labels[twin]]["settings"] if name == "tuned" else UNTUNED for twin in of}
+            settings = {labels[key]: best[labels[key]]["settings"] if name == "tuned" else UNTUNED for key in of}
             rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": plan.budget if name == "tuned" else "none",
-                         "accuracies": {labels[twin]: estimate(values) for twin, values in of.items()}, **differences})  # fmt: skip
+                         "accuracies": {labels[key]: estimate(values) for key, values in of.items()}, **differences})  # fmt: skip
     return rows
 
 
 def as_line(row):
-    def points(value):
-        return f"{100 * value['mean']:+.1f} pp [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
-
     found = ", ".join(
         f"{label} {100 * value['mean']:.1f} % at {row['settings'][label]}" for label, value in row["accuracies"].items()
     )
-    return f"{row['rule']}, {row['chosen']} (budget: {row['budget']}), n = {len(SEEDS)}: {found}; " + ", ".join(
-        f"{key} {points(row[key])}" for key in ("gap", "price_of_locality") if key in row
-    )
+    differences = ", ".join(f"{key} {points(row[key])}" for key in DIFFERENCES if key in row)
+    return f"{row['rule']}, {row['chosen']} (budget: {row['budget']}): {found}; {differences}"
 
 
 def main():

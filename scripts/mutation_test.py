@@ -46,7 +46,14 @@ MUTANTS: list[tuple] = [
     # a worker's warning ends the other runs
     ("workers/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
     # a mistyped study makes a store
-    ("studying.py", "studying", ("    _check(name, size)\n    store =", "    store =")),
+    (
+        "studying.py",
+        "studying",
+        (
+            "    study = _find(name, size)\n    store = RunStore(out)\n    store.prepare()\n",
+            "    store = RunStore(out)\n    store.prepare()\n    study = _find(name, size)\n",
+        ),
+    ),
     # a search looks for the runs of a plug-in under other names
     ("tune/plan.py", "cli_mishaps", ('update={"source_sha256": self.sources.get(method.rule)}', "update={}")),
     # damaged weights are exported
@@ -56,7 +63,7 @@ MUTANTS: list[tuple] = [
     # a plug-in that leaves ends every run
     ("run.py", "cli_mishaps", ("except (Exception, SystemExit) as error:", "except Exception as error:")),
     # a study that could not begin keeps its folder
-    ("studying.py", "cli_mishaps", ("        if is_new:", "        if False:")),
+    ("studying.py", "cli_mishaps", ("        if is_new and", "        if False and")),
     # a dry run takes all runs for finished ones
     ("forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
     # a negative may carry the true label

@@ -55,10 +55,10 @@ def run_study(
         InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
     """
     console = console or Console(stderr=True)
-    _check(name, size)
+    study = _find(name, size)
     store = RunStore(out)
     store.prepare()
-    plan, specs, refused = _prepare(out, name, size, rules, seeds, data, command, console)
+    plan, specs, refused = _prepare(out, study, size, rules, seeds, data, command, console)
     wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
     path = plan_path(out, name, size)
     is_new = not path.exists()
@@ -66,7 +66,8 @@ def run_study(
     try:
         failed = _finish(list(wanted.values()), store, workers=workers, ray=ray, device=device, console=console)
     except InputError:
-        if is_new:  # a study that could not begin leaves no plan, which would keep other data out of this folder
+        if is_new and not any(map(store.is_done, wanted.values())):
+            # a study that could not begin leaves no plan, which would keep other data out of this folder
             path.unlink(missing_ok=True)
         raise
     reasons = {specs[key].hash: reason for key, reason in refused.items()} | failed
@@ -100,23 +101,24 @@ def forecast_study(
     from layerlocal.forecast import forecast_runs
 
     console = console or Console(stderr=True)
-    _, specs, refused = _prepare(out, name, size, rules, seeds, data, "", console)
+    _, specs, refused = _prepare(out, _find(name, size), size, rules, seeds, data, "", console)
     wanted = [spec for key, spec in specs.items() if key not in refused]
     found = forecast_runs(wanted, RunStore(out), workers=workers, device=device, console=console)
     left_out = len({spec.hash for key, spec in specs.items() if key in refused})
     return found | {"left_out": left_out, "reasons": list(dict.fromkeys(refused.values()))}
 
 
-def _check(name: str, size: str) -> None:
-    """See that there is such a study, before a store is made for it."""
-    find_study(name)
+def _find(name: str, size: str) -> Study:
+    """The study, if it has such a size."""
+    study = find_study(name)
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
+    return study
 
 
 def _prepare(
     out: Path,
-    name: str,
+    study: Study,
     size: str,
     rules: Sequence[str],
     seeds: int,
@@ -125,8 +127,6 @@ def _prepare(
     console: Console,
 ) -> tuple[StudyPlan, dict[Key, RunSpec], dict[Key, str]]:
     """The plan, its runs, and why some of them cannot take part."""
-    _check(name, size)
-    study = find_study(name)
     plan = _plan(out, study, size, rules, seeds, data, command)
     specs = plan_runs(study, plan)
     return plan, specs, _refusals(study, plan, specs, console)
