@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from layerlocal import InputError, RuleInfo
+from layerlocal.rules import LocalHeads
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.store import RunStore
 from layerlocal.workers import run_many
@@ -158,3 +165,69 @@ def test_a_search_takes_a_rule_of_the_users_own_and_says_why_a_trial_failed(cli,
     code, out, _ = cli("tune", "--rule", f"{mine}:Leaves", *VECTORS[:4], "--epochs", "1", *settings)
     [local, *_] = json.loads(out)["methods"]
     assert local["best"] is None and "SystemExit at mine.py" in local["trials"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "--data", ""), "data needs a name or a folder, got an empty one"),
+        (("claims", "--accuracies", "--claim", "P1"), "--accuracies lists every published accuracy: leave out"),
+        (("claims", "--accuracies", "--alpha", "0.1"), "--accuracies lists every published accuracy: leave out"),
+    ],
+)
+def test_words_that_would_be_passed_over_are_refused(refused, words, said):
+    assert said in refused(*words)
+
+
+def test_an_empty_name_is_no_store(cli):
+    code, out, err = cli("audit", "--out", "")
+    assert (code, out) == (2, "") and "it needs the name of a folder; write --out ." in err
+
+
+@pytest.mark.parametrize("words", [("list", "rules"), ("list", "rules", "--json"), ("--version",)])
+def test_printing_to_a_full_disk_is_one_sentence(words):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "layerlocal", *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    said = found.stderr.decode()
+    assert found.returncode == 2 and said.startswith("error: no space left on the disk") and said.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_mistake():
+    words = shlex.join([sys.executable, "-m", "layerlocal", "list", "rules", "--json"])
+    found = subprocess.run(
+        ["bash", "-c", f"{words} | true; exit ${{PIPESTATUS[0]}}"], stderr=subprocess.PIPE, check=False
+    )
+    assert found.returncode in (0, 1) and found.stderr == b""
+
+
+def test_a_hook_with_a_name_misspelt_is_pointed_out():
+    with pytest.warns(UserWarning, match="Slip defines local_losses, which nothing calls: is local_loss meant?"):
+
+        class Slip(LocalHeads):
+            def local_losses(self, index, activity, y):
+                return activity.mean(), {}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        class Both(LocalHeads):
+            def local_loss(self, index, activity, y):
+                return self.local_losses(index, activity, y)
+
+            def local_losses(self, index, activity, y):
+                return activity.mean(), {}
+
+        class Further(Slip):
+            def local_losses(self, index, activity, y):
+                return activity.sum(), {}
+
+
+def test_a_locality_that_there_is_not_is_refused():
+    with pytest.raises(
+        InputError, match=r"unknown locality of rule 'mine': 'blocks'; known: block, .* Did you mean 'block'"
+    ):
+        RuleInfo(name="mine", locality="blocks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -58,7 +59,19 @@ app = typer.Typer(
 MOST_THREADS = 256
 err = Console(stderr=True, soft_wrap=True)
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished ones in it are never run again.")]
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("it needs the name of a folder; write --out . for the current one")
+    return Path(text)
+
+
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", parser=_folder, metavar="FOLDER", help="Folder of runs; finished ones in it are never run again."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 DryRun = Annotated[
@@ -152,7 +165,10 @@ def main() -> None:
         f"warning: {message}", style="yellow", markup=False, highlight=False
     )
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except InputError as error:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, LostProcessError):  # of many processes one speaks
             err.print(f"error: {error}", style="red", markup=False, highlight=False)
@@ -163,5 +179,15 @@ def main() -> None:
         if not is_out_of_memory(error):
             raise
         text = f"error: not enough memory ({first_line(error)}); lower the width, the image size or the batch size"
+        err.print(text, style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself complains when it ends
+        if error.errno == errno.EPIPE:
+            sys.exit(1)
+        where = f"writing {error.filename}" if error.filename else "writing what was to be printed"
+        text = f"error: no space left on the disk, {where}; make room and give the same command: finished runs are kept"
         err.print(text, style="red", markup=False, highlight=False)
         sys.exit(2)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from layerlocal.cli.app import AsJson, Device, DryRun, Out, app, err, print_forecast, refuse_cluster, typed
+from layerlocal.types import InputError
 
 _MARKS = {
     "supported": "[green]✓ supported[/]",
@@ -120,6 +121,10 @@ def claims(
     from layerlocal.reporting import beside_published, judge_claims
 
     if accuracies:
+        if rule or claim or file or alpha is not None:
+            raise InputError(
+                "--accuracies lists every published accuracy: leave out --rule, --claim, --file and --alpha"
+            )
         rows = beside_published(out)
         print(json.dumps(rows)) if as_json else _print_accuracies(rows)
         return

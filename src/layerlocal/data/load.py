@@ -94,6 +94,8 @@ def load_data(
         compose=compose,
         held_out=held_out,
     )
+    if not str(source):
+        raise InputError("data needs a name or a folder, got an empty one; write . for the current folder")
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size={image_size} must be at least 1 pixel")
     if source == TEACHER_NAME:

@@ -12,9 +12,11 @@ so a rule only says what the losses are. Letters: B batch, K classes, L readouts
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.rules.functional import fit_fusion_weights, fuse
 from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
-from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
+from layerlocal.types import BlockLoss, InputError, Locality, derive_seed, unknown_name
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -59,6 +61,14 @@ class RuleInfo:
     unsupervised: bool = False
     channel_groups: bool = False
 
+    def __post_init__(self) -> None:
+        if self.locality not in get_args(Locality):
+            raise unknown_name(f"locality of rule {self.name!r}:", self.locality, get_args(Locality))
+
+
+_HOOKS = ("losses", "local_loss", "block_score", "block_scores", "inputs", "feed", "fuse", "calibrate", "rewind")
+"""What a rule may write for itself: a name like one of these is a slip, and the default would be trained in its place."""
+
 
 class Rule(nn.Module):
     """A way of assigning credit. It owns the network and its local heads, so ``.to``, ``.state_dict`` and ``.eval`` just work.
@@ -74,6 +84,13 @@ class Rule(nn.Module):
     """
 
     info: ClassVar[RuleInfo]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            meant = difflib.get_close_matches(name, _HOOKS, n=1, cutoff=0.85)
+            if meant and meant[0] not in vars(cls) and not hasattr(super(cls, cls), name):
+                warnings.warn(f"{cls.__name__} defines {name}, which nothing calls: is {meant[0]} meant?", stacklevel=2)
 
     def __init__(self, network: Network, *, num_classes: int) -> None:
         super().__init__()
