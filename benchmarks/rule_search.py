@@ -33,7 +33,10 @@ from layerlocal.store import RunStore
 from layerlocal.studies.words import points
 from layerlocal.workers import run_many
 
-FILE = f"{Path(__file__).resolve().with_name('search_variant.py')}:Variant"
+FILES = {
+    name: f"{Path(__file__).resolve().with_name(file)}:{name}"
+    for name, file in (("Variant", "search_variant.py"), ("Readers", "search_readers.py"))
+}
 TRIED: dict[str, dict] = {
     "base": {},
     "boost": {"boost": 1.0, "fusion": "last"},
@@ -58,6 +61,10 @@ TRIED: dict[str, dict] = {
     "smooth-2-2": {"heads": "2@8 2@8 lin", "widest": 48, "smoothing": 0.19},
     "smooth-2-2-decor": {"heads": "2@8 2@8 lin", "widest": 48, "smoothing": 0.19, "decor": 0.1},
     "smooth-2-2-decor-3": {"heads": "2@8 2@8 lin", "widest": 48, "smoothing": 0.19, "decor": 0.3},
+    **{
+        f"cut-{cut}": {"heads": "2@8 2@8 lin", "widest": 48, "smoothing": 0.19, "segments": segments}
+        for cut, segments in {1: "2-1-1-1-1", 2: "1-2-1-1-1", 3: "1-1-2-1-1", 4: "1-1-1-2-1", 5: "1-1-1-1-2"}.items()
+    },
     "dear": {"heads": "3@16 3@16 lin", "budget": 512},
     "g": {"heads": "2@16 2@16", "budget": 256},
     "g-lin": {"heads": "2@16 lin", "budget": 256},
@@ -73,6 +80,14 @@ TRIED: dict[str, dict] = {
     "1-1-2-2": {"heads": "2@8 lin", "segments": "1-1-2-2"},
 }
 """Name → what is changed of the variant's defaults. Segments of several blocks are not strictly local."""
+CHANGING: dict[str, dict] = {
+    "readers": {"label_smoothing": 0.19},
+    "readers-drop": {"label_smoothing": 0.19, "dropout": 0.1},
+    "readers-drop-3": {"label_smoothing": 0.19, "dropout": 0.3},
+    "readers-renewed": {"label_smoothing": 0.19, "renew_every": 117, "renew_until": 702},
+    "readers-renewed-late": {"label_smoothing": 0.19, "renew_every": 58, "renew_until": 812},
+}
+"""The same of `search_readers.py`; an epoch has 117 steps."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
@@ -82,11 +97,11 @@ TASKS = {
 
 def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     """(method, seed) → run."""
-    options = TRIED[name]
+    file, options = rule_of(name)
     rules = {
-        "local": RuleSpec(name=FILE, options=options),
-        "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": FILE, **options}),
-        "bp": RuleSpec(name="bp", options={"of": FILE}),
+        "local": RuleSpec(name=file, options=options),
+        "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": file, **options}),
+        "bp": RuleSpec(name="bp", options={"of": FILES["Variant"]}),
     }
     network = NetworkSpec(name=network, width=width, fused=True)
     recipe = RECIPE.model_copy(update={"epochs": epochs, "learning_rate": rate, "batch_size": batch})
@@ -99,6 +114,11 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     }
 
 
+def rule_of(name):
+    """The file of a row and its options."""
+    return (FILES["Variant"], TRIED[name]) if name in TRIED else (FILES["Readers"], CHANGING[name])
+
+
 def flops_of(rule, options, network, width, num_classes):
     """Of a training step on 32-pixel images."""
     built = create_network(network, in_channels=3, image_size=32, width=width)
@@ -108,7 +128,7 @@ def flops_of(rule, options, network, width, num_classes):
 
 def cost_of(name, network, widths, num_classes):
     """FLOPs over BP's at each width, as text."""
-    of = [(flops_of(FILE, TRIED[name], network, width, num_classes),
+    of = [(flops_of(*rule_of(name), network, width, num_classes),
            flops_of("bp", {"of": "local-heads"}, network, width, num_classes)) for width in widths]  # fmt: skip
     return ", ".join(f"{rule / bp:.2f}" for rule, bp in of)
 
@@ -119,13 +139,13 @@ def row_of(name, specs, store, network, widths, num_classes):
     of = {m: {seed: result["validation_accuracy"] for (method, seed), result in found.items() if method == m}
           for m in ("local", "bp-deepsup", "bp")}  # fmt: skip
     if not of["local"]:
-        return f"| {name} | {json.dumps(TRIED[name])} | | not run | | | | | | |"
+        return f"| {name} | {json.dumps(rule_of(name)[1])} | | not run | | | | | | |"
     means = [f"{100 * sum(values.values()) / len(values):.1f}" if values else "–" for values in of.values()]
     differences = [as_points(of["local"], of[twin]) for twin in ("bp-deepsup", "bp")]
     blocks = next(result for (method, _), result in found.items() if method == "local")["block_accuracies"].values()
     own = ", ".join(f"{100 * value:.0f}" for value in blocks)
     cost = cost_of(name, network, widths, num_classes)
-    cells = [name, json.dumps(TRIED[name]), cost, *means, *differences, str(len(of["local"])), own]
+    cells = [name, json.dumps(rule_of(name)[1]), cost, *means, *differences, str(len(of["local"])), own]
     return f"| {' | '.join(cells)} |"
 
 
@@ -149,16 +169,17 @@ def main():
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in TRIED]
+    known = {**TRIED, **CHANGING}
+    unknown = [name for name in arguments.names if name not in known]
     if unknown:
-        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(TRIED)}")
+        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(known)}")
     store = RunStore(arguments.out)
     store.prepare()
     setting = [
         getattr(arguments, key)
         for key in ("data", "seeds", "network", "width", "epochs", "learning_rate", "batch_size")
     ]
-    specs = {name: specs_of(name, *setting) for name in arguments.names or TRIED}
+    specs = {name: specs_of(name, *setting) for name in arguments.names or known}
     if arguments.names:
         wanted = ("local", "bp-deepsup", "bp")[: 1 if arguments.screen else 2 if arguments.no_bp else 3]
         asked = [{key: spec for key, spec in of.items() if key[0] in wanted} for of in specs.values()]
