@@ -19,6 +19,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
+    # a misspelt hook is passed over
+    ("rules/base.py", "cli_mishaps", ("cutoff=0.85", "cutoff=1.0")),
+    # a rule that has both names is warned of
+    ("rules/base.py", "cli_mishaps", ("meant[0] not in vars(cls) and ", "")),
+    # so is one below it
+    ("rules/base.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
+    # a locality may be any word
+    ("rules/base.py", "cli_mishaps", ("if self.locality not in get_args(Locality):", "if False:")),
+    # an empty name of data is the current folder
+    ("data/load.py", "cli_mishaps", ("if not str(source):", "if False:")),
+    # printing to a full disk is a traceback
+    ("cli/app.py", "cli_mishaps", ("(errno.ENOSPC, errno.EDQUOT, errno.EPIPE)", "(errno.EPIPE,)")),
+    # what is left in the buffer is printed when Python ends
+    ("cli/app.py", "cli_mishaps", ("            sys.stdout.flush()", "            pass")),
+    # an option that says nothing is passed over
+    ("cli/studies.py", "cli_mishaps", ("if rule or claim or file or alpha is not None:", "if rule:")),
     # a forecast knows of no validation after an epoch that steps cut short
     ("forecast.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
     # every run is of one kind
