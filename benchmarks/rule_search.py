@@ -83,7 +83,9 @@ TRIED: dict[str, dict] = {
 CHANGING: dict[str, dict] = {
     "readers": {"label_smoothing": 0.19},
     "readers-drop": {"label_smoothing": 0.19, "dropout": 0.1},
-    "readers-drop-3": {"label_smoothing": 0.19, "dropout": 0.3},
+    "readers-drop-late": {"label_smoothing": 0.19, "dropout": 0.2, "first": 3},
+    "between-late": {"label_smoothing": 0.19, "between": 0.1, "first": 2},
+    "between": {"label_smoothing": 0.19, "between": 0.1},
     "readers-renewed": {"label_smoothing": 0.19, "renew_every": 117, "renew_until": 702},
     "readers-renewed-late": {"label_smoothing": 0.19, "renew_every": 58, "renew_until": 812},
 }

@@ -1,7 +1,9 @@
 """`committee` with readers that do not stay what they are: the other rule of `rule_search.py`.
 
 A block is read by its own readers in training and by the next block in earnest. What only its own readers can use is lost on the next block, so
-here readers change: nets begin anew now and then (as the last layers of arXiv:2202.00155 do), or see only some of the channels.
+here readers change: nets begin anew now and then (as the last layers of arXiv:2202.00155 do), or see only some of the channels. Late blocks fit
+the training images better than the blocks before them and others no better, so these things, and channels dropped between blocks, can begin
+late.
 """
 
 from __future__ import annotations
@@ -17,17 +19,21 @@ from layerlocal.types import derive_seed
 
 
 class Readers(Committee):
-    """After every ``renew_every`` steps, as long as no more than ``renew_until`` are done, one net of each block begins anew, in turn."""
+    """After every ``renew_every`` steps, as long as no more than ``renew_until`` are done, one net of each block begins anew, in turn.
+
+    ``dropout``: share of channels that readers do not see; ``between``: that the next block does not get; both from block ``first`` on.
+    """
 
     info = RuleInfo(name="readers", locality="block")
 
     def __init__(
         self, network, *, num_classes, seed=None, fusion="uniform", nets=2, head_side=8, head_width=48, label_smoothing=0.0,
-        renew_every=0, renew_until=0, dropout=0.0,
+        renew_every=0, renew_until=0, dropout=0.0, between=0.0, first=0,
     ):  # fmt: skip
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, nets=nets, head_side=head_side,
                          head_width=head_width, label_smoothing=label_smoothing)  # fmt: skip
-        self.renew_every, self.renew_until, self.dropout = renew_every, renew_until, dropout
+        self.renew_every, self.renew_until, self.first = renew_every, renew_until, first
+        self.dropout, self.between = dropout, between
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def inputs(self, x, y):
@@ -41,9 +47,12 @@ class Readers(Committee):
         self.steps += 1
         return x, y
 
+    def feed(self, index, activity):
+        return F.dropout2d(activity, self.between, self.training) if self.between and index >= self.first else activity
+
     def local_loss(self, index, activity, y):
         head = self.heads[self.network.block_names[index]]
-        seen = F.dropout2d(activity, self.dropout, self.training) if self.dropout else activity
+        seen = F.dropout2d(activity, self.dropout, self.training) if self.dropout and index >= self.first else activity
         return committee_loss(head.member_scores(seen), y, self.label_smoothing), {}
 
 
