@@ -19,6 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
+    # one seed is enough to say that fusion hides a better block
+    ("studies/words.py", "studies", ('if judged(behind) != "below":', "if behind['mean'] >= 0:")),
+    # the best block is that of the first seed
+    ("studies/words.py", "studies", ("for row in rows))\n    behind", "for row in rows[:1]))\n    behind")),
     # a misspelt hook is passed over
     ("rules/base.py", "cli_mishaps", ("cutoff=0.85", "cutoff=1.0")),
     # a rule that has both names is warned of

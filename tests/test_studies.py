@@ -26,6 +26,7 @@ from layerlocal.studies.effects import contrast, doublings, effects_by_seed, exp
 from layerlocal.studies.scale import scale_of
 from layerlocal.studies.summary import summarize_study
 from layerlocal.studies.widths import fitting_widths
+from layerlocal.studies.words import fusion_sentence
 from layerlocal.types import InputError
 
 ENV = {"layerlocal": "0", "threads": 1}
@@ -575,3 +576,19 @@ def test_equal_steps_whatever_the_number_of_images():
     assert scale.recipe_for(scale.num_train) == scale.recipe
     few = scale.recipe_for(scale.num_train // 10)
     assert few.steps == 3 * (2250 // 32) and few.batch_size == scale.recipe.batch_size
+
+
+def test_a_mean_of_blocks_that_hides_a_better_block_is_told():
+    def row(seed, fused, *blocks):
+        return {
+            "seed": seed,
+            "local": fused,
+            "blocks": {"local": {f"block{i}": value for i, value in enumerate(blocks)}},
+        }
+
+    behind = [row(0, 0.60, 0.5, 0.62, 0.63), row(1, 0.61, 0.5, 0.64, 0.7), row(2, 0.60, 0.5, 0.63, 0.3)]
+    said = fusion_sentence("here", behind)
+    assert said is not None and said.startswith("here: −2.7 pp [−")  # −2, −3, −3 against block1, whose mean is highest
+    assert "against block1 alone" in said and "with hindsight" in said
+    assert fusion_sentence("here", [row(0, 0.60, 0.59), row(1, 0.61, 0.60)]) is None
+    assert fusion_sentence("here", behind[:1]) is None  # one seed says nothing

@@ -24,7 +24,7 @@ from layerlocal.studies.base import (
 )
 from layerlocal.studies.effects import slopes
 from layerlocal.studies.scale import readout_of, scale_of
-from layerlocal.studies.words import axis, block_figure, difference_table, points
+from layerlocal.studies.words import axis, block_figure, difference_table, fusion_sentence, points
 
 __all__ = ["DepthStudy"]
 
@@ -90,6 +90,9 @@ class DepthStudy(Study):
                 if values:
                     own[name] = quantity(what, values)
                     found.sentences.append(f"{rule}: {what}: {points(estimate(list(values.values())))}.")
+            by_depth = group_rows(part, "depth").items()
+            hidden = (fusion_sentence(f"{rule} at depth {depth}", of) for (depth,), of in by_depth)
+            found.sentences += [sentence for sentence in hidden if sentence]
             found.figures += [
                 _heat(rule, grid, "price", "price of isolation: modules − BP with the same readouts"),
                 _heat(rule, grid, "gap", "gap: modules − BP"),

@@ -8,7 +8,16 @@ from typing import Any
 from layerlocal.stats import Estimate, estimate
 from layerlocal.studies.base import Row, estimates, group_rows, plotted
 
-__all__ = ["axis", "block_figure", "difference_figure", "difference_table", "gap_sentence", "points", "series_by"]
+__all__ = [
+    "axis",
+    "block_figure",
+    "difference_figure",
+    "difference_table",
+    "fusion_sentence",
+    "gap_sentence",
+    "points",
+    "series_by",
+]
 
 COLUMNS = (
     ("local", "local", "percent"),
@@ -50,6 +59,19 @@ def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:
     text = f"{where}: {words.get(judged(gap), judged(gap))} ({points(gap)})"
     price = found.get("price_of_locality")
     return f"{text}; price of locality {points(price)}." if price else f"{text}."
+
+
+def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> str | None:
+    """That the fused prediction is behind one of the blocks it is made of, which a mean over blocks hides; ``None`` where it is not.
+
+    The block is that with the highest mean over rows, on the images it is judged by: the sentence says so.
+    """
+    blocks = rows[0]["blocks"][method]
+    best = max(blocks, key=lambda block: sum(row["blocks"][method][block] for row in rows))
+    behind = estimate([row[method] - row["blocks"][method][best] for row in rows])
+    if judged(behind) != "below":
+        return None
+    return f"{where}: {points(behind)} with all blocks fused against {best} alone (the best one here, with hindsight)."
 
 
 def difference_table(
