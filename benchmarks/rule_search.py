@@ -85,9 +85,7 @@ CHANGING: dict[str, dict] = {
     "readers-drop": {"label_smoothing": 0.19, "dropout": 0.1},
     "readers-drop-late": {"label_smoothing": 0.19, "dropout": 0.2, "first": 3},
     "between-late": {"label_smoothing": 0.19, "between": 0.1, "first": 2},
-    "between": {"label_smoothing": 0.19, "between": 0.1},
     "readers-renewed": {"label_smoothing": 0.19, "renew_every": 117, "renew_until": 702},
-    "readers-renewed-late": {"label_smoothing": 0.19, "renew_every": 58, "renew_until": 812},
 }
 """The same of `search_readers.py`; an epoch has 117 steps."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
