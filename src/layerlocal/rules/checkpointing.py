@@ -11,9 +11,9 @@ What a block saves differs by orders of magnitude from the first to the last of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,9 @@ from layerlocal.types import InputError
 if TYPE_CHECKING:
     from layerlocal.rules.base import BlockwiseRule
 
-__all__ = ["BlockBytes", "best_cuts", "find_cuts"]
+__all__ = ["BlockBytes", "best_cuts", "find_cuts", "look_at_blocks"]
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -78,41 +80,65 @@ def find_cuts(rule: BlockwiseRule, x: Tensor, segments: Sequence[Sequence[int]])
     Raises:
         InputError: a block that changes its input in place, from which it could not be computed again.
     """
+    return frozenset(_in_training(rule, _find_cuts, x, segments))
+
+
+def look_at_blocks(rule: BlockwiseRule, x: Tensor, segments: Sequence[Sequence[int]]) -> list[BlockBytes]:
+    """What each block, its readout and the way to the next block of its segment save in one forward pass; arguments as of `find_cuts`."""
+    return _in_training(rule, _all_blocks, x, segments)
+
+
+def _in_training(rule: BlockwiseRule, look: Callable[..., Seen], x: Tensor, *more: Sequence[Sequence[int]]) -> Seen:
+    """``look(rule, h, y, *more)`` at a training step's begin; the rule and torch's generator are left as they were found."""
     modes = [(part, part.training) for part in rule.modules()]
     compiled = rule.network.compiled
+    labels = torch.arange(len(x), device=x.device) % rule.num_classes
     rule.train()
     try:
         with (
             torch.random.fork_rng(),
             torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext(),
         ):
-            found: list[int] = call_apart([rule], _walk, rule, x, segments)
+            h, y = rule.inputs(rule.network.prepare(x), labels)
+            found: Seen = call_apart([rule], look, rule, h, y, *more)
     finally:
         for part, training in modes:
             part.training = training
-    return frozenset(found)
+    return found
 
 
-def _walk(rule: BlockwiseRule, x: Tensor, segments: Sequence[Sequence[int]]) -> list[int]:
-    labels = torch.arange(len(x), device=x.device) % rule.num_classes
-    h, y = rule.inputs(rule.network.prepare(x), labels)
-    cuts: list[int] = []
+def _all_blocks(rule: BlockwiseRule, h: Tensor, y: Tensor, segments: Sequence[Sequence[int]]) -> list[BlockBytes]:
+    return [block for _, blocks in _walk(rule, h, y, segments, again=False) for block in blocks]
+
+
+def _find_cuts(rule: BlockwiseRule, h: Tensor, y: Tensor, segments: Sequence[Sequence[int]]) -> list[int]:
+    found = _walk(rule, h, y, segments, again=True)
+    return [segment[start] for segment, blocks in found for start in best_cuts(blocks)]
+
+
+def _walk(
+    rule: BlockwiseRule, h: Tensor, y: Tensor, segments: Sequence[Sequence[int]], *, again: bool
+) -> Iterator[tuple[Sequence[int], list[BlockBytes]]]:
     for segment in segments:
-        blocks, h = _look_at(rule, segment, h.detach(), y)
-        cuts += [segment[start] for start in best_cuts(blocks)]
+        blocks, h = _look_at(rule, segment, h.detach(), y, again=again)
+        yield segment, blocks
         if segment[-1] + 1 < rule.network.depth:
             h = rule.feed(segment[-1], h)
-    return cuts
 
 
-def _look_at(rule: BlockwiseRule, segment: Sequence[int], h: Tensor, y: Tensor) -> tuple[list[BlockBytes], Tensor]:
-    """What every block of a segment saves while the graph of all is held, and the last activity without a graph."""
+def _look_at(
+    rule: BlockwiseRule, segment: Sequence[int], h: Tensor, y: Tensor, *, again: bool
+) -> tuple[list[BlockBytes], Tensor]:
+    """What every block of a segment saves while the graph of all is held, and the last activity without a graph.
+
+    ``again``: blocks are to be computed again from their inputs, so these must stay.
+    """
     blocks, graph = [], []
     with SavedBytes([*rule.parameters(), *rule.buffers()]) as counter:
         for index in segment:
             given, version, before = h, h._version, counter.holders.copy()
             h, losses, _ = run_blocks(rule, [index], segment[-1], rule.local_loss, y, h)
-            if given._version != version:
+            if again and given._version != version:
                 raise InputError(
                     f"activation checkpointing computes blocks again from their inputs, and block{index} changes its input in place; "
                     "make its first operation another one (inplace=False) or leave recipe.checkpointing off"

@@ -1,7 +1,7 @@
 """Backprop and its relatives: the same blocks, heads, losses and fusion as a local rule, with the gradient boundaries elsewhere.
 
 `bp` keeps the last readout and no boundary; `bp-deepsup` keeps every readout and no boundary (deep supervision, arXiv:1409.5185);
-`segmented` puts a boundary after every ``segment_size`` blocks and keeps the readout at each segment's end.
+`segmented` puts a boundary after every ``segment_size`` blocks, or where it is told, and keeps the readout at each segment's end, or all.
 All three are the exact twins of the rule named by ``of``: only what the boundaries change differs.
 """
 
@@ -16,6 +16,7 @@ from layerlocal.networks import Network
 from layerlocal.rules.base import BlockwiseRule, Rule, RuleInfo, segment_losses
 from layerlocal.rules.checkpointing import find_cuts
 from layerlocal.rules.registry import create_rule, register_rule
+from layerlocal.rules.segments import choose_segments, cut_segments
 from layerlocal.types import BlockLoss, InputError, Locality
 
 __all__ = ["BP", "BPDeepSup", "Segmented", "Twin"]
@@ -129,17 +130,6 @@ class Twin(Rule):
         self.partner.calibrate(block_scores, y)
 
 
-def cut_segments(depth: int, segment_size: int) -> list[range]:
-    """Runs of ``segment_size`` blocks; the last may be shorter.
-
-    Raises:
-        InputError: ``segment_size`` below 1.
-    """
-    if segment_size < 1:
-        raise InputError(f"segment_size must be at least 1, got {segment_size}")
-    return [range(start, min(start + segment_size, depth)) for start in range(0, depth, segment_size)]
-
-
 @register_rule
 class BP(Twin):
     """End-to-end backprop of the last block's loss: the BP twin of the rule ``of``."""
@@ -169,6 +159,7 @@ class BPDeepSup(Twin):
         network: what is trained.
         num_classes: K ≥ 2.
         segment_size: a readout after every so many blocks and after the last: the twin of `segmented` with the same segments.
+        segments: readouts at the ends of these, as of `segmented`; goes before ``segment_size``.
         seed: of the heads.
         of: the rule whose heads, losses and fusion are shared.
         **options: of that rule.
@@ -188,38 +179,38 @@ class BPDeepSup(Twin):
         num_classes: int,
         seed: int | None = None,
         segment_size: int = 1,
+        segments: str | None = None,
         of: str | type[Rule] = "local-heads",
         **options: Any,
     ) -> None:
-        depth = network.depth
-        super().__init__(
-            network,
-            num_classes=num_classes,
-            segments=[range(depth)],
-            readouts=[segment[-1] for segment in cut_segments(depth, segment_size)],
-            of=of,
-            seed=seed,
-            **options,
-        )
+        super().__init__(network, num_classes=num_classes, segments=[range(network.depth)], of=of, seed=seed, **options)
+        self.partner.keep_readouts(segment[-1] for segment in choose_segments(self.partner, segment_size, segments))
 
 
 @register_rule
 class Segmented(Twin):
-    """Backprop inside segments of ``segment_size`` blocks, none across; depth → `bp`, 1 → the rule ``of`` itself.
+    """Backprop inside segments, none across; one segment of all blocks is `bp`, one a block is the rule ``of`` itself.
 
     Args:
         network: what is trained.
         num_classes: K ≥ 2.
         segment_size: blocks a segment, ≥ 1; the last segment may be shorter.
+        segments: blocks of each segment, ``"1-1-4"``, or ``"free"``: the fewest segments that save no more for backward at any moment than the
+            rule ``of`` does with a boundary after every block (`free_segments`); goes before ``segment_size``.
+        readouts: ``"ends"``: a readout and a loss at each segment's end; ``"all"``: at every block, so that `bp-deepsup` without options is
+            the twin.
         seed: of the heads.
         of: the rule whose heads, losses and fusion are shared.
         **options: of that rule.
+
+    Raises:
+        InputError: segments that do not make up the network, or readouts at other places.
     """
 
     info = RuleInfo(
         name="segmented",
         locality="segment",
-        summary="backprop inside segments of segment_size blocks, gradient boundaries between them",
+        summary="backprop inside segments of several blocks, gradient boundaries between them",
         references=("arXiv:1901.08164", "arXiv:2101.10832"),
     )
 
@@ -230,19 +221,21 @@ class Segmented(Twin):
         num_classes: int,
         seed: int | None = None,
         segment_size: int = 2,
+        segments: str | None = None,
+        readouts: str = "ends",
         of: str | type[Rule] = "local-heads",
         **options: Any,
     ) -> None:
-        depth = network.depth
-        segments = cut_segments(depth, segment_size)
-        ends = [segment[-1] for segment in segments]
-        super().__init__(
-            network, num_classes=num_classes, segments=segments, readouts=ends, of=of, seed=seed, **options
-        )
+        if readouts not in ("ends", "all"):
+            raise InputError(f"readouts must be 'ends' or 'all', got {readouts!r}")
+        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
+        self.segments = [list(segment) for segment in choose_segments(self.partner, segment_size, segments)]
+        if readouts == "ends":
+            self.partner.keep_readouts(segment[-1] for segment in self.segments)
 
     @property
     def locality(self) -> Locality:
         """By the longest segment: one block, several, or the whole network."""
         if len(self.segments) == 1:
             return "global"
-        return "block" if len(self.segments[0]) == 1 else "segment"
+        return "block" if all(len(segment) == 1 for segment in self.segments) else "segment"
