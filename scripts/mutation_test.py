@@ -19,6 +19,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
+    # a segment may save a little more than the block that saves most
+    ("rules/segments.py", "rules_twins", ("> most:", "> 1.1 * most:")),
+    # a storage that two blocks save counts twice
+    (
+        "rules/segments.py",
+        "rules_twins",
+        ("sum(joined.values()) > most", "sum(held.values()) + sum(blocks[start].saved.values()) > most"),
+    ),
+    # what leads on to the next block counts where there is a boundary
+    ("rules/segments.py", "rules_twins", ("block in apart)", "block in together)")),
+    # sizes need not make up the network
+    ("rules/segments.py", "rules_twins", ("if sum(sizes) != depth:", "if sum(sizes) > depth:")),
+    # readouts at every block are dropped all the same
+    ("rules/twins.py", "rules_twins", ('if readouts == "ends":', "if readouts:")),
+    # locality is that of the first segment
+    (
+        "rules/twins.py",
+        "rules_twins",
+        ("all(len(segment) == 1 for segment in self.segments) else", "len(self.segments[0]) == 1 else"),
+    ),
     # one seed is enough to say that fusion hides a better block
     ("studies/words.py", "studies", ('if judged(behind) != "below":', "if behind['mean'] >= 0:")),
     # the best block is that of the first seed
@@ -135,7 +155,7 @@ MUTANTS: list[tuple] = [
     (
         "rules/twins.py",
         "rules_twins",
-        ("[segment[-1] for segment in segments]", "[segment[0] for segment in segments]"),
+        ("segment[-1] for segment in self.segments", "segment[0] for segment in self.segments"),
     ),
     # blocks of equal shape start alike
     ("networks/base.py", "networks", ('derive_seed(seed, "block", index)', 'derive_seed(seed, "block")')),

@@ -5,13 +5,18 @@ The hand-written networks are built here from `torch.nn` alone and take over the
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
+from layerlocal.rules.checkpointing import BlockBytes
+from layerlocal.rules.segments import free_segments
 from layerlocal.spec import Recipe
 from layerlocal.train import make_optimizer, train_step
 from layerlocal.types import InputError
@@ -305,3 +310,91 @@ def test_a_twin_owns_every_tensor_once(name):
     assert len({value.data_ptr() for value in content.values() if value.numel()}) == sum(
         1 for value in content.values() if value.numel()
     )
+
+
+# --- segments of unequal length ---------------------------------------------------------------------------------------
+
+
+ADDRESSES = count(100)
+
+
+def storages(*sizes, shared=()):
+    """A block that saves storages of its own of these sizes, and ``shared`` ones (address, bytes)."""
+    own = {next(ADDRESSES): size for size in sizes}
+    return BlockBytes(own | dict(shared), (0, 0))
+
+
+def test_segments_of_told_sizes():
+    rule = make("segmented", segments="1-3")
+    assert [loss.block for loss in rule.losses(*next(iter(batches())))] == ["block0", "block1-3"]
+    assert rule.readout_blocks == ["block0", "block3"] and rule.locality == "segment"
+    assert make("bp-deepsup", segments="1-3").readout_blocks == ["block0", "block3"]
+    assert make("segmented", segments="1-3", readouts="all").readout_blocks == [f"block{index}" for index in range(4)]
+    assert (
+        make("segmented", segments="1-1-1-1").locality == "block"
+        and make("segmented", segments="3-1").locality == "segment"
+    )
+
+
+@pytest.mark.parametrize("of", ["local-heads", "dtg-ff"])
+def test_one_segment_with_every_readout_is_deep_supervision_to_the_last_bit(of):
+    whole = train(make("segmented", segments="4", readouts="all", of=of), Recipe(), steps=3)
+    assert_equal_bits(states(whole), states(train(make("bp-deepsup", of=of), Recipe(), steps=3)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"segments": "1-2"}, "segments '1-2' make up 3 blocks, and the network has 4"),
+        ({"segments": "1-0-3"}, "segments must be 'free' or the blocks of each segment, such as '1-1-2', got '1-0-3'"),
+        ({"segments": "cheap"}, "got 'cheap'"),
+        ({"segments": ""}, "got ''"),
+        ({"readouts": "some"}, "readouts must be 'ends' or 'all', got 'some'"),
+    ],
+)
+def test_segments_that_are_none_are_refused(options, said):
+    with pytest.raises(InputError) as refused:
+        make("segmented", **options)
+    assert said in str(refused.value)
+
+
+def test_free_segments_are_filled_from_the_end_up_to_the_bytes_there_are():
+    blocks = [storages(size) for size in (4, 10, 5, 3, 2, 1)]
+    assert free_segments(blocks, most=10) == [range(0, 1), range(1, 2), range(2, 3), range(3, 6)]  # 5 + 3 + 2 + 1 > 10
+    assert free_segments(blocks, most=11) == [range(0, 1), range(1, 2), range(2, 6)]
+    assert free_segments(blocks, most=25) == [range(0, 6)]
+    both = ((7, 4),)
+    shared = [storages(6), storages(1, shared=both), storages(1, shared=both)]
+    assert free_segments(shared, most=6) == [range(0, 1), range(1, 3)]  # 1 + 1 + 4 once
+
+
+@pytest.mark.parametrize(
+    ("network", "of"), [("vgg8", "local-heads"), ("vgg8", "dtg-ff"), ("vgg8", "committee"), ("resnet18", "dtg-ff")]
+)
+@pytest.mark.parametrize("readouts", ["ends", "all"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_free_segments_save_no_more_than_a_boundary_after_every_block_and_fewer_would(network, of, readouts, fused):
+    def peak(name, **options):
+        built = create_network(network, in_channels=3, image_size=32, width=0.125, fused=fused, seed=0)
+        rule = create_rule(name, built, num_classes=K, seed=0, **options)
+        x, y = torch.randn(6, 3, 32, 32), torch.arange(6) % K
+        return rule, measure_saved_bytes(rule, x, y)["peak_saved_bytes"]
+
+    rule, free = peak("segmented", of=of, segments="free", readouts=readouts)
+    sizes = [len(segment) for segment in rule.segments]
+    assert free <= peak(of)[1]
+    assert 1 < len(sizes) < sum(sizes) and sizes[-1] > 1
+    for index in range(len(sizes) - 1) if readouts == "all" else ():
+        fewer = [*sizes[:index], sizes[index] + sizes[index + 1], *sizes[index + 2 :]]
+        assert peak("segmented", of=of, segments="-".join(map(str, fewer)), readouts="all")[1] > free
+
+
+def test_looking_for_free_segments_leaves_the_rule_as_it_would_have_been():
+    torch.manual_seed(3)
+    free = make("segmented", segments="free", of="dtg-ff")
+    drawn = torch.rand(3)
+    torch.manual_seed(3)
+    told = make("segmented", segments="-".join(str(len(segment)) for segment in free.segments), of="dtg-ff")
+    assert torch.equal(drawn, torch.rand(3))
+    assert_equal_bits(free.state_dict(), told.state_dict())
+    assert free.training == told.training
