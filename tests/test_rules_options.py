@@ -74,9 +74,13 @@ def test_every_default_is_of_its_declared_type(name):
 def test_a_twin_checks_the_options_of_its_rule_and_hides_its_own_workings(twin):
     with pytest.raises(InputError, match="temperature_gain of rule 'dtg-ff' must be a finite number, got 'abc'"):
         create_rule(twin, network(), num_classes=3, of="dtg-ff", temperature_gain="abc")
-    for hidden in ("segments", "readouts"):
+    public = {"segmented": {"segments", "readouts"}, "bp-deepsup": {"segments"}}.get(twin, set())
+    for hidden in {"segments", "readouts"} - public:
         with pytest.raises(InputError, match=f"unknown option of rule '{twin}': '{hidden}'"):
             create_rule(twin, network(), num_classes=3, of="dtg-ff", **{hidden: 5})
+    for option in public:
+        with pytest.raises(InputError, match=f"{option} of rule '{twin}' must be text"):
+            create_rule(twin, network(), num_classes=3, of="dtg-ff", **{option: 5})
     with pytest.raises(InputError, match=r"a rule is a name, FILE\.py:CLASS or a class made from Rule, got 5"):
         create_rule(twin, network(), num_classes=3, of=5)
 
