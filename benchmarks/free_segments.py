@@ -62,7 +62,7 @@ def cost_of(name, width, num_classes):
     rule = create_rule(name, network, num_classes=num_classes, seed=0, **METHODS[name])
     x, y = torch.randn(8, 3, 32, 32), torch.arange(8)
     cost = {**measure_flops(rule, x, y), **measure_saved_bytes(rule, x, y)}
-    segments = "-".join(str(len(segment)) for segment in getattr(rule, "segments", [[]] * network.depth))
+    segments = "-".join(str(len(segment)) for segment in getattr(rule, "segments", [[0]] * network.depth))
     return {"segments": segments, **{key: cost[key] for key in ("flops_per_step", "peak_saved_bytes")}}
 
 

@@ -35,7 +35,11 @@ from layerlocal.workers import run_many
 
 FILES = {
     name: f"{Path(__file__).resolve().with_name(file)}:{name}"
-    for name, file in (("Variant", "search_variant.py"), ("Readers", "search_readers.py"))
+    for name, file in (
+        ("Variant", "search_variant.py"),
+        ("Readers", "search_readers.py"),
+        ("Uneven", "search_uneven.py"),
+    )
 }
 TRIED: dict[str, dict] = {
     "base": {},
@@ -88,6 +92,16 @@ CHANGING: dict[str, dict] = {
     "readers-renewed": {"label_smoothing": 0.19, "renew_every": 117, "renew_until": 702},
 }
 """The same of `search_readers.py`; an epoch has 117 steps."""
+UNEVEN: dict[str, dict] = {
+    "early-dear": {"label_smoothing": 0.19, "words": "3@16 3@16", "budget": 512},
+    "early-dearer": {"label_smoothing": 0.19, "words": "4@16 4@16", "budget": 1024},
+    "early-dear-alone": {"label_smoothing": 0.19, "words": "3@16 3@16", "budget": 512, "late_nets": 0},
+}
+"""The same of `search_uneven.py`."""
+OWN: dict[str, tuple[str, dict]] = {
+    f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)
+}
+"""Rules of the package by how finely they are read: cells a side."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
@@ -115,7 +129,11 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch):
 
 
 def rule_of(name):
-    """The file of a row and its options."""
+    """The rule of a row, by name or file, and its options."""
+    if name in OWN:
+        return OWN[name]
+    if name in UNEVEN:
+        return FILES["Uneven"], UNEVEN[name]
     return (FILES["Variant"], TRIED[name]) if name in TRIED else (FILES["Readers"], CHANGING[name])
 
 
@@ -169,7 +187,7 @@ def main():
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
-    known = {**TRIED, **CHANGING}
+    known = {**TRIED, **CHANGING, **UNEVEN, **OWN}
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(known)}")
