@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from layerlocal.measure import count_passes, measure_flops, measure_speed, speed_ratios
-from layerlocal.networks import create_network
+from layerlocal.networks import Network, create_network
 from layerlocal.rules import create_rule, list_rules
 
 B, K = 6, 3
@@ -127,3 +127,19 @@ def test_ratios_are_paired_round_by_round():
     found = speed_ratios(speeds, "bp")
     assert found["bp"] == {"samples_per_s": 100.0, "speed_ratio": {"median": 1.0, "low": 1.0, "high": 1.0, "n": 5}}
     assert found["local"] == {"samples_per_s": 150.0, "speed_ratio": {"median": 1.5, "low": 1.5, "high": 1.5, "n": 5}}
+
+
+@pytest.mark.parametrize(("groups", "transposed"), [(1, False), (4, False), (8, False), (4, True)])
+def test_a_convolution_in_groups_costs_as_much_backward_as_twice_forward(groups, transposed):
+    """Each weight meets each position once: 2·k²·(Ci/g)·Co·H·W forward, as many for dW and as many for dX."""
+    kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    conv = kind(8, 16, 3, padding=1, groups=groups, bias=False)
+    first = torch.nn.Conv2d(3, 8, 1, bias=False)
+    found = measure_flops(make_of([torch.nn.Sequential(first, conv)]), X, Y)
+    forward, before, head = 2 * 9 * 8 // groups * 16 * 64 * B, 2 * 3 * 8 * 64 * B, 2 * 16 * 4 * K * B
+    cells = 2 * B * 16 * 2 * 8 * (8 + 2)
+    assert found["flops_per_step"] == 3 * forward + 2 * before + 3 * head + cells
+
+
+def make_of(blocks):
+    return create_rule("local-heads", Network(blocks, sample_shape=(3, 8, 8)), num_classes=K, seed=0)

@@ -165,10 +165,7 @@ def main() -> None:
         f"warning: {message}", style="yellow", markup=False, highlight=False
     )
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        app()
     except InputError as error:
         if os.environ.get("RANK", "0") == "0" or isinstance(error, LostProcessError):  # of many processes one speaks
             err.print(f"error: {error}", style="red", markup=False, highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -15,6 +16,23 @@ from layerlocal.rules import Rule
 __all__ = ["count_passes", "measure_flops"]
 
 
+def _conv_backward_flops(
+    grad_shape: torch.Size, x_shape: torch.Size, weight_shape: torch.Size, *rest: Any, **_: Any
+) -> int:
+    """As many as forward for the gradient at the input, and again for that at the weights, whatever the number of groups.
+
+    PyTorch's own formula (2.13) counts the gradient at the weights as if there were one group: twice as much for two, and for a depthwise
+    convolution as often as it has channels.
+    """
+    transposed, wanted = rest[4], rest[7]
+    positions = (x_shape if transposed else grad_shape)[2:]
+    forward = 2 * x_shape[0] * prod(positions) * prod(weight_shape)
+    return forward * sum(wanted[:2])
+
+
+FORMULAS = {torch.ops.aten.convolution_backward: _conv_backward_flops}
+
+
 def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
     """Matrix products and convolutions, forward and backward; element-wise work is not counted.
 
@@ -23,7 +41,7 @@ def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
     """
     with untouched(rule):
         rule.train()
-        with FlopCounterMode(display=False) as step:
+        with FlopCounterMode(display=False, custom_mapping=FORMULAS) as step:
             forward_backward(rule, x, y)
         rule.eval()
         with torch.no_grad(), FlopCounterMode(display=False) as prediction:
