@@ -69,6 +69,15 @@ TRIED: dict[str, dict] = {
         f"cut-{cut}": {"heads": "2@8 2@8 lin", "widest": 48, "smoothing": 0.19, "segments": segments}
         for cut, segments in {1: "2-1-1-1-1", 2: "1-2-1-1-1", 3: "1-1-2-1-1", 4: "1-1-1-2-1", 5: "1-1-1-1-2"}.items()
     },
+    **{
+        f"only-{cut}": {"heads": "2@8 2@8 lin", "widest": 48, "smoothing": 0.19, "segments": f"{cut}-{6 - cut}"}
+        for cut in (1, 2, 3)
+    },
+    "smooth-dear": {"heads": "3@16 3@16 lin", "budget": 512, "smoothing": 0.19},
+    "smooth-dear-256": {"heads": "3@16 3@16 lin", "budget": 256, "smoothing": 0.19},
+    "six": {"heads": "3@16 3@16 2@16 3@8 2@8 1@8 lin", "budget": 256, "smoothing": 0.19},
+    "six-512": {"heads": "3@16 3@16 2@16 3@8 2@8 1@8 lin", "budget": 512, "smoothing": 0.19},
+    "four": {"heads": "3@16 2@16 2@8 1@8 lin", "budget": 256, "smoothing": 0.19},
     "dear": {"heads": "3@16 3@16 lin", "budget": 512},
     "g": {"heads": "2@16 2@16", "budget": 256},
     "g-lin": {"heads": "2@16 lin", "budget": 256},
@@ -95,6 +104,7 @@ CHANGING: dict[str, dict] = {
 UNEVEN: dict[str, dict] = {
     "early-dear": {"label_smoothing": 0.19, "words": "3@16 3@16", "budget": 512},
     "early-dearer": {"label_smoothing": 0.19, "words": "4@16 4@16", "budget": 1024},
+    "early-six": {"label_smoothing": 0.19, "words": "3@16 3@16 2@16 3@8 2@8 1@8", "budget": 256},
     "early-dear-alone": {"label_smoothing": 0.19, "words": "3@16 3@16", "budget": 512, "late_nets": 0},
 }
 """The same of `search_uneven.py`."""
