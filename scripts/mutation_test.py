@@ -46,7 +46,7 @@ MUTANTS: list[tuple] = [
     # a misspelt hook is passed over
     ("rules/base.py", "cli_mishaps", ("cutoff=0.85", "cutoff=1.0")),
     # a rule that has both names is warned of
-    ("rules/base.py", "cli_mishaps", ("meant[0] not in vars(cls) and ", "")),
+    ("rules/base.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
     # so is one below it
     ("rules/base.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
     # a locality may be any word
@@ -56,7 +56,6 @@ MUTANTS: list[tuple] = [
     # printing to a full disk is a traceback
     ("cli/app.py", "cli_mishaps", ("(errno.ENOSPC, errno.EDQUOT, errno.EPIPE)", "(errno.EPIPE,)")),
     # what is left in the buffer is printed when Python ends
-    ("cli/app.py", "cli_mishaps", ("            sys.stdout.flush()", "            pass")),
     # an option that says nothing is passed over
     ("cli/studies.py", "cli_mishaps", ("if rule or claim or file or alpha is not None:", "if rule:")),
     # a forecast knows of no validation after an epoch that steps cut short
@@ -468,6 +467,23 @@ MUTANTS: list[tuple] = [
         "rules_committee",
         ("[:, None]] if self.linear else found", "[:, None]] if not found else found"),
     ),
+    # nets that leave are read with those that go on; a net leaves late; no net is narrower where the map is larger
+    ("rules/panel.py", "rules_panel", ("(maps[:, going:])", "(maps[:, : maps.shape[1] - going])")),
+    ("rules/panel.py", "rules_panel", ("maps = maps[:, :going]", "maps = maps[:, -going:]")),
+    ("rules/panel.py", "rules_panel", ("pools=halves and not leaving", "pools=halves")),
+    (
+        "rules/panel.py",
+        "rules_panel",
+        (
+            "nets, inputs, width = self.left[layer - 1], width, budget // max(sizes)",
+            "nets, inputs = self.left[layer - 1], width",
+        ),
+    ),
+    ("rules/panel.py", "rules_panel", ("found[::-1]", "found")),
+    ("rules/panel.py", "rules_panel", ("sorted(depths, reverse=True)", "depths")),
+    # PyTorch's own count of grouped convolutions
+    ("measure/flops.py", "measure_flops", ("display=False, custom_mapping=FORMULAS", "display=False")),
+    ("measure/flops.py", "measure_flops", ("forward * sum(wanted[:2])", "2 * forward")),
     # the text of a wrong option of a network is let through
     (
         "networks/__init__.py",

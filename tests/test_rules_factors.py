@@ -91,7 +91,7 @@ def test_other_factors_are_one_clear_sentence(text):
 
 
 @pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
-@pytest.mark.parametrize("name", ["committee", "dtg-ff", "local-heads"])
+@pytest.mark.parametrize("name", ["committee", "dtg-ff", "local-heads", "panel"])
 @pytest.mark.parametrize("twin", [None, "bp", "bp-deepsup", "segmented"])
 def test_rules_and_their_twins_score_pairs_by_factors_at_every_readout(name, twin):
     options = {"factors": "2x3"} | ({"segment_size": 1} if twin == "segmented" else {})

@@ -27,6 +27,7 @@ from layerlocal.types import InputError
 from rules_by_hand import THIRDS, K, X, Y, make, run, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
+SMALL_PANEL = {"nets": "2@8+1@4+1@4", "budget": 16}
 DEALT = ("asge", "cwcomp", "deeperforward")
 """Tried on networks whose channels can be dealt to three classes."""
 GOODNESS = ("scff", "sigprop", "symba")
@@ -74,6 +75,7 @@ def spell(value):
         ("local-heads", {"head": "mlp"}, sized("cnn4", 8)),
         ("local-heads", {"head": "conv"}, sized("cnn4", 8)),
         *[("committee", {"head_width": 8}, of) for of in (sized("mlp", 8, 0.05), sized("cnn4", 8))],
+        *[("panel", SMALL_PANEL, of) for of in (sized("mlp", 8, 0.05), sized("cnn4", 8))],
     ],
     ids=spell,
 )
@@ -95,6 +97,7 @@ def test_it_keeps_every_clause_of_the_contract(name, options, of, monkeypatch):
         ("cwcomp", False, False, (1, 1)),
         ("deeperforward", False, False, (1, 1)),
         ("mono-forward", False, False, (1, 1)),
+        ("panel", False, False, (1, 1)),
         ("predsim", False, True, (1, 1)),
         ("scff", True, True, (2, 1)),
         ("sigprop", False, True, (2, 1)),
@@ -201,6 +204,9 @@ def test_its_plain_module_gives_its_scores_however_its_blocks_are_laid_out(name,
         ("committee", {}, sized("cnn4", 9, 1 / 4, depth=2, fused=True)),
         ("committee", {"linear": False, "nets": 2}, sized("cnn4", 8, 1 / 4, depth=2)),
         ("committee", {}, sized("mlp", 1, 0.05, depth=3)),
+        ("panel", {"budget": 32}, sized("cnn4", 9, 1 / 4, depth=2, fused=True)),
+        ("panel", SMALL_PANEL | {"linear": False}, sized("cnn4", 8, 1 / 4, depth=2)),
+        ("panel", SMALL_PANEL, sized("mlp", 1, 0.05, depth=3)),
         ("asge", {"fusion": "uniform"}, thirds("cnn4", fused=True)),
         ("cwcomp", {"fusion": "uniform"}, thirds("cnn4", fused=True)),
         ("deeperforward", {"normalization": "group"}, thirds("cnn4", fused=True)),
@@ -280,6 +286,7 @@ def test_it_ends_a_run_in_micro_batches_where_samples_do_not_meet(name, options)
         ("predsim", {}, PredSimReadout),
         ("local-heads", {"head": "conv", "head_width": 5}, ConvReadout),
         ("committee", {"head_width": 5}, CommitteeHead),
+        ("panel", SMALL_PANEL, CommitteeHead),
     ],
     ids=spell,
 )
@@ -300,6 +307,7 @@ def test_its_twins_are_what_they_say_and_read_through_its_heads(name, options, h
         ("local-heads", {"head": "mlp"}),
         ("local-heads", {"head": "conv"}),
         ("committee", {"head_width": 8}),
+        ("panel", SMALL_PANEL),
     ],
     ids=spell,
 )
@@ -330,7 +338,7 @@ def test_its_heads_start_the_same_at_every_depth_and_differ_by_block_and_seed(na
         ("fitted", [0.25] * 4, None),
     ],
 )
-@pytest.mark.parametrize("name", ["asge", "committee", "cwcomp", "deeperforward", "dtg-ff", "mono-forward"])
+@pytest.mark.parametrize("name", ["asge", "committee", "cwcomp", "deeperforward", "dtg-ff", "mono-forward", "panel"])
 def test_it_sums_log_probabilities_of_blocks_by_the_weights_of_its_fusion(name, fusion, before, after):
     rule = make(name, fusion=fusion).eval()
     assert rule.fusion_weights.tolist() == before and rule.calibrates == (fusion in ("best", "fitted"))

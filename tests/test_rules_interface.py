@@ -32,7 +32,18 @@ def network(depth=3, seed=0):
 
 def test_rules_twins_and_hybrids_are_known_by_name():
     hybrids = ["bp-every", "feedback", "lookahead"]
-    family = ["asge", "committee", "cwcomp", "deeperforward", "mono-forward", "predsim", "scff", "sigprop", "symba"]
+    family = [
+        "asge",
+        "committee",
+        "cwcomp",
+        "deeperforward",
+        "mono-forward",
+        "panel",
+        "predsim",
+        "scff",
+        "sigprop",
+        "symba",
+    ]
     assert list_rules() == sorted(["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented", *hybrids, *family])
     for name in list_rules():
         rule = create_rule(name, network(), num_classes=3)

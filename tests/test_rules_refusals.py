@@ -94,6 +94,19 @@ REFUSED = {
         ({"factors": "2x2"}, "factors must be 'AxB'"),
         ({"readout": "rms"}, "unknown option of rule 'mono-forward': 'readout'"),
     ],
+    "panel": [
+        (
+            {"nets": "two"},
+            r"nets are LAYERS@POSITIONS joined by '\+', such as '2@16\+1@8', with numbers from 1, got 'two'",
+        ),
+        ({"nets": 2}, "nets of rule 'panel' must be text, got 2"),
+        ({"budget": 15}, "budget must be at least 16, the positions a side at which nets begin, got 15"),
+        ({"nets": "1@4", "budget": 3}, "budget must be at least 4, the positions a side at which nets begin, got 3"),
+        ({"readout": "max"}, "readout must be 'rms' or 'mean', got 'max'"),
+        ({"grid": 0}, "grid must be at least 1, got 0"),
+        ({"fusion": "sum"}, f"{FUSION}'sum'"),
+        ({"label_smoothing": 1.0}, f"{SMOOTHING}1.0"),
+    ],
     "predsim": [
         ({"beta": -0.1}, r"beta must be in \[0, 1\), got -0.1"),
         ({"beta": 1.0}, r"beta must be in \[0, 1\), got 1.0; at 1 nothing would train the heads"),

@@ -14,6 +14,7 @@ from layerlocal.rules.ff import FF as FF
 from layerlocal.rules.local_heads import LocalHeads as LocalHeads
 from layerlocal.rules.lookahead import Lookahead as Lookahead
 from layerlocal.rules.mono_forward import MonoForward as MonoForward
+from layerlocal.rules.panel import Panel as Panel
 from layerlocal.rules.predsim import PredSim as PredSim
 from layerlocal.rules.readout import SpatialReadout as SpatialReadout
 from layerlocal.rules.registry import create_rule as create_rule
