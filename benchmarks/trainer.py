@@ -46,6 +46,7 @@ METHODS = {
     "local-heads, fused": ("local-heads", True),
     "dtg-ff, fused": ("dtg-ff", True),
     "committee, fused": ("committee", True),
+    "panel, fused": ("panel", True),
 }
 BASELINES = ("bp", "bp, fused")
 CASES = [("vgg8", 1.0, 32, 32), ("vgg16", 0.5, 32, 64), ("resnet18", 0.5, 32, 64), ("vgg16", 0.5, 224, 4)]
