@@ -108,7 +108,7 @@ def main():
     best = {method["label"]: method["best"] for method in summary["methods"]}
     whole = plan.data.model_copy(update={"num_test": 200 if given.smoke else 10_000})
     asked = next(task for task in TASKS if task.name == given.data)
-    task = asked if given.long else Task(given.data, whole, plan.network, plan.recipe)
+    task = asked if given.long and not given.smoke else Task(given.data, whole, plan.network, plan.recipe)
     specs, store = judged_runs(plan, best, task, with_bp=not given.long), RunStore(out)
     todo = [spec for spec in specs.values() if not store.is_done(spec)]
     with ManyRuns(console, len(todo), workers=workers) as progress:
