@@ -72,3 +72,18 @@ def unit_rms(activity):
 
 def assert_same(found, expected):
     torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-6)
+
+
+def normalized(values, dims):
+    """Of a batch in training: mean 0 and variance 1, as batch normalization with its initial weights."""
+    mean, spread = values.mean(dims, keepdim=True), values.var(dims, correction=0, keepdim=True)
+    return (values - mean) / (spread + 1e-5).sqrt()
+
+
+def cells(maps, grid, statistic):
+    """(B, C, H, W) → (B, C·s·t): rows and columns are dealt to cells, the first ones larger by one."""
+    found = [
+        [c.square().mean((2, 3)).sqrt() if statistic == "rms" else c.mean((2, 3)) for c in row.tensor_split(grid[1], 3)]
+        for row in maps.tensor_split(grid[0], 2)
+    ]
+    return torch.stack([torch.stack(row, -1) for row in found], -2).flatten(1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from layerlocal.rules.committee import CommitteeHead, SmallNets, committee_loss
 from layerlocal.rules.readout import SpatialReadout
-from rules_by_hand import K, X, Y, make
+from rules_by_hand import K, X, Y, cells, make, normalized
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
 SIZES = {"nets": 3, "width": 4, "layers": 2, "side": 4, "statistic": "rms", "grid": 2, "factors": None, "fused": False}  # fmt: skip
@@ -17,21 +17,6 @@ SIZES = {"nets": 3, "width": 4, "layers": 2, "side": 4, "statistic": "rms", "gri
 def head_of(shape, **sizes):
     torch.manual_seed(0)
     return SmallNets(shape, K, **SIZES | sizes)
-
-
-def normalized(values, dims):
-    """Of a batch in training: mean 0 and variance 1, as batch normalization with its initial weights."""
-    mean, spread = values.mean(dims, keepdim=True), values.var(dims, correction=0, keepdim=True)
-    return (values - mean) / (spread + 1e-5).sqrt()
-
-
-def cells(maps, grid, statistic):
-    """(B, C, H, W) → (B, C·s·t): rows and columns are dealt to cells, the first ones larger by one."""
-    found = [
-        [c.square().mean((2, 3)).sqrt() if statistic == "rms" else c.mean((2, 3)) for c in row.tensor_split(grid[1], 3)]
-        for row in maps.tensor_split(grid[0], 2)
-    ]
-    return torch.stack([torch.stack(row, -1) for row in found], -2).flatten(1)
 
 
 def one_by_hand(head, m, activity, *, step, pools, grid=(2, 2), statistic="rms"):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from layerlocal.rules.panel import PyramidNets, parse_nets
 from layerlocal.types import InputError
-from rules_by_hand import K, X, Y, make
+from rules_by_hand import K, X, Y, cells, make, normalized
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
 SIZES = {"side": 8, "budget": 16, "statistic": "rms", "grid": 2, "factors": None, "fused": False}
@@ -17,20 +17,6 @@ SIZES = {"side": 8, "budget": 16, "statistic": "rms", "grid": 2, "factors": None
 def nets_of(shape, depths, **sizes):
     torch.manual_seed(0)
     return PyramidNets(shape, K, depths=depths, **SIZES | sizes)
-
-
-def normalized(values, dims):
-    """Of a batch in training: mean 0 and variance 1, as batch normalization with its initial weights."""
-    mean, spread = values.mean(dims, keepdim=True), values.var(dims, correction=0, keepdim=True)
-    return (values - mean) / (spread + 1e-5).sqrt()
-
-
-def cells(maps, statistic):
-    """(B, C, H, W) → (B, C·s·t): at most two rows and two columns of cells, the first ones larger by one."""
-    summed = (lambda c: c.square().mean((2, 3)).sqrt()) if statistic == "rms" else (lambda c: c.mean((2, 3)))
-    grid = [min(2, size) for size in maps.shape[2:]]
-    rows = [[summed(cell) for cell in row.tensor_split(grid[1], 3)] for row in maps.tensor_split(grid[0], 2)]
-    return torch.stack([torch.stack(row, -1) for row in rows], -2).flatten(1)
 
 
 def one_by_hand(nets, depths, m, activity, *, step, pools, statistic):
@@ -46,7 +32,8 @@ def one_by_hand(nets, depths, m, activity, *, step, pools, statistic):
     together = [other for other, depth in enumerate(depths) if depth == depths[m]]
     read, place = nets.reads[str(depths[m])], together.index(m)
     weight, bias = (part.chunk(len(together))[place] for part in (read.linear.weight, read.linear.bias))
-    return normalized(cells(maps, statistic), (0,)) @ weight[..., 0].T + bias
+    grid = [min(2, size) for size in maps.shape[2:]]
+    return normalized(cells(maps, grid, statistic), (0,)) @ weight[..., 0].T + bias
 
 
 @pytest.mark.parametrize("fused", [False, True])
