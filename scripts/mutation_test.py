@@ -453,7 +453,7 @@ MUTANTS: list[tuple] = [
     ),
     # members share one loss, that of their mean
     (
-        "rules/committee.py",
+        "rules/members.py",
         "rules_committee",
         ("committee_loss(head.member_scores(activity), y", "committee_loss(head(activity)[:, None], y"),
     ),
@@ -463,7 +463,7 @@ MUTANTS: list[tuple] = [
     ("rules/committee.py", "rules_committee", ("nets * min(width, channels)", "nets * width")),
     # the linear member is not asked
     (
-        "rules/committee.py",
+        "rules/members.py",
         "rules_committee",
         ("[:, None]] if self.linear else found", "[:, None]] if not found else found"),
     ),

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.rules.committee import CommitteeHead, SmallNets, committee_loss
+from layerlocal.rules.committee import SmallNets
+from layerlocal.rules.members import CommitteeHead, committee_loss
 from layerlocal.rules.readout import SpatialReadout
 from rules_by_hand import K, X, Y, cells, make, normalized
 

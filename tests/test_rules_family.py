@@ -18,7 +18,7 @@ from layerlocal.measure import measure_locality
 from layerlocal.networks import create_network
 from layerlocal.rules import Rule, create_rule, list_rules
 from layerlocal.rules.auxiliary import ConvReadout
-from layerlocal.rules.committee import CommitteeHead
+from layerlocal.rules.members import CommitteeHead
 from layerlocal.rules.mono_forward import Projection
 from layerlocal.rules.predsim import PredSimReadout
 from layerlocal.spec import Recipe

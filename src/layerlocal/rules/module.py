@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from layerlocal.rules.asge import ASGE
 from layerlocal.rules.base import BlockwiseRule, Rule
-from layerlocal.rules.committee import CommitteeHead
 from layerlocal.rules.deeperforward import DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF
 from layerlocal.rules.ff import FF
+from layerlocal.rules.members import CommitteeHead
 from layerlocal.rules.pieces import (
     ChannelsLast,
     Double,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.base import RuleInfo
-from layerlocal.rules.committee import MemberRule, NetScores, is_fused, small_block
+from layerlocal.rules.members import MemberRule, NetScores, is_fused, small_block
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
