@@ -13,103 +13,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
-from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.base import RuleInfo
 from layerlocal.rules.members import MemberRule, NetScores, is_fused, small_block
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
-__all__ = ["Panel", "PyramidNets", "parse_nets"]
+__all__ = ["Panel", "PyramidNets"]
 
 
-class PyramidNets(nn.Module):
-    """Nets that begin at the same number of positions, side by side, the deepest first: (B, C, H, W) or (B, D) → (B, N, K).
+class PyramidNets(NetScores):
+    """Nets of one shape side by side, each with scores of its own, that halve what they see and widen: (B, C, H, W) or (B, D) → (B, N, K).
 
-    A convolution without overlap to at most ``side`` positions a side; then convolution 3×3 – batch norm – ReLU as often as a net is deep, with
-    2×2 max pooling between them as far as ``grid`` positions are left, ``budget`` over the positions a side as channels; then `NetScores`.
-    Convolutions have a group a net; a net leaves after its last one. A vector is a map of one position, with convolutions 1×1.
+    A convolution without overlap to at most ``side`` positions a side; then convolution 3×3 – batch norm – ReLU, and 2×2 max pooling and another
+    one as long as a cell has two positions a side or more after it; then `NetScores`. As many channels as ``budget`` over the positions a side,
+    at most ``widest``. All nets are computed at once: convolutions have a group a net. A vector is a map of one position, with convolutions 1×1.
 
     Args:
         activity_shape: of the activity, without the batch dimension.
         num_classes: K.
-        depths: convolutions of each net, the first to fewer positions aside.
+        nets: N.
         side: positions a side at most.
         budget: channels of a net times the positions a side of its map, ≥ ``side``.
+        widest: channels of a net at most.
         grid: cells a side that are read.
         fused: normalization, activation and pooling as one operation, as in the blocks of the network.
         **reads: ``statistic`` and ``factors`` of `NetScores`.
     """
 
     def __init__(
-        self, activity_shape: Sequence[int], num_classes: int, *, depths: Sequence[int], side: int, budget: int, grid: int, fused: bool,
+        self, activity_shape: Sequence[int], num_classes: int, *, nets: int, side: int, budget: int, widest: int, grid: int, fused: bool,
         **reads: Any,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.is_map = len(activity_shape) == 3
-        channels, *sizes = activity_shape if self.is_map else (*activity_shape, 1, 1)
-        step, kernel = min(-(-max(sizes) // side), *sizes), 3 if self.is_map else 1
+        is_map = len(activity_shape) == 3
+        channels, *sizes = activity_shape if is_map else (*activity_shape, 1, 1)
+        step, kernel = min(-(-max(sizes) // side), *sizes), 3 if is_map else 1
         sizes = [size // step for size in sizes]
-        self.left = [
-            sum(depth > layer for depth in depths) for layer in range(max(depths) + 1)
-        ]  # nets that go on after a layer
-        width = budget // max(sizes)
-        first = nn.Conv2d(channels, len(depths) * width, step, stride=step, bias=False)
-        layers: list[ConvBlock] = [small_block(first, fused=fused)]
-        self.widths, self.pools, self.reads = [width], [False], nn.ModuleDict()
-        for layer in range(1, len(self.left)):
-            nets, inputs, width = self.left[layer - 1], width, budget // max(sizes)
-            conv = nn.Conv2d(nets * inputs, nets * width, kernel, padding=kernel // 2, groups=nets, bias=False)
-            leaving, halves = nets - self.left[layer], self.left[layer] > 0 and min(sizes) // 2 >= grid
-            layers.append(small_block(conv, pools=halves and not leaving, fused=fused))
-            if leaving:
-                self.reads[str(layer)] = NetScores((leaving * width, *sizes), num_classes, nets=leaving, grid=grid, **reads)  # fmt: skip
+        total = nets * min(widest, budget // max(sizes))
+        blocks = [small_block(nn.Conv2d(channels, total, step, stride=step, bias=False), fused=fused)]
+        halves = True
+        while halves:
+            inputs, total = total, nets * min(widest, budget // max(sizes))
+            conv = nn.Conv2d(inputs, total, kernel, padding=kernel // 2, groups=nets, bias=False)
+            halves = min(sizes) >= 4 * grid
+            blocks.append(small_block(conv, pools=halves, fused=fused))
             sizes = [-(-size // 2) for size in sizes] if halves else sizes
-            self.widths.append(width)
-            self.pools.append(halves and leaving > 0)
-        self.layers = nn.ModuleList(layers)
+        nn.Module.__init__(self)
+        self.layers = nn.Sequential(*blocks)
+        self.read((total, *sizes), num_classes, nets=nets, grid=grid, **reads)
 
     def forward(self, activity: Tensor) -> Tensor:
         """(B, N, K)."""
-        maps = activity if self.is_map else activity[:, :, None, None]
-        found: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
-            maps = layer(maps)
-            going = self.left[index] * self.widths[index]
-            if str(index) in self.reads:
-                found.append(self.reads[str(index)](maps[:, going:]))
-                maps = maps[:, :going]
-            if self.pools[index]:
-                maps = nn.functional.max_pool2d(maps, 2, ceil_mode=True)
-        return torch.cat(found[::-1], 1)
-
-
-class EveryNet(nn.ModuleList):
-    """`PyramidNets` of several beginnings, as one: (B, N, K)."""
-
-    def forward(self, activity: Tensor) -> Tensor:
-        """(B, N, K)."""
-        return torch.cat([nets(activity) for nets in self], 1)
-
-
-def parse_nets(text: str) -> dict[int, list[int]]:
-    """``"3@16+2@8+1@8"`` → {16: [3], 8: [2, 1]}: depths by positions a side, the deepest first.
-
-    Raises:
-        InputError: something else.
-    """
-    found: dict[int, list[int]] = {}
-    for word in text.split("+"):
-        numbers = word.split("@")
-        if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
-            raise InputError(
-                f"nets are LAYERS@POSITIONS joined by '+', such as '2@16+1@8', with numbers from 1, got {text!r}"
-            )
-        found.setdefault(int(numbers[1]), []).append(int(numbers[0]))
-    return {side: sorted(depths, reverse=True) for side, depths in sorted(found.items(), reverse=True)}
+        return super().forward(self.layers(activity if activity.dim() == 4 else activity[:, :, None, None]))
 
 
 @register_rule
@@ -122,10 +79,11 @@ class Panel(MemberRule):
         network: what is trained.
         num_classes: K ≥ 2.
         seed: of the heads.
-        nets: nets a block as ``LAYERS@POSITIONS`` joined by ``+``: convolutions 3×3 (of vectors: hidden layers) and the positions a side at
-            which they begin; larger maps are brought to no more by a convolution without overlap.
-        budget: channels of a net times the positions a side of its map, at least those where nets begin (of vectors: hidden units). The cost
-            of a net grows with its square.
+        nets: nets a block, ≥ 1.
+        head_side: positions a side at which a net begins, ≥ 1; larger maps are brought to no more by a convolution without overlap.
+        budget: channels of a net times the positions a side of its map, ≥ ``head_side`` (of vectors: hidden units). The cost of a net grows with
+            its square.
+        head_width: channels (of vectors: units) of a net at most, ≥ 1.
         linear: whether there is a linear readout beside them.
         readout: what is read of each channel in each cell: ``"rms"`` or ``"mean"``.
         grid: cells a side, ≥ 1.
@@ -150,8 +108,10 @@ class Panel(MemberRule):
         *,
         num_classes: int,
         seed: int | None = None,
-        nets: str = "3@16+3@16",
+        nets: int = 2,
+        head_side: int = 16,
         budget: int = 512,
+        head_width: int = 128,
         linear: bool = True,
         readout: str = "rms",
         grid: int = 2,
@@ -160,18 +120,19 @@ class Panel(MemberRule):
         factors: str | None = None,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
-        groups = parse_nets(nets)
-        if budget < max(groups):
-            raise InputError(
-                f"budget must be at least {max(groups)}, the positions a side at which nets begin, got {budget}"
-            )
-        reads: dict[str, Any] = {"grid": grid, "factors": factors}
+        for name, value, least in (
+            ("nets", nets, 1),
+            ("head_side", head_side, 1),
+            ("head_width", head_width, 1),
+            ("budget", budget, head_side),
+        ):
+            if value < least:
+                raise InputError(f"{name} must be at least {least}, got {value}")
+        sizes: dict[str, Any] = {"nets": nets, "side": head_side, "budget": budget, "widest": head_width}
+        reads: dict[str, Any] = {"statistic": readout, "grid": grid, "factors": factors}
         fused = is_fused(network)
 
         def make_nets(shape: Sequence[int]) -> nn.Module:
-            sizes = {"budget": budget, "fused": fused, "statistic": readout, **reads}
-            return EveryNet(
-                PyramidNets(shape, num_classes, depths=depths, side=side, **sizes) for side, depths in groups.items()
-            )
+            return PyramidNets(shape, num_classes, fused=fused, **sizes, **reads)
 
-        self.read_blocks(make_nets, linear=linear, statistic=readout, **reads)
+        self.read_blocks(make_nets, linear=linear, **reads)
