@@ -40,15 +40,20 @@ PAIRS = {"free − local": ("segmented", "committee"), "free − DeepSup": ("seg
          "price of locality": ("committee", "bp-deepsup")}  # fmt: skip
 
 
-def runs_of(data):
-    """(method, seed) → run: those of `tuned.py --long`, and the new ones with the settings of the rule."""
+def tuned_runs(data):
+    """(method, seed) → run of `tuned.py --long` at its best settings."""
     found = Path("results") / ("tuned_long.json" if data == "cifar10" else f"tuned_{data}_long.json")
     if not found.is_file():
         raise InputError(f"{found} is not there: run python benchmarks/tuned.py --long --data {data} first")
     best = {method["label"]: method["best"] for method in json.loads(found.read_text())["methods"]}
     task = next(task for task in TASKS if task.name == data)
     known = judged_runs(plan_of(("committee",), 8, False, data), best, task, with_bp=False)
-    runs = {(label.partition(" ")[0], seed): run for (label, name, seed), run in known.items() if name == "tuned"}
+    return {(label.partition(" ")[0], seed): run for (label, name, seed), run in known.items() if name == "tuned"}
+
+
+def runs_of(data):
+    """The same, and the new ones with the settings of the rule."""
+    runs = tuned_runs(data)
     for seed in SEEDS:
         local = runs["committee", seed]
         rule = RuleSpec(name="segmented", options={**local.rule.options, **FREE})
