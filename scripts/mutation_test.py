@@ -467,20 +467,18 @@ MUTANTS: list[tuple] = [
         "rules_committee",
         ("[:, None]] if self.linear else found", "[:, None]] if not found else found"),
     ),
-    # nets that leave are read with those that go on; a net leaves late; no net is narrower where the map is larger
-    ("rules/panel.py", "rules_panel", ("(maps[:, going:])", "(maps[:, : maps.shape[1] - going])")),
-    ("rules/panel.py", "rules_panel", ("maps = maps[:, :going]", "maps = maps[:, -going:]")),
-    ("rules/panel.py", "rules_panel", ("pools=halves and not leaving", "pools=halves")),
+    # no net is narrower where the map is larger; a net ends early, late; nets see each other; any width; begins at a finer map than asked
     (
         "rules/panel.py",
         "rules_panel",
-        (
-            "nets, inputs, width = self.left[layer - 1], width, budget // max(sizes)",
-            "nets, inputs = self.left[layer - 1], width",
-        ),
+        ("inputs, total = total, nets * min(widest, budget // max(sizes))", "inputs = total"),
     ),
-    ("rules/panel.py", "rules_panel", ("found[::-1]", "found")),
-    ("rules/panel.py", "rules_panel", ("sorted(depths, reverse=True)", "depths")),
+    ("rules/panel.py", "rules_panel", (">= 4 * grid", "> 4 * grid")),
+    ("rules/panel.py", "rules_panel", (">= 4 * grid", ">= 2 * grid")),
+    ("rules/panel.py", "rules_panel", (", groups=nets, bias=False)", ", groups=1, bias=False)")),
+    ("rules/panel.py", "rules_panel", ("total, halves = nets * min(widest, ", "total, halves = nets * max(1, ")),
+    ("rules/panel.py", "rules_panel", ("pools=halves", "pools=False")),
+    ("rules/members.py", "rules_panel", ("-(-max(sizes) // side)", "max(sizes) // side")),
     # PyTorch's own count of grouped convolutions
     ("measure/flops.py", "measure_flops", ("display=False, custom_mapping=FORMULAS", "display=False")),
     ("measure/flops.py", "measure_flops", ("forward * sum(wanted[:2])", "2 * forward")),

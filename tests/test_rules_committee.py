@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.rules.committee import SmallNets
+from layerlocal.rules.committee import small_nets
 from layerlocal.rules.members import CommitteeHead, committee_loss
 from layerlocal.rules.readout import SpatialReadout
 from rules_by_hand import K, X, Y, cells, make, normalized
@@ -17,7 +17,7 @@ SIZES = {"nets": 3, "width": 4, "layers": 2, "side": 4, "statistic": "rms", "gri
 
 def head_of(shape, **sizes):
     torch.manual_seed(0)
-    return SmallNets(shape, K, **SIZES | sizes)
+    return small_nets(shape, K, **SIZES | sizes)
 
 
 def one_by_hand(head, m, activity, *, step, pools, grid=(2, 2), statistic="rms"):

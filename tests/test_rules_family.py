@@ -27,7 +27,7 @@ from layerlocal.types import InputError
 from rules_by_hand import THIRDS, K, X, Y, make, run, trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
-SMALL_PANEL = {"nets": "2@8+1@4+1@4", "budget": 16}
+SMALL_PANEL = {"nets": 3, "head_side": 8, "budget": 16}
 DEALT = ("asge", "cwcomp", "deeperforward")
 """Tried on networks whose channels can be dealt to three classes."""
 GOODNESS = ("scff", "sigprop", "symba")

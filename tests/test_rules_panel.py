@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.rules.panel import PyramidNets
+from layerlocal.rules.panel import pyramid_nets
 from layerlocal.types import InputError
 from rules_by_hand import K, X, Y, cells, make, normalized
 
@@ -25,7 +25,7 @@ SIZES = {
 
 def nets_of(shape, **sizes):
     torch.manual_seed(0)
-    return PyramidNets(shape, K, **SIZES | sizes)
+    return pyramid_nets(shape, K, **SIZES | sizes)
 
 
 def one_by_hand(nets, m, activity, *, step, sides, statistic, grid):

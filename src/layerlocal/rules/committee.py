@@ -14,25 +14,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from layerlocal.networks import Network
-from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.base import RuleInfo
-from layerlocal.rules.members import CommitteeHead, MemberRule, NetScores, committee_loss, is_fused, small_block
+from layerlocal.rules.members import (
+    CommitteeHead,
+    GroupedNets,
+    MemberRule,
+    beginning,
+    committee_loss,
+    is_fused,
+    small_block,
+)
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
-__all__ = ["Committee", "CommitteeHead", "SmallNets", "committee_loss"]
+__all__ = ["Committee", "CommitteeHead", "committee_loss", "small_nets"]
 
 
-class SmallNets(NetScores):
-    """Nets of one shape side by side, each with scores of its own: (B, C, H, W) or (B, D) → (B, N, K).
+def small_nets(
+    activity_shape: Sequence[int], num_classes: int, *, nets: int, width: int, layers: int, side: int, grid: int, fused: bool, **reads: Any
+) -> GroupedNets:  # fmt: skip
+    """`GroupedNets` of few channels, (B, C, H, W) or (B, D) → (B, N, K).
 
     Each: where the map is larger, a convolution without overlap to at most ``side`` positions a side; then ``layers`` times convolution 3×3 –
-    batch norm – ReLU, with 2×2 max pooling between them as far as ``grid`` positions are left; then `NetScores`. As many channels as the
-    activity has, but at most ``width``. All nets are computed at once: convolutions have a group a net. A vector is a map of one position,
-    with convolutions 1×1.
+    batch norm – ReLU, with 2×2 max pooling between them as far as ``grid`` positions are left. As many channels as the activity has, but at
+    most ``width``. For vectors convolutions are 1×1.
 
     Args:
         activity_shape: of the activity, without the batch dimension.
@@ -43,34 +51,19 @@ class SmallNets(NetScores):
         side: positions a side at most.
         grid: cells a side that are read.
         fused: normalization, activation and pooling as one operation, as in the blocks of the network.
-        **reads: ``statistic`` and ``factors`` of `NetScores`.
+        **reads: ``statistic`` and ``factors`` of `GroupedNets`.
     """
-
-    def __init__(
-        self, activity_shape: Sequence[int], num_classes: int, *, nets: int, width: int, layers: int, side: int, grid: int, fused: bool,
-        **reads: Any,
-    ) -> None:  # fmt: skip
-        is_map = len(activity_shape) == 3
-        channels, *sizes = activity_shape if is_map else (*activity_shape, 1, 1)
-        step = min(-(-max(sizes) // side), *sizes)
-        sizes = [size // step for size in sizes]
-        total, kernel = nets * min(width, channels), 3 if is_map else 1
-        blocks: list[ConvBlock] = []
-        if step > 1:
-            blocks.append(small_block(nn.Conv2d(channels, total, step, stride=step, bias=False), fused=fused))
-        for index in range(layers):
-            inputs, groups = (total, nets) if blocks else (channels, 1)
-            conv = nn.Conv2d(inputs, total, kernel, padding=kernel // 2, groups=groups, bias=False)
-            pools = index + 1 < layers and min(sizes) // 2 >= grid
-            blocks.append(small_block(conv, pools=pools, fused=fused))
-            sizes = [-(-size // 2) for size in sizes] if pools else sizes
-        nn.Module.__init__(self)
-        self.layers = nn.Sequential(*blocks)
-        self.read((total, *sizes), num_classes, nets=nets, grid=grid, **reads)
-
-    def forward(self, activity: Tensor) -> Tensor:
-        """(B, N, K)."""
-        return super().forward(self.layers(activity if activity.dim() == 4 else activity[:, :, None, None]))
+    channels, step, sizes, kernel = beginning(activity_shape, side)
+    total, blocks = nets * min(width, channels), []
+    if step > 1:
+        blocks.append(small_block(nn.Conv2d(channels, total, step, stride=step, bias=False), fused=fused))
+    for index in range(layers):
+        inputs, groups = (total, nets) if blocks else (channels, 1)
+        conv = nn.Conv2d(inputs, total, kernel, padding=kernel // 2, groups=groups, bias=False)
+        pools = index + 1 < layers and min(sizes) // 2 >= grid
+        blocks.append(small_block(conv, pools=pools, fused=fused))
+        sizes = [-(-size // 2) for size in sizes] if pools else sizes
+    return GroupedNets(blocks, (total, *sizes), num_classes, nets=nets, grid=grid, **reads)
 
 
 @register_rule
@@ -133,6 +126,6 @@ class Committee(MemberRule):
         fused = is_fused(network)
 
         def make_nets(shape: Sequence[int]) -> nn.Module | None:
-            return SmallNets(shape, num_classes, nets=nets, fused=fused, **sizes, **reads) if nets else None
+            return small_nets(shape, num_classes, nets=nets, fused=fused, **sizes, **reads) if nets else None
 
         self.read_blocks(make_nets, linear=linear, **reads)

@@ -14,7 +14,7 @@ from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.auxiliary import TINY, AuxiliaryRule, averages
 from layerlocal.rules.readout import SpatialReadout, pair_scores, parse_factors
 
-__all__ = ["CommitteeHead", "MemberRule", "NetScores", "committee_loss", "is_fused", "small_block"]
+__all__ = ["CommitteeHead", "GroupedNets", "MemberRule", "beginning", "committee_loss", "is_fused", "small_block"]
 
 
 def committee_loss(member_scores: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -23,14 +23,15 @@ def committee_loss(member_scores: Tensor, y: Tensor, label_smoothing: float = 0.
     return F.cross_entropy(member_scores.flatten(0, 1), labels, label_smoothing=label_smoothing)
 
 
-class NetScores(nn.Module):
-    """The last maps of N nets side by side as scores of each: (B, N·W, H, W) → (B, N, K).
+class GroupedNets(nn.Module):
+    """N nets of one shape side by side, each with scores of its own: (B, C, H, W) or (B, D) → (B, N, K).
 
-    A statistic of each channel in each cell, standardized over the batch, and a linear map for each net. In ordinary operations, so that it
-    exports as it is.
+    Layers in which a net has a group of the channels, W at the end; then a statistic of each channel in each cell, standardized over the batch,
+    and a linear map for each net. In ordinary operations, so that it exports as it is. A vector is a map of one position.
 
     Args:
-        maps_shape: (N·W, H, W).
+        layers: what makes the last maps.
+        maps_shape: of these, (N·W, H, W).
         num_classes: K.
         nets: N.
         statistic: ``"rms"`` or ``"mean"``, as ``grid`` and ``factors`` of `SpatialReadout`.
@@ -42,16 +43,11 @@ class NetScores(nn.Module):
     columns: Tensor
 
     def __init__(
-        self, maps_shape: Sequence[int], num_classes: int, *, nets: int, statistic: str, grid: int, factors: str | None
-    ) -> None:
+        self, layers: Sequence[ConvBlock], maps_shape: Sequence[int], num_classes: int, *, nets: int, statistic: str, grid: int,
+        factors: str | None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.read(maps_shape, num_classes, nets=nets, statistic=statistic, grid=grid, factors=factors)
-
-    def read(
-        self, maps_shape: Sequence[int], num_classes: int, *, nets: int, statistic: str, grid: int, factors: str | None
-    ) -> None:
-        """Make the readout, after the layers of a class that has some: parameters keep their order."""
-        self.nets, self.statistic = nets, statistic
+        self.layers, self.nets, self.statistic = nn.Sequential(*layers), nets, statistic
         self.factors = parse_factors(factors, num_classes)
         channels, *sizes = maps_shape
         for name, size in zip(("rows", "columns"), sizes, strict=True):
@@ -61,13 +57,21 @@ class NetScores(nn.Module):
         self.standardize = nn.BatchNorm1d(features, affine=False)
         self.linear = nn.Conv1d(features, nets * scores, 1, groups=nets)
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, activity: Tensor) -> Tensor:
         """(B, N, K)."""
+        maps = self.layers(activity if activity.dim() == 4 else activity[:, :, None, None])
         squares = self.statistic == "rms"
         cells = self.rows @ ((maps.square() if squares else maps) @ self.columns.T)  # (B, N·W, s, t)
         found = self.standardize(((cells + TINY).sqrt() if squares else cells).flatten(1))
         scores: Tensor = self.linear(found[..., None]).unflatten(1, (self.nets, -1))[..., 0]
         return pair_scores(scores, self.factors) if self.factors else scores
+
+
+def beginning(activity_shape: Sequence[int], side: int) -> tuple[int, int, list[int], int]:
+    """Channels; step of a convolution without overlap to at most ``side`` positions a side; the sizes it leaves; kernel of later ones."""
+    channels, *sizes = activity_shape if len(activity_shape) == 3 else (*activity_shape, 1, 1)
+    step = min(-(-max(sizes) // side), *sizes)
+    return channels, step, [size // step for size in sizes], 3 if len(activity_shape) == 3 else 1
 
 
 def small_block(conv: nn.Conv2d, *, pools: bool = False, fused: bool = False) -> ConvBlock:

@@ -13,23 +13,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.base import RuleInfo
-from layerlocal.rules.members import MemberRule, NetScores, is_fused, small_block
+from layerlocal.rules.members import GroupedNets, MemberRule, beginning, is_fused, small_block
 from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
-__all__ = ["Panel", "PyramidNets"]
+__all__ = ["Panel", "pyramid_nets"]
 
 
-class PyramidNets(NetScores):
-    """Nets of one shape side by side, each with scores of its own, that halve what they see and widen: (B, C, H, W) or (B, D) → (B, N, K).
+def pyramid_nets(
+    activity_shape: Sequence[int], num_classes: int, *, nets: int, side: int, budget: int, widest: int, grid: int, fused: bool, **reads: Any
+) -> GroupedNets:  # fmt: skip
+    """`GroupedNets` that halve what they see and widen: (B, C, H, W) or (B, D) → (B, N, K).
 
     A convolution without overlap to at most ``side`` positions a side; then convolution 3×3 – batch norm – ReLU, and 2×2 max pooling and another
-    one as long as a cell has two positions a side or more after it; then `NetScores`. As many channels as ``budget`` over the positions a side,
-    at most ``widest``. All nets are computed at once: convolutions have a group a net. A vector is a map of one position, with convolutions 1×1.
+    one as long as a cell has two positions a side or more after it. As many channels as ``budget`` over the positions a side, at most
+    ``widest``. For vectors convolutions are 1×1.
 
     Args:
         activity_shape: of the activity, without the batch dimension.
@@ -40,33 +42,18 @@ class PyramidNets(NetScores):
         widest: channels of a net at most.
         grid: cells a side that are read.
         fused: normalization, activation and pooling as one operation, as in the blocks of the network.
-        **reads: ``statistic`` and ``factors`` of `NetScores`.
+        **reads: ``statistic`` and ``factors`` of `GroupedNets`.
     """
-
-    def __init__(
-        self, activity_shape: Sequence[int], num_classes: int, *, nets: int, side: int, budget: int, widest: int, grid: int, fused: bool,
-        **reads: Any,
-    ) -> None:  # fmt: skip
-        is_map = len(activity_shape) == 3
-        channels, *sizes = activity_shape if is_map else (*activity_shape, 1, 1)
-        step, kernel = min(-(-max(sizes) // side), *sizes), 3 if is_map else 1
-        sizes = [size // step for size in sizes]
-        total = nets * min(widest, budget // max(sizes))
-        blocks = [small_block(nn.Conv2d(channels, total, step, stride=step, bias=False), fused=fused)]
-        halves = True
-        while halves:
-            inputs, total = total, nets * min(widest, budget // max(sizes))
-            conv = nn.Conv2d(inputs, total, kernel, padding=kernel // 2, groups=nets, bias=False)
-            halves = min(sizes) >= 4 * grid
-            blocks.append(small_block(conv, pools=halves, fused=fused))
-            sizes = [-(-size // 2) for size in sizes] if halves else sizes
-        nn.Module.__init__(self)
-        self.layers = nn.Sequential(*blocks)
-        self.read((total, *sizes), num_classes, nets=nets, grid=grid, **reads)
-
-    def forward(self, activity: Tensor) -> Tensor:
-        """(B, N, K)."""
-        return super().forward(self.layers(activity if activity.dim() == 4 else activity[:, :, None, None]))
+    channels, step, sizes, kernel = beginning(activity_shape, side)
+    total, halves = nets * min(widest, budget // max(sizes)), True
+    blocks = [small_block(nn.Conv2d(channels, total, step, stride=step, bias=False), fused=fused)]
+    while halves:
+        inputs, total = total, nets * min(widest, budget // max(sizes))
+        conv = nn.Conv2d(inputs, total, kernel, padding=kernel // 2, groups=nets, bias=False)
+        halves = min(sizes) >= 4 * grid
+        blocks.append(small_block(conv, pools=halves, fused=fused))
+        sizes = [-(-size // 2) for size in sizes] if halves else sizes
+    return GroupedNets(blocks, (total, *sizes), num_classes, nets=nets, grid=grid, **reads)
 
 
 @register_rule
@@ -133,6 +120,6 @@ class Panel(MemberRule):
         fused = is_fused(network)
 
         def make_nets(shape: Sequence[int]) -> nn.Module:
-            return PyramidNets(shape, num_classes, fused=fused, **sizes, **reads)
+            return pyramid_nets(shape, num_classes, fused=fused, **sizes, **reads)
 
         self.read_blocks(make_nets, linear=linear, **reads)
