@@ -2,6 +2,7 @@
 
     python benchmarks/borrowed.py                     # 45 minutes on 2 cores after `tuned.py --long`, whose runs in runs/tuned it uses
     python benchmarks/borrowed.py --data cifar100     # as long
+    python benchmarks/borrowed.py --same              # the twin with the settings of the rule alone: two thirds of the time
 
 Data, length and seeds of `tuned.py --long`. The rule has the best settings of `committee`; its twin has them once, and those that were best for
 the twin of `committee` once. The test split is opened once a run. Writes results/borrowed_RULE.json, or results/borrowed_RULE_cifar100.json.
@@ -53,9 +54,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rule", default="panel")
     parser.add_argument("--data", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--same", action="store_true", help="leave out the twin at settings of its own kind")
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     specs, store = runs_of(given.rule, given.data), RunStore(given.out)
+    specs = {key: spec for key, spec in specs.items() if not (given.same and key[0] == OWN)}
     store.prepare()
     todo = [spec for spec in specs.values() if not store.is_done(spec)]
     workers = os.cpu_count()
