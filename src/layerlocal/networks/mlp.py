@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from layerlocal.networks.base import Network, build_blocks
+from layerlocal.networks.base import Network, build_blocks, check_depth
 from layerlocal.types import InputError
 
 __all__ = ["mlp"]
@@ -40,13 +40,14 @@ def mlp(
         in_channels: channels of the input, or its features D where ``image_size`` is 1 (vectors).
         image_size: side of the input in pixels; 1 for vectors of shape (B, D).
         width: factor on ``hidden``, > 0.
-        depth: number of blocks, ≥ 1.
+        depth: number of blocks, 1 to 1,000.
         hidden: units a block at width 1.
         norm: batch normalization in every block.
         seed: of the initial weights, block by block.
     """
-    if depth < 1 or width <= 0:
-        raise InputError(f"an mlp needs depth >= 1 and width > 0, got depth {depth} and width {width}")
+    check_depth(depth)
+    if width <= 0:
+        raise InputError(f"width must be positive, got {width}")
     units = max(1, round(hidden * width))
     inputs = in_channels * image_size**2
     vectors = image_size == 1

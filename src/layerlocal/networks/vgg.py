@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from layerlocal.kernels import fuses, norm_act
-from layerlocal.networks.base import Network, build_blocks
+from layerlocal.networks.base import Network, build_blocks, check_depth
 from layerlocal.types import InputError
 
 __all__ = ["VGG_PLANS", "ConvBlock", "conv_block", "vgg"]
@@ -76,7 +76,7 @@ def vgg(
         in_channels: channels of the input image.
         image_size: side of the input in pixels; any size ≥ 1 (pooling rounds up).
         width: factor on every channel count, > 0; counts are rounded and at least 1.
-        depth: number of blocks; fewer cut the plan, more repeat its last block without pooling; ``None`` follows the plan.
+        depth: number of blocks, 1 to 1,000; fewer cut the plan, more repeat its last block without pooling; ``None`` follows the plan.
         norm: batch normalization in every block.
         seed: of the initial weights, block by block.
     """
@@ -84,8 +84,7 @@ def vgg(
         raise InputError(f"width must be positive, got {width}")
     shape = plan_blocks(plan)
     if depth is not None:
-        if depth < 1:
-            raise InputError(f"depth must be at least 1, got {depth}")
+        check_depth(depth)
         shape = (shape + [(shape[-1][0], False)] * depth)[:depth]
     makers = []
     channels = in_channels
