@@ -39,6 +39,7 @@ FILES = {
         ("Variant", "search_variant.py"),
         ("Readers", "search_readers.py"),
         ("Uneven", "search_uneven.py"),
+        ("Teaching", "search_teaching.py"),
     )
 }
 TRIED: dict[str, dict] = {
@@ -108,6 +109,13 @@ UNEVEN: dict[str, dict] = {
     "early-dear-alone": {"label_smoothing": 0.19, "words": "3@16 3@16", "budget": 512, "late_nets": 0},
 }
 """The same of `search_uneven.py`."""
+TEACHING: dict[str, dict] = {
+    "teach": {"label_smoothing": 0.19},
+    "teach-slow": {"label_smoothing": 0.19, "trunk": 3.0},
+    "teach-fast": {"label_smoothing": 0.19, "trunk": 0.33},
+    "teach-nets": {"label_smoothing": 0.19, "linear_from": 3},
+}
+"""The same of `search_teaching.py`."""
 OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
@@ -145,6 +153,8 @@ def rule_of(name):
         return OWN[name]
     if name in UNEVEN:
         return FILES["Uneven"], UNEVEN[name]
+    if name in TEACHING:
+        return FILES["Teaching"], TEACHING[name]
     return (FILES["Variant"], TRIED[name]) if name in TRIED else (FILES["Readers"], CHANGING[name])
 
 
@@ -198,7 +208,7 @@ def main():
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
-    known = {**TRIED, **CHANGING, **UNEVEN, **OWN}
+    known = {**TRIED, **CHANGING, **UNEVEN, **TEACHING, **OWN}
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(known)}")
