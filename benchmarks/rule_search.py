@@ -40,6 +40,7 @@ FILES = {
         ("Readers", "search_readers.py"),
         ("Uneven", "search_uneven.py"),
         ("Teaching", "search_teaching.py"),
+        ("Context", "search_context.py"),
     )
 }
 TRIED: dict[str, dict] = {
@@ -116,6 +117,11 @@ TEACHING: dict[str, dict] = {
     "teach-nets": {"label_smoothing": 0.19, "linear_from": 3},
 }
 """The same of `search_teaching.py`."""
+CONTEXT: dict[str, dict] = {
+    "see-image": {"label_smoothing": 0.19},
+    "see-before": {"label_smoothing": 0.19, "source": "before"},
+}
+"""The same of `search_context.py`."""
 OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
@@ -155,6 +161,8 @@ def rule_of(name):
         return FILES["Uneven"], UNEVEN[name]
     if name in TEACHING:
         return FILES["Teaching"], TEACHING[name]
+    if name in CONTEXT:
+        return FILES["Context"], CONTEXT[name]
     return (FILES["Variant"], TRIED[name]) if name in TRIED else (FILES["Readers"], CHANGING[name])
 
 
@@ -208,7 +216,7 @@ def main():
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
-    known = {**TRIED, **CHANGING, **UNEVEN, **TEACHING, **OWN}
+    known = {**TRIED, **CHANGING, **UNEVEN, **TEACHING, **CONTEXT, **OWN}
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(known)}")
