@@ -4,7 +4,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py            # about 75 minutes on 2 cores; resumes from runs/tuned; writes results/tuned.json
     python benchmarks/tuned.py --long     # then the price alone, at the length of the CPU protocol: 45 minutes more; results/tuned_long.json
     python benchmarks/tuned.py --data cifar100 --long     # the same of CIFAR-100: 85 minutes; results/tuned_cifar100_long.json
-    python benchmarks/tuned.py --rules dtg-ff --long --with-bp --best-only    # of another rule, read as in the CPU protocol, with the gap to BP: 45 minutes
+    python benchmarks/tuned.py --rules dtg-ff --long --with-bp --best-only    # of another rule, read as in the CPU protocol: 45 minutes
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
