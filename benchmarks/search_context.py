@@ -37,9 +37,15 @@ class Contextual(nn.Module):
         return self.block(h if self.context is None else h + self.context(self.seen[self.source]))
 
 
-def map_between(given, wanted):
-    """Convolution from one shape (C, H, W) to another – batch norm: without overlap where it is smaller, 3×3 where it is as large."""
+def map_between(given, wanted, cheap):
+    """Convolution from one shape (C, H, W) to another – batch norm: without overlap where it is smaller, 3×3 where it is as large.
+
+    ``cheap``: averages over as many positions, then a 1×1 convolution.
+    """
     step = math.ceil(given[1] / wanted[1])
+    if cheap:
+        conv = nn.Conv2d(given[0], wanted[0], 1, bias=False)
+        return nn.Sequential(*([nn.AvgPool2d(step)] if step > 1 else []), conv, nn.BatchNorm2d(wanted[0]))
     kernel = 3 if step == 1 else step
     conv = nn.Conv2d(given[0], wanted[0], kernel, stride=step, padding=kernel // 2 if step == 1 else 0, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(wanted[0]))
@@ -70,8 +76,6 @@ class Context(Committee):
                 at = 0 if source == "image" else index - 1
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(derive_seed(seed or 0, "context", index))
-                    context = map_between(inputs[at], inputs[index])
-                    if relu:
-                        context.append(nn.ReLU())
+                    context = map_between(inputs[at], inputs[index], cheap)
             network.blocks[index] = Contextual(block, index, context, seen, at)
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
