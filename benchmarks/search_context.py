@@ -66,7 +66,7 @@ class Context(Committee):
         label_smoothing=0.0,
         source="image",
         first=1,
-        relu=False,
+        cheap=False,
     ):
         inputs = [network.sample_shape, *network.activity_shapes[:-1]]
         seen = {}
