@@ -120,8 +120,8 @@ TEACHING: dict[str, dict] = {
 CONTEXT: dict[str, dict] = {
     "see-image": {"label_smoothing": 0.19},
     "see-before": {"label_smoothing": 0.19, "source": "before"},
-    "see-before-cheap": {"label_smoothing": 0.19, "source": "before", "cheap": True},
-    "see-before-late": {"label_smoothing": 0.19, "source": "before", "cheap": True, "first": 2},
+    "join-before": {"label_smoothing": 0.19, "source": "before", "way": "join", "cheap": True},
+    "join-before-whole": {"label_smoothing": 0.19, "source": "before", "way": "join"},
 }
 """The same of `search_context.py`."""
 OWN: dict[str, tuple[str, dict]] = {
