@@ -126,9 +126,11 @@ CONTEXT: dict[str, dict] = {
 """The same of `search_context.py`."""
 OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
+    "dtg-ff-4-cold": ("dtg-ff", {"grid": 4, "temperature_gain": -1.0}),
+    "dtg-ff-4-fixed": ("dtg-ff", {"grid": 4, "dynamic_temperature": False}),
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
 }
-"""Rules of the package: by how finely they are read, cells a side, and by how wide their nets may be."""
+"""Rules of the package: by how finely they are read, cells a side, by temperature (of a clear block lower, or 1), and by how wide their nets may be."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
