@@ -130,7 +130,7 @@ OWN: dict[str, tuple[str, dict]] = {
     "dtg-ff-4-fixed": ("dtg-ff", {"grid": 4, "dynamic_temperature": False}),
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
 }
-"""Rules of the package: by how finely they are read, cells a side, by temperature (of a clear block lower, or 1), and by how wide their nets may be."""
+"""Rules of the package: by cells a side, by temperature (lower where a block is clear, or 1), by how wide their nets may be."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
