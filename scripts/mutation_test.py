@@ -160,6 +160,11 @@ MUTANTS: list[tuple] = [
     ("networks/base.py", "networks", ('derive_seed(seed, "block", index)', 'derive_seed(seed, "block")')),
     # a cut that loses a residual is let through
     ("networks/base.py", "networks", ("if not torch.equal(expected, found):", "if False:")),
+    # a depth that nobody has is built for minutes
+    ("networks/base.py", "networks", ("if not 1 <= depth <= MAX_DEPTH:", "if not 1 <= depth:")),
+    ("networks/base.py", "networks", ("if not 1 <= depth <= MAX_DEPTH:", "if not 0 <= depth <= MAX_DEPTH:")),
+    # stored runs of another default are taken for runs of this one
+    ("rules/committee.py", "defaults", ("head_width: int = 48", "head_width: int = 32")),
     # clipping by the norm of the whole network couples blocks
     (
         "optimizer.py",
