@@ -131,6 +131,14 @@ OWN: dict[str, tuple[str, dict]] = {
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
 }
 """Rules of the package: by cells a side, by temperature (lower where a block is clear, or 1), by how wide their nets may be."""
+ROWS = OWN | {
+    name: (FILES[kind], options)
+    for kind, rows in (
+        ("Variant", TRIED), ("Readers", CHANGING), ("Uneven", UNEVEN), ("Teaching", TEACHING), ("Context", CONTEXT),
+    )
+    for name, options in rows.items()
+}  # fmt: skip
+"""Every row: name → rule, by name or file, and its options."""
 RECIPE = Recipe(batch_size=64, learning_rate=5e-3, crop=4, flip=True)
 TASKS = {
     "cifar10": DataSpec(source="cifar10", num_train=10_000, num_test=1000, validation=0.25),
@@ -140,7 +148,7 @@ TASKS = {
 
 def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     """(method, seed) → run."""
-    file, options = rule_of(name)
+    file, options = ROWS[name]
     rules = {
         "local": RuleSpec(name=file, options=options),
         "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": file, **options}),
@@ -157,19 +165,6 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     }
 
 
-def rule_of(name):
-    """The rule of a row, by name or file, and its options."""
-    if name in OWN:
-        return OWN[name]
-    if name in UNEVEN:
-        return FILES["Uneven"], UNEVEN[name]
-    if name in TEACHING:
-        return FILES["Teaching"], TEACHING[name]
-    if name in CONTEXT:
-        return FILES["Context"], CONTEXT[name]
-    return (FILES["Variant"], TRIED[name]) if name in TRIED else (FILES["Readers"], CHANGING[name])
-
-
 def flops_of(rule, options, network, width, num_classes):
     """Of a training step on 32-pixel images."""
     built = create_network(network, in_channels=3, image_size=32, width=width)
@@ -179,7 +174,7 @@ def flops_of(rule, options, network, width, num_classes):
 
 def cost_of(name, network, widths, num_classes):
     """FLOPs over BP's at each width, as text."""
-    of = [(flops_of(*rule_of(name), network, width, num_classes),
+    of = [(flops_of(*ROWS[name], network, width, num_classes),
            flops_of("bp", {"of": "local-heads"}, network, width, num_classes)) for width in widths]  # fmt: skip
     return ", ".join(f"{rule / bp:.2f}" for rule, bp in of)
 
@@ -190,13 +185,13 @@ def row_of(name, specs, store, network, widths, num_classes):
     of = {m: {seed: result["validation_accuracy"] for (method, seed), result in found.items() if method == m}
           for m in ("local", "bp-deepsup", "bp")}  # fmt: skip
     if not of["local"]:
-        return f"| {name} | {json.dumps(rule_of(name)[1])} | | not run | | | | | | |"
+        return f"| {name} | {json.dumps(ROWS[name][1])} | | not run | | | | | | |"
     means = [f"{100 * sum(values.values()) / len(values):.1f}" if values else "–" for values in of.values()]
     differences = [as_points(of["local"], of[twin]) for twin in ("bp-deepsup", "bp")]
     blocks = next(result for (method, _), result in found.items() if method == "local")["block_accuracies"].values()
     own = ", ".join(f"{100 * value:.0f}" for value in blocks)
     cost = cost_of(name, network, widths, num_classes)
-    cells = [name, json.dumps(rule_of(name)[1]), cost, *means, *differences, str(len(of["local"])), own]
+    cells = [name, json.dumps(ROWS[name][1]), cost, *means, *differences, str(len(of["local"])), own]
     return f"| {' | '.join(cells)} |"
 
 
@@ -220,17 +215,16 @@ def main():
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
-    known = {**TRIED, **CHANGING, **UNEVEN, **TEACHING, **CONTEXT, **OWN}
-    unknown = [name for name in arguments.names if name not in known]
+    unknown = [name for name in arguments.names if name not in ROWS]
     if unknown:
-        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(known)}")
+        parser.error(f"unknown variant {unknown[0]!r}; known: {', '.join(ROWS)}")
     store = RunStore(arguments.out)
     store.prepare()
     setting = [
         getattr(arguments, key)
         for key in ("data", "seeds", "network", "width", "epochs", "learning_rate", "batch_size")
     ]
-    specs = {name: specs_of(name, *setting) for name in arguments.names or known}
+    specs = {name: specs_of(name, *setting) for name in arguments.names or ROWS}
     if arguments.names:
         wanted = ("local", "bp-deepsup", "bp")[: 1 if arguments.screen else 2 if arguments.no_bp else 3]
         asked = [{key: spec for key, spec in of.items() if key[0] in wanted} for of in specs.values()]

@@ -32,6 +32,7 @@ from layerlocal.studies.base import DIFFERENCES
 from layerlocal.studies.words import points
 from layerlocal.tune import TunePlan, parse_dimension
 from layerlocal.tuning import run_tuning
+from layerlocal.types import InputError
 from layerlocal.workers import run_many
 
 SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")
@@ -41,15 +42,17 @@ SEEDS = (1, 2, 3)
 
 
 def plan_of(rules, trials, smoke, source="cifar10"):
-    """The options of a rule in the CPU protocol are not searched; several rules at once have none."""
-    options = RULES.get(rules[0], {}) if len(rules) == 1 else {}
+    """The options that a rule has in the CPU protocol are not searched."""
+    options = [RULES.get(rule, {}) for rule in rules]
+    if any(found != options[0] for found in options):
+        raise InputError(f"the CPU protocol reads {', '.join(rules)} in different ways; tune them one at a time")
     data = {"num_train": 400, "num_test": 200} if smoke else {"num_train": 10_000, "num_test": 1000}
     return TunePlan(
         rules=rules,
         data=DataSpec(source=source, validation=0.2, **data),
         network=NetworkSpec(name="vgg8", width=0.0625 if smoke else 0.125, fused=True),
         recipe=Recipe(epochs=1 if smoke else 5, batch_size=64, crop=4, flip=True),
-        settings={f"rule.{name}": value for name, value in options.items()},
+        settings={f"rule.{name}": value for name, value in options[0].items()},
         space=[parse_dimension(text) for text in SPACE],
         trials=trials,
     )
