@@ -47,8 +47,8 @@ def tuned_runs(data):
         raise InputError(f"{found} is not there: run python benchmarks/tuned.py --long --data {data} first")
     best = {method["label"]: method["best"] for method in json.loads(found.read_text())["methods"]}
     task = next(task for task in TASKS if task.name == data)
-    known = judged_runs(plan_of(("committee",), 8, False, data), best, task, with_bp=False)
-    return {(label.partition(" ")[0], seed): run for (label, name, seed), run in known.items() if name == "tuned"}
+    known = judged_runs(plan_of(("committee",), 8, False, data), best, task, ("tuned",), with_bp=False)
+    return {(label.partition(" ")[0], seed): run for (label, _, seed), run in known.items()}
 
 
 def runs_of(data):

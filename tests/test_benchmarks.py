@@ -1,0 +1,63 @@
+"""The benchmarks plan the very runs that the committed results name: a change to one of them, or to what a run's name is made of, shows here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+
+
+def names_in(file):
+    return set(json.loads((ROOT / "results" / file).read_text())["runs"].values())
+
+
+@pytest.mark.parametrize(
+    ("data", "file"), [("cifar10", "borrowed_panel.json"), ("cifar100", "borrowed_panel_cifar100.json")]
+)
+def test_borrowed_plans_the_runs_of_its_results(benchmarks, data, file):
+    import borrowed
+
+    planned = {
+        spec.hash
+        for (method, _), spec in borrowed.runs_of("panel", data).items()
+        if data == "cifar100" or method != borrowed.OWN
+    }
+    assert planned == names_in(file)
+
+
+def test_free_segments_plans_the_runs_of_its_results(benchmarks):
+    import free_segments
+
+    assert {spec.hash for spec in free_segments.runs_of("cifar10").values()} == names_in("free_segments.json")
+
+
+def test_every_row_of_the_search_makes_its_rule(benchmarks):
+    """On a tiny network: a row names a rule that is there, with options that it takes."""
+    import rule_search
+
+    from layerlocal.networks import create_network
+    from layerlocal.rules import create_rule
+
+    for rule, options in rule_search.ROWS.values():
+        network = create_network("vgg8", in_channels=3, image_size=32, width=0.0625, fused=True)
+        create_rule(rule, network, num_classes=10, **options)
+
+
+def test_rules_that_the_protocol_reads_differently_are_tuned_one_at_a_time(benchmarks):
+    import tuned
+
+    from layerlocal.types import InputError
+
+    assert tuned.plan_of(("dtg-ff",), 8, False).settings == {"rule.grid": 4}
+    with pytest.raises(InputError, match="reads committee, dtg-ff in different ways; tune them one at a time"):
+        tuned.plan_of(("committee", "dtg-ff"), 8, False)
