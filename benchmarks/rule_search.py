@@ -41,6 +41,7 @@ FILES = {
         ("Uneven", "search_uneven.py"),
         ("Teaching", "search_teaching.py"),
         ("Context", "search_context.py"),
+        ("Stem", "search_stem.py"),
     )
 }
 TRIED: dict[str, dict] = {
@@ -124,6 +125,13 @@ CONTEXT: dict[str, dict] = {
     "join-before-whole": {"label_smoothing": 0.19, "source": "before", "way": "join"},
 }
 """The same of `search_context.py`."""
+STEM: dict[str, dict] = {
+    **{f"stem-{stem}": {"label_smoothing": 0.19, "stem": stem} for stem in ("fixed", "cosine", "random")},
+    "fine": {"label_smoothing": 0.19, "stem": "learned", "early": 3, "words": "4@32 4@32"},
+    "fine-all": {"label_smoothing": 0.19, "stem": "learned", "early": 6, "words": "4@32 4@32"},
+    "fine-fixed": {"label_smoothing": 0.19, "early": 3, "words": "4@32 4@32"},
+}
+"""The same of `search_stem.py`."""
 OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
     "dtg-ff-4-cold": ("dtg-ff", {"grid": 4, "temperature_gain": -1.0}),
@@ -134,7 +142,7 @@ OWN: dict[str, tuple[str, dict]] = {
 ROWS = OWN | {
     name: (FILES[kind], options)
     for kind, rows in (
-        ("Variant", TRIED), ("Readers", CHANGING), ("Uneven", UNEVEN), ("Teaching", TEACHING), ("Context", CONTEXT),
+        ("Variant", TRIED), ("Readers", CHANGING), ("Uneven", UNEVEN), ("Teaching", TEACHING), ("Context", CONTEXT), ("Stem", STEM),
     )
     for name, options in rows.items()
 }  # fmt: skip
