@@ -44,5 +44,5 @@ class Stem(Uneven):
         if stem in ("cosine", "fixed"):
             filters = cosine_filters(len(weight))
             with torch.no_grad():
-                weight[: len(filters)] = filters * weight[: len(filters)].norm(dim=(1, 2, 3)).mean()
+                weight[: len(filters)] = filters * weight.flatten(1).norm(dim=1).mean()
         weight.requires_grad_(stem in ("learned", "cosine"))
