@@ -42,6 +42,7 @@ FILES = {
         ("Teaching", "search_teaching.py"),
         ("Context", "search_context.py"),
         ("Stem", "search_stem.py"),
+        ("Late", "search_late.py"),
     )
 }
 TRIED: dict[str, dict] = {
@@ -132,6 +133,13 @@ STEM: dict[str, dict] = {
     "fine-fixed": {"label_smoothing": 0.19, "early": 3, "words": "4@32 4@32"},
 }
 """The same of `search_stem.py`."""
+LATE: dict[str, dict] = {
+    "late-64": {"label_smoothing": 0.19},
+    "late-96": {"label_smoothing": 0.19, "widest": 96},
+    "late-128": {"label_smoothing": 0.19, "widest": 128},
+    "late-dear": {"label_smoothing": 0.19, "late_budget": 1024},
+}
+"""The same of `search_late.py`."""
 OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
     "dtg-ff-4-cold": ("dtg-ff", {"grid": 4, "temperature_gain": -1.0}),
@@ -142,7 +150,8 @@ OWN: dict[str, tuple[str, dict]] = {
 ROWS = OWN | {
     name: (FILES[kind], options)
     for kind, rows in (
-        ("Variant", TRIED), ("Readers", CHANGING), ("Uneven", UNEVEN), ("Teaching", TEACHING), ("Context", CONTEXT), ("Stem", STEM),
+        ("Variant", TRIED), ("Readers", CHANGING), ("Uneven", UNEVEN), ("Teaching", TEACHING), ("Context", CONTEXT),
+        ("Stem", STEM), ("Late", LATE),
     )
     for name, options in rows.items()
 }  # fmt: skip
