@@ -5,6 +5,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py --long     # then the price alone, at the length of the CPU protocol: 45 minutes more; results/tuned_long.json
     python benchmarks/tuned.py --data cifar100 --long     # the same of CIFAR-100: 85 minutes; results/tuned_cifar100_long.json
     python benchmarks/tuned.py --rules dtg-ff --long --with-bp --best-only    # of another rule, read as in the CPU protocol: 45 minutes
+    python benchmarks/tuned.py --long --with-bp --best-only --first cosine    # with fixed first filters; results/tuned_cosine_long.json
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
@@ -41,8 +42,8 @@ UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
 SEEDS = (1, 2, 3)
 
 
-def plan_of(rules, trials, smoke, source="cifar10"):
-    """The options that a rule has in the CPU protocol are not searched."""
+def plan_of(rules, trials, smoke, source="cifar10", first="learned"):
+    """The options that a rule has in the CPU protocol are not searched. ``first``: option of the network; its default is not named in runs."""
     options = [RULES.get(rule, {}) for rule in rules]
     if any(found != options[0] for found in options):
         raise InputError(f"the CPU protocol reads {', '.join(rules)} in different ways; tune them one at a time")
@@ -50,7 +51,12 @@ def plan_of(rules, trials, smoke, source="cifar10"):
     return TunePlan(
         rules=rules,
         data=DataSpec(source=source, validation=0.2, **data),
-        network=NetworkSpec(name="vgg8", width=0.0625 if smoke else 0.125, fused=True),
+        network=NetworkSpec(
+            name="vgg8",
+            width=0.0625 if smoke else 0.125,
+            fused=True,
+            options={} if first == "learned" else {"first": first},
+        ),
         recipe=Recipe(epochs=1 if smoke else 5, batch_size=64, crop=4, flip=True),
         settings={f"rule.{name}": value for name, value in options[0].items()},
         space=[parse_dimension(text) for text in SPACE],
@@ -108,11 +114,14 @@ def main():
     parser.add_argument("--long", action="store_true", help="with the data and epochs of the CPU protocol; without BP")
     parser.add_argument("--with-bp", action="store_true", help="with BP there too")
     parser.add_argument("--best-only", action="store_true", help="without the runs at the settings of the CPU protocol")
+    parser.add_argument(
+        "--first", choices=("learned", "cosine"), default="learned", help="first convolution, of all methods"
+    )
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     out = Path("runs/tuned-smoke") if given.smoke else given.out
-    plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke, given.data)
+    plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke, given.data, given.first)
     workers, console = os.cpu_count(), Console(stderr=True)
     summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
     print("\n".join(summary["sentences"]))
@@ -134,7 +143,8 @@ def main():
                    "data": task.data.model_dump(), "epochs": task.recipe.epochs,
                    "methods": summary["methods"], "rows": rows}  # fmt: skip
         rules = [] if given.rules == ["committee"] else given.rules
-        parts = ["tuned", *rules, *([] if given.data == "cifar10" else [given.data]), *(["long"] if given.long else [])]
+        said = [*rules, given.data, given.first, "long" if given.long else "cifar10"]
+        parts = ["tuned", *(word for word in said if word not in ("cifar10", "learned"))]
         Path(f"results/{'_'.join(parts)}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

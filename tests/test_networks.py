@@ -257,7 +257,7 @@ def test_list_networks_names_what_create_network_makes():
     ("name", "options", "message"),
     [
         ("vgg9", {}, "unknown network 'vgg9'; known: .*vgg16.*Did you mean 'vgg"),
-        ("vgg8", {"stem": "cifar"}, "unknown option of network 'vgg8'.*known: depth, norm"),
+        ("vgg8", {"stem": "cifar"}, "unknown option of network 'vgg8'.*known: depth, first, norm"),
         ("vgg8", {"depth": "deep"}, "depth of network 'vgg8' must be a whole number or null, got 'deep'"),
         ("vgg8", {"norm": "False"}, "norm of network 'vgg8' must be true or false, got 'False'"),
         ("resnet18", {"stem": "tall"}, "stem must be"),

@@ -58,7 +58,7 @@ def create_network(
         channels_last: lay tensors out as NHWC.
         compile: ``torch.compile`` every block on its own.
         fused: normalization, activation, pooling and readout of a block as one operation (`kernels.norm_act`): less memory, less time.
-        **options: the builder's own: ``depth``, ``hidden``, ``norm``, ``stem``.
+        **options: the builder's own: ``depth``, ``hidden``, ``norm``, ``stem``, ``first``.
 
     Raises:
         InputError: unknown name or option, or sizes that do not fit.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import fuses, norm_act
 from layerlocal.networks.base import Network, build_blocks
+from layerlocal.networks.cosine import begin
 from layerlocal.networks.vgg import ConvBlock, conv_block
 from layerlocal.types import InputError
 
@@ -113,6 +114,7 @@ def resnet(
     image_size: int,
     width: float = 1.0,
     stem: str = "auto",
+    first: str = "learned",
     seed: int | None = None,
 ) -> Network:
     """A stem and ``sum(stages)`` residual blocks.
@@ -124,6 +126,7 @@ def resnet(
         image_size: side of the input in pixels.
         width: factor on every channel count, > 0.
         stem: ``"cifar"`` (3×3, keeps the side), ``"imagenet"`` (7×7 and pooling) or ``"auto"`` (by ``image_size``).
+        first: ``"learned"``, or ``"cosine"``: fixed filters of the cosine transform in the first convolution (`networks.cosine`).
         seed: of the initial weights, block by block.
     """
     if width <= 0:
@@ -139,4 +142,5 @@ def resnet(
             stride = 2 if stage and not index else 1
             makers.append(partial(ResidualBlock, channels, outputs, stride=stride, bottleneck=bottleneck))
             channels = outputs
-    return Network(list(build_blocks(makers, seed)), sample_shape=(in_channels, image_size, image_size))
+    network = Network(list(build_blocks(makers, seed)), sample_shape=(in_channels, image_size, image_size))
+    return begin(network, first)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import fuses, norm_act
 from layerlocal.networks.base import Network, build_blocks, check_depth
+from layerlocal.networks.cosine import begin
 from layerlocal.types import InputError
 
 __all__ = ["VGG_PLANS", "ConvBlock", "conv_block", "vgg"]
@@ -67,6 +68,7 @@ def vgg(
     width: float = 1.0,
     depth: int | None = None,
     norm: bool = True,
+    first: str = "learned",
     seed: int | None = None,
 ) -> Network:
     """A chain of `conv_block` after a plan such as ``[128, "P", 256]``.
@@ -78,6 +80,7 @@ def vgg(
         width: factor on every channel count, > 0; counts are rounded and at least 1.
         depth: number of blocks, 1 to 1,000; fewer cut the plan, more repeat its last block without pooling; ``None`` follows the plan.
         norm: batch normalization in every block.
+        first: ``"learned"``, or ``"cosine"``: fixed filters of the cosine transform in the first convolution (`networks.cosine`).
         seed: of the initial weights, block by block.
     """
     if width <= 0:
@@ -92,7 +95,8 @@ def vgg(
         out_channels = max(1, round(size * width))
         makers.append(partial(conv_block, channels, out_channels, pool=pool, norm=norm))
         channels = out_channels
-    return Network(list(build_blocks(makers, seed)), sample_shape=(in_channels, image_size, image_size))
+    network = Network(list(build_blocks(makers, seed)), sample_shape=(in_channels, image_size, image_size))
+    return begin(network, first)
 
 
 def plan_blocks(plan: Sequence[int | str]) -> list[tuple[int, bool]]:
