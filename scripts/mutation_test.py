@@ -19,6 +19,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
+    # fixed first filters: of one sign
+    (
+        "networks/cosine.py",
+        "networks_cosine",
+        ("torch.stack([filters, -filters], 1)", "torch.stack([filters, filters], 1)"),
+    ),
+    # in the order of rows, not of variance
+    ("networks/cosine.py", "networks_cosine", ("at[1] + at[2] + (COLOUR if at[0] else 0), at", "at")),
+    # trained after all
+    ("networks/cosine.py", "networks_cosine", ("requires_grad_(False)", "requires_grad_(True)")),
+    # of norm one
+    ("networks/cosine.py", "networks_cosine", (" * conv.weight.flatten(1).norm(dim=1).mean()", "")),
+    # any word will do
+    ("networks/cosine.py", "networks_cosine", ('if first not in ("learned", "cosine"):', "if False:")),
     # a segment may save a little more than the block that saves most
     ("rules/segments.py", "rules_twins", ("> most:", "> 1.1 * most:")),
     # a storage that two blocks save counts twice
