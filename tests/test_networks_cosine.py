@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from layerlocal import Recipe, fit, load_data
 from layerlocal.networks import create_network
 from layerlocal.networks.cosine import cosine_filters
+from layerlocal.rules import list_rules
 from layerlocal.types import InputError
 
 
@@ -89,6 +90,15 @@ def test_nothing_trains_them_and_what_follows_learns(rule):
     directions = conv.weight.flatten(1) / conv.weight.flatten(1).norm(dim=1, keepdim=True)
     torch.testing.assert_close(directions, cosine_filters(8, 1, 3).flatten(1), atol=1e-6, rtol=0)
     assert norm.bias.abs().max() > 0
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("rule", list_rules())
+def test_every_rule_takes_a_step_with_them(rule, norm):
+    data = load_data("fashion_mnist_subset", num_train=64, num_test=10)
+    options = {"first": "cosine", "norm": norm}
+    fitted = fit(rule, data, Recipe(epochs=1, batch_size=64), network="cnn4", width=0.625, network_options=options)
+    assert all(p.isfinite().all() for p in fitted.rule.parameters())
 
 
 @pytest.mark.parametrize(("stem", "kernel"), [("cifar", 3), ("imagenet", 7)])
