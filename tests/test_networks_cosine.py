@@ -97,7 +97,7 @@ def test_nothing_trains_them_and_what_follows_learns(rule):
 def test_every_rule_takes_a_step_with_them(rule, norm):
     data = load_data("fashion_mnist_subset", num_train=64, num_test=10)
     options = {"first": "cosine", "norm": norm}
-    fitted = fit(rule, data, Recipe(epochs=1, batch_size=64), network="cnn4", width=0.625, network_options=options)
+    fitted = fit(rule, data, Recipe(epochs=1, batch_size=32), network="cnn4", width=0.625, network_options=options)
     assert all(p.isfinite().all() for p in fitted.rule.parameters())
 
 
