@@ -2,7 +2,8 @@
 
 A block that learns by its own loss keeps what its own readers ask for, and what the first block drops no later one gets back. The cosine
 transform drops nothing that it has a channel for: its filters are orthonormal, ReLU of a coefficient and of its negative keep all of it, and
-since the transform leaves natural images nearly uncorrelated, batch norm after it whitens patches without a look at the data.
+since the transform leaves natural images nearly uncorrelated, batch norm after it whitens patches without a look at the data. After the fixed
+first layer of arXiv:2404.00498 (for backprop: eigenvectors of the training images' patches, with both signs).
 """
 
 from __future__ import annotations
