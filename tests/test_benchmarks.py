@@ -41,6 +41,18 @@ def test_free_segments_plans_the_runs_of_its_results(benchmarks):
     assert {spec.hash for spec in free_segments.runs_of("cifar10").values()} == names_in("free_segments.json")
 
 
+@pytest.mark.parametrize(("rule", "data"), [("committee", "cifar100"), ("dtg-ff", "cifar10")])
+def test_first_filters_changes_the_first_convolution_alone(benchmarks, rule, data):
+    import first_filters
+
+    runs = first_filters.runs_of(rule, data)
+    assert {method for method, _ in runs} == {name for pair in first_filters.PAIRS.values() for name in pair}
+    for (method, seed), run in runs.items():
+        assert run.network.options == ({"first": "cosine"} if method.endswith("fixed") else {})
+        learned = runs.get((method.replace("fixed", "learned"), seed))
+        assert learned is None or run.model_copy(update={"network": learned.network}) == learned
+
+
 def test_every_row_of_the_search_makes_its_rule(benchmarks):
     """On a tiny network: a row names a rule that is there, with options that it takes."""
     import rule_search
