@@ -63,9 +63,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rule", choices=("committee", "dtg-ff"), default="committee")
     parser.add_argument("--data", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--no-bp", action="store_true", help="without BP: the price alone")
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     specs, store = runs_of(given.rule, given.data), RunStore(given.out)
+    specs = {key: spec for key, spec in specs.items() if not (given.no_bp and key[0] == "BP, fixed")}
     store.prepare()
     todo = [spec for spec in specs.values() if not store.is_done(spec)]
     workers = os.cpu_count()
@@ -78,6 +80,7 @@ def main():
     differences = {
         key: estimate([a - b for a, b in zip(accuracies[left], accuracies[right], strict=True)])
         for key, (left, right) in PAIRS.items()
+        if {left, right} <= accuracies.keys()
     }
     for method, values in accuracies.items():
         print(f"{method}: {100 * estimate(values)['mean']:.1f} %")
