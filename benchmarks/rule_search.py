@@ -144,9 +144,13 @@ OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
     "dtg-ff-4-cold": ("dtg-ff", {"grid": 4, "temperature_gain": -1.0}),
     "dtg-ff-4-fixed": ("dtg-ff", {"grid": 4, "dynamic_temperature": False}),
+    "deep": ("committee", {"head_layers": 3, "label_smoothing": 0.19}),
+    "deep-64": ("committee", {"head_layers": 3, "head_width": 64, "label_smoothing": 0.19}),
+    "deep-64-nets": ("committee", {"head_layers": 3, "head_width": 64, "nets": 3, "label_smoothing": 0.19}),
+    "deeper-64": ("committee", {"head_layers": 4, "head_width": 64, "label_smoothing": 0.19}),
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
 }
-"""Rules of the package: by cells a side, by temperature (lower where a block is clear, or 1), by how wide their nets may be."""
+"""Rules of the package: by cells a side, by temperature (lower where a block is clear, or 1), by how deep and how wide their nets may be."""
 ROWS = OWN | {
     name: (FILES[kind], options)
     for kind, rows in (
@@ -163,15 +167,15 @@ TASKS = {
 }
 
 
-def specs_of(name, data, seeds, network, width, epochs, rate, batch):
-    """(method, seed) → run."""
+def specs_of(name, data, seeds, network, width, epochs, rate, batch, first):
+    """(method, seed) → run. ``first``: option of the network; its default is not named in runs."""
     file, options = ROWS[name]
     rules = {
         "local": RuleSpec(name=file, options=options),
         "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": file, **options}),
         "bp": RuleSpec(name="bp", options={"of": FILES["Variant"]}),
     }
-    network = NetworkSpec(name=network, width=width, fused=True)
+    network = NetworkSpec(name=network, width=width, fused=True, options=begin_with(first))
     recipe = RECIPE.model_copy(update={"epochs": epochs, "learning_rate": rate, "batch_size": batch})
     return {
         (method, seed): pin_plugin(
@@ -182,21 +186,25 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch):
     }
 
 
-def flops_of(rule, options, network, width, num_classes):
+def begin_with(first):
+    return {} if first == "learned" else {"first": first}
+
+
+def flops_of(rule, options, network, width, num_classes, first="learned"):
     """Of a training step on 32-pixel images."""
-    built = create_network(network, in_channels=3, image_size=32, width=width)
+    built = create_network(network, in_channels=3, image_size=32, width=width, **begin_with(first))
     step = create_rule(rule, built, num_classes=num_classes, **options)
     return measure_flops(step, torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))["flops_per_step"]
 
 
-def cost_of(name, network, widths, num_classes):
-    """FLOPs over BP's at each width, as text."""
-    of = [(flops_of(*ROWS[name], network, width, num_classes),
+def cost_of(name, network, widths, num_classes, first):
+    """FLOPs over BP's, which learns all filters, at each width, as text."""
+    of = [(flops_of(*ROWS[name], network, width, num_classes, first),
            flops_of("bp", {"of": "local-heads"}, network, width, num_classes)) for width in widths]  # fmt: skip
     return ", ".join(f"{rule / bp:.2f}" for rule, bp in of)
 
 
-def row_of(name, specs, store, network, widths, num_classes):
+def row_of(name, specs, store, network, widths, num_classes, first):
     """Means over the seeds that a method has, differences over those that both have."""
     found = {key: store.load(spec.hash).result for key, spec in specs.items() if store.is_done(spec)}
     of = {m: {seed: result["validation_accuracy"] for (method, seed), result in found.items() if method == m}
@@ -207,7 +215,7 @@ def row_of(name, specs, store, network, widths, num_classes):
     differences = [as_points(of["local"], of[twin]) for twin in ("bp-deepsup", "bp")]
     blocks = next(result for (method, _), result in found.items() if method == "local")["block_accuracies"].values()
     own = ", ".join(f"{100 * value:.0f}" for value in blocks)
-    cost = cost_of(name, network, widths, num_classes)
+    cost = cost_of(name, network, widths, num_classes, first)
     cells = [name, json.dumps(ROWS[name][1]), cost, *means, *differences, str(len(of["local"])), own]
     return f"| {' | '.join(cells)} |"
 
@@ -228,6 +236,9 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
     parser.add_argument("--batch-size", type=int, default=RECIPE.batch_size)
+    parser.add_argument(
+        "--first", choices=("learned", "cosine"), default="learned", help="first convolution, of all methods"
+    )
     parser.add_argument("--screen", action="store_true", help="run the local rule alone")
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
@@ -239,7 +250,7 @@ def main():
     store.prepare()
     setting = [
         getattr(arguments, key)
-        for key in ("data", "seeds", "network", "width", "epochs", "learning_rate", "batch_size")
+        for key in ("data", "seeds", "network", "width", "epochs", "learning_rate", "batch_size", "first")
     ]
     specs = {name: specs_of(name, *setting) for name in arguments.names or ROWS}
     if arguments.names:
@@ -254,7 +265,7 @@ def main():
             "local by block %")  # fmt: skip
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, of in specs.items():
-        print(row_of(name, of, store, arguments.network, (arguments.width, 1.0), classes))
+        print(row_of(name, of, store, arguments.network, (arguments.width, 1.0), classes, arguments.first))
 
 
 if __name__ == "__main__":

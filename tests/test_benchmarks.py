@@ -53,6 +53,13 @@ def test_first_filters_changes_the_first_convolution_alone(benchmarks, rule, dat
         assert learned is None or run.model_copy(update={"network": learned.network}) == learned
 
 
+def test_first_filters_plans_the_runs_of_its_results(benchmarks):
+    import first_filters
+
+    planned = {spec.hash for spec in first_filters.runs_of("committee", "cifar100").values()}
+    assert planned == names_in("first_filters_committee_cifar100.json")
+
+
 def test_every_row_of_the_search_makes_its_rule(benchmarks):
     """On a tiny network: a row names a rule that is there, with options that it takes."""
     import rule_search
