@@ -28,3 +28,14 @@ def refuse_failures(failed):
     if failed:
         reasons = "; ".join(dict.fromkeys(failed.values()))
         raise InputError(f"{len(failed)} runs failed, the others are kept, and nothing is written: {reasons}")
+
+
+def add_first(parser):
+    parser.add_argument(
+        "--first", choices=("learned", "cosine"), default="learned", help="first convolution, of all methods"
+    )
+
+
+def first_options(first):
+    """Options of a network; the default is not named in runs."""
+    return {} if first == "learned" else {"first": first}

@@ -2,6 +2,7 @@
 
     python benchmarks/cpu_protocol.py            # resumes from runs/cpu-protocol; writes results/cpu_protocol.json
     python benchmarks/cpu_protocol.py --only cifar10 fashion_mnist    # these tasks; prints, and writes nothing
+    python benchmarks/cpu_protocol.py --first cosine    # with fixed first filters, rule and twins; results/cpu_protocol_cosine.json
     python benchmarks/cpu_protocol.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 CIFAR-10 (10,000 training images, all 10,000 of the test split), CIFAR-100 (20,000), Caltech-101 at 64 px and the embedded Fashion-MNIST subset
@@ -14,7 +15,7 @@ import argparse
 import os
 from pathlib import Path
 
-from command import run_main
+from command import add_first, run_main
 from protocol import Task, run_protocol
 
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
@@ -55,13 +56,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], help="tasks; all where left out")
+    add_first(parser)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/cpu-protocol"))
     given = parser.parse_args()
-    tasks = [task for task in TASKS if not given.only or task.name in given.only]
+    tasks = [task.with_first(given.first) for task in TASKS if not given.only or task.name in given.only]
     tasks = [smaller(task) for task in tasks] if given.smoke else tasks
     out = Path("runs/cpu-protocol-smoke") if given.smoke else given.out
-    results = None if given.smoke or given.only else "results/cpu_protocol.json"
+    name = "cpu_protocol" if given.first == "learned" else f"cpu_protocol_{given.first}"
+    results = None if given.smoke or given.only else f"results/{name}.json"
     run_protocol(
         tasks, seeds=1 if given.smoke else given.seeds, out=out, results=results, workers=os.cpu_count(),
     )  # fmt: skip

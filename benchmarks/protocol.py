@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from command import refuse_failures, typed
+from command import first_options, refuse_failures, typed
 from rich.console import Console
 
 from layerlocal.environment import describe_environment
@@ -34,6 +34,10 @@ class Task:
     data: DataSpec
     network: NetworkSpec
     recipe: Recipe
+
+    def with_first(self, first):
+        """The same with another first convolution, for rule and twins."""
+        return replace(self, network=self.network.model_copy(update={"options": first_options(first)}))
 
 
 class Protocol(Study):

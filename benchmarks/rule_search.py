@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 
 import torch
-from command import refuse_failures, run_main
+from command import add_first, first_options, refuse_failures, run_main
 from rich.console import Console
 
 from layerlocal.measure.flops import measure_flops
@@ -168,14 +168,14 @@ TASKS = {
 
 
 def specs_of(name, data, seeds, network, width, epochs, rate, batch, first):
-    """(method, seed) → run. ``first``: option of the network; its default is not named in runs."""
+    """(method, seed) → run. ``first``: option of the network."""
     file, options = ROWS[name]
     rules = {
         "local": RuleSpec(name=file, options=options),
         "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": file, **options}),
         "bp": RuleSpec(name="bp", options={"of": FILES["Variant"]}),
     }
-    network = NetworkSpec(name=network, width=width, fused=True, options=begin_with(first))
+    network = NetworkSpec(name=network, width=width, fused=True, options=first_options(first))
     recipe = RECIPE.model_copy(update={"epochs": epochs, "learning_rate": rate, "batch_size": batch})
     return {
         (method, seed): pin_plugin(
@@ -186,13 +186,9 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch, first):
     }
 
 
-def begin_with(first):
-    return {} if first == "learned" else {"first": first}
-
-
 def flops_of(rule, options, network, width, num_classes, first="learned"):
     """Of a training step on 32-pixel images."""
-    built = create_network(network, in_channels=3, image_size=32, width=width, **begin_with(first))
+    built = create_network(network, in_channels=3, image_size=32, width=width, **first_options(first))
     step = create_rule(rule, built, num_classes=num_classes, **options)
     return measure_flops(step, torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))["flops_per_step"]
 
@@ -236,9 +232,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--learning-rate", type=float, default=RECIPE.learning_rate)
     parser.add_argument("--batch-size", type=int, default=RECIPE.batch_size)
-    parser.add_argument(
-        "--first", choices=("learned", "cosine"), default="learned", help="first convolution, of all methods"
-    )
+    add_first(parser)
     parser.add_argument("--screen", action="store_true", help="run the local rule alone")
     parser.add_argument("--no-bp", action="store_true", help="run the local rule and BP-DeepSup")
     parser.add_argument("--out", type=Path, default=Path("runs/search"))

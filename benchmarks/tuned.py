@@ -6,6 +6,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py --data cifar100 --long     # the same of CIFAR-100: 85 minutes; results/tuned_cifar100_long.json
     python benchmarks/tuned.py --rules dtg-ff --long --with-bp --best-only    # of another rule, read as in the CPU protocol: 45 minutes
     python benchmarks/tuned.py --long --with-bp --best-only --first cosine    # with fixed first filters; results/tuned_cosine_long.json
+    python benchmarks/tuned.py --set rule.head_layers=3 --long    # with options that are not searched; results/tuned_head_layers-3_long.json
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
@@ -19,11 +20,12 @@ import json
 import os
 from pathlib import Path
 
-from command import refuse_failures, run_main, typed
+from command import add_first, first_options, refuse_failures, run_main, typed
 from cpu_protocol import TASKS
 from protocol import RULES, Task
 from rich.console import Console
 
+from layerlocal.cli.app import parse_settings
 from layerlocal.environment import describe_environment
 from layerlocal.progress import ManyRuns
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
@@ -42,8 +44,8 @@ UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
 SEEDS = (1, 2, 3)
 
 
-def plan_of(rules, trials, smoke, source="cifar10", first="learned"):
-    """The options that a rule has in the CPU protocol are not searched. ``first``: option of the network; its default is not named in runs."""
+def plan_of(rules, trials, smoke, source="cifar10", first="learned", chosen=None):
+    """The options that a rule has in the CPU protocol, and those ``chosen``, are not searched. ``first``: option of the network."""
     options = [RULES.get(rule, {}) for rule in rules]
     if any(found != options[0] for found in options):
         raise InputError(f"the CPU protocol reads {', '.join(rules)} in different ways; tune them one at a time")
@@ -55,10 +57,10 @@ def plan_of(rules, trials, smoke, source="cifar10", first="learned"):
             name="vgg8",
             width=0.0625 if smoke else 0.125,
             fused=True,
-            options={} if first == "learned" else {"first": first},
+            options=first_options(first),
         ),
         recipe=Recipe(epochs=1 if smoke else 5, batch_size=64, crop=4, flip=True),
-        settings={f"rule.{name}": value for name, value in options[0].items()},
+        settings={f"rule.{name}": value for name, value in options[0].items()} | (chosen or {}),
         space=[parse_dimension(text) for text in SPACE],
         trials=trials,
     )
@@ -114,14 +116,14 @@ def main():
     parser.add_argument("--long", action="store_true", help="with the data and epochs of the CPU protocol; without BP")
     parser.add_argument("--with-bp", action="store_true", help="with BP there too")
     parser.add_argument("--best-only", action="store_true", help="without the runs at the settings of the CPU protocol")
-    parser.add_argument(
-        "--first", choices=("learned", "cosine"), default="learned", help="first convolution, of all methods"
-    )
+    add_first(parser)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="not searched: rule.head_layers=3")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     out = Path("runs/tuned-smoke") if given.smoke else given.out
-    plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke, given.data, given.first)
+    chosen = parse_settings(given.set)
+    plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke, given.data, given.first, chosen)
     workers, console = os.cpu_count(), Console(stderr=True)
     summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
     print("\n".join(summary["sentences"]))
@@ -143,7 +145,8 @@ def main():
                    "data": task.data.model_dump(), "epochs": task.recipe.epochs,
                    "methods": summary["methods"], "rows": rows}  # fmt: skip
         rules = [] if given.rules == ["committee"] else given.rules
-        said = [*rules, given.data, given.first, "long" if given.long else "cifar10"]
+        options = [f"{key.rpartition('.')[2]}-{value}" for key, value in chosen.items()]
+        said = [*rules, given.data, given.first, *options, "long" if given.long else "cifar10"]
         parts = ["tuned", *(word for word in said if word not in ("cifar10", "learned"))]
         Path(f"results/{'_'.join(parts)}.json").write_text(json.dumps(content, indent=1) + "\n")
 
