@@ -53,11 +53,17 @@ def test_first_filters_changes_the_first_convolution_alone(benchmarks, rule, dat
         assert learned is None or run.model_copy(update={"network": learned.network}) == learned
 
 
-def test_first_filters_plans_the_runs_of_its_results(benchmarks):
+@pytest.mark.parametrize(
+    ("rule", "data", "file"),
+    [
+        ("committee", "cifar100", "first_filters_committee_cifar100.json"),
+        ("dtg-ff", "cifar10", "first_filters_dtg-ff.json"),
+    ],
+)
+def test_first_filters_plans_the_runs_of_its_results(benchmarks, rule, data, file):
     import first_filters
 
-    planned = {spec.hash for spec in first_filters.runs_of("committee", "cifar100").values()}
-    assert planned == names_in("first_filters_committee_cifar100.json")
+    assert {spec.hash for spec in first_filters.runs_of(rule, data).values()} == names_in(file)
 
 
 def test_every_row_of_the_search_makes_its_rule(benchmarks):
