@@ -135,6 +135,9 @@ STEM: dict[str, dict] = {
 """The same of `search_stem.py`."""
 LATE: dict[str, dict] = {
     "late-64": {"label_smoothing": 0.19},
+    "late-64-2": {"label_smoothing": 0.19, "late_words": "2@8 2@8"},
+    "wide-64": {"label_smoothing": 0.19, "late": 1},
+    "wide-64-2": {"label_smoothing": 0.19, "late": 1, "late_words": "2@8 2@8"},
     "late-96": {"label_smoothing": 0.19, "widest": 96},
     "late-128": {"label_smoothing": 0.19, "widest": 128},
     "late-dear": {"label_smoothing": 0.19, "late_budget": 1024},

@@ -39,24 +39,26 @@ from layerlocal.measure import (
 from layerlocal.train import Training, make_optimizer, train_step
 
 METHODS = {
-    "bp": ("bp", False),
-    "dtg-ff": ("dtg-ff", False),
-    "bp, fused": ("bp", True),
-    "bp-deepsup, fused": ("bp-deepsup", True),
-    "local-heads, fused": ("local-heads", True),
-    "dtg-ff, fused": ("dtg-ff", True),
-    "committee, fused": ("committee", True),
-    "panel, fused": ("panel", True),
+    "bp": ("bp", {}),
+    "dtg-ff": ("dtg-ff", {}),
+    "bp, fused": ("bp", {"fused": True}),
+    "bp-deepsup, fused": ("bp-deepsup", {"fused": True}),
+    "local-heads, fused": ("local-heads", {"fused": True}),
+    "dtg-ff, fused": ("dtg-ff", {"fused": True}),
+    "committee, fused": ("committee", {"fused": True}),
+    "committee, fused, first=cosine": ("committee", {"fused": True, "first": "cosine"}),
+    "panel, fused": ("panel", {"fused": True}),
 }
+"""Name → rule, options of the network."""
 BASELINES = ("bp", "bp, fused")
 CASES = [("vgg8", 1.0, 32, 32), ("vgg16", 0.5, 32, 64), ("resnet18", 0.5, 32, 64), ("vgg16", 0.5, 224, 4)]
 """Network, width, image side, batch."""
 
 
 def made(method, network, width, side, **options):
-    name, fused = METHODS[method]
+    name, own = METHODS[method]
     built = create_network(
-        network, in_channels=3, image_size=side, width=width, seed=0, channels_last=True, fused=fused, **options
+        network, in_channels=3, image_size=side, width=width, seed=0, channels_last=True, **own, **options
     )
     return create_rule(name, built, num_classes=10, seed=0).train()
 
@@ -84,7 +86,7 @@ def speed(repeats):
         for row in found:
             words = [f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}] x {name}" for name, r in
                      ((name, row[f"ratio to {name}"]) for name in BASELINES)]  # fmt: skip
-            print(f"  {row['method']:<19}{row['samples_per_s']:8.1f}   {'   '.join(words)}", flush=True)
+            print(f"  {row['method']:<31}{row['samples_per_s']:8.1f}   {'   '.join(words)}", flush=True)
         rows += found
     return rows
 
@@ -127,7 +129,7 @@ def memory():
             flops = row["flops_per_step"] / found["bp"]["flops_per_step"]
             rows.append(of_case(case) | {"method": method, **row, "saved_bytes_ratio": saved, "flops_ratio": flops})
             words = "   ".join(f"{ratio:.3f} x {name}" for name, ratio in saved.items())
-            print(f"  {method:<19}{row['peak_saved_bytes'] / 1e6:8.1f} MB   {words}   FLOPs {flops:.2f}")
+            print(f"  {method:<31}{row['peak_saved_bytes'] / 1e6:8.1f} MB   {words}   FLOPs {flops:.2f}")
     return rows
 
 
@@ -138,7 +140,7 @@ def process(side=224, size=8):
         found[method] = int(in_own_process(f"trainer.resident({method!r}, {side}, {size})"))
     for method, value in found.items():
         ratios = ", ".join(f"{value / found[name]:.2f} x {name}" for name in BASELINES)
-        print(f"vgg16 0.5, {side} px, batch {size}: {method:<19}{value / 1e6:7.0f} MB above idle, {ratios}")
+        print(f"vgg16 0.5, {side} px, batch {size}: {method:<31}{value / 1e6:7.0f} MB above idle, {ratios}")
     return {"network": "vgg16", "width": 0.5, "image_size": side, "batch_size": size, "bytes_above_idle": found}
 
 
