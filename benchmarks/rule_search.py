@@ -135,7 +135,6 @@ STEM: dict[str, dict] = {
 """The same of `search_stem.py`."""
 LATE: dict[str, dict] = {
     "late-64": {"label_smoothing": 0.19},
-    "late-64-2": {"label_smoothing": 0.19, "late_words": "2@8 2@8"},
     "wide-64": {"label_smoothing": 0.19, "late": 1},
     "wide-64-2": {"label_smoothing": 0.19, "late": 1, "late_words": "2@8 2@8"},
     "late-96": {"label_smoothing": 0.19, "widest": 96},
@@ -147,10 +146,9 @@ OWN: dict[str, tuple[str, dict]] = {
     **{f"{rule}-{grid}": (rule, {"grid": grid}) for rule in ("dtg-ff", "committee") for grid in (2, 4, 8)},
     "dtg-ff-4-cold": ("dtg-ff", {"grid": 4, "temperature_gain": -1.0}),
     "dtg-ff-4-fixed": ("dtg-ff", {"grid": 4, "dynamic_temperature": False}),
-    "deep": ("committee", {"head_layers": 3, "label_smoothing": 0.19}),
     "deep-64": ("committee", {"head_layers": 3, "head_width": 64, "label_smoothing": 0.19}),
-    "deep-64-nets": ("committee", {"head_layers": 3, "head_width": 64, "nets": 3, "label_smoothing": 0.19}),
-    "deeper-64": ("committee", {"head_layers": 4, "head_width": 64, "label_smoothing": 0.19}),
+    "wide": ("committee", {"wide": True, "head_width": 64, "label_smoothing": 0.19}),
+    "wide-3": ("committee", {"wide": True, "head_width": 64, "head_layers": 3, "label_smoothing": 0.19}),
     **{f"panel-{width}": ("panel", {"head_width": width, "label_smoothing": 0.19}) for width in (48, 64, 128)},
 }
 """Rules of the package: by cells a side, by temperature (lower where a block is clear, or 1), by how deep and how wide their nets may be."""

@@ -479,7 +479,9 @@ MUTANTS: list[tuple] = [
     # every net reads what the first one made
     ("rules/committee.py", "rules_committee", ("(total, nets) if blocks", "(total, 1) if blocks")),
     # nets are as wide as they are told, whatever they read
-    ("rules/committee.py", "rules_committee", ("nets * min(width, channels)", "nets * width")),
+    ("rules/committee.py", "rules_committee", ("width if wide else min(width, channels)", "width")),
+    ("rules/committee.py", "rules_committee", ("width if wide else min(width, channels)", "min(width, channels)")),
+    ("rules/committee.py", "rules_committee", ("wide=wide, fused", "fused")),
     # the linear member is not asked
     (
         "rules/members.py",

@@ -76,6 +76,18 @@ def test_a_net_is_as_wide_as_what_it_reads_but_no_wider_than_told(shape, width, 
     assert [len(block[0].weight) for block in head_of(shape, nets=1, width=width).layers] == channels
 
 
+@pytest.mark.parametrize(("shape", "channels"), [((3, 8, 8), [7, 7, 7]), ((9, 4, 4), [7, 7]), ((6,), [7, 7])], ids=str)
+def test_a_wide_net_has_the_width_that_was_told_whatever_it_reads(shape, channels):
+    assert [len(block[0].weight) for block in head_of(shape, nets=1, width=7, wide=True).layers] == channels
+
+
+def test_the_rule_passes_on_whether_its_nets_are_wide():
+    channels = make("committee").network.activity_shapes[0][0]
+    for wide, width in ((False, channels), (True, channels + 1)):
+        head = make("committee", nets=2, head_width=channels + 1, wide=wide).heads["block0"]
+        assert len(head.nets.layers[0][0].weight) == 2 * width
+
+
 def test_a_head_is_its_members_the_linear_one_last_and_answers_their_mean_log_probability():
     activity = torch.rand(16, 5, 8, 8, generator=torch.Generator().manual_seed(1))
     nets, linear = head_of((5, 8, 8)), SpatialReadout((5, 8, 8), K)

@@ -34,13 +34,14 @@ __all__ = ["Committee", "CommitteeHead", "committee_loss", "small_nets"]
 
 
 def small_nets(
-    activity_shape: Sequence[int], num_classes: int, *, nets: int, width: int, layers: int, side: int, grid: int, fused: bool, **reads: Any
+    activity_shape: Sequence[int], num_classes: int, *, nets: int, width: int, layers: int, side: int, grid: int, fused: bool,
+    wide: bool = False, **reads: Any,
 ) -> GroupedNets:  # fmt: skip
     """`GroupedNets` of few channels, (B, C, H, W) or (B, D) → (B, N, K).
 
     Each: where the map is larger, a convolution without overlap to at most ``side`` positions a side; then ``layers`` times convolution 3×3 –
     batch norm – ReLU, with 2×2 max pooling between them as far as ``grid`` positions are left. As many channels as the activity has, but at
-    most ``width``. For vectors convolutions are 1×1.
+    most ``width``; or ``width``, if ``wide``. For vectors convolutions are 1×1.
 
     Args:
         activity_shape: of the activity, without the batch dimension.
@@ -51,10 +52,11 @@ def small_nets(
         side: positions a side at most.
         grid: cells a side that are read.
         fused: normalization, activation and pooling as one operation, as in the blocks of the network.
+        wide: whether nets have ``width`` channels where the activity has fewer, too.
         **reads: ``statistic`` and ``factors`` of `GroupedNets`.
     """
     channels, step, sizes, kernel = beginning(activity_shape, side)
-    total, blocks = nets * min(width, channels), []
+    total, blocks = nets * (width if wide else min(width, channels)), []
     if step > 1:
         blocks.append(small_block(nn.Conv2d(channels, total, step, stride=step, bias=False), fused=fused))
     for index in range(layers):
@@ -79,6 +81,7 @@ class Committee(MemberRule):
         nets: small nets a block, ≥ 0.
         linear: whether there is a linear readout beside them.
         head_width: channels (of vectors: units) of a net at most, ≥ 1; no more than the activity has. The cost of a net grows with its square.
+        wide: whether nets have ``head_width`` channels at every block, also where the activity has fewer.
         head_layers: convolutions 3×3 (of vectors: hidden layers) of a net, ≥ 1.
         head_side: positions a side at which a net begins, ≥ 1; larger maps are brought to no more by a convolution without overlap.
         readout: what is read of each channel in each cell: ``"rms"`` or ``"mean"``.
@@ -107,6 +110,7 @@ class Committee(MemberRule):
         nets: int = 2,
         linear: bool = True,
         head_width: int = 48,
+        wide: bool = False,
         head_layers: int = 2,
         head_side: int = 8,
         readout: str = "rms",
@@ -126,6 +130,6 @@ class Committee(MemberRule):
         fused = is_fused(network)
 
         def make_nets(shape: Sequence[int]) -> nn.Module | None:
-            return small_nets(shape, num_classes, nets=nets, fused=fused, **sizes, **reads) if nets else None
+            return small_nets(shape, num_classes, nets=nets, wide=wide, fused=fused, **sizes, **reads) if nets else None
 
         self.read_blocks(make_nets, linear=linear, **reads)
