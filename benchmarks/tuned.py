@@ -7,6 +7,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py --rules dtg-ff --long --with-bp --best-only    # of another rule, read as in the CPU protocol: 45 minutes
     python benchmarks/tuned.py --long --with-bp --best-only --first cosine    # with fixed first filters; results/tuned_cosine_long.json
     python benchmarks/tuned.py --set rule.head_layers=3 --long    # with options that are not searched; results/tuned_head_layers-3_long.json
+    python benchmarks/tuned.py --first cosine --set rule.wide=true rule.head_width=64 --long --best-only --second    # 100 minutes
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
@@ -66,15 +67,31 @@ def plan_of(rules, trials, smoke, source="cifar10", first="learned", chosen=None
     )
 
 
+def settings_of(best, label, name):
+    """``name``: ``"tuned"``, ``"untuned"``, or ``"second"``: the best settings, but for BP-DeepSup those of its second best trial."""
+    return UNTUNED if name == "untuned" else best[label]["settings" if name == "tuned" else "second"]
+
+
+def best_of(methods):
+    """Label → settings of its best trial, and what `settings_of` calls second."""
+    found = {}
+    for method in methods:
+        trials = sorted(method["trials"], key=lambda trial: -(trial["value"] or 0))
+        second = trials[min(1, len(trials) - 1) if method["label"].startswith("bp-deepsup") else 0]["settings"]
+        found[method["label"]] = {"settings": method["best"]["settings"], "second": second}
+    return found
+
+
 def judged_runs(plan, best, task, names, *, with_bp):
-    """(method, "tuned" or "untuned", seed) → run that opens the test split, what matters most first."""
+    """(method, way of choosing settings, seed) → run that opens the test split, what matters most first."""
     methods = [method for method in plan.methods if with_bp or method.twin != "bp"]
     runs = {}
     for name in names:
         for seed in SEEDS:
             for method in methods:
-                chosen = best[method.label]["settings"] if name == "tuned" else UNTUNED
-                run = plan.run(method, chosen, seed).with_settings({"recipe.epochs": task.recipe.epochs})
+                run = plan.run(method, settings_of(best, method.label, name), seed).with_settings(
+                    {"recipe.epochs": task.recipe.epochs}
+                )
                 runs[method.label, name, seed] = run.model_copy(update={"judged_on": "test", "data": task.data})
     return runs
 
@@ -84,7 +101,7 @@ def compare(plan, best, accuracies):
     rows = []
     for rule in plan.rules:
         labels = {method.twin or "local": method.label for method in plan.methods if method.rule == rule}
-        for name in ("tuned", "untuned"):
+        for name in ("tuned", "second", "untuned"):
             of = {key: [accuracies.get((label, name, seed)) for seed in SEEDS] for key, label in labels.items()}
             of = {key: values for key, values in of.items() if None not in values}
             if not of:
@@ -94,8 +111,8 @@ def compare(plan, best, accuracies):
                 for key, (left, right) in DIFFERENCES.items()
                 if left in of and right in of
             }
-            settings = {labels[key]: best[labels[key]]["settings"] if name == "tuned" else UNTUNED for key in of}
-            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": plan.budget if name == "tuned" else "none",
+            settings = {labels[key]: settings_of(best, labels[key], name) for key in of}
+            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": "none" if name == "untuned" else plan.budget,
                          "accuracies": {labels[key]: estimate(values) for key, values in of.items()}, **differences})  # fmt: skip
     return rows
 
@@ -115,6 +132,7 @@ def main():
     parser.add_argument("--trials", type=int, default=8, help="of each rule and each twin")
     parser.add_argument("--long", action="store_true", help="with the data and epochs of the CPU protocol; without BP")
     parser.add_argument("--with-bp", action="store_true", help="with BP there too")
+    parser.add_argument("--second", action="store_true", help="BP-DeepSup also at its second best trial")
     parser.add_argument("--best-only", action="store_true", help="without the runs at the settings of the CPU protocol")
     add_first(parser)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="not searched: rule.head_layers=3")
@@ -127,13 +145,13 @@ def main():
     workers, console = os.cpu_count(), Console(stderr=True)
     summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
     print("\n".join(summary["sentences"]))
-    best = {method["label"]: method["best"] for method in summary["methods"]}
+    best = best_of(summary["methods"])
     whole = plan.data.model_copy(update={"num_test": 200 if given.smoke else 10_000})
     asked = next(task for task in TASKS if task.name == given.data)
     task = asked if given.long and not given.smoke else Task(given.data, whole, plan.network, plan.recipe)
-    names = ("tuned",) if given.best_only else ("tuned", "untuned")
+    names = ("tuned", *["second"] * given.second, *["untuned"] * (not given.best_only))
     specs, store = judged_runs(plan, best, task, names, with_bp=given.with_bp or not given.long), RunStore(out)
-    todo = [spec for spec in specs.values() if not store.is_done(spec)]
+    todo = list({spec.hash: spec for spec in specs.values() if not store.is_done(spec)}.values())
     with ManyRuns(console, len(todo), workers=workers) as progress:
         outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
     refuse_failures(outcome.failed)

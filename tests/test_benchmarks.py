@@ -86,3 +86,17 @@ def test_rules_that_the_protocol_reads_differently_are_tuned_one_at_a_time(bench
     assert tuned.plan_of(("dtg-ff",), 8, False).settings == {"rule.grid": 4}
     with pytest.raises(InputError, match="reads committee, dtg-ff in different ways; tune them one at a time"):
         tuned.plan_of(("committee", "dtg-ff"), 8, False)
+
+
+def test_only_the_twin_has_a_second_best_setting(benchmarks):
+    import tuned
+
+    trials = [{"value": value, "settings": {"x": value}} for value in (0.2, None, 0.5, 0.4)]
+    methods = [{"label": label, "trials": trials, "best": trials[2]} for label in ("a", "bp of a", "bp-deepsup of a")]
+    best = tuned.best_of(methods)
+    assert {label: tuned.settings_of(best, label, "second")["x"] for label in best} == {
+        "a": 0.5,
+        "bp of a": 0.5,
+        "bp-deepsup of a": 0.4,
+    }
+    assert all(tuned.settings_of(best, label, "tuned") == {"x": 0.5} for label in best)
