@@ -47,20 +47,25 @@ METHODS = {
     "dtg-ff, fused": ("dtg-ff", {"fused": True}),
     "committee, fused": ("committee", {"fused": True}),
     "committee, fused, first=cosine": ("committee", {"fused": True, "first": "cosine"}),
+    "wide committee, fused, first=cosine": (
+        "committee",
+        {"fused": True, "first": "cosine"},
+        {"wide": True, "head_width": 64},
+    ),
     "panel, fused": ("panel", {"fused": True}),
 }
-"""Name → rule, options of the network."""
+"""Name → rule, options of the network and, where it has some, of the rule."""
 BASELINES = ("bp", "bp, fused")
 CASES = [("vgg8", 1.0, 32, 32), ("vgg16", 0.5, 32, 64), ("resnet18", 0.5, 32, 64), ("vgg16", 0.5, 224, 4)]
 """Network, width, image side, batch."""
 
 
 def made(method, network, width, side, **options):
-    name, own = METHODS[method]
+    name, own, *of_rule = METHODS[method]
     built = create_network(
         network, in_channels=3, image_size=side, width=width, seed=0, channels_last=True, **own, **options
     )
-    return create_rule(name, built, num_classes=10, seed=0).train()
+    return create_rule(name, built, num_classes=10, seed=0, **dict(*of_rule)).train()
 
 
 def batch(size, side):
@@ -77,16 +82,17 @@ def of_case(case):
     return dict(zip(("network", "width", "image_size", "batch_size"), case, strict=True))
 
 
-def speed(repeats):
+def speed(repeats, only=None):
     """Each case in a process of its own: what an earlier one leaves in the allocator would be the next one's."""
     rows = []
-    for index, (network, width, side, size) in enumerate(CASES):
+    for index in range(len(CASES)) if only is None else [only]:
+        network, width, side, size = CASES[index]
         found = json.loads(in_own_process(f"print(trainer.json.dumps(trainer.speed_of({index}, {repeats})))"))
         print(f"{network} {width:g}, {side} px, batch {size}: samples/s, and its ratio to each baseline")
         for row in found:
             words = [f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}] x {name}" for name, r in
                      ((name, row[f"ratio to {name}"]) for name in BASELINES)]  # fmt: skip
-            print(f"  {row['method']:<31}{row['samples_per_s']:8.1f}   {'   '.join(words)}", flush=True)
+            print(f"  {row['method']:<36}{row['samples_per_s']:8.1f}   {'   '.join(words)}", flush=True)
         rows += found
     return rows
 
@@ -129,7 +135,7 @@ def memory():
             flops = row["flops_per_step"] / found["bp"]["flops_per_step"]
             rows.append(of_case(case) | {"method": method, **row, "saved_bytes_ratio": saved, "flops_ratio": flops})
             words = "   ".join(f"{ratio:.3f} x {name}" for name, ratio in saved.items())
-            print(f"  {method:<31}{row['peak_saved_bytes'] / 1e6:8.1f} MB   {words}   FLOPs {flops:.2f}")
+            print(f"  {method:<36}{row['peak_saved_bytes'] / 1e6:8.1f} MB   {words}   FLOPs {flops:.2f}")
     return rows
 
 
@@ -140,7 +146,7 @@ def process(side=224, size=8):
         found[method] = int(in_own_process(f"trainer.resident({method!r}, {side}, {size})"))
     for method, value in found.items():
         ratios = ", ".join(f"{value / found[name]:.2f} x {name}" for name in BASELINES)
-        print(f"vgg16 0.5, {side} px, batch {size}: {method:<31}{value / 1e6:7.0f} MB above idle, {ratios}")
+        print(f"vgg16 0.5, {side} px, batch {size}: {method:<36}{value / 1e6:7.0f} MB above idle, {ratios}")
     return {"network": "vgg16", "width": 0.5, "image_size": side, "batch_size": size, "bytes_above_idle": found}
 
 
@@ -268,19 +274,22 @@ def profile(case=CASES[0], steps=5):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["speed", "memory", "process", "depth", "loop", "stream", "import"])
+    parser.add_argument("--case", type=int, choices=range(len(CASES)), help="of speed: this network alone")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--repeats", type=int, default=13)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/trainer.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.case is not None and arguments.only != "speed":
+        parser.error("--case goes with --only speed")
     if arguments.profile:
         return profile()
     parts = {
         "memory": memory,
         "process": process,
         "depth": depth,
-        "speed": lambda: speed(arguments.repeats),
+        "speed": lambda: speed(arguments.repeats, arguments.case),
         "loop": lambda: loop(4 * arguments.repeats),
         "stream": stream,
         "import": import_seconds,
