@@ -1,6 +1,6 @@
 """Speed, memory and overhead of local training against backprop, side by side.
 
-    python benchmarks/trainer.py                   # about 20 minutes on 2 cores; writes results/trainer.json
+    python benchmarks/trainer.py                   # about 20 minutes on 2 cores; writes results/trainer.json and .svg
     python benchmarks/trainer.py --only speed      # one part: speed, memory, process, depth, loop, stream, import
     python benchmarks/trainer.py --profile         # where a step of each method goes, operation by operation
 
@@ -24,6 +24,7 @@ from statistics import median
 import numpy as np
 import torch
 import torch.nn.functional as F
+from trainer_figure import picture, table
 
 from layerlocal import Batches, Recipe, Split, create_network, create_rule, load_data
 from layerlocal.environment import describe_environment
@@ -299,7 +300,9 @@ def main():
         environment = describe_environment() | {"kernels": kernels_in_use(), "load_before": os.getloadavg()[0]}
         found |= {"command": "python benchmarks/trainer.py", "environment": environment}
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"written: {arguments.out}")
+        arguments.out.with_suffix(".svg").write_text(picture(found))
+        print(table(found))
+        print(f"written: {arguments.out} and its figure")
 
 
 if __name__ == "__main__":

@@ -100,3 +100,9 @@ def test_only_the_twin_has_a_second_best_setting(benchmarks):
         "bp-deepsup of a": 0.4,
     }
     assert all(tuned.settings_of(best, label, "tuned") == {"x": 0.5} for label in best)
+
+
+def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
+    from trainer_figure import table
+
+    assert table(json.loads((ROOT / "results/trainer.json").read_text())) in (ROOT / "docs/cost.md").read_text()
