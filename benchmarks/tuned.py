@@ -8,6 +8,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py --long --with-bp --best-only --first cosine    # with fixed first filters; results/tuned_cosine_long.json
     python benchmarks/tuned.py --set rule.head_layers=3 --long    # with options that are not searched; results/tuned_head_layers-3_long.json
     python benchmarks/tuned.py --first cosine --set rule.wide=true rule.head_width=64 --long --best-only --second    # 100 minutes
+    python benchmarks/tuned.py --data cifar100 --first cosine --long --best-only --settings-from results/tuned_cifar100_long.json    # no search
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
@@ -82,6 +83,21 @@ def best_of(methods):
     return found
 
 
+def found_in(path, plan):
+    """Methods of ``plan`` with the trials that a results file has of them: no search, and no settings of their own."""
+    if not path.is_file():
+        raise InputError(
+            f"--settings-from: there is no file {path}; give results of this command, results/tuned_long.json"
+        )
+    try:
+        methods = {method["label"]: method for method in json.loads(path.read_text())["methods"]}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--settings-from: {path} is no results file of this command: it has no methods") from None
+    if missing := [method.label for method in plan.methods if method.label not in methods]:
+        raise InputError(f"--settings-from: {path} has no trials of {', '.join(missing)}; it has {', '.join(methods)}")
+    return [methods[method.label] for method in plan.methods]
+
+
 def judged_runs(plan, best, task, names, *, with_bp):
     """(method, way of choosing settings, seed) → run that opens the test split, what matters most first."""
     methods = [method for method in plan.methods if with_bp or method.twin != "bp"]
@@ -96,7 +112,7 @@ def judged_runs(plan, best, task, names, *, with_bp):
     return runs
 
 
-def compare(plan, best, accuracies):
+def compare(plan, best, accuracies, source=None):
     """A row a rule and a way of choosing settings: accuracies of its methods and their paired differences."""
     rows = []
     for rule in plan.rules:
@@ -112,7 +128,8 @@ def compare(plan, best, accuracies):
                 if left in of and right in of
             }
             settings = {labels[key]: settings_of(best, labels[key], name) for key in of}
-            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": "none" if name == "untuned" else plan.budget,
+            budget = "none" if name == "untuned" else plan.budget if source is None else f"{plan.budget}, of {source}"
+            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": budget,
                          "accuracies": {labels[key]: estimate(values) for key, values in of.items()}, **differences})  # fmt: skip
     return rows
 
@@ -125,7 +142,7 @@ def as_line(row):
     return f"{row['rule']}, {row['chosen']} (budget: {row['budget']}): {found}; {differences}"
 
 
-def main():
+def parsed():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", nargs="+", default=["committee"])
     parser.add_argument("--data", choices=("cifar10", "cifar100"), default="cifar10")
@@ -134,18 +151,40 @@ def main():
     parser.add_argument("--with-bp", action="store_true", help="with BP there too")
     parser.add_argument("--second", action="store_true", help="BP-DeepSup also at its second best trial")
     parser.add_argument("--best-only", action="store_true", help="without the runs at the settings of the CPU protocol")
+    parser.add_argument(
+        "--settings-from", type=Path, metavar="FILE", help="no search: the best settings in another results file"
+    )
     add_first(parser)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="not searched: rule.head_layers=3")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def results_file(given, chosen):
+    """Where the results go: what the runs differ in from those of the plain command is in the name."""
+    rules = [] if given.rules == ["committee"] else given.rules
+    options = [f"{key.rpartition('.')[2]}-{value}" for key, value in chosen.items()]
+    source, length = ["borrowed"] * bool(given.settings_from), ["long"] * given.long
+    said = [*rules, given.data, given.first, *options, *source, *length]
+    return Path(
+        "results", "_".join(["tuned", *(word for word in said if word not in ("cifar10", "learned"))]) + ".json"
+    )
+
+
+def main():
+    given = parsed()
     out = Path("runs/tuned-smoke") if given.smoke else given.out
     chosen = parse_settings(given.set)
     plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke, given.data, given.first, chosen)
     workers, console = os.cpu_count(), Console(stderr=True)
-    summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
-    print("\n".join(summary["sentences"]))
-    best = best_of(summary["methods"])
+    if given.settings_from:
+        methods = found_in(given.settings_from, plan)
+    else:
+        summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
+        print("\n".join(summary["sentences"]))
+        methods = summary["methods"]
+    best = best_of(methods)
     whole = plan.data.model_copy(update={"num_test": 200 if given.smoke else 10_000})
     asked = next(task for task in TASKS if task.name == given.data)
     task = asked if given.long and not given.smoke else Task(given.data, whole, plan.network, plan.recipe)
@@ -156,17 +195,13 @@ def main():
         outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
     refuse_failures(outcome.failed)
     accuracies = {key: store.load(spec.hash).result["test_accuracy"] for key, spec in specs.items()}
-    rows = compare(plan, best, accuracies)
+    rows = compare(plan, best, accuracies, given.settings_from)
     print("\n".join(as_line(row) for row in rows))
     if not given.smoke:
         content = {"command": typed(), "environment": describe_environment(), "seeds": SEEDS, "plan": plan.model_dump(mode="json"),
-                   "data": task.data.model_dump(), "epochs": task.recipe.epochs,
-                   "methods": summary["methods"], "rows": rows}  # fmt: skip
-        rules = [] if given.rules == ["committee"] else given.rules
-        options = [f"{key.rpartition('.')[2]}-{value}" for key, value in chosen.items()]
-        said = [*rules, given.data, given.first, *options, "long" if given.long else "cifar10"]
-        parts = ["tuned", *(word for word in said if word not in ("cifar10", "learned"))]
-        Path(f"results/{'_'.join(parts)}.json").write_text(json.dumps(content, indent=1) + "\n")
+                   "settings_from": str(given.settings_from or ""), "data": task.data.model_dump(), "epochs": task.recipe.epochs,
+                   "methods": methods, "rows": rows}  # fmt: skip
+        results_file(given, chosen).write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,29 @@ def test_only_the_twin_has_a_second_best_setting(benchmarks):
     assert all(tuned.settings_of(best, label, "tuned") == {"x": 0.5} for label in best)
 
 
+def test_settings_of_another_search(benchmarks, tmp_path):
+    import tuned
+
+    from layerlocal.types import InputError
+
+    plan = tuned.plan_of(("committee",), 8, False, "cifar100", "cosine", {"rule.wide": True})
+    methods = tuned.found_in(Path("results/tuned_cifar100_long.json"), plan)
+    assert [method["label"] for method in methods] == [method.label for method in plan.methods]
+    assert tuned.best_of(methods)["committee"]["settings"] == {
+        "recipe.learning_rate": 0.0101,
+        "rule.label_smoothing": 0.189,
+    }
+    with pytest.raises(
+        InputError, match="has no trials of committee, bp of committee, bp-deepsup of committee; it has dtg-ff"
+    ):
+        tuned.found_in(Path("results/tuned_dtg-ff_long.json"), plan)
+    (tmp_path / "other.json").write_text("[1]")
+    with pytest.raises(InputError, match="is no results file"):
+        tuned.found_in(tmp_path / "other.json", plan)
+    with pytest.raises(InputError, match="there is no file"):
+        tuned.found_in(tmp_path / "none.json", plan)
+
+
 def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
     from trainer_figure import table
 
