@@ -129,3 +129,13 @@ def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
     from trainer_figure import table
 
     assert table(json.loads((ROOT / "results/trainer.json").read_text())) in (ROOT / "docs/cost.md").read_text()
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_the_smallest_price_in_the_readme_and_the_card_is_that_of_the_results(benchmarks, data):
+    import price_figure
+
+    value = price_figure.prices()[data]["+ wide readers"]
+    said = f"{100 * value['mean']:+.1f} pp [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]".replace("-", "−")
+    assert said in (ROOT / "docs/rules/committee.md").read_text()
+    assert said.replace(" pp", "") in (ROOT / "README.md").read_text().replace(" pp", "")

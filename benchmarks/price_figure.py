@@ -1,0 +1,62 @@
+"""How the price of locality of `committee` shrinks: results/price_of_locality.svg from the results of the other benchmarks.
+
+python benchmarks/price_figure.py    # prints what it draws; trains nothing
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from layerlocal.report import plots, svg
+from layerlocal.studies.words import points
+
+WIDE = "cosine_wide-True_head_width-64"
+STEPS = {
+    "one setting": ("cpu_protocol", "cpu_protocol"),
+    "tuned": ("tuned_long", "tuned_cifar100_long"),
+    "+ fixed filters": ("tuned_cosine_long", "first_filters_committee_cifar100"),
+    "+ wide readers": (f"tuned_{WIDE}_long", f"tuned_cifar100_{WIDE}_borrowed_long"),
+}
+"""What is added, one to the other → results of CIFAR-10 and of CIFAR-100."""
+
+
+def price(file, data):
+    """The price of locality in a results file: an estimate."""
+    found = json.loads(Path(f"results/{file}.json").read_text())
+    if "differences" in found:
+        return found["differences"]["price of locality"]
+    here = {"rule": "committee", "task": data, "chosen": "tuned"}
+    [row] = [row for row in found["rows"] if all(row.get(key, value) == value for key, value in here.items())]
+    return row["price_of_locality"]
+
+
+def prices():
+    """Data set → step → estimate."""
+    return {
+        data: {step: price(files[index], data) for step, files in STEPS.items()}
+        for index, data in enumerate(("cifar10", "cifar100"))
+    }
+
+
+def picture(found):
+    series = [
+        {"name": {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[data], "panel": "", "points": [{"x": step, "y": y} for step, y in of.items()]}
+        for data, of in found.items()
+    ]  # fmt: skip
+    figure = {
+        "kind": "lines", "caption": "Price of locality of committee, in percentage points of test accuracy", "series": series,
+        "x": {"label": "", "scale": "category"}, "y": {"label": "price of locality", "unit": "pp"},
+    }  # fmt: skip
+    return svg.standalone(plots.draw_figure(figure, "price")[0])
+
+
+def main():
+    found = prices()
+    for data, of in found.items():
+        print("\n".join(f"{data}, {step}: {points(value)}" for step, value in of.items()))
+    Path("results/price_of_locality.svg").write_text(picture(found))
+
+
+if __name__ == "__main__":
+    main()
