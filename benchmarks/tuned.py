@@ -9,6 +9,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py --set rule.head_layers=3 --long    # with options that are not searched; results/tuned_head_layers-3_long.json
     python benchmarks/tuned.py --first cosine --set rule.wide=true rule.head_width=64 --long --best-only --second    # 100 minutes
     python benchmarks/tuned.py --data cifar100 --first cosine --long --best-only --settings-from results/tuned_cifar100_long.json    # no search
+    python benchmarks/tuned.py --data fashion_mnist --long --best-only --with-bp --settings-from results/tuned_cosine_long.json    # of CIFAR-10
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
@@ -46,22 +47,28 @@ UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
 SEEDS = (1, 2, 3)
 
 
+def task_named(name):
+    """Data and length of the CPU protocol."""
+    return next(task for task in TASKS if task.name == name)
+
+
 def plan_of(rules, trials, smoke, source="cifar10", first="learned", chosen=None):
     """The options that a rule has in the CPU protocol, and those ``chosen``, are not searched. ``first``: option of the network."""
     options = [RULES.get(rule, {}) for rule in rules]
     if any(found != options[0] for found in options):
         raise InputError(f"the CPU protocol reads {', '.join(rules)} in different ways; tune them one at a time")
+    task = task_named(source)
     data = {"num_train": 400, "num_test": 200} if smoke else {"num_train": 10_000, "num_test": 1000}
     return TunePlan(
         rules=rules,
-        data=DataSpec(source=source, validation=0.2, **data),
+        data=DataSpec(source=task.data.source, validation=0.2, **data),
         network=NetworkSpec(
             name="vgg8",
             width=0.0625 if smoke else 0.125,
             fused=True,
             options=first_options(first),
         ),
-        recipe=Recipe(epochs=1 if smoke else 5, batch_size=64, crop=4, flip=True),
+        recipe=Recipe(epochs=1 if smoke else 5, batch_size=64, crop=task.recipe.crop, flip=True),
         settings={f"rule.{name}": value for name, value in options[0].items()} | (chosen or {}),
         space=[parse_dimension(text) for text in SPACE],
         trials=trials,
@@ -145,7 +152,7 @@ def as_line(row):
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rules", nargs="+", default=["committee"])
-    parser.add_argument("--data", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--data", choices=("cifar10", "cifar100", "fashion_mnist"), default="cifar10")
     parser.add_argument("--trials", type=int, default=8, help="of each rule and each twin")
     parser.add_argument("--long", action="store_true", help="with the data and epochs of the CPU protocol; without BP")
     parser.add_argument("--with-bp", action="store_true", help="with BP there too")
@@ -185,9 +192,10 @@ def main():
         print("\n".join(summary["sentences"]))
         methods = summary["methods"]
     best = best_of(methods)
-    whole = plan.data.model_copy(update={"num_test": 200 if given.smoke else 10_000})
-    asked = next(task for task in TASKS if task.name == given.data)
-    task = asked if given.long and not given.smoke else Task(given.data, whole, plan.network, plan.recipe)
+    task = task_named(given.data)
+    if given.smoke or not given.long:
+        whole = plan.data.model_copy(update={"num_test": 200 if given.smoke else task.data.num_test})
+        task = Task(given.data, whole, plan.network, plan.recipe)
     names = ("tuned", *["second"] * given.second, *["untuned"] * (not given.best_only))
     specs, store = judged_runs(plan, best, task, names, with_bp=given.with_bp or not given.long), RunStore(out)
     todo = list({spec.hash: spec for spec in specs.values() if not store.is_done(spec)}.values())
