@@ -189,6 +189,7 @@ def test_the_environment_names_versions_hardware_and_threads(whole):
     assert env["torch"] == str(torch.__version__)
     assert (env["threads"], env["device"], env["cores"]) == (1, "cpu", os.cpu_count())
     assert env["layerlocal"] and env["python"] and env["processor"]
+    assert env["instructions"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_the_table_has_every_metric_of_every_epoch(whole):

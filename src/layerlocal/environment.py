@@ -15,7 +15,10 @@ __all__ = ["describe_environment", "shared_environment"]
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:
-    """Hardware, system, library versions, thread count and, inside a checkout, the commit: flat and JSON-ready."""
+    """Hardware, system, library versions, thread count and, inside a checkout, the commit: flat and JSON-ready.
+
+    ``instructions``: the vector instructions that torch uses; with others float32 sums round otherwise, and runs end otherwise.
+    """
     import torch
 
     found: dict[str, Any] = {
@@ -25,6 +28,7 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
         "numpy": version("numpy"),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,

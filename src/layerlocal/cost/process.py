@@ -2,7 +2,7 @@
 
     <store>/cost/<hash>.json    {"request", "machine", "code", "created", "seconds", "result"}
 
-The hash is of the request, the machine (processor or GPU, cores, torch) and the code that is measured: another machine or a changed rule
+The hash is of the request, the machine (processor or GPU, instructions, cores, torch) and the measured code: another machine or a changed rule
 measures anew, an interrupted audit goes on with what is missing.
 """
 
@@ -43,7 +43,7 @@ _MEASURED = (
     "train.py",
     "spec.py",
 )
-_MACHINE = ("processor", "cores", "gpu", "cuda", "torch", "system")
+_MACHINE = ("processor", "instructions", "cores", "gpu", "cuda", "torch", "system")
 
 
 def request_of(kind: str, cases: Mapping[str, CostCase], **options: Any) -> Request:
