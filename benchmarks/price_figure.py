@@ -1,6 +1,8 @@
-"""How the price of locality of `committee` shrinks: results/price_of_locality.svg from the results of the other benchmarks.
+"""How the price of locality of `committee` shrinks, step by step.
 
-python benchmarks/price_figure.py    # prints what it draws; trains nothing
+    python benchmarks/price_figure.py    # draws results/price_of_locality.svg from the results of other benchmarks, and prints them
+
+It trains nothing.
 """
 
 from __future__ import annotations

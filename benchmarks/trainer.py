@@ -1,6 +1,6 @@
 """Speed, memory and overhead of local training against backprop, side by side.
 
-    python benchmarks/trainer.py                   # about 20 minutes on 2 cores; writes results/trainer.json and .svg
+    python benchmarks/trainer.py                   # 10 to 25 minutes on 2 cores; writes results/trainer.json and .svg
     python benchmarks/trainer.py --only speed      # one part: speed, memory, process, depth, loop, stream, import
     python benchmarks/trainer.py --profile         # where a step of each method goes, operation by operation
 
@@ -24,7 +24,7 @@ from statistics import median
 import numpy as np
 import torch
 import torch.nn.functional as F
-from trainer_figure import picture, table
+from trainer_figure import picture, table, title
 
 from layerlocal import Batches, Recipe, Split, create_network, create_rule, load_data
 from layerlocal.environment import describe_environment
@@ -87,9 +87,8 @@ def speed(repeats, only=None):
     """Each case in a process of its own: what an earlier one leaves in the allocator would be the next one's."""
     rows = []
     for index in range(len(CASES)) if only is None else [only]:
-        network, width, side, size = CASES[index]
         found = json.loads(in_own_process(f"print(trainer.json.dumps(trainer.speed_of({index}, {repeats})))"))
-        print(f"{network} {width:g}, {side} px, batch {size}: samples/s, and its ratio to each baseline")
+        print(f"{title(of_case(CASES[index]))}: samples/s, and its ratio to each baseline")
         for row in found:
             words = [f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}] x {name}" for name, r in
                      ((name, row[f"ratio to {name}"]) for name in BASELINES)]  # fmt: skip
@@ -130,7 +129,7 @@ def memory():
         for method in METHODS:
             rule = made(method, network, width, side)
             found[method] = measure_saved_bytes(rule, x, y) | measure_flops(rule, x, y)
-        print(f"{network} {width:g}, {side} px, batch {size}: peak saved bytes and FLOPs of a step")
+        print(f"{title(of_case(case))}: peak saved bytes and FLOPs of a step")
         for method, row in found.items():
             saved = {name: row["peak_saved_bytes"] / found[name]["peak_saved_bytes"] for name in BASELINES}
             flops = row["flops_per_step"] / found["bp"]["flops_per_step"]

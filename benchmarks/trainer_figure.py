@@ -25,7 +25,8 @@ COLUMNS = (
 )
 
 
-def case_of(row):
+def title(row):
+    """What was measured, in words: network, width, image side, batch."""
     return f"{row['network']} {row['width']:g}, {row['image_size']} px, batch {row['batch_size']}"
 
 
@@ -36,16 +37,16 @@ def quartiles(ratio):
 
 def picture(found):
     """Speed against memory, a series a method, a point a network, as SVG."""
-    kept = {(case_of(row), row["method"]): row["saved_bytes_ratio"]["bp"] for row in found["memory"]}
+    kept = {(title(row), row["method"]): row["saved_bytes_ratio"]["bp"] for row in found["memory"]}
     series = [
         {
             "name": method,
             "panel": "",
             "points": [
                 {
-                    "x": kept[case_of(row), method],
+                    "x": kept[title(row), method],
                     "y": quartiles(row["ratio to bp"]),
-                    "label": case_of(row).rpartition(",")[0],
+                    "label": title(row).rpartition(",")[0],
                 }
                 for row in found["speed"]
                 if row["method"] == method
@@ -62,13 +63,13 @@ def picture(found):
 
 def table(found):
     """Every network and method as Markdown."""
-    memory = {(case_of(row), row["method"]): row for row in found["memory"]}
+    memory = {(title(row), row["method"]): row for row in found["memory"]}
     n = found["speed"][0]["ratio to bp"]["n"]
     lines = [f"| {' | '.join(COLUMNS).format(n=n)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in found["speed"]:
-        kept = memory[case_of(row), row["method"]]
+        kept = memory[title(row), row["method"]]
         ratios = [row[f"ratio to {name}"] for name in ("bp", "bp, fused")]
-        cells = [case_of(row), f"`{row['method']}`", *(f"{r['median']:.2f}× [{r['low']:.2f}, {r['high']:.2f}]" for r in ratios),
+        cells = [title(row), f"`{row['method']}`", *(f"{r['median']:.2f}× [{r['low']:.2f}, {r['high']:.2f}]" for r in ratios),
                  *(f"{kept['saved_bytes_ratio'][name]:.2f}×" for name in ("bp", "bp, fused")), f"{kept['flops_ratio']:.2f}×"]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ settings of the CPU protocol.
     python benchmarks/tuned.py --set rule.head_layers=3 --long    # with options that are not searched; results/tuned_head_layers-3_long.json
     python benchmarks/tuned.py --first cosine --set rule.wide=true rule.head_width=64 --long --best-only --second    # 100 minutes
     python benchmarks/tuned.py --data cifar100 --first cosine --long --best-only --settings-from results/tuned_cifar100_long.json    # no search
-    python benchmarks/tuned.py --data fashion_mnist --long --best-only --with-bp --settings-from results/tuned_cosine_long.json    # of CIFAR-10
+    python benchmarks/tuned.py --data fashion_mnist --long --best-only --with-bp --settings-from results/tuned_cosine_long.json  # CIFAR-10's
     python benchmarks/tuned.py --smoke    # whether it runs: tiny sizes, numbers without meaning, nothing written
 
 Trials: 10,000 training images, a fifth of them for validation, 5 epochs, seed 0; they never open the test split. The runs after them have
@@ -91,18 +91,20 @@ def best_of(methods):
 
 
 def found_in(path, plan):
-    """Methods of ``plan`` with the trials that a results file has of them: no search, and no settings of their own."""
+    """Methods of ``plan`` with the trials that a results file has of them, and the budget of these: no search here."""
     if not path.is_file():
         raise InputError(
             f"--settings-from: there is no file {path}; give results of this command, results/tuned_long.json"
         )
     try:
-        methods = {method["label"]: method for method in json.loads(path.read_text())["methods"]}
-    except (ValueError, KeyError, TypeError):
+        content = json.loads(path.read_text())
+        methods = {method["label"]: method for method in content["methods"]}
+        budget = f"{content['rows'][0]['budget']}, of {path}"
+    except (ValueError, KeyError, TypeError, IndexError):
         raise InputError(f"--settings-from: {path} is no results file of this command: it has no methods") from None
     if missing := [method.label for method in plan.methods if method.label not in methods]:
         raise InputError(f"--settings-from: {path} has no trials of {', '.join(missing)}; it has {', '.join(methods)}")
-    return [methods[method.label] for method in plan.methods]
+    return [methods[method.label] for method in plan.methods], budget
 
 
 def judged_runs(plan, best, task, names, *, with_bp):
@@ -119,7 +121,7 @@ def judged_runs(plan, best, task, names, *, with_bp):
     return runs
 
 
-def compare(plan, best, accuracies, source=None):
+def compare(plan, best, accuracies, budget):
     """A row a rule and a way of choosing settings: accuracies of its methods and their paired differences."""
     rows = []
     for rule in plan.rules:
@@ -135,8 +137,7 @@ def compare(plan, best, accuracies, source=None):
                 if left in of and right in of
             }
             settings = {labels[key]: settings_of(best, labels[key], name) for key in of}
-            budget = "none" if name == "untuned" else plan.budget if source is None else f"{plan.budget}, of {source}"
-            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": budget,
+            rows.append({"rule": rule, "settings": settings, "chosen": name, "budget": "none" if name == "untuned" else budget,
                          "accuracies": {labels[key]: estimate(values) for key, values in of.items()}, **differences})  # fmt: skip
     return rows
 
@@ -186,11 +187,11 @@ def main():
     plan = plan_of(tuple(given.rules), 2 if given.smoke else given.trials, given.smoke, given.data, given.first, chosen)
     workers, console = os.cpu_count(), Console(stderr=True)
     if given.settings_from:
-        methods = found_in(given.settings_from, plan)
+        methods, budget = found_in(given.settings_from, plan)
     else:
         summary = run_tuning(plan, out, workers=workers, command=typed(), console=console)
         print("\n".join(summary["sentences"]))
-        methods = summary["methods"]
+        methods, budget = summary["methods"], plan.budget
     best = best_of(methods)
     task = task_named(given.data)
     if given.smoke or not given.long:
@@ -203,7 +204,7 @@ def main():
         outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
     refuse_failures(outcome.failed)
     accuracies = {key: store.load(spec.hash).result["test_accuracy"] for key, spec in specs.items()}
-    rows = compare(plan, best, accuracies, given.settings_from)
+    rows = compare(plan, best, accuracies, budget)
     print("\n".join(as_line(row) for row in rows))
     if not given.smoke:
         content = {"command": typed(), "environment": describe_environment(), "seeds": SEEDS, "plan": plan.model_dump(mode="json"),

@@ -108,7 +108,8 @@ def test_settings_of_another_search(benchmarks, tmp_path):
     from layerlocal.types import InputError
 
     plan = tuned.plan_of(("committee",), 8, False, "cifar100", "cosine", {"rule.wide": True})
-    methods = tuned.found_in(Path("results/tuned_cifar100_long.json"), plan)
+    methods, budget = tuned.found_in(Path("results/tuned_cifar100_long.json"), plan)
+    assert budget == "8 trials a method, tpe, 2 dimensions, validation split, of results/tuned_cifar100_long.json"
     assert [method["label"] for method in methods] == [method.label for method in plan.methods]
     assert tuned.best_of(methods)["committee"]["settings"] == {
         "recipe.learning_rate": 0.0101,
@@ -135,7 +136,8 @@ def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
 def test_the_smallest_price_in_the_readme_and_the_card_is_that_of_the_results(benchmarks, data):
     import price_figure
 
-    value = price_figure.prices()[data]["+ wide readers"]
-    said = f"{100 * value['mean']:+.1f} pp [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]".replace("-", "−")
+    from layerlocal.studies.words import points
+
+    said = points(price_figure.prices()[data]["+ wide readers"]).removesuffix(", n=3")
     assert said in (ROOT / "docs/rules/committee.md").read_text()
     assert said.replace(" pp", "") in (ROOT / "README.md").read_text().replace(" pp", "")
