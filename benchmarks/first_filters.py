@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 
 from command import refuse_failures, run_main, typed
-from cpu_protocol import TASKS
+from cpu_tasks import task_named
 from rich.console import Console
 from tuned import SEEDS, judged_runs, plan_of
 
@@ -47,7 +47,7 @@ def runs_of(rule, data):
     if not found.is_file():
         raise InputError(f"{found} is not there: run benchmarks/tuned.py --long of {rule} on {data} first")
     best = {method["label"]: method["best"] for method in json.loads(found.read_text())["methods"]}
-    task = next(task for task in TASKS if task.name == data)
+    task = task_named(data)
     learned = judged_runs(plan_of((rule,), 8, False, data), best, task, ("tuned",), with_bp=True)
     runs = {}
     for (label, _, seed), run in learned.items():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from command import refuse_failures, run_main, typed
-from cpu_protocol import TASKS
+from cpu_tasks import task_named
 from rich.console import Console
 from tuned import SEEDS, judged_runs, plan_of
 
@@ -46,7 +46,7 @@ def tuned_runs(data):
     if not found.is_file():
         raise InputError(f"{found} is not there: run python benchmarks/tuned.py --long --data {data} first")
     best = {method["label"]: method["best"] for method in json.loads(found.read_text())["methods"]}
-    task = next(task for task in TASKS if task.name == data)
+    task = task_named(data)
     known = judged_runs(plan_of(("committee",), 8, False, data), best, task, ("tuned",), with_bp=False)
     return {(label.partition(" ")[0], seed): run for (label, _, seed), run in known.items()}
 

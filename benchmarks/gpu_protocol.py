@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_protocol.py                  # at most 25 minutes on one H200; resumes from runs/gpu-protocol
     python benchmarks/gpu_protocol.py --smoke          # end to end on the CPU in two minutes: tiny sizes, numbers without meaning
-    python benchmarks/gpu_protocol.py --first cosine   # with fixed first filters, rule and twins; results/gpu_protocol_cosine.json
+    python benchmarks/gpu_protocol.py --plain          # learned first filters, rules as they are; results/gpu_protocol_plain.json
     python benchmarks/gpu_protocol.py --epochs 200     # as long as the published figures were trained
 
 Writes results/gpu_protocol.json. Published, strictly local: predsim VGG8b 94.42 / 75.93 % (arXiv:1901.06656, 400 epochs);
@@ -15,8 +15,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from command import add_first, run_main
-from protocol import Task, run_protocol
+from command import run_main
+from protocol import RULES, STRONGEST, Protocol, Task, run_protocol
 
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 
@@ -38,15 +38,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--epochs", type=int, default=60)
-    add_first(parser)
+    parser.add_argument("--plain", action="store_true", help="not with fixed first filters and wide readers")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/gpu-protocol"))
     given = parser.parse_args()
     if not given.smoke and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; --smoke runs it on the CPU")
-    name = "gpu_protocol" if given.first == "learned" else f"gpu_protocol_{given.first}"
+    first, rules, name = (
+        ("learned", RULES, "gpu_protocol_plain") if given.plain else ("cosine", STRONGEST, "gpu_protocol")
+    )
     run_protocol(
-        [task.with_first(given.first) for task in tasks(given.epochs, given.smoke)], seeds=given.seeds,
+        Protocol([task.with_first(first) for task in tasks(given.epochs, given.smoke)], rules), seeds=tuple(range(given.seeds)),
         out=Path("runs/gpu-protocol-smoke") if given.smoke else given.out, results=None if given.smoke else f"results/{name}.json", workers=1,
         threads=None, device="cpu" if given.smoke else "cuda",
     )  # fmt: skip

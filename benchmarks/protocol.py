@@ -22,6 +22,8 @@ from layerlocal.workers import run_many
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
+STRONGEST = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"grid": 4}}
+"""The same with the options that validation data of CIFAR-10 found best (docs/search-log.md), for networks with fixed first filters."""
 FIGURES = {"gap": "gap to BP", "price_of_locality": "price of locality"}
 KEYS = ("local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
 
@@ -41,27 +43,31 @@ class Task:
 
 
 class Protocol(Study):
-    """Every task, every rule and its twins."""
+    """Every task, every rule and its twins, all at the setting of the task."""
 
     name = "protocol"
     title = "Protocol"
     question = "How accurate are local rules beside their twins?"
 
-    def __init__(self, tasks):
-        self.tasks = tasks
+    def __init__(self, tasks, rules):
+        self.tasks, self.rules = tasks, rules
 
     def cells(self, plan, rule, seed):
-        methods = twins_of_rule(plan, rule, **RULES[rule])
+        methods = twins_of_rule(plan, rule, **self.rules[rule])
         return [Cell({"task": task.name}, task.data, task.network, task.recipe, methods) for task in self.tasks]
+
+    def settings(self, task, rule):
+        """What a row says of how its methods were set; a task by its name."""
+        return {}
 
     def conclude(self, plan, rows):
         raise NotImplementedError("the table is made by `run_protocol`")
 
 
-def run_protocol(tasks, *, seeds, out, results, workers, threads=1, device="cpu"):
+def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"):
     """Finish what is not finished, print the table, and write it and its figures to ``results`` (None: nowhere)."""
-    study, start = Protocol(tasks), time.perf_counter()
-    plan = StudyPlan(study="protocol", rules=tuple(RULES), seeds=tuple(range(seeds)))
+    start = time.perf_counter()
+    plan = StudyPlan(study="protocol", rules=tuple(study.rules), seeds=seeds)
     store = RunStore(out)
     store.prepare()
     specs = plan_runs(study, plan)
@@ -71,29 +77,22 @@ def run_protocol(tasks, *, seeds, out, results, workers, threads=1, device="cpu"
             todo, store, workers=workers, threads=threads, device=device, listen=progress, on_done=progress.done
         )
     refuse_failures(outcome.failed)
-    records = {spec.hash: store.load(spec.hash) for spec in specs.values() if store.is_done(spec)}
-    rows = []
-    for (task, rule), part in group_rows(make_rows(study, plan, records), "task", "rule").items():
-        rows.append(
-            {
-                "task": task,
-                "rule": rule,
-                "chance": part[0]["chance"],
-                **estimates(part, *KEYS),
-                "blocks": mean_blocks(part),
-            }
-        )
-    for row in rows:
-        print(as_line(row))
+    records = {spec.hash: store.load(spec.hash) for spec in specs.values()}
+    rows = [
+        {"task": task, "rule": rule, "chance": part[0]["chance"], **estimates(part, *KEYS), "blocks": mean_blocks(part)}
+        | study.settings(task, rule)
+        for (task, rule), part in group_rows(make_rows(study, plan, records), "task", "rule").items()
+    ]  # fmt: skip
+    print("\n".join(as_line(row) for row in rows))
     seconds = sum(record.result["train_seconds"] for record in records.values())
     print(
-        f"{len(records)} of {len(specs)} runs, {seconds / 3600:.2f} hours of training; {time.perf_counter() - start:.0f} s of this call"
+        f"{len(records)} runs, {len(todo)} of them by this call in {time.perf_counter() - start:.0f} s; {seconds / 3600:.2f} hours of training"
     )
     if results is not None:
         content = {
-            "command": typed(), "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": RULES,
-            "tasks": [{part: getattr(t, part).model_dump() for part in ("data", "network", "recipe")} | {"name": t.name} for t in tasks],
-            "rows": rows,
+            "command": typed(), "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": study.rules,
+            "tasks": [{part: getattr(t, part).model_dump() for part in ("data", "network", "recipe")} | {"name": t.name} for t in study.tasks],
+            "rows": rows, "runs": sorted(records),
         }  # fmt: skip
         path = Path(results)
         path.write_text(json.dumps(content, indent=1) + "\n")
@@ -118,7 +117,7 @@ def draw(rows, key):
             "panel": FIGURES[key],
             "points": [{"x": row["task"], "y": row[key]} for row in rows if row["rule"] == rule],
         }
-        for rule in RULES
+        for rule in dict.fromkeys(row["rule"] for row in rows)
     ]
     figure = {
         "kind": "lines", "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,

@@ -24,7 +24,7 @@ import os
 from pathlib import Path
 
 from command import add_first, first_options, refuse_failures, run_main, typed
-from cpu_protocol import TASKS
+from cpu_tasks import task_named
 from protocol import RULES, Task
 from rich.console import Console
 
@@ -45,11 +45,6 @@ SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")
 UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
 """The settings of the CPU protocol, found for a local rule."""
 SEEDS = (1, 2, 3)
-
-
-def task_named(name):
-    """Data and length of the CPU protocol."""
-    return next(task for task in TASKS if task.name == name)
 
 
 def plan_of(rules, trials, smoke, source="cifar10", first="learned", chosen=None):
@@ -94,16 +89,16 @@ def found_in(path, plan):
     """Methods of ``plan`` with the trials that a results file has of them, and the budget of these: no search here."""
     if not path.is_file():
         raise InputError(
-            f"--settings-from: there is no file {path}; give results of this command, results/tuned_long.json"
+            f"settings: there is no file {path}; give results of benchmarks/tuned.py, results/tuned_long.json"
         )
     try:
         content = json.loads(path.read_text())
         methods = {method["label"]: method for method in content["methods"]}
         budget = f"{content['rows'][0]['budget']}, of {path}"
     except (ValueError, KeyError, TypeError, IndexError):
-        raise InputError(f"--settings-from: {path} is no results file of this command: it has no methods") from None
+        raise InputError(f"settings: {path} is no results file of benchmarks/tuned.py: it has no methods") from None
     if missing := [method.label for method in plan.methods if method.label not in methods]:
-        raise InputError(f"--settings-from: {path} has no trials of {', '.join(missing)}; it has {', '.join(methods)}")
+        raise InputError(f"settings: {path} has no trials of {', '.join(missing)}; it has {', '.join(methods)}")
     return [methods[method.label] for method in plan.methods], budget
 
 
