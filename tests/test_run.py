@@ -361,6 +361,13 @@ def interrupt(spec, store, *, step):
     assert not store.is_done(spec)
 
 
+def test_a_run_continued_with_other_instructions_says_all_of_them(store, monkeypatch):
+    for name, step in (("AVX2", STEPS + 3), ("AVX2", STEPS + 4), ("AVX512", 2 * STEPS + 1)):
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda name=name: name)
+        interrupt(SPEC, store, step=step)
+    assert run_spec(SPEC, store).env["instructions"] == "AVX2, then AVX512"
+
+
 @pytest.mark.parametrize("rule", list_rules())
 def test_a_run_of_any_rule_continued_after_an_interrupt_is_the_run_never_interrupted(tmp_path, rule):
     spec = SPEC.with_settings({"rule.name": rule})

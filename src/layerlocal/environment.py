@@ -11,13 +11,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_environment", "shared_environment"]
+__all__ = ["describe_environment", "shared_environment", "vector_instructions"]
+
+
+def vector_instructions() -> str:
+    """Those that torch uses on the CPU; with others float32 sums round otherwise, and runs end otherwise."""
+    import torch
+
+    found: str = torch.backends.cpu.get_cpu_capability()
+    return found
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:
     """Hardware, system, library versions, thread count and, inside a checkout, the commit: flat and JSON-ready.
 
-    ``instructions``: the vector instructions that torch uses; with others float32 sums round otherwise, and runs end otherwise.
+    ``instructions``: `vector_instructions`; of a run that went on with others, all of them ("AVX2, then AVX512").
     """
     import torch
 
@@ -28,7 +36,7 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
         "numpy": version("numpy"),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": vector_instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,

@@ -15,7 +15,7 @@ import torch
 
 from layerlocal.data import Data, load_data
 from layerlocal.data.batches import normalize
-from layerlocal.environment import describe_environment
+from layerlocal.environment import describe_environment, vector_instructions
 from layerlocal.evaluate import Evaluation
 from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import (
@@ -207,34 +207,38 @@ def _train_run(
     training = make_training(rule, data, spec.recipe, seed=spec.seed, device=device)
     rows: list[MetricRow] = []
     seconds = 0.0
+    instructions: list[str] = []
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
         try:
-            tensors, progress = checkpoint
-            rows = [(int(epoch), metric, block, value) for epoch, metric, block, value in progress["rows"]]
-            seconds = progress["seconds"]
-            training.load_state_tensors(tensors, progress["epoch"])
+            tensors, found = checkpoint
+            rows = [(int(epoch), metric, block, value) for epoch, metric, block, value in found["rows"]]
+            seconds = found["seconds"]
+            instructions = [str(name) for name in found.get("instructions", ())]
+            training.load_state_tensors(tensors, found["epoch"])
         except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise folder.damaged_checkpoint(error) from error
+    if not training.finished and instructions[-1:] != [vector_instructions()]:
+        instructions.append(vector_instructions())
+
+    def progress() -> dict[str, Any]:
+        return {"epoch": training.epoch, "rows": rows, "seconds": seconds, "instructions": instructions}
+
     _reset_peaks(training.device)
     while not training.finished:
         record = training.run_epoch(_step_report(spec, training, listen))
         rows += _rows(record)
         seconds += record.seconds
-        folder.save_checkpoint(training.state_tensors(), {"epoch": training.epoch, "rows": rows, "seconds": seconds})
+        folder.save_checkpoint(training.state_tensors(), progress())
         if listen is not None:
             done, rate = training.steps_done, record.samples_per_s
             listen(RunEvent(spec.hash, done, training.steps, record.epoch, training.epochs, rate, record))
     peaks = _peaks(training.device)  # before anything else is measured
     kept = training.close()
     result = _result(spec, training, seconds, rows) | peaks | kept
-    progress = {
-        "epoch": training.epoch,
-        "rows": rows,
-        "seconds": seconds,
-    }  # enough to finish from, should DONE not be reached
-    folder.save_checkpoint(dict(rule.state_dict()), progress)
-    return folder.finish(env=_environment(spec, device), result=result, metrics=rows)
+    folder.save_checkpoint(dict(rule.state_dict()), progress())  # enough to finish from, should DONE not be reached
+    environment = _environment(spec, device) | ({"instructions": ", then ".join(instructions)} if instructions else {})
+    return folder.finish(env=environment, result=result, metrics=rows)
 
 
 def _environment(spec: RunSpec, device: str) -> dict[str, Any]:
