@@ -9,7 +9,8 @@ CIFAR-10 (10,000 training images, all 10,000 of the test split), CIFAR-100 (20,0
 (10,000); a share of the training images is the validation split. The test split is opened once a run, after the last epoch.
 
 The networks have fixed first filters. Learning rate and label smoothing of a method are those of its best of 8 trials on validation data
-(`tuned.py`), as a row says: of CIFAR-10 its own; of CIFAR-100 those for learned filters and narrower readers; the others have those of CIFAR-10.
+(`tuned.py`), as a row says: of CIFAR-10, and of Fashion-MNIST for `committee`, its own; of CIFAR-100 for
+`committee` those for learned filters and narrower readers; all others those of CIFAR-10.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ TRIALS = {
     ("committee", "cifar10"): f"tuned_{WIDE}_long",
     ("committee", "cifar100"): "tuned_cifar100_long",
     ("committee", "caltech101_64"): f"tuned_{WIDE}_long",
-    ("committee", "fashion_mnist"): f"tuned_{WIDE}_long",
+    ("committee", "fashion_mnist"): f"tuned_fashion_mnist_{WIDE}_long",
     **{("dtg-ff", task.name): "tuned_dtg-ff_cosine_long" for task in TASKS},
 }
 """Rule, task → results of the trials that its settings and those of its twins are from."""

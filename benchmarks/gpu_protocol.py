@@ -27,7 +27,7 @@ def tasks(epochs, smoke):
         epochs=1 if smoke else epochs, batch_size=32 if smoke else 256, learning_rate=5e-3, crop=4, flip=True, cutout=8, **device_options
     )  # fmt: skip
     network = NetworkSpec(name="vgg8", width=0.0625 if smoke else 1.0, compile=not smoke)
-    numbers = {"num_train": 400, "num_test": 200} if smoke else {}
+    numbers = {"num_train": 200, "num_test": 100} if smoke else {}
     return [
         Task(name, DataSpec(source=name, validation=0.1 if smoke else 0.02, **numbers), network, recipe)
         for name in ("cifar10", "cifar100")

@@ -15,7 +15,7 @@ from layerlocal.studies.words import points
 
 WIDE = "cosine_wide-True_head_width-64"
 STEPS = {
-    "one setting": ("cpu_protocol", "cpu_protocol"),
+    "one setting": ("cpu_protocol_one_setting", "cpu_protocol_one_setting"),
     "tuned": ("tuned_long", "tuned_cifar100_long"),
     "+ fixed filters": ("tuned_cosine_long", "first_filters_committee_cifar100"),
     "+ wide readers": (f"tuned_{WIDE}_long", f"tuned_cifar100_{WIDE}_borrowed_long"),

@@ -22,9 +22,15 @@ from layerlocal.workers import run_many
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
-STRONGEST = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"grid": 4}}
+STRONGEST = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"grid": 4, "fusion": "fitted"}}
 """The same with the options that validation data of CIFAR-10 found best (docs/search-log.md), for networks with fixed first filters."""
 FIGURES = {"gap": "gap to BP", "price_of_locality": "price of locality"}
+NAMES = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "caltech101_64": "Caltech-101 at 64 px",
+    "fashion_mnist": "Fashion-MNIST",
+}
 KEYS = ("local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
 
 
@@ -83,7 +89,7 @@ def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"
         | study.settings(task, rule)
         for (task, rule), part in group_rows(make_rows(study, plan, records), "task", "rule").items()
     ]  # fmt: skip
-    print("\n".join(as_line(row) for row in rows))
+    print("\n".join(as_line(row) for row in rows), table(rows), sep="\n\n", end="\n\n")
     seconds = sum(record.result["train_seconds"] for record in records.values())
     print(
         f"{len(records)} runs, {len(todo)} of them by this call in {time.perf_counter() - start:.0f} s; {seconds / 3600:.2f} hours of training"
@@ -134,3 +140,18 @@ def as_line(row):
         for method, of in row["blocks"].items()
     )
     return f"{row['task']}, {row['rule']}: {accuracies}; {differences}; {blocks}"
+
+
+def table(rows):
+    """As Markdown, for the documents."""
+    head = "| data | rule | local | BP | BP-DeepSup | gap to BP, pp | price of locality, pp |"
+    cells = (
+        [NAMES[row["task"]], f"`{row['rule']}`", *(f"{100 * row[key]['mean']:.1f} %" for key in KEYS[:3]), *(bare(row[key]) for key in FIGURES)]
+        for row in sorted(rows, key=lambda row: list(NAMES).index(row["task"]))
+    )  # fmt: skip
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *(f"| {' | '.join(line)} |" for line in cells)])
+
+
+def bare(difference):
+    """As `points`, where the unit and n stand elsewhere."""
+    return points(difference).replace(" pp", "").partition(", n=")[0]
