@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 
+from rich.console import Console
+
+from layerlocal.progress import ManyRuns
 from layerlocal.types import InputError
+from layerlocal.workers import run_many
 
 
 def typed():
@@ -23,11 +28,26 @@ def run_main(main):
         sys.exit(2)
 
 
-def refuse_failures(failed):
-    """Numbers of fewer runs than were asked for are not written: hash → reason."""
-    if failed:
-        reasons = "; ".join(dict.fromkeys(failed.values()))
-        raise InputError(f"{len(failed)} runs failed, the others are kept, and nothing is written: {reasons}")
+def finish(specs, store, *, workers=None, threads=1, device="cpu"):
+    """Train those that are not done, two runs of one name once, and refuse to go on with fewer than were asked for.
+
+    Args:
+        specs: runs, any iterable.
+        store: a `RunStore`.
+        workers: runs at a time; as many as there are cores.
+        threads: of each.
+        device: of all.
+    """
+    store.prepare()
+    workers = workers or os.cpu_count()
+    todo = list({spec.hash: spec for spec in specs if not store.is_done(spec)}.values())
+    with ManyRuns(Console(stderr=True), len(todo), workers=workers) as progress:
+        outcome = run_many(
+            todo, store, workers=workers, threads=threads, device=device, listen=progress, on_done=progress.done
+        )
+    if outcome.failed:
+        reasons = "; ".join(dict.fromkeys(outcome.failed.values()))
+        raise InputError(f"{len(outcome.failed)} runs failed, the others are kept, and nothing is written: {reasons}")
 
 
 def add_first(parser):

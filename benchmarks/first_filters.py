@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-from command import refuse_failures, run_main, typed
+from command import finish, run_main, typed
 from cpu_tasks import task_named
-from rich.console import Console
 from tuned import SEEDS, judged_runs, plan_of
 
 from layerlocal.environment import describe_environment
-from layerlocal.progress import ManyRuns
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
 from layerlocal.studies.words import points
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 METHODS = {"bp-deepsup": "BP-DeepSup", "bp": "BP"}
 """First word of a method's label → name; any other is the local rule."""
@@ -68,12 +64,7 @@ def main():
     given = parser.parse_args()
     specs, store = runs_of(given.rule, given.data), RunStore(given.out)
     specs = {key: spec for key, spec in specs.items() if not (given.no_bp and key[0] == "BP, fixed")}
-    store.prepare()
-    todo = [spec for spec in specs.values() if not store.is_done(spec)]
-    workers = os.cpu_count()
-    with ManyRuns(Console(stderr=True), len(todo), workers=workers) as progress:
-        outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
-    refuse_failures(outcome.failed)
+    finish(specs.values(), store)
     results = {key: store.load(spec.hash).result for key, spec in specs.items()}
     methods = sorted({method for method, _ in specs})
     accuracies = {method: [results[method, seed]["test_accuracy"] for seed in SEEDS] for method in methods}

@@ -12,27 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import torch
-from command import refuse_failures, run_main, typed
+from command import finish, run_main, typed
 from cpu_tasks import task_named
-from rich.console import Console
 from tuned import SEEDS, judged_runs, plan_of
 
 from layerlocal.environment import describe_environment
 from layerlocal.measure.flops import measure_flops
 from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
-from layerlocal.progress import ManyRuns
 from layerlocal.rules import create_rule
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
 from layerlocal.studies.words import points
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 FREE = {"of": "committee", "segments": "free", "readouts": "all"}
 METHODS = {"committee": {}, "segmented": FREE, "bp-deepsup": {"of": "committee"}, "bp": {"of": "committee"}}
@@ -77,12 +73,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     specs, store = runs_of(given.data), RunStore(given.out)
-    store.prepare()
-    todo = [spec for spec in specs.values() if not store.is_done(spec)]
-    workers = os.cpu_count()
-    with ManyRuns(Console(stderr=True), len(todo), workers=workers) as progress:
-        outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
-    refuse_failures(outcome.failed)
+    finish(specs.values(), store)
     results = {key: store.load(spec.hash).result for key, spec in specs.items()}
     of = {m: [results[m, seed]["test_accuracy"] for seed in SEEDS] for m in ("committee", "segmented", "bp-deepsup")}
     differences = {

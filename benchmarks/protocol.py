@@ -8,17 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from command import first_options, refuse_failures, typed
-from rich.console import Console
+from command import finish, first_options, typed
 
 from layerlocal.environment import describe_environment
-from layerlocal.progress import ManyRuns
 from layerlocal.report import plots, svg
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.store import RunStore
 from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
 from layerlocal.studies.words import points
-from layerlocal.workers import run_many
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
@@ -75,14 +72,9 @@ def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"
     start = time.perf_counter()
     plan = StudyPlan(study="protocol", rules=tuple(study.rules), seeds=seeds)
     store = RunStore(out)
-    store.prepare()
     specs = plan_runs(study, plan)
-    todo = [spec for spec in specs.values() if not store.is_done(spec)]
-    with ManyRuns(Console(stderr=True), len(todo), workers=workers) as progress:
-        outcome = run_many(
-            todo, store, workers=workers, threads=threads, device=device, listen=progress, on_done=progress.done
-        )
-    refuse_failures(outcome.failed)
+    before = sum(store.is_done(spec) for spec in specs.values())
+    finish(specs.values(), store, workers=workers, threads=threads, device=device)
     records = {spec.hash: store.load(spec.hash) for spec in specs.values()}
     rows = [
         {"task": task, "rule": rule, "chance": part[0]["chance"], **estimates(part, *KEYS), "blocks": mean_blocks(part)}
@@ -91,9 +83,8 @@ def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"
     ]  # fmt: skip
     print("\n".join(as_line(row) for row in rows), table(rows), sep="\n\n", end="\n\n")
     seconds = sum(record.result["train_seconds"] for record in records.values())
-    print(
-        f"{len(records)} runs, {len(todo)} of them by this call in {time.perf_counter() - start:.0f} s; {seconds / 3600:.2f} hours of training"
-    )
+    new, took = len(records) - before, time.perf_counter() - start
+    print(f"{len(records)} runs, {new} of them by this call in {took:.0f} s; {seconds / 3600:.2f} hours of training")
     if results is not None:
         content = {
             "command": typed(), "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": study.rules,

@@ -15,23 +15,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import torch
-from command import add_first, first_options, refuse_failures, run_main
-from rich.console import Console
+from command import add_first, finish, first_options, run_main
 
 from layerlocal.measure.flops import measure_flops
 from layerlocal.networks import create_network
-from layerlocal.progress import ManyRuns
 from layerlocal.rules import create_rule
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
 from layerlocal.studies.words import points
-from layerlocal.workers import run_many
 
 FILES = {
     name: f"{Path(__file__).resolve().with_name(file)}:{name}"
@@ -251,10 +247,7 @@ def main():
     if arguments.names:
         wanted = ("local", "bp-deepsup", "bp")[: 1 if arguments.screen else 2 if arguments.no_bp else 3]
         asked = [{key: spec for key, spec in of.items() if key[0] in wanted} for of in specs.values()]
-        todo = list({spec.hash: spec for of in asked for spec in of.values() if not store.is_done(spec)}.values())
-        with ManyRuns(Console(stderr=True), len(todo), workers=os.cpu_count()) as progress:
-            outcome = run_many(todo, store, workers=os.cpu_count(), threads=1, listen=progress, on_done=progress.done)
-        refuse_failures(outcome.failed)
+        finish([spec for of in asked for spec in of.values()], store)
     classes = {"cifar10": 10, "cifar100": 100}[arguments.data]
     head = ("variant", "change", "FLOPs ÷ BP here, at width 1", "local %", "BP-DeepSup %", "BP %", "price", "gap", "n",
             "local by block %")  # fmt: skip

@@ -23,14 +23,13 @@ import json
 import os
 from pathlib import Path
 
-from command import add_first, first_options, refuse_failures, run_main, typed
+from command import add_first, finish, first_options, run_main, typed
 from cpu_tasks import task_named
 from protocol import RULES, Task
 from rich.console import Console
 
 from layerlocal.cli.app import parse_settings
 from layerlocal.environment import describe_environment
-from layerlocal.progress import ManyRuns
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
@@ -39,7 +38,6 @@ from layerlocal.studies.words import points
 from layerlocal.tune import TunePlan, parse_dimension
 from layerlocal.tuning import run_tuning
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")
 UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
@@ -194,10 +192,7 @@ def main():
         task = Task(given.data, whole, plan.network, plan.recipe)
     names = ("tuned", *["second"] * given.second, *["untuned"] * (not given.best_only))
     specs, store = judged_runs(plan, best, task, names, with_bp=given.with_bp or not given.long), RunStore(out)
-    todo = list({spec.hash: spec for spec in specs.values() if not store.is_done(spec)}.values())
-    with ManyRuns(console, len(todo), workers=workers) as progress:
-        outcome = run_many(todo, store, workers=workers, threads=1, listen=progress, on_done=progress.done)
-    refuse_failures(outcome.failed)
+    finish(specs.values(), store)
     accuracies = {key: store.load(spec.hash).result["test_accuracy"] for key, spec in specs.items()}
     rows = compare(plan, best, accuracies, budget)
     print("\n".join(as_line(row) for row in rows))
