@@ -141,3 +141,51 @@ def test_the_smallest_price_in_the_readme_and_the_card_is_that_of_the_results(be
     said = points(price_figure.prices()[data]["+ wide readers"]).removesuffix(", n=3")
     assert said in (ROOT / "docs/rules/committee.md").read_text()
     assert said.replace(" pp", "") in (ROOT / "README.md").read_text().replace(" pp", "")
+
+
+def protocol_at_best():
+    import cpu_protocol
+
+    tasks = [task.with_first(cpu_protocol.FIRST) for task in cpu_protocol.TASKS]
+    return cpu_protocol.AtBest(tasks, cpu_protocol.STRONGEST, smoke=False)
+
+
+def test_the_protocol_plans_the_runs_of_its_results(benchmarks):
+    planned = {spec.hash for runs, _ in protocol_at_best().found.values() for spec in runs.values()}
+    assert planned == set(json.loads((ROOT / "results/cpu_protocol.json").read_text())["runs"])
+
+
+def test_methods_of_the_protocol_differ_in_their_rule_and_in_what_trials_found_alone(benchmarks):
+    study = protocol_at_best()
+    assert study.found.keys() == {(rule, task.name) for rule in ("committee", "dtg-ff") for task in study.tasks}
+    for (rule, task), (runs, said) in study.found.items():
+        assert {seed for _, seed in runs} == {1, 2, 3}
+        for (method, seed), spec in runs.items():
+            found = said["settings"][method]
+            assert spec.recipe.learning_rate == found["recipe.learning_rate"]
+            assert spec.rule.options["label_smoothing"] == found["rule.label_smoothing"]
+            assert spec.rule.name == (rule if method == "local" else method)
+            local = runs["local", seed]
+            options = {"of", "label_smoothing"}
+            assert {**local.rule.options, **dict.fromkeys(options)} == {**spec.rule.options, **dict.fromkeys(options)}
+            assert spec.judged_on == "test" and spec.network.options == {"first": "cosine"}
+            [of] = [t for t in study.tasks if t.name == task]
+            assert (spec.data, spec.network, spec.recipe.epochs) == (of.data, of.network, of.recipe.epochs)
+
+
+@pytest.mark.parametrize("name", ["cpu_protocol", "cpu_protocol_one_setting"])
+def test_the_tables_of_the_protocol_in_the_docs_are_those_of_the_results(benchmarks, name):
+    from protocol import table
+
+    assert (
+        table(json.loads((ROOT / f"results/{name}.json").read_text())["rows"])
+        in (ROOT / "docs/findings.md").read_text()
+    )
+
+
+def test_the_table_of_the_protocol_in_the_readme_is_that_of_the_results(benchmarks):
+    from protocol import table
+
+    assert (
+        table(json.loads((ROOT / "results/cpu_protocol.json").read_text())["rows"]) in (ROOT / "README.md").read_text()
+    )
