@@ -112,12 +112,12 @@ def draw(rows, key):
         {
             "name": rule,
             "panel": FIGURES[key],
-            "points": [{"x": row["task"], "y": row[key]} for row in rows if row["rule"] == rule],
+            "points": [{"x": NAMES[row["task"]], "y": row[key]} for row in rows if row["rule"] == rule],
         }
         for rule in dict.fromkeys(row["rule"] for row in rows)
     ]
     figure = {
-        "kind": "lines", "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,
+        "kind": "points", "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,
         "x": {"label": "", "scale": "category"}, "y": {"label": "percentage points", "unit": "pp"},
     }  # fmt: skip
     return svg.standalone(plots.draw_figure(figure, "protocol")[0])

@@ -131,6 +131,16 @@ def test_a_known_name_looks_alike_in_every_figure() -> None:
     assert read_series(named)[0].look == read_series({"series": [{"name": "gap", "points": []}]})[0].look
 
 
+@pytest.mark.parametrize("kind", ["lines", "points"])
+def test_series_of_a_category_stand_beside_each_other_and_measured_places_stay_true(kind: str) -> None:
+    (svg,) = draw_figure(category_figure() | {"kind": kind}, "f")
+    at = sorted(left for text, left, _ in hits_of(svg) if "coarse labels" in text)
+    assert len(at) == 3 and at[1] - at[0] > 5 and at[2] - at[1] > 5
+    points = [{"name": name, "points": [{"x": 0.5, "y": estimate(y, 0.02)}]} for name, y in (("a", 0.1), ("b", 0.11))]
+    (svg,) = draw_figure(simple([], series=points, kind="points"), "f")
+    assert len({left for _, left, _ in hits_of(svg)}) == 1
+
+
 def test_a_heat_map_writes_every_value_into_its_cell_first_row_on_top() -> None:
     (svg,) = draw_figure(heat_figure(), "f")
     words = words_of(svg)

@@ -192,7 +192,7 @@ def _dodge(frame: Frame, index: int, panel: list[Series]) -> float:
     """Series stand a little beside each other, so that their intervals can be told apart; measured places without any stay true."""
     count, categories = len(panel), frame.x.scale == "category"
     places = (place for series in panel for point in series.points if (place := frame.placed(point)))
-    if frame.kind == "points" or not (categories or any(y[0] < y[2] for _, y in places)):
+    if not categories and (frame.kind == "points" or not any(y[0] < y[2] for _, y in places)):
         return 0.0
     step = min(0.14, 0.7 / count) if categories else 0.009 * (frame.x_limits[1] - frame.x_limits[0])
     return (index - (count - 1) / 2) * step
