@@ -1,10 +1,25 @@
-"""Draw docs/audit.svg, the README's figure, from a finished audit: python scripts/readme_figure.py runs"""
+"""Draw docs/audit.svg, the README's figure, from a finished audit, and print its table: python scripts/readme_figure.py runs"""
 
 import json
 import sys
 from pathlib import Path
 
 from layerlocal.report import readme_figure
+from layerlocal.studies.words import points
 
-summary = json.loads((Path(sys.argv[1]) / "summary.json").read_text())
-Path("docs/audit.svg").write_text(readme_figure(summary))
+DIFFERENCES = ("gap", "extra_supervision", "price_of_locality")
+
+
+def lines(summary):
+    """A row of Markdown a rule: accuracies of rule, BP and BP-DeepSup, and how the gap to BP comes about."""
+    for rule in summary["accuracy"]["rules"]:
+        accuracies = [rule["fused"], *(rule["twins"][twin]["fused"] for twin in ("bp", "bp-deepsup"))]
+        found = [f"{100 * value['mean']:.1f} %" for value in accuracies]
+        found += [points(rule[key]).replace(" pp", "").partition(", n=")[0] for key in DIFFERENCES]
+        yield f"| `{rule['rule']}` | {' | '.join(found)} |"
+
+
+if __name__ == "__main__":
+    summary = json.loads((Path(sys.argv[1]) / "summary.json").read_text())
+    Path("docs/audit.svg").write_text(readme_figure(summary))
+    print("\n".join(lines(summary)))

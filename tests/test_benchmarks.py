@@ -189,3 +189,14 @@ def test_the_table_of_the_protocol_in_the_readme_is_that_of_the_results(benchmar
     assert (
         table(json.loads((ROOT / "results/cpu_protocol.json").read_text())["rows"]) in (ROOT / "README.md").read_text()
     )
+
+
+def test_the_table_of_the_audit_in_the_readme_is_that_of_its_results(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
+    from readme_figure import lines
+
+    summary, readme = json.loads((ROOT / "results/audit-quick.json").read_text()), (ROOT / "README.md").read_text()
+    assert "\n".join(lines(summary)) in readme
+    assert (
+        f"commit `{summary['environment']['commit']}`,\nAMD EPYC ({summary['environment']['instructions']})" in readme
+    )
