@@ -330,7 +330,11 @@ MUTANTS: list[tuple] = [
     ("workers/ray.py", "workers_ray", ('key=lambda name: name == "DONE"', 'key=lambda name: name != "DONE"')),
     # gains and losses in one colour's place
     ("report/plot_paint.py", "report_plots", ("(LOCAL if value >= 0 else EXTRA)", "(EXTRA if value >= 0 else LOCAL)")),
-    ("report/plot_paint.py", "report_plots", ("categories or any(y[0] < y[2]", "categories or any(y[0] <= y[2]")),
+    ("report/plot_paint.py", "report_plots", ("not any(y[0] < y[2]", "not any(y[0] <= y[2]")),
+    # series of a category on top of each other
+    ("report/plot_paint.py", "report_plots", ("if not categories and (frame.kind", "if (frame.kind")),
+    # a run that went on elsewhere says where it began, and no more
+    ("run.py", "run", ("and instructions[-1:] != [vector_instructions()]", "and not instructions")),
     # a spreadsheet runs a cell as a formula
     (
         "table.py",
