@@ -29,7 +29,7 @@ from layerlocal.studies.base import Cell
 
 FIRST = "cosine"
 WIDE = "cosine_wide-True_head_width-64"
-TRIALS = {
+SETTINGS_FROM = {
     ("committee", "cifar10"): f"tuned_{WIDE}_long",
     ("committee", "cifar100"): "tuned_cifar100_long",
     ("committee", "caltech101_64"): f"tuned_{WIDE}_long",
@@ -52,6 +52,8 @@ class BestCell(Cell):
 class AtBest(Protocol):
     """Every task, every rule and its twins, each method at the settings of its best trial."""
 
+    searched = frozenset({"learning_rate"})
+
     def __init__(self, tasks, rules, *, smoke):
         super().__init__(tasks, rules)
         self.found = {(rule, task.name): at_best(rule, task, smoke) for rule in rules for task in tasks}
@@ -70,7 +72,7 @@ def at_best(rule, task, smoke):
     """(method, seed) → run, and what its row says of the settings."""
     chosen = {f"rule.{name}": value for name, value in STRONGEST[rule].items() if name not in RULES[rule]}
     plan = plan_of((rule,), 8, smoke, task.name, FIRST, chosen)
-    methods, budget = found_in(Path(f"results/{TRIALS[rule, task.name]}.json"), plan)
+    methods, budget = found_in(Path(f"results/{SETTINGS_FROM[rule, task.name]}.json"), plan)
     best, names = best_of(methods), {method.label: method.twin or "local" for method in plan.methods}
     runs = judged_runs(plan, best, task, ("tuned",), with_bp=True)
     settings = {name: settings_of(best, label, "tuned") for label, name in names.items()}

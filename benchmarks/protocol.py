@@ -15,7 +15,7 @@ from layerlocal.report import plots, svg
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.store import RunStore
 from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
-from layerlocal.studies.words import points
+from layerlocal.studies.words import bare_points, points
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
@@ -51,6 +51,9 @@ class Protocol(Study):
     name = "protocol"
     title = "Protocol"
     question = "How accurate are local rules beside their twins?"
+
+    searched = frozenset()
+    """Of the recipe: what is not that of the task, since each method has its own."""
 
     def __init__(self, tasks, rules):
         self.tasks, self.rules = tasks, rules
@@ -88,7 +91,8 @@ def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"
     if results is not None:
         content = {
             "command": typed(), "environment": describe_environment(device), "seeds": seeds, "training_seconds": seconds, "rules": study.rules,
-            "tasks": [{part: getattr(t, part).model_dump() for part in ("data", "network", "recipe")} | {"name": t.name} for t in study.tasks],
+            "tasks": [{"name": t.name, "data": t.data.model_dump(), "network": t.network.model_dump(),
+                       "recipe": t.recipe.model_dump(exclude=study.searched)} for t in study.tasks],
             "rows": rows, "runs": sorted(records),
         }  # fmt: skip
         path = Path(results)
@@ -136,13 +140,8 @@ def as_line(row):
 def table(rows):
     """As Markdown, for the documents."""
     head = "| data | rule | local | BP | BP-DeepSup | gap to BP, pp | price of locality, pp |"
-    cells = (
-        [NAMES[row["task"]], f"`{row['rule']}`", *(f"{100 * row[key]['mean']:.1f} %" for key in KEYS[:3]), *(bare(row[key]) for key in FIGURES)]
-        for row in sorted(rows, key=lambda row: list(NAMES).index(row["task"]))
-    )  # fmt: skip
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *(f"| {' | '.join(line)} |" for line in cells)])
-
-
-def bare(difference):
-    """As `points`, where the unit and n stand elsewhere."""
-    return points(difference).replace(" pp", "").partition(", n=")[0]
+    lines = []
+    for row in sorted(rows, key=lambda row: list(NAMES).index(row["task"])):
+        accuracies = [f"{100 * row[key]['mean']:.1f} %" for key in KEYS[:3]]
+        lines.append([NAMES[row["task"]], f"`{row['rule']}`", *accuracies, *(bare_points(row[key]) for key in FIGURES)])
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *(f"| {' | '.join(line)} |" for line in lines)])

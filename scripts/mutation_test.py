@@ -54,6 +54,7 @@ MUTANTS: list[tuple] = [
         ("all(len(segment) == 1 for segment in self.segments) else", "len(self.segments[0]) == 1 else"),
     ),
     # one seed is enough to say that fusion hides a better block
+    ("studies/words.py", "studies", ("_with_interval(value, ' pp')", "_with_interval(value, '')")),
     ("studies/words.py", "studies", ('if judged(behind) != "below":', "if behind['mean'] >= 0:")),
     # the best block is that of the first seed
     ("studies/words.py", "studies", ("for row in rows))\n    behind", "for row in rows[:1]))\n    behind")),

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from layerlocal.report import readme_figure
-from layerlocal.studies.words import points
-
-DIFFERENCES = ("gap", "extra_supervision", "price_of_locality")
+from layerlocal.studies.base import DIFFERENCES
+from layerlocal.studies.words import bare_points
 
 
 def lines(summary):
@@ -15,7 +14,7 @@ def lines(summary):
     for rule in summary["accuracy"]["rules"]:
         accuracies = [rule["fused"], *(rule["twins"][twin]["fused"] for twin in ("bp", "bp-deepsup"))]
         found = [f"{100 * value['mean']:.1f} %" for value in accuracies]
-        found += [points(rule[key]).replace(" pp", "").partition(", n=")[0] for key in DIFFERENCES]
+        found += [bare_points(rule[key]) for key in DIFFERENCES]
         yield f"| `{rule['rule']}` | {' | '.join(found)} |"
 
 

@@ -37,10 +37,19 @@ def axis(label: str, unit: str = "", scale: str = "linear") -> dict[str, str]:
 
 def points(value: Mapping[str, Any]) -> str:
     """``-1.3 pp [-2.0, -0.6], n=3`` in words for a sentence."""
-    text = f"{100 * value['mean']:+.1f} pp"
+    return f"{_with_interval(value, ' pp')}, n={value['n']}"
+
+
+def bare_points(value: Mapping[str, Any]) -> str:
+    """``-1.3 [-2.0, -0.6]``: the same for a table that has the unit and n in its head."""
+    return _with_interval(value, "")
+
+
+def _with_interval(value: Mapping[str, Any], unit: str) -> str:
+    text = f"{100 * value['mean']:+.1f}{unit}"
     if value["low"] is not None:
         text += f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
-    return f"{text}, n={value['n']}".replace("-", "−")
+    return text.replace("-", "−")
 
 
 def judged(value: Mapping[str, Any]) -> str:
