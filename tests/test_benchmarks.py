@@ -203,3 +203,6 @@ def test_the_table_of_the_audit_in_the_readme_is_that_of_its_results(monkeypatch
         f"commit `{summary['environment']['commit']}`,\n{summary['environment']['processor']} ({summary['environment']['instructions']})"
         in readme
     )
+    for kind in ("synthetic", "real"):
+        at = (f"{100 * row['gap']['mean']:+.1f} at K={row['num_classes']}" for row in summary["classes"][kind])
+        assert ", ".join(at) in readme
