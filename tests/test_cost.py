@@ -16,8 +16,9 @@ from layerlocal.cost.plan import make_plan
 from layerlocal.cost.process import run_fresh
 from layerlocal.cost.roofline import classify, measure_roofline
 from layerlocal.cost.theory import limits, trace_layers
+from layerlocal.measure import measure_flops
 from layerlocal.networks import Network, create_network
-from layerlocal.rules import create_rule
+from layerlocal.rules import create_rule, list_rules
 from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.types import InputError
 
@@ -115,6 +116,36 @@ def test_micro_batches_keep_the_flops_and_cut_what_is_saved():
     )
     assert parts["flops_per_step"] == whole["flops_per_step"]
     assert parts["peak_saved_bytes"] < 0.4 * whole["peak_saved_bytes"]
+
+
+@pytest.mark.parametrize("rule", list_rules())
+def test_the_cost_audit_counts_the_flops_of_the_run_record(rule):
+    """Whatever the rule is made of, groups of convolutions too: one counter."""
+    trainer = Trainer(case(rule, num_classes=4))  # which divides the channels
+    found, step, few = count_costs(trainer), measure_flops(trainer.rule, trainer.x, trainer.y), trainer.x[:2]
+    prediction = measure_flops(trainer.rule, few, trainer.y[:2])
+    assert found["flops_per_step"] == step["flops_per_step"] > 0
+    assert found["flops_per_prediction"] == prediction["flops_per_prediction"] // len(few) > 0
+
+
+@pytest.mark.parametrize("rule", ["committee", "panel"])
+def test_the_flops_of_grouped_heads_are_those_of_their_layers(rule, monkeypatch):
+    """Forward of a sample by the hooks of every convolution and linear map, once for dW; dX of a block's input is not needed."""
+    trainer = Trainer(case(rule, num_classes=4))
+    forward = []
+
+    def note(layer, inputs, out):
+        positions = out[0, 0].numel() if layer.weight.dim() == 4 else out.numel() // out.shape[0] // out.shape[-1]
+        forward.append(2 * len(out) * positions * layer.weight.numel())
+
+    hooks = [
+        part.register_forward_hook(note) for part in trainer.rule.modules() if isinstance(part, nn.Conv2d | nn.Linear)
+    ]
+    trainer.step()
+    for hook in hooks:
+        hook.remove()
+    ratio = count_costs(trainer)["flops_per_step"] / sum(forward)
+    assert 2 < ratio <= 3.01, "forward, dW and dX at the most; the averages over cells are small"
 
 
 def test_checkpointing_saves_less_for_more_flops():

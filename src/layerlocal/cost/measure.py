@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from layerlocal.cost.case import CostCase, Trainer
 from layerlocal.cost.energy import EnergyMeter
 from layerlocal.cost.theory import limits
 from layerlocal.measure import count_passes, measure_speed, peak_resident_bytes, reset_peak_resident
+from layerlocal.measure.flops import flop_counter
 from layerlocal.measure.memory import SavedBytes
 from layerlocal.types import InputError, first_line
 
@@ -64,11 +64,12 @@ def count_costs(trainer: Trainer) -> dict[str, Any]:
     with SavedBytes([*rule.parameters(), *rule.buffers()]) as saved:
         trainer.step()
     plain = trainer if not case.network.compile else Trainer(_uncompiled(case))
-    with FlopCounterMode(display=False) as step:
+    plain.rule.rewind()  # a rule whose steps differ is counted at its first, here as in a run's record
+    with flop_counter() as step:
         plain.step()
     few = plain.x[:2]
     plain.rule.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as prediction:
+    with torch.no_grad(), flop_counter() as prediction:
         plain.rule.scores(few)
     plain.rule.train()
     return {

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.rules import Rule
 
-__all__ = ["count_passes", "measure_flops"]
+__all__ = ["count_passes", "flop_counter", "measure_flops"]
 
 
 def _conv_backward_flops(
@@ -33,6 +33,11 @@ def _conv_backward_flops(
 FORMULAS = {torch.ops.aten.convolution_backward: _conv_backward_flops}
 
 
+def flop_counter() -> FlopCounterMode:
+    """The one counter of the house, for a ``with`` block around eager work; ``get_total_flops()`` afterwards."""
+    return FlopCounterMode(display=False, custom_mapping=FORMULAS)
+
+
 def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
     """Matrix products and convolutions, forward and backward; element-wise work is not counted.
 
@@ -41,10 +46,10 @@ def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
     """
     with untouched(rule):
         rule.train()
-        with FlopCounterMode(display=False, custom_mapping=FORMULAS) as step:
+        with flop_counter() as step:
             forward_backward(rule, x, y)
         rule.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as prediction:
+        with torch.no_grad(), flop_counter() as prediction:
             rule.scores(x)
     return {"flops_per_step": step.get_total_flops(), "flops_per_prediction": prediction.get_total_flops()}
 
