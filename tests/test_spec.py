@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -280,3 +281,40 @@ def test_an_option_that_no_file_can_hold_is_refused_by_name(value):
         InputError, match=r"^rule\.options\.alpha: Input should be true, false, null, a finite number or text, got "
     ):
         RunSpec().with_settings({"rule.alpha": value})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Recipe(epochs=0), "^epochs: Input should be greater than or equal to 1, got 0$"),
+        (lambda: Recipe(epochs=True), "^epochs: Input should be a number, not true or false, got True$"),
+        (lambda: Recipe(learning_rate=False), "^learning_rate: Input should be a number"),
+        (lambda: Recipe(clip=math.inf), "^clip: Input should be a finite number, got inf$"),
+        (lambda: Recipe(epoch=3), "^epoch: "),
+        (
+            lambda: DataSpec(classes=[1.5, 2]),
+            r"^classes: Input should be a number, or a list of indices and names, got",
+        ),
+        (lambda: DataSpec(classes=(True, 2)), "^classes: Input should be a number"),
+        (lambda: DataSpec(num_train=None, num_test=True), "^num_test: Input should be a number"),
+        (lambda: RuleSpec(options={"grid": [1]}), "^options.grid: Input should be true, false, null, a finite number"),
+        (lambda: RunSpec(recipe={"epochs": 0}), "^recipe.epochs: Input should be greater"),
+        (lambda: RunSpec(recipe=3), "^recipe: "),
+        (lambda: RunSpec.parse({"recipe": {"epochs": True}}), "^recipe.epochs: Input should be a number"),
+        (lambda: RunSpec.parse([]), "^Input should be a valid dictionary"),
+    ],
+)
+def test_a_spec_that_is_written_by_hand_is_refused_in_one_sentence(make, words):
+    with pytest.raises(InputError, match=words) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_name_the_same_run_as_those_of_python():
+    plain = RunSpec(
+        seed=3, recipe=Recipe(epochs=2, learning_rate=0.5), data=DataSpec(classes=(3, 1)), rule=RuleSpec(options={"grid": 2})
+    )  # fmt: skip
+    recipe = Recipe(epochs=np.int64(2), learning_rate=np.float32(0.5))
+    data, rule = DataSpec(classes=[np.int32(3), np.int64(1)]), RuleSpec(options={"grid": np.int64(2)})
+    found = RunSpec(seed=np.int16(3), recipe=recipe, data=data, rule=rule)
+    assert found == plain and found.canonical() == plain.canonical() and type(found.rule.options["grid"]) is int

@@ -5,9 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError
 
 from layerlocal.types import InputError, unknown_name
 
@@ -52,19 +62,61 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def __init__(self, **content: Any) -> None:
+        try:
+            super().__init__(**content)
+        except ValidationError as error:
+            raise _refusal(error) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """NumPy's numbers as Python's, which hash alike; true and false are no numbers."""
+        assert info.field_name is not None
+        value = _as_plain(value)
+        kind = cls.model_fields[info.field_name].annotation
+        kinds = {kind, *get_args(kind)}
+        parts = value if isinstance(value, list | tuple) else [value]
+        if kinds & {int, float} and bool not in kinds and any(isinstance(part, bool) for part in parts):
+            raise PydanticCustomError("number", "Input should be a number, not true or false")
+        return value
+
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Self:
         """Validated, from plain JSON content; `InputError` says which field is wrong."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = [str(part) for part in first["loc"]]
-            if (
-                "options" in where[:-2] or "teacher" in where[:-2]
-            ):  # then a member of `Scalar` follows, which tells nobody anything
-                where, first["msg"] = where[:-1], "Input should be true, false, null, a finite number or text"
-            raise InputError(f"{'.'.join(where)}: {first['msg']}, got {first['input']!r}") from None
+            raise _refusal(error) from None
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_as_plain(part) for part in value)
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def _refusal(error: ValidationError) -> InputError:
+    """The first thing that is wrong, and in which field."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, InputError):  # of a section, which has said which of its fields it is
+        return InputError(".".join([*where, str(inner)]))
+    if (
+        "options" in where[:-2] or "teacher" in where[:-2]
+    ):  # then a member of `Scalar` follows, which tells nobody anything
+        where, first["msg"] = where[:-1], "Input should be true, false, null, a finite number or text"
+    if "classes" in where[:-1]:  # a union, too
+        where, first["msg"] = (
+            where[: 1 + where.index("classes")],
+            "Input should be a number, or a list of indices and names",
+        )
+    if not where:
+        return InputError(f"{first['msg']}, got {first['input']!r}")
+    return InputError(f"{'.'.join(where)}: {first['msg']}, got {first['input']!r}")
 
 
 class DataSpec(Frozen):
