@@ -1,4 +1,5 @@
 """Copy what a store says into `results/`: one summary a study (with every row, spec, hardware and command), cost audits, searches, all runs.
+Runs of which only results files of benchmarks are left are added to the table by `published_runs.py`.
 
     python scripts/collect_results.py runs results
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+
+import published_runs
 
 from layerlocal.reporting import (
     comparable,
@@ -25,7 +28,7 @@ from layerlocal.reporting import (
 from layerlocal.store import write_atomic
 from layerlocal.studies import find_study
 from layerlocal.studies.base import plan_runs
-from layerlocal.table import write_runs_table
+from layerlocal.table import RUNS_TABLE, write_runs_table
 
 
 def main(store: str, results: str) -> None:
@@ -54,7 +57,8 @@ def main(store: str, results: str) -> None:
     write_atomic(
         target / "claims.json", (json.dumps({"claims_sha256": sha256, "claims": rows}, indent=1) + "\n").encode()
     )
-    print(write_runs_table(out, target / "runs.parquet"))
+    write_runs_table(out, target / RUNS_TABLE)
+    published_runs.main(target)
 
 
 if __name__ == "__main__":

@@ -214,3 +214,15 @@ def test_another_table_is_refused_by_the_column_it_lacks(tmp_path: Path) -> None
     pq.write_table(pa.table({"run": ["a"], "rule": ["bp"], "seed": [0]}), tmp_path / "x.parquet")
     with pytest.raises(InputError, match="no column 'test_accuracy'"):
         load_runs(tmp_path / "x.parquet")
+
+
+def test_a_folder_of_published_results_is_its_table_and_a_store_is_not(tmp_path: Path, store: Path) -> None:
+    """Published: a table and no run folder. A store that a table was written into is still read run by run."""
+    results = tmp_path / "results"
+    results.mkdir()
+    write_runs_table(store, results / "runs.parquet")
+    assert load_runs(results).to_pylist() == load_runs(store).to_pylist()
+    mixed = tmp_path / "mixed"
+    plant_run(mixed, RunSpec())
+    write_runs_table(store, mixed / "runs.parquet")
+    assert [row["run"] for row in load_runs(mixed).to_pylist()] == [RunSpec().hash]

@@ -1,6 +1,6 @@
 """All finished runs as one table, for pandas, polars and spreadsheets: one row a run.
 
-load_runs(path) -> pyarrow.Table         # .to_pandas(), .to_pydict(), the `__dataframe__` protocol
+load_runs(path) -> pyarrow.Table         # .to_pandas(), .to_pydict(), the `__dataframe__` protocol; of a store, or of published results
 write_runs_table(store, path)            # the same as *.parquet or *.csv: small enough to commit, with nothing of this machine's folders in it
 
 Accuracies are fractions. Columns ``data.*``, ``network.*``, ``rule.*`` and ``recipe.*`` are the spec's own fields and options, under the
@@ -26,7 +26,19 @@ from layerlocal.spec import RunSpec, command_of
 from layerlocal.store import RunRecord, RunStore, write_atomic
 from layerlocal.types import InputError
 
-__all__ = ["csv_text", "load_runs", "run_row", "unguarded", "write_runs_table"]
+__all__ = [
+    "RUNS_TABLE",
+    "csv_text",
+    "load_runs",
+    "published_table",
+    "run_row",
+    "unguarded",
+    "write_rows",
+    "write_runs_table",
+]
+
+RUNS_TABLE = "runs.parquet"
+"""The table of runs in a folder of published results, which has no run folders."""
 
 _COLUMNS: dict[str, pa.DataType] = {
     **dict.fromkeys(("run", "rule", "twin_of", "data", "labels", "classes"), pa.string()),
@@ -55,8 +67,8 @@ def load_runs(path: str | Path) -> pa.Table:
     """Every finished run, one row each, ordered by the run's hash.
 
     Args:
-        path: a run store, a folder of run stores (a run that several hold counts once: that of the first by name), or a table that
-            `write_runs_table` wrote.
+        path: a run store, a folder of run stores (a run that several hold counts once: that of the first by name), a table that
+            `write_runs_table` wrote, or a folder of published results, which has such a table instead of runs.
 
     Returns:
         A `pyarrow.Table`: ``load_runs("runs").to_pandas()``.
@@ -65,6 +77,8 @@ def load_runs(path: str | Path) -> pa.Table:
         InputError: no finished run there, a damaged one (which), or a file that is not such a table.
     """
     path = Path(path)
+    if (table := published_table(path)) is not None:
+        return _read_table(table)
     if path.is_dir():
         return _as_table(_rows_below(path))
     if not path.exists():
@@ -78,11 +92,20 @@ def write_runs_table(store: RunStore | str | Path, path: str | Path) -> Path:
     Raises:
         InputError: another ending, no finished run, a damaged one, or a ``path`` that cannot be written.
     """
-    path = Path(path)
     root = store.root if isinstance(store, RunStore) else Path(store)
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"a table of runs ends in .parquet or .csv, got {path.name!r}")
-    table = _as_table(_rows_below(root, portable=True))
+    _refuse_ending(Path(path))
+    return write_rows(_rows_below(root, portable=True), path)
+
+
+def write_rows(rows: list[dict[str, Any]], path: str | Path) -> Path:
+    """Write rows that are in the form of `run_row` as such a table.
+
+    Raises:
+        InputError: another ending, or a ``path`` that cannot be written.
+    """
+    path = Path(path)
+    _refuse_ending(path)
+    table = _as_table(rows)
     if path.suffix == ".csv":
         write_atomic(path, csv_text(table.to_pylist(), table.column_names).encode())
     else:
@@ -90,6 +113,18 @@ def write_runs_table(store: RunStore | str | Path, path: str | Path) -> Path:
         pq.write_table(table, sink, compression="zstd")
         write_atomic(path, sink.getvalue().to_pybytes())
     return path
+
+
+def _refuse_ending(path: Path) -> None:
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"a table of runs ends in .parquet or .csv, got {path.name!r}")
+
+
+def published_table(folder: Path) -> Path | None:
+    """The table of runs of a folder of published results; ``None`` of a store, or of a folder of stores, which may hold a table too."""
+    table = folder / RUNS_TABLE
+    stored = any(next(folder.glob(pattern), None) for pattern in ("*/DONE", "*/*/DONE"))
+    return table if table.is_file() and not stored else None
 
 
 def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
