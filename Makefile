@@ -21,12 +21,13 @@ mutation: .venv/installed-dev
 	$(PYTHON) -c "import sys; sys.exit('layerlocal needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv .venv
 
+# Which build of PyTorch: scripts/install.py says it, and takes the small one for CPUs where it can.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python scripts/install.py
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python scripts/install.py dev
 	touch $@ .venv/installed
 
 clean:

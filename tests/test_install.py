@@ -1,0 +1,206 @@
+"""Which build of PyTorch `make` takes, and that a wheel carries every file that the package reads. No network: servers on 127.0.0.1."""
+
+from __future__ import annotations
+
+import fnmatch
+import http.server
+import importlib.util
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def install(monkeypatch):
+    spec = importlib.util.spec_from_file_location("install", ROOT / "scripts" / "install.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "install", module)  # a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def serve():
+    """A function: answer every request with this status and body; the address of the index."""
+    servers = []
+
+    def start(body, status=200):
+        class Page(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                assert self.path == "/whl/cpu/torch/"
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/whl/cpu"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+WHEEL = '<a href="/whl/cpu/torch-2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64.whl">torch</a>'
+
+
+def test_an_index_answers_when_it_has_the_version(install, serve):
+    index = serve(WHEEL)
+    assert install.index_answers(index, "2.13.0")
+    assert not install.index_answers(index, "2.14.0")
+
+
+@pytest.mark.parametrize(("body", "status"), [("<p>Log in to this network</p>", 200), (WHEEL, 404), (WHEEL, 503)])
+def test_a_page_of_something_else_is_no_answer(install, serve, body, status):
+    assert not install.index_answers(serve(body, status), "2.13.0")
+
+
+def test_an_index_that_takes_the_call_and_stays_silent_is_not_waited_for(install):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not install.index_answers(f"http://127.0.0.1:{silent.getsockname()[1]}/whl/cpu", "2.13.0", patience=0.2)
+
+
+def test_an_index_whose_answer_never_ends_is_not_waited_for(install):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while not done.wait(0.02):  # each byte within the time limit of a socket
+                    connection.sendall(b"x")
+
+        done = threading.Event()
+        worker = threading.Thread(target=drip, daemon=True)
+        worker.start()
+        assert not install.index_answers(f"http://127.0.0.1:{listening.getsockname()[1]}/whl/cpu", "2.13.0", 0.2)
+        done.set()
+        worker.join()
+
+
+@pytest.mark.parametrize("index", ["http://127.0.0.1:1/whl/cpu", "http://nowhere.invalid/whl/cpu", "no address"])
+def test_an_index_that_is_not_there_is_no_answer(install, index):
+    assert not install.index_answers(index, "2.13.0")
+
+
+def test_a_gpu_is_a_device_file_or_a_line_of_nvidia_smi(install, tmp_path, monkeypatch):
+    devices, tools = tmp_path / "dev", tmp_path / "bin"
+    devices.mkdir()
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    (devices / "nvidiactl").touch()  # the driver without a GPU
+    assert not install.has_nvidia_gpu(devices)
+    tool = tools / "nvidia-smi"
+    for script, there in (
+        ("echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'", True),
+        ("echo 'No devices were found'; exit 6", False),
+        ('echo "NVIDIA-SMI has failed because it couldn\'t communicate with the NVIDIA driver"; exit 9', False),
+    ):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        assert install.has_nvidia_gpu(devices) is there, script
+    (devices / "nvidia0").touch()
+    assert install.has_nvidia_gpu(devices)
+
+
+def words(install, *, installed=None, gpu=False, index=None, extras=("dev",)):
+    plan = install.make_plan(list(extras), pinned="2.13.0", installed=installed, gpu=gpu, index=index)
+    common = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    calls = [call for call in (plan.before, plan.install) if call is not None]
+    assert all(call[: len(common)] == common for call in calls)
+    return plan.says, [call[len(common) :] for call in calls]
+
+
+def test_each_case_has_its_calls_of_pip_and_says_which_build(install):
+    project = ["--constraint", str(ROOT / "constraints.txt"), "--editable", f"{ROOT}[dev]"]
+    says, calls = words(install, index=install.CPU_INDEX)
+    assert calls == [["--index-url", "https://download.pytorch.org/whl/cpu", "torch==2.13.0"], project]
+    assert "the CPU build of https://download.pytorch.org/whl/cpu" in says
+    says, calls = words(install)
+    assert calls == [project] and "what pip finds" in says and "does not answer" in says and "2.4 GB" in says
+    says, calls = words(install, gpu=True, index=install.CPU_INDEX)
+    assert calls == [project] and "for the NVIDIA GPU" in says
+    for here in ("2.13.0", "2.13.0+cpu", "2.13.0+cu130"):
+        says, calls = words(install, installed=here, index=install.CPU_INDEX)
+        assert calls == [project] and f"torch {here}: it is installed already" in says
+    says, calls = words(install, installed="2.12.1", index=install.CPU_INDEX)  # another version: as if there were none
+    assert len(calls) == 2
+    assert words(install, extras=())[1] == [[*project[:-1], str(ROOT)]]
+
+
+@pytest.fixture
+def fresh(install, monkeypatch):
+    """A machine without PyTorch and GPU, whose calls of pip are recorded; the statuses they end with are to be set."""
+    calls, statuses = [], {}
+
+    def run(command, **_):
+        kind = "torch" if "--index-url" in command else "project"
+        calls.append(kind)
+        return subprocess.CompletedProcess(command, statuses.get(kind, 0))
+
+    monkeypatch.setattr(install, "installed_torch", lambda: None)
+    monkeypatch.setattr(install, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(install, "index_answers", lambda *_: True)
+    monkeypatch.setattr(install.subprocess, "run", run)
+    return calls, statuses
+
+
+def test_a_cpu_build_that_cannot_be_fetched_after_all_is_not_the_end(install, fresh, capsys):
+    calls, statuses = fresh
+    statuses["torch"] = 1
+    assert install.main([]) == 0 and calls == ["torch", "project"]
+    assert capsys.readouterr().out.splitlines()[1].startswith("torch 2.13.0: that failed, so what pip finds")
+
+
+def test_what_pip_ends_with_is_what_make_sees(install, fresh, capsys):
+    calls, statuses = fresh
+    statuses["project"] = 3
+    assert install.main(["dev"]) == 3 and calls == ["torch", "project"]
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_what_is_installed_already_asks_nobody(install, fresh, monkeypatch, capsys):
+    calls, _ = fresh
+    monkeypatch.setattr(install, "installed_torch", lambda: "2.13.0+cu130")
+    monkeypatch.setattr(install, "has_nvidia_gpu", lambda: pytest.fail("looked for a GPU"))
+    monkeypatch.setattr(install, "index_answers", lambda *_: pytest.fail("asked the index"))
+    assert install.main([]) == 0 and calls == ["project"]
+
+
+def test_the_version_is_the_one_of_the_constraints(install, tmp_path):
+    assert f"\ntorch=={install.pinned_torch()}\n" in (ROOT / "constraints.txt").read_text()
+    empty = tmp_path / "constraints.txt"
+    empty.write_text("torch>=2.6\n")
+    with pytest.raises(SystemExit, match="names no version of torch"):
+        install.pinned_torch(empty)
+
+
+def test_make_installs_by_the_script_alone():
+    recipes = [line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("\t")]
+    assert [line.strip() for line in recipes if "install" in line and "touch" not in line] == [
+        "$(BIN)/python scripts/install.py",
+        "$(BIN)/python scripts/install.py dev",
+    ]
+
+
+def test_a_wheel_carries_every_file_of_the_package():
+    package = ROOT / "src" / "layerlocal"
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["layerlocal"]
+    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert len(files) > 100
+    for path in files:
+        name = path.relative_to(package).as_posix()
+        assert (path.parent / "__init__.py").exists() or path.parent.name == "embedded", f"{path.parent} is no package"
+        assert path.suffix == ".py" or any(fnmatch.fnmatch(name, glob) for glob in globs), f"{name} is in no wheel"
