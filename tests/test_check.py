@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.check import CHECKS, check_rule
+from layerlocal.check import CHECKS, check_rule, conclude
 from layerlocal.rules import LocalHeads, Rule, RuleInfo, find_rule, list_rules
 from layerlocal.types import BlockLoss, InputError
 
@@ -310,6 +310,54 @@ def test_a_rule_that_breaks_a_clause_fails_it_with_a_sentence_that_says_how(rule
 def test_one_broken_clause_does_not_fail_the_others(rule):
     (name,) = failures(rule)
     assert name.startswith(next(clause for broken, clause, _ in BROKEN if broken is rule))
+
+
+def clauses(*beginnings):
+    return {name for name in CLAUSES if name.startswith(beginnings)}
+
+
+STEPS = {name for name in CLAUSES if not name.startswith(("Losses", "Scores"))}
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "hidden"),
+    [
+        (NoDetach, "the backward of block1 failed: a loss runs back into the graph of an earlier one", STEPS),
+        (NoLoss, "losses() gives no loss", STEPS),
+        (VectorLoss, "not a scalar", STEPS),
+        (DetachedLoss, "has no graph", STEPS),
+        (NaNLoss, "the loss of block0 is nan", clauses("Measured", "state_dict", "The same", "Beats")),
+        (Raises, "no score today", clauses("Scores", "No label", "state", "The same", "Beats", "Declared")),
+    ],
+)  # fmt: skip
+def test_one_fault_is_said_once_and_what_it_hides_is_not_measured(rule, found, hidden):
+    results = check_rule(rule)
+    [told] = [result for result in results if not result.passed and result.measured]
+    assert found in told.message
+    unseen = [result for result in results if not result.measured]
+    assert {result.name for result in unseen} == hidden
+    assert {(result.passed, result.message) for result in unseen} == {(False, "not measured: see above")}
+    assert results.index(told) < min(map(results.index, unseen)), "above"
+    text = conclude("mine.py:Mine", results)
+    assert text == (
+        f"1 of 11 clauses does not hold, {len(hidden)} could not be measured because of that; next: mend it and run "
+        "`layerlocal check mine.py:Mine` again"
+    )
+
+
+def test_two_faults_of_one_rule_are_both_told():
+    class Twice(NaNLoss, WrongShape):
+        pass
+
+    told = {name for name, message in failures(Twice).items() if "see above" not in message}
+    assert told == clauses("Losses", "Scores")
+    text = conclude("mine.py:Mine", check_rule(Twice))
+    assert text.startswith("2 of 11 clauses do not hold, ") and "the first, 'Losses are finite" in text
+
+
+def test_of_a_sound_rule_it_says_what_to_do_with_it():
+    text = conclude("a b.py:Mine", check_rule(FromScratch))
+    assert text == "all 11 clauses hold; next: `layerlocal train --rule 'a b.py:Mine'`"
 
 
 def test_a_global_rule_that_says_it_is_local_fails_by_reach_and_by_memory(only):

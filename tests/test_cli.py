@@ -490,28 +490,33 @@ def test_a_plugin_file_that_gives_no_rule_is_one_sentence(refused, tmp_path, nam
 
 def test_a_rule_that_keeps_the_contract_passes_with_exit_code_0(cli):
     code, out, _ = cli("check", "ff")
-    lines = out.splitlines()
+    *lines, last = out.splitlines()
     assert code == 0 and len(lines) >= 10 and all(line.startswith("✓") for line in lines)
+    assert last == f"all {len(lines)} clauses hold; next: `layerlocal train --rule ff`"
 
 
-@pytest.mark.parametrize("name", ["Leaks", "LeaksQuietly"])
-def test_a_leaking_rule_fails_with_exit_code_1_and_the_leak_is_named(cli, plug, name):
+@pytest.mark.parametrize(("name", "clause"), [("Leaks", "Losses are"), ("LeaksQuietly", "Measured reach")])
+def test_a_leaking_rule_fails_with_exit_code_1_and_the_leak_is_named(cli, plug, name, clause):
     code, out, _ = cli("check", plug(name))
-    lines = out.splitlines()
+    *lines, last = out.splitlines()
     failed = {line: lines[i + 1] for i, line in enumerate(lines) if line.startswith("✗")}
-    [reason] = [reason for line, reason in failed.items() if "reach" in line and "locality" in line]
+    [reason] = [reason for line, reason in failed.items() if clause in line]
     assert code == 1 and "block1" in reason
     assert any(line.startswith("✓") for line in lines)
+    assert f"{len(failed)} of 11 clauses do" in last and last.endswith(f"run `layerlocal check {plug(name)}` again")
+    unseen = [lines[i + 1].strip() for i, line in enumerate(lines) if line.startswith("? ")]
+    assert unseen == ["not measured: see above"] * (9 if name == "Leaks" else 0)
 
 
 def test_a_rule_that_raises_fails_with_exit_code_1_and_says_where(cli, plug):
     code, out, _ = cli("check", plug("Raises"), "--json")
     found = only_json(out)
     assert code == 1 and found["passed"] is False and found["rule"] == plug("Raises")
-    assert {"name", "passed", "message"} == found["checks"][0].keys()
+    assert {"name", "passed", "message", "measured"} == found["checks"][0].keys()
+    assert found["found"].startswith("1 of 11 clauses does not hold, ")
     where = f"raised ValueError at plugin.py:{line_of('the moon is full')}: the moon is full"
     messages = [check["message"] for check in found["checks"] if not check["passed"]]
-    assert where in messages and not any("\n" in message for message in messages)
+    assert messages == [where] + ["not measured: see above"] * (len(messages) - 1)
 
 
 def test_a_check_of_a_rule_with_options_checks_the_rule_with_those_options(cli):

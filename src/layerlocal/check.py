@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shlex
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +20,9 @@ from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, create_rule, find_rule
 from layerlocal.spec import Recipe
 from layerlocal.train import fit
-from layerlocal.types import describe_error
+from layerlocal.types import describe_error, first_line, is_fault
 
-__all__ = ["CheckResult", "check_rule"]
+__all__ = ["CheckResult", "check_rule", "conclude"]
 
 NUM_CLASSES = 3
 IMAGE_SIZE = 8
@@ -28,24 +31,40 @@ FLAT = 1.1
 """Peak saved bytes at `DEEP` over those at `SHALLOW`: at most this for a local rule, at least `GROWING` for a global one."""
 GROWING = 1.5
 TOY_ACCURACY = 0.6
+HOUSE = str(Path(__file__).parent)
+
+
+NOT_MEASURED = "not measured: see above"
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One clause of the contract: its name, whether it holds, and a sentence where it does not."""
+    """One clause of the contract.
+
+    Args:
+        name: what is asked.
+        passed: whether it holds; false too where it could not be looked at.
+        message: a sentence where it does not hold.
+        measured: false where the fault of an earlier clause kept this one from being looked at.
+    """
 
     name: str
     passed: bool
     message: str
+    measured: bool = True
 
 
 class _Broken(Exception):
-    """A clause does not hold; the message says how."""
+    """A clause does not hold; the message says how, ``hides`` which other clauses cannot be looked at then."""
+
+    def __init__(self, message: str, hides: str = "") -> None:
+        super().__init__(message)
+        self.hides = hides
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, message: str, hides: str = "") -> None:
     if not condition:
-        raise _Broken(message)
+        raise _Broken(message, hides)
 
 
 class _Bench:
@@ -73,16 +92,18 @@ def check_losses(bench: _Bench) -> None:
         found = 0
         for loss in rule.losses(bench.x, bench.y):
             found += 1
-            _require(
-                loss.value.dim() == 0,
-                f"the loss of {loss.block} is a tensor of shape {tuple(loss.value.shape)}, not a scalar",
-            )
-            _require(loss.value.requires_grad, f"the loss of {loss.block} has no graph: nothing can be trained by it")
-            _require(bool(loss.value.isfinite()), f"the loss of {loss.block} is {loss.value.item()}")
+            shape = tuple(loss.value.shape)
+            _require(not shape, f"the loss of {loss.block} is a tensor of shape {shape}, not a scalar", "steps")
+            trains = loss.value.requires_grad
+            _require(trains, f"the loss of {loss.block} has no graph: nothing can be trained by it", "steps")
+            _require(bool(loss.value.isfinite()), f"the loss of {loss.block} is {loss.value.item()}", "values")
             carried = [name for name, metric in loss.metrics.items() if metric.requires_grad]
             _require(not carried, f"metric {carried[0] if carried else ''} of {loss.block} carries a graph; detach it")
-            loss.value.backward()
-        _require(found > 0, "losses() gives no loss")
+            try:
+                loss.value.backward()
+            except RuntimeError as error:
+                raise _Broken(f"the backward of {loss.block} failed: {first_line(error)}", "steps") from error
+        _require(found > 0, "losses() gives no loss", "steps")
 
 
 def check_locality(bench: _Bench) -> None:
@@ -225,6 +246,12 @@ CHECKS: tuple[Callable[[_Bench], None], ...] = (
     check_losses, check_locality, check_every_parameter, check_no_side_effects, check_scores, check_no_label_in_scores,
     check_state_dict, check_repeatable, check_learns, check_memory, check_passes,
 )  # fmt: skip
+HIDDEN: dict[str, tuple[Callable[[_Bench], None], ...]] = {
+    "": (),
+    "values": (check_locality, check_state_dict, check_repeatable, check_learns),
+    "steps": tuple(check for check in CHECKS if check not in (check_losses, check_scores)),
+}
+"""Clauses that cannot be looked at: nothing; without finite losses; without a step of training."""
 
 
 def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
@@ -252,16 +279,54 @@ def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResu
     bench = _Bench(find_rule(rule) if isinstance(rule, str) else rule, options)
     if options:
         bench.make()  # an option that is not known is a mistake in the question, not a broken rule
+    seen: set[object] = set()
     for check in CHECKS:
-        name = (check.__doc__ or check.__name__).rstrip(".")
-        try:
-            check(bench)
-        except _Broken as error:
-            yield CheckResult(name, False, str(error))
-        except Exception as error:
-            yield CheckResult(name, False, describe_error(error))
-        else:
-            yield CheckResult(name, True, "")
+        yield _look(check, bench, seen)
+
+
+def _look(check: Callable[[_Bench], None], bench: _Bench, seen: set[object]) -> CheckResult:
+    """One clause; ``seen`` remembers which clauses are hidden and by what a clause died, and grows."""
+    name = (check.__doc__ or check.__name__).rstrip(".")
+    if check in seen:
+        return CheckResult(name, False, NOT_MEASURED, measured=False)
+    try:
+        check(bench)
+    except _Broken as error:
+        seen.update(HIDDEN[error.hides])
+        return CheckResult(name, False, str(error))
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        death = (type(error), first_line(error), _own_line(error))
+        if death in seen:
+            return CheckResult(name, False, NOT_MEASURED, measured=False)
+        seen.add(death)
+        return CheckResult(name, False, describe_error(error))
+    return CheckResult(name, True, "")
+
+
+def _own_line(error: BaseException) -> tuple[str, int | None] | None:
+    """The last line of the rule's own code that an exception went through: the same death is the same line."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(HOUSE)]
+    own = [frame for frame in frames if "site-packages" not in frame.filename and "<" not in frame.filename]
+    return (own[-1].filename, own[-1].lineno) if own else None
+
+
+def conclude(rule: str, results: Sequence[CheckResult]) -> str:
+    """What was found and what to do next, in one sentence.
+
+    Args:
+        rule: as it was typed.
+        results: of every clause.
+    """
+    broken = [result for result in results if not result.passed and result.measured]
+    hidden = sum(not result.measured for result in results)
+    if not broken:
+        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}`"
+    held = f"{len(broken)} of {len(results)} clauses do{'es' * (len(broken) == 1)} not hold"
+    unseen = f", {hidden} could not be measured because of that" if hidden else ""
+    first = "it" if len(broken) == 1 else f"the first, {broken[0].name!r},"
+    return f"{held}{unseen}; next: mend {first} and run `layerlocal check {shlex.quote(rule)}` again"
 
 
 def _toy_data() -> Data:

@@ -1,19 +1,45 @@
-"""What `layerlocal list` shows."""
+"""What `layerlocal list` shows: facts that building every rule and network gave, kept in ``listing.json``, so that a list needs no torch.
+
+``python -m layerlocal.listing`` looks again and writes the file; a test holds it to what there is.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from layerlocal.data import benchmark_table, list_data
-from layerlocal.networks import create_network, list_networks, network_options
-from layerlocal.rules import Rule, create_rule, find_rule, list_rules, rule_options
 from layerlocal.types import unknown_name
 
-__all__ = ["describe"]
+if TYPE_CHECKING:
+    from layerlocal.rules import Rule
+
+__all__ = ["describe", "look"]
+
+Rows = list[dict[str, Any]]
+FACTS = Path(__file__).with_name("listing.json")
 
 
-def _rules() -> list[dict[str, Any]]:
+def describe(what: str) -> dict[str, Rows]:
+    """Rows by section: ``"rules"``, ``"networks"``, ``"data"`` or ``"all"``; each row has a ``name``.
+
+    Raises:
+        InputError: another section.
+    """
+    facts: dict[str, Rows] = json.loads(FACTS.read_text(encoding="utf-8"))
+    if what != "all" and what not in facts:
+        raise unknown_name("list", what, [*facts, "all"])
+    return {name: rows for name, rows in facts.items() if what in ("all", name)}
+
+
+def look() -> dict[str, Rows]:
+    """The same for all sections, from the rules, networks and data themselves, in seconds."""
+    return {"rules": _rules(), "networks": _networks(), "data": _data()}
+
+
+def _rules() -> Rows:
+    from layerlocal.rules import find_rule, list_rules, rule_options
+
     rows = []
     for name in list_rules():
         rule = find_rule(name)
@@ -36,6 +62,9 @@ def _rules() -> list[dict[str, Any]]:
 
 def _small(name: str) -> Rule:
     """A rule as it is by default, in a small network."""
+    from layerlocal.networks import create_network
+    from layerlocal.rules import create_rule
+
     return create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
 
 
@@ -57,7 +86,9 @@ def _needs(rule: Rule) -> list[str]:
     return [words for words, needed in found.items() if needed]
 
 
-def _networks() -> list[dict[str, Any]]:
+def _networks() -> Rows:
+    from layerlocal.networks import create_network, list_networks, network_options
+
     rows = []
     for name in list_networks():
         network = create_network(name, in_channels=3, image_size=32, seed=0)
@@ -73,7 +104,9 @@ def _networks() -> list[dict[str, Any]]:
     return rows
 
 
-def _data() -> list[dict[str, Any]]:
+def _data() -> Rows:
+    from layerlocal.data import benchmark_table, list_data
+
     hub = {info.name: info for info in benchmark_table()}
     rows = []
     for name in list_data():
@@ -93,11 +126,5 @@ def _data() -> list[dict[str, Any]]:
     return rows
 
 
-SECTIONS = {"rules": _rules, "networks": _networks, "data": _data}
-
-
-def describe(what: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows by section: ``"rules"``, ``"networks"``, ``"data"`` or ``"all"``; each row has a ``name``."""
-    if what != "all" and what not in SECTIONS:
-        raise unknown_name("list", what, [*SECTIONS, "all"])
-    return {name: rows() for name, rows in SECTIONS.items() if what in ("all", name)}
+if __name__ == "__main__":
+    FACTS.write_text(json.dumps(look(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -31,7 +31,7 @@ from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.spec import PROTOCOL, DataSpec, RuleSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.train import EpochRecord, Training
-from layerlocal.types import InputError, describe_error, unknown_name
+from layerlocal.types import InputError, describe_error, is_fault, unknown_name
 
 __all__ = ["RunEvent", "RunState", "build", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec"]
 
@@ -194,8 +194,8 @@ def plugin_errors(spec: RunSpec) -> Iterator[None]:
     """Whatever a rule of the user's own raises is the user's to mend: one sentence that says where."""
     try:
         yield
-    except (Exception, SystemExit) as error:
-        if spec.rule.source_sha256 is None or isinstance(error, InputError):
+    except BaseException as error:
+        if spec.rule.source_sha256 is None or isinstance(error, InputError) or not is_fault(error):
             raise
         raise InputError(f"rule {spec.rule.name} {describe_error(error)}; `layerlocal check` shows more") from error
 

@@ -24,6 +24,7 @@ __all__ = [
     "derive_seed",
     "describe_error",
     "first_line",
+    "is_fault",
     "trained_blocks",
     "unknown_name",
 ]
@@ -105,9 +106,23 @@ def describe_error(error: BaseException) -> str:
     return f"raised {type(error).__name__}{where}: {first_line(error)}"
 
 
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception out of a rule's code is that rule's mistake: all are, `sys.exit` too, but Ctrl-C and a generator's closing."""
+    return not isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+MOST_LETTERS = 400
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message; of torch's longest one, what it means here."""
-    found = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    """The first line of an exception's message; of torch's longest one and of `sys.exit`, what it means here."""
+    if isinstance(error, SystemExit):
+        return f"it would end the program with exit code {error.code or 0}"
+    try:
+        text = str(error)
+    except Exception as second:  # an exception of the user's own, whose __str__ fails
+        return f"no message: its __str__ raised {type(second).__name__}"
+    found = next((line for line in text.splitlines() if line.strip()), "no message")
     if "backward through the graph a second time" in found:
         return "a loss runs back into the graph of an earlier one: a gradient boundary (detach) is missing between their blocks"
-    return found
+    return found if len(found) <= MOST_LETTERS else f"{found[:MOST_LETTERS]}…"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import json
 import os
 import sys
+import unicodedata
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +19,7 @@ from rich.console import Console
 from layerlocal import __version__
 from layerlocal.progress import as_time
 from layerlocal.spec import parse_value
-from layerlocal.types import InputError, LostProcessError, first_line
+from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault
 
 __all__ = [
     "AsJson",
@@ -32,6 +35,7 @@ __all__ = [
     "prepare_torch",
     "print_forecast",
     "refuse_cluster",
+    "speaks_for_run",
     "typed",
 ]
 
@@ -152,6 +156,16 @@ def describe_time(found: dict[str, Any]) -> str:
     )
 
 
+_state = {"speaks": True}
+"""Of several processes of one run one speaks; every other command speaks always, whatever ``RANK`` the surroundings set."""
+
+
+def speaks_for_run(parallel: str | None) -> bool:
+    """Whether this process is the one that speaks: all do without ``--parallel``, process 0 with it."""
+    _state["speaks"] = parallel is None or os.environ.get("RANK", "0") == "0"
+    return _state["speaks"]
+
+
 def typed() -> str:
     """The command line as it was typed, for a record beside the numbers."""
     import shlex
@@ -159,32 +173,75 @@ def typed() -> str:
     return shlex.join(["layerlocal", *sys.argv[1:]])
 
 
+PLAIN = str.maketrans({
+    "−": "-", "–": "-", "—": "-", "×": "x", "÷": "/", "·": "*", "✓": "ok", "✗": "NO", "≥": ">=", "≤": "<=", "≈": "~", "±": "+/-", "→": "->",
+    "…": "...", "“": '"', "”": '"', "’": "'", "²": "^2", "³": "^3", "Σ": "sum ", "µ": "u",
+})  # fmt: skip
+"""What stands for a sign on a terminal that cannot show it."""
+
+
+def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
+    """Of an encoder: signs in letters it knows; a letter without its accent; a byte of a name that is no text as ``\\xff``; else ``?``."""
+    assert isinstance(error, UnicodeEncodeError)
+    found = []
+    for sign in error.object[error.start : error.end]:
+        bare = unicodedata.normalize("NFKD", sign.translate(PLAIN)).encode("ascii", "ignore").decode()
+        found.append(f"\\x{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else bare or "?")
+    return "".join(found), error.end
+
+
+def _print_anything() -> None:
+    """Standard output and error take every text, whatever their encoding can show."""
+    codecs.register_error("layerlocal", _in_plain_signs)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="layerlocal")
+
+
 def main() -> None:
     """Entry point: a mistake of the user is one sentence and exit code 2, never a traceback; a warning is a sentence too."""
+    _print_anything()
+    _state["speaks"] = True
     warnings.showwarning = lambda message, *_: err.print(
         f"warning: {message}", style="yellow", markup=False, highlight=False
     )
     try:
+        _refuse_what_is_no_text(sys.argv[1:])
         app()
-    except InputError as error:
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, LostProcessError):  # of many processes one speaks
-            err.print(f"error: {error}", style="red", markup=False, highlight=False)
+    except BaseException as error:
+        text = _in_one_sentence(error)
+        if text is None:
+            raise
+        if _state["speaks"] or isinstance(error, LostProcessError):
+            err.print(f"error: {text}", style="red", markup=False, highlight=False)
         sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        from layerlocal.cost.measure import is_out_of_memory
 
-        if not is_out_of_memory(error):
-            raise
-        text = f"error: not enough memory ({first_line(error)}); lower the width, the image size or the batch size"
-        err.print(text, style="red", markup=False, highlight=False)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
-            raise
+
+def _refuse_what_is_no_text(words: list[str]) -> None:
+    """A spec is JSON, and a name in it has to be text."""
+    for word in words:
+        if any("\ud800" <= sign <= "\udfff" for sign in word):
+            raise InputError(f"the name {word} is no UTF-8 text, which a run's record needs; rename the file or folder")
+
+
+def _in_one_sentence(error: BaseException) -> str | None:
+    """What to tell the user of what ended a command; ``None`` for an end that is none of theirs."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself complains when it ends
         if error.errno == errno.EPIPE:
             sys.exit(1)
         where = f"writing {error.filename}" if error.filename else "writing what was to be printed"
-        text = f"error: no space left on the disk, {where}; make room and give the same command: finished runs are kept"
-        err.print(text, style="red", markup=False, highlight=False)
-        sys.exit(2)
+        return f"no space left on the disk, {where}; make room and give the same command: finished runs are kept"
+    if isinstance(error, MemoryError | RuntimeError):
+        from layerlocal.cost.measure import is_out_of_memory
+
+        if is_out_of_memory(error):
+            return f"not enough memory ({first_line(error)}); lower the width, the image size or the batch size"
+    if "layerlocal.rules" in sys.modules and is_fault(error):
+        from layerlocal.rules.registry import raised_in_plugin
+
+        if raised_in_plugin(error):
+            return f"the rule's own code {describe_error(error)}; `layerlocal check` shows more"
+    return None

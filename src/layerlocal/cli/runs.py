@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +23,7 @@ from layerlocal.cli.app import (
     parse_settings,
     prepare_torch,
     print_forecast,
+    speaks_for_run,
     typed,
 )
 
@@ -107,12 +107,12 @@ def train(
     from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
 
+    speaks = speaks_for_run(parallel)
     given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
     chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
     base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
     spec = pin_plugin(base.with_settings(chosen))
     prepare_torch(device, threads)
-    speaks = parallel is None or os.environ.get("RANK", "0") == "0"
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     try:
         with OneRun(err if speaks else Console(quiet=True), log) as progress:
@@ -154,21 +154,24 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Hold a rule to the contract: locality measured, scores free of labels, same seed same run, memory flat in depth, ..."""
-    from layerlocal.check import iterate_checks
+    from layerlocal.check import conclude, iterate_checks
 
     prepare_torch("cpu", 1)
     options = {key.removeprefix("rule."): value for key, value in parse_settings(settings or []).items()}
-    results = []
+    console, results = Console(soft_wrap=True), []
     for result in iterate_checks(rule, **options):
         results.append(result)
         if not as_json:
-            mark = "[green]✓[/]" if result.passed else "[red]✗[/]"
-            Console(soft_wrap=True).print(f"{mark} {result.name}", highlight=False)
+            mark = "[green]✓[/]" if result.passed else "[red]✗[/]" if result.measured else "[dim]?[/]"
+            console.print(f"{mark} {result.name}", highlight=False)
             if not result.passed:
-                Console(soft_wrap=True).print(f"    {result.message}", markup=False, highlight=False)
-    passed = all(result.passed for result in results)
+                console.print(f"    {result.message}", markup=False, highlight=False)
+    passed, found = all(result.passed for result in results), conclude(rule, results)
     if as_json:
-        print(json.dumps({"rule": rule, "passed": passed, "checks": [vars(result) for result in results]}))
+        checks = [vars(result) for result in results]
+        print(json.dumps({"rule": rule, "passed": passed, "found": found, "checks": checks}))
+    else:
+        console.print(found, markup=False, highlight=False)
     raise typer.Exit(0 if passed else 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -94,7 +94,13 @@ def tune(
     summary = run_tuning(plan, out, workers=workers, ray=ray, device=device, command=typed(), console=err)
     if as_json:
         print(json.dumps(summary))
-        return
+    else:
+        _print_tuning(summary, out)
+    if any(method["best"] is None for method in summary["methods"]):
+        raise typer.Exit(1)
+
+
+def _print_tuning(summary: dict[str, Any], out: Path) -> None:
     console = Console(soft_wrap=True)
     for text, method in zip(summary["sentences"], summary["methods"], strict=True):
         console.print(text, markup=False, highlight=False)
@@ -103,5 +109,3 @@ def tune(
     console.print(
         f"budget: {summary['budget']}; `layerlocal report --out {out}` makes the page", markup=False, highlight=False
     )
-    if any(method["best"] is None for method in summary["methods"]):
-        raise typer.Exit(1)

@@ -8,7 +8,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from layerlocal.types import InputError, describe_error
+from layerlocal.types import InputError, describe_error, is_fault
 
 __all__ = ["answer", "handle"]
 
@@ -48,9 +48,9 @@ def answer(connection: Connection, request: str) -> None:
         os.dup2(nowhere, number)
     try:
         found: dict[str, Any] = {"result": handle(json.loads(request))}
-    except KeyboardInterrupt:
-        return
-    except Exception as error:
+    except BaseException as error:
+        if not is_fault(error):
+            return
         found = {"error": describe_error(error), "input": isinstance(error, InputError)}
     connection.send_bytes(json.dumps(found).encode())
     connection.close()

@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 from layerlocal.networks import Network
 from layerlocal.options import check_options, options_of
 from layerlocal.rules.base import Rule, RuleInfo
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import InputError, describe_error, first_line, is_fault, unknown_name
 
-__all__ = ["create_rule", "find_rule", "list_rules", "register_rule", "rule_options"]
+__all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_options"]
 
 _RULES: dict[str, type[Rule]] = {}
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
 TAKEN = ("num_classes", "seed")
 """What `create_rule` gives every rule."""
+PLUGIN = "layerlocal_plugin_"
+"""How the module of a user's own file is named, the hash of path and content behind it."""
 
 
 def register_rule(rule: RuleClass) -> RuleClass:
@@ -55,7 +57,7 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
-    module_name = f"layerlocal_plugin_{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
+    module_name = f"{PLUGIN}{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None  # a .py path always has a loader
@@ -63,10 +65,11 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             del sys.modules[module_name]
-            first_line = next(iter(str(error).splitlines()), "")
-            raise InputError(f"{path} does not import: {type(error).__name__}: {first_line}") from error
+            if not is_fault(error):
+                raise
+            raise InputError(f"{path} does not import: {type(error).__name__}: {first_line(error)}") from error
     found = getattr(sys.modules[module_name], class_name, None)
     if not (inspect.isclass(found) and issubclass(found, Rule)):
         classes = [
@@ -122,6 +125,24 @@ def create_rule(
     except TypeError as error:
         given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "seed") or "none given"
         raise InputError(f"rule {rule.info.name!r} refused its options ({given}): {error}") from error
+    except BaseException as error:
+        if isinstance(error, InputError) or not rule.__module__.startswith(PLUGIN) or not is_fault(error):
+            raise
+        raise InputError(f"{_name_of(rule)} cannot be made: it {describe_error(error)}") from error
+
+
+def _name_of(rule: type[Rule]) -> str:
+    return f"{rule.__name__} of {inspect.getfile(rule).rpartition('/')[2]}"
+
+
+def raised_in_plugin(error: BaseException) -> bool:
+    """Whether an exception came out of, or through, the code of a user's own file."""
+    frame = error.__traceback__
+    while frame is not None:
+        if str(frame.tb_frame.f_globals.get("__name__")).startswith(PLUGIN):
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def rule_options(rule: type[Rule]) -> dict[str, Any]:

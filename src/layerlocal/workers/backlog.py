@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from layerlocal.run import RunEvent, run_spec
 from layerlocal.spec import RunSpec
 from layerlocal.store import CHECKPOINT, RunBusyError, RunStore
-from layerlocal.types import describe_error
+from layerlocal.types import describe_error, is_fault
 
 __all__ = ["Backlog", "Listener", "Result", "Results", "attempt", "saved_epoch", "throttled"]
 
@@ -38,7 +38,9 @@ def attempt(spec: RunSpec, store: RunStore, device: str, listen: Listener | None
         run_spec(spec, store, device=device, listen=listen, wait=False)
     except RunBusyError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         return describe_error(error)
     return None
 

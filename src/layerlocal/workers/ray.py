@@ -32,7 +32,7 @@ from layerlocal.run import RunEvent
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunBusyError, RunStore, write_atomic
 from layerlocal.train import EpochRecord
-from layerlocal.types import InputError, describe_error, first_line
+from layerlocal.types import InputError, describe_error, first_line, is_fault
 from layerlocal.workers.backlog import Backlog, Listener, Result, Results, attempt, throttled
 
 __all__ = ["OnRay", "run_on_ray"]
@@ -318,7 +318,9 @@ def _work(request: str, mail: Any) -> tuple[str, Any]:
             return ("end", reason) if reason is not None else ("files", _files_of(store.root / spec.hash))
     except RunBusyError:
         return "busy", None
-    except Exception as error:
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         return "end", describe_error(error)
 
 
