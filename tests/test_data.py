@@ -261,7 +261,7 @@ def test_table_has_the_nine_benchmarks_and_is_honest_about_what_was_exercised():
         ({"teacher": {"hidden": 3}}, "belong to teacher_student"),
         ({"source": "teacher_student", "teacher": {"depth": 3}}, "unknown teacher option 'depth'; known: .*hidden"),
         ({"source": "teacher_student", "teacher": {"kind": "rnn"}}, "unknown teacher kind 'rnn'"),
-        ({"source": "teacher_student", "teacher": {"hidden": 0}}, "hidden=0"),
+        ({"source": "teacher_student", "teacher": {"hidden": 0}}, "hidden must be at least 1, got 0"),
         ({"source": "teacher_student", "classes": [1, 2]}, "number of classes"),
         ({"source": "teacher_student", "image_size": 32}, "image_size does not apply"),
         ({"source": "teacher_student", "num_train": 0}, "too few"),

@@ -525,8 +525,8 @@ def test_a_class_without_test_images_is_refused_before_training():
         ({"source": "teacher_student", "teacher": {"similarity": 1.0}}, "similarity=1.0 must be at least 0 and below"),
         ({"source": "teacher_student", "teacher": {"similarity": -0.1}}, "similarity=-0.1"),
         ({"source": "teacher_student", "teacher": {"noise": -1}}, "noise=-1 must be at least 0"),
-        ({"source": "teacher_student", "teacher": {"groups": 0}}, "groups=0 is too small"),
-        ({"source": "teacher_student", "teacher": {"noise": "much"}}, "do not fit"),
+        ({"source": "teacher_student", "teacher": {"groups": 0}}, "groups must be at least 1, got 0"),
+        ({"source": "teacher_student", "teacher": {"noise": "much"}}, "noise must be a finite number, got 'much'"),
     ],
 )
 def test_bad_choices_are_one_clear_sentence(options, message):

@@ -14,7 +14,7 @@ from layerlocal.rules import find_rule, list_rules
 SOURCE = Path(__file__).resolve().parents[1] / "src/layerlocal"
 ORDER = [
     {"types"},
-    {"kernels", "spec", "stats", "environment", "saved", "options"},
+    {"kernels", "spec", "stats", "environment", "saved", "options", "devices", "scale"},
     {"networks"},
     {"rules", "data"},
     {"evaluate", "meter", "optimizer"},

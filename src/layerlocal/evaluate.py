@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Batches, Data, Split
+from layerlocal.devices import Device, find_device
 from layerlocal.rules import Rule
 
 __all__ = ["Evaluation", "calibrate", "evaluate", "evaluate_split"]
@@ -57,9 +58,13 @@ def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
     )  # fmt: skip
 
 
-def evaluate_split(rule: Rule, data: Data, split: Split, *, device: str = "cpu") -> Evaluation:
-    """`evaluate` on a split of ``data``, normalized as training was."""
-    return evaluate(rule, _in_order(rule, data, split, device), split.groups)
+def evaluate_split(rule: Rule, data: Data, split: Split, *, device: Device = "cpu") -> Evaluation:
+    """`evaluate` on a split of ``data``, normalized as training was.
+
+    Raises:
+        InputError: a split of other data, a device that is not here.
+    """
+    return evaluate(rule, _in_order(rule, data, split, find_device(device)), split.groups)
 
 
 @torch.no_grad()

@@ -86,7 +86,7 @@ def export_run(store: RunStore, name: str, files: dict[str, Path], *, force: boo
     with torch.no_grad():
         expected = rule.scores(normalize(samples, data.mean, data.std))
     with _quiet():
-        program = _trace(rule.to_module(mean=data.mean, std=data.std), samples[:2])
+        program = _trace(rule.to_module(mean=data.mean, std=data.std, scale=data.scale), samples[:2])
     facts = {"run": record.hash, "rule": record.spec.rule.name, "classes": json.dumps(data.class_names)}
     found = []
     for kind, path in files.items():

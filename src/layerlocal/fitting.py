@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from layerlocal.data import Data, data_from_arrays
+from layerlocal.devices import Device
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import EpochRecord
+from layerlocal.train import EpochRecord, with_gradients
 from layerlocal.train import fit as train
 from layerlocal.types import InputError
 
@@ -38,8 +39,12 @@ class Fitted:
     data: Data
 
     def to_module(self) -> nn.Module:
-        """The trained network as a plain module that takes raw samples like those of ``data``: (B, *sample_shape) → scores (B, K)."""
-        return self.rule.to_module(mean=self.data.mean, std=self.data.std)
+        """The trained network as a plain module that takes raw samples like those of ``data``: (B, *sample_shape) → scores (B, K).
+
+        Their values may come in any type: what was fitted on uint8 pixels takes 0..255 as float32 too. Images on another scale are refused
+        where looking costs nothing (`layerlocal.scale`).
+        """
+        return self.rule.to_module(mean=self.data.mean, std=self.data.std, scale=self.data.scale)
 
 
 def fit(
@@ -52,7 +57,7 @@ def fit(
     network_options: Mapping[str, Any] | None = None,
     validation: float = 0.1,
     seed: int = 0,
-    device: str = "cpu",
+    device: Device = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
     **rule_options: Any,
 ) -> Fitted:
@@ -81,19 +86,22 @@ def fit(
         >>> fitted.rule.info.name, len(fitted.records)
         ('dtg-ff', 1)
     """
-    found = data if isinstance(data, Data) else data_from_arrays(*_two_arrays(data), validation=validation, seed=seed)
-    if isinstance(rule, Rule):
-        given = [name for name, value in (("network", network), ("width", width)) if value is not None]
-        given += [*(network_options or {}), *rule_options]
-        if given:
-            raise InputError(
-                f"{given[0]} was given beside a rule that is made already; give the rule by its name instead"
-            )
-        made = rule
-    else:
-        chosen = _network(network, found, width, dict(network_options or {}), seed)
-        made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
-    return Fitted(made, train(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
+    with with_gradients():
+        found = (
+            data if isinstance(data, Data) else data_from_arrays(*_two_arrays(data), validation=validation, seed=seed)
+        )
+        if isinstance(rule, Rule):
+            given = [name for name, value in (("network", network), ("width", width)) if value is not None]
+            given += [*(network_options or {}), *rule_options]
+            if given:
+                raise InputError(
+                    f"{given[0]} was given beside a rule that is made already; give the rule by its name instead"
+                )
+            made = rule
+        else:
+            chosen = _network(network, found, width, dict(network_options or {}), seed)
+            made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
+        return Fitted(made, train(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
 
 
 def network_for(data: Data) -> str:

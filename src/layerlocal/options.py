@@ -11,7 +11,7 @@ from typing import Any
 
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["check_options", "options_of"]
+__all__ = ["check_options", "options_of", "real_number", "whole_number"]
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", NoneType: "null"}
 """Types that are checked, and how a message calls them."""
@@ -69,3 +69,30 @@ def _fits(value: Any, kinds: list[type]) -> bool:
     if isinstance(value, Integral):
         return int in kinds or float in kinds
     return isinstance(value, Real) and float in kinds and math.isfinite(value)
+
+
+def whole_number(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
+    """A number given as Python's or NumPy's integer; true and false are none.
+
+    Raises:
+        InputError: anything else, or a number out of the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} must be a whole number, got {value!r}")
+    number = int(value)
+    if least is not None and number < least:
+        raise InputError(f"{name} must be at least {least}, got {number}")
+    if most is not None and number > most:
+        raise InputError(f"{name} must be at most {most}, got {number}")
+    return number
+
+
+def real_number(name: str, value: Any) -> float:
+    """A finite number given as Python's or NumPy's; true and false are none.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, got {value!r}")
+    return float(value)

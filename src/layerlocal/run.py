@@ -15,6 +15,7 @@ import torch
 
 from layerlocal.data import Data, load_data
 from layerlocal.data.batches import normalize
+from layerlocal.devices import Device, find_device
 from layerlocal.environment import describe_environment, vector_instructions
 from layerlocal.evaluate import Evaluation
 from layerlocal.kernels import kernels_in_use
@@ -140,7 +141,7 @@ def run_spec(
     spec: RunSpec,
     store: RunStore,
     *,
-    device: str = "cpu",
+    device: Device = "cpu",
     listen: Listener | None = None,
     wait: bool = True,
     make_training: Callable[..., Training] = Training,
@@ -161,6 +162,7 @@ def run_spec(
         InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
         RunBusyError: another process is working on the run, and ``wait`` is false.
     """
+    device = find_device(device)
     store.prepare()
     if not store.is_done(spec):
         spec = _pin_or_refuse(spec)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Augment, Batches, Data
+from layerlocal.devices import Device, find_device
 from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
 from layerlocal.optimizer import Stepper, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
@@ -30,7 +31,7 @@ from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
 __all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer",
-    "refuse_less_than_a_batch", "train_step", "use_device",
+    "refuse_less_than_a_batch", "train_step", "use_device", "with_gradients",
 ]  # fmt: skip
 
 CHECK_EVERY = 100
@@ -48,6 +49,13 @@ def use_device(device: str) -> None:
     """Make ``cuda:N`` the GPU of everything that names none: clocks, random numbers, peaks of memory."""
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
+
+
+@contextlib.contextmanager
+def with_gradients() -> Iterator[None]:
+    """Gradients are made inside, also where the caller has switched them off by ``torch.no_grad`` or ``torch.inference_mode``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @dataclass(frozen=True)
@@ -116,9 +124,14 @@ class Training:
         recipe: epochs or steps, batches, optimizer.
         seed: of batches, augmentation and the rule's own draws (one seed an epoch, so a resumed run draws the same).
         device: where tensors live.
+
+    Raises:
+        InputError: rule, data and recipe that do not go together, a device that is not here.
     """
 
-    def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: str = "cpu") -> None:
+    @with_gradients()
+    def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: Device = "cpu") -> None:
+        device = find_device(device)
         _refuse_what_does_not_fit(rule, data, recipe)
         use_device(device)
         self.rule = rule.to(device)
@@ -157,6 +170,7 @@ class Training:
         """All epochs are done."""
         return self.epoch >= self.epochs
 
+    @with_gradients()
     def run_epoch(self, report: StepReport | None = None) -> EpochRecord:
         """Train one epoch, then evaluate on validation data; the clock runs for training only.
 
@@ -251,6 +265,10 @@ def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
         raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
     if rule.calibrates and data.validation is None:
         raise InputError("fusion is chosen on validation data and there are none; set data.validation above 0")
+    if any(parameter.is_inference() for parameter in rule.parameters()):
+        raise InputError(
+            "the weights were made under torch.inference_mode, so nothing can train them; make network and rule outside of it"
+        )
     refuse_less_than_a_batch(data, recipe)
     if recipe.batch_size % recipe.micro_batches or recipe.batch_size // recipe.micro_batches < 2:
         raise InputError(
@@ -285,7 +303,7 @@ def fit(
     recipe: Recipe | None = None,
     *,
     seed: int = 0,
-    device: str = "cpu",
+    device: Device = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> list[EpochRecord]:
     """Train a rule in place and return the record of every epoch. The trained network is ``rule.network``.

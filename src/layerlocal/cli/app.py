@@ -116,17 +116,18 @@ def prepare_torch(device: str, threads: int | None) -> None:
     """Set the threads, and refuse a device that cannot be used before anything is done."""
     import torch
 
+    from layerlocal.devices import find_device
+
     most = max(MOST_THREADS, 4 * (os.cpu_count() or 1))
     if threads is not None and threads > most:
         raise InputError(f"--threads {threads} is more than this machine can use; give {most} at most")
     if threads is not None:
         torch.set_num_threads(threads)
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"unknown device {device!r}; known: cpu, cuda, cuda:N")
+    find_device(device)
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
+        raise InputError(f"device {device!r} cannot be used: {first_line(error)}; try --device cpu") from error
 
 
 def refuse_cluster(ray: str | None) -> None:

@@ -7,9 +7,9 @@ from layerlocal.data.benchmarks import BenchmarkInfo as BenchmarkInfo
 from layerlocal.data.benchmarks import benchmark_table as benchmark_table
 from layerlocal.data.bundle import Data as Data
 from layerlocal.data.bundle import Split as Split
-from layerlocal.data.bundle import data_from_splits as data_from_splits
 from layerlocal.data.load import list_data as list_data
 from layerlocal.data.load import load_data as load_data
+from layerlocal.data.splits import data_from_splits as data_from_splits
 from layerlocal.data.teacher import TeacherOptions as TeacherOptions
 
 __all__ = [

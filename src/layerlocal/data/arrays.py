@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from layerlocal.data.bundle import Data, SealedTest, Split, pixel_statistics
+from layerlocal.data.labels import to_numpy, unique_labels
 from layerlocal.data.selection import split_validation
-from layerlocal.types import InputError
+from layerlocal.options import whole_number
+from layerlocal.types import InputError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -25,14 +27,16 @@ def data_from_arrays(
 
     Args:
         X: samples as `as_samples` takes them; uint8 images are normalized as pixels, other numbers to mean 0 and deviation 1, by channel
-            or feature, from the training rows.
-        y: (N,) labels of at least two classes; any values that can be sorted. ``class_names`` holds them in order, as text.
+            or feature, from the training rows. The same values as another type give the same model, up to rounding.
+        y: (N,) or (N, 1) labels of at least two classes: whole numbers, text, true and false, or whatever can be sorted. ``class_names``
+            holds them in order, as text.
         validation: share of the rows held out for choices, stratified by class, in [0, 1).
         seed: of that split.
         name: for reports.
 
     Raises:
-        InputError: shapes that do not fit, numbers that are not finite, one class only.
+        InputError: shapes that do not fit, numbers that are not finite, labels that are missing or real numbers, one class only, a class
+            of one row where some of each are held out.
 
     Example:
         >>> data = data_from_arrays([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]], ["b", "a", "b", "a"], validation=0)
@@ -40,16 +44,9 @@ def data_from_arrays(
         (('a', 'b'), [1, 0, 1, 0], [3.0, 1.0])
     """
     samples = as_samples(X)
-    try:
-        classes, labels = np.unique(_to_numpy(y), return_inverse=True)
-    except TypeError as error:
-        raise InputError(f"labels must be of one kind that can be sorted: {error}") from error
-    if labels.shape != (len(samples),):
-        raise InputError(f"y must hold one label for each of the {len(samples)} samples, got shape {labels.shape}")
-    if len(classes) < 2:
-        raise InputError(f"a classifier needs at least 2 classes, got {len(classes)} class: {classes.tolist()}")
+    classes, labels = unique_labels(y, len(samples))
     names = tuple(map(str, classes.tolist()))
-    kept, held_out = split_validation(labels, validation, names=names, seed=seed)
+    kept, held_out = split_validation(labels, validation, names=names, seed=whole_number("seed", seed))
     splits = [
         Split(samples[torch.from_numpy(rows)], torch.from_numpy(labels[rows]).to(torch.int64))
         for rows in (kept, held_out)
@@ -78,9 +75,16 @@ def as_samples(X: ArrayLike | Tensor) -> Tensor:
     Raises:
         InputError: no sample, another number of axes, images that are not square, numbers that are not finite.
     """
-    array = _to_numpy(X)
+    try:
+        array = to_numpy(X)
+        if array.dtype.kind == "O" and array.ndim > 1:  # pandas keeps columns of numbers so where their types differ
+            array = array.astype(np.float64)
+    except (ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"samples must be one array of numbers: {first_line(error)}") from error
     if array.dtype.kind not in "buif":
-        raise InputError(f"samples must be numbers, got {array.dtype}; turn categories into numbers first")
+        raise InputError(f"samples must be numbers, got {_kind_of(array)}; turn categories into numbers first")
     if array.ndim not in (2, 3, 4) or 0 in array.shape:
         raise InputError(
             f"samples must be vectors (N, D) or images (N, C, H, W), (N, H, W, C) or (N, H, W), got shape {array.shape}"
@@ -100,8 +104,10 @@ def as_samples(X: ArrayLike | Tensor) -> Tensor:
     return found
 
 
-def _to_numpy(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+def _kind_of(array: np.ndarray) -> str:
+    if array.dtype.kind == "O" and array.ndim == 0:
+        return type(array.item()).__name__
+    return str(array.dtype)
 
 
 def _statistics(samples: Tensor) -> tuple[Tensor, Tensor]:

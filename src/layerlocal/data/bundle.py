@@ -15,9 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Data", "Gathered", "SealedTest", "Split", "data_from_splits", "pixel_statistics"]
+from layerlocal.scale import PIXELS, Scale
+from layerlocal.types import InputError, first_line
+
+__all__ = ["Data", "Gathered", "SealedTest", "Split", "pixel_statistics"]
 
 RELEASE_BYTES = 256 * 2**20  # after reading this much of a mapped file, its pages are given back
+STATISTICS_ROWS = 4096  # of float images, looked through at once
 STATISTICS_BYTES = 2**30  # mapped sets larger than this are summed over evenly spaced images
 
 
@@ -37,6 +41,9 @@ class Split:
         labels: int64 (N,), classes 0..K-1; with ``rows`` given, one label for each of the rows.
         rows: int64; which rows of ``images`` belong to this split (None: all, in order).
         groups: bool (N,) by name: parts of the split whose accuracy is told apart, e.g. pairs of classes seen in training.
+
+    Raises:
+        InputError: images of another type or shape, labels that are not one whole number an image.
     """
 
     def __init__(
@@ -47,9 +54,11 @@ class Split:
         rows: Tensor | None = None,
         groups: dict[str, Tensor] | None = None,
     ) -> None:
+        _refuse_no_images(images)
+        labels = _whole_labels(labels)
         count = images.shape[0] if rows is None else rows.shape[0]
         if labels.shape != (count,):
-            raise ValueError(f"labels must be ({count},), one an image, got {tuple(labels.shape)}")
+            raise InputError(f"labels must be ({count},), one an image, got {tuple(labels.shape)}")
         self._images = images
         self._rows = rows
         self._read_bytes = 0
@@ -72,6 +81,11 @@ class Split:
     def sample_shape(self) -> tuple[int, ...]:
         """(C, H, W), or (D,) for vectors."""
         return tuple(self._images.shape[1:])
+
+    @property
+    def pixels(self) -> bool:
+        """Whether its samples are pixels 0..255, uint8; otherwise they are numbers, float32."""
+        return self._images.dtype in (torch.uint8, np.uint8)
 
     @property
     def num_bytes(self) -> int:
@@ -184,6 +198,16 @@ class Data:
         return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
 
     @property
+    def scale(self) -> Scale:
+        """Of its samples, as a model that is trained on them remembers it. Float images are looked through for the largest value."""
+        if self.train.pixels:
+            return PIXELS
+        if len(self.sample_shape) == 1:
+            return Scale(pixels=False)
+        parts = torch.arange(len(self.train), device=self.train.labels.device).split(STATISTICS_ROWS)
+        return Scale(pixels=False, reach=max(float(self.train.gather(rows).images.abs().max()) for rows in parts))
+
+    @property
     def test_reads(self) -> int:
         """How often the test images were taken."""
         return self.sealed_test.reads
@@ -200,7 +224,7 @@ def pixel_statistics(split: Split) -> tuple[Tensor, Tensor]:
     over evenly spaced images. Float data is not normalized: zeros and ones. A constant channel gets 1 as its deviation.
     """
     channels = split.sample_shape[0]
-    if split._images.dtype not in (torch.uint8, np.uint8):
+    if not split.pixels:
         return torch.zeros(channels), torch.ones(channels)
     step = 1 if split.in_memory else max(1, -(-split.num_bytes // STATISTICS_BYTES))
     index = torch.arange(0, len(split), step)
@@ -221,34 +245,22 @@ def pixel_statistics(split: Split) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(std > 1e-6, std, torch.ones_like(std)).float()
 
 
-def data_from_splits(
-    name: str,
-    train: Split,
-    test: Split,
-    *,
-    validation: Split | None = None,
-    class_names: tuple[str, ...] | None = None,
-) -> Data:
-    """A task from splits of your own: labels 0..K-1, K read from the training labels.
+def _refuse_no_images(images: Any) -> None:
+    """By type and shape alone: images may lie on a disk or a device."""
+    if not isinstance(images, Tensor | np.ndarray):
+        raise InputError(f"images must be a tensor or a NumPy array, got {type(images).__name__}")
+    if images.ndim not in (2, 4) or 0 in images.shape[1:]:
+        raise InputError(f"images must be (N, C, H, W), or (N, D) for vectors, got shape {tuple(images.shape)}")
+    if images.dtype not in (torch.uint8, torch.float32, np.uint8, np.float32):
+        raise InputError(f"images must be uint8 pixels or float32 numbers, got {images.dtype}; convert them")
 
-    Args:
-        name: for reports.
-        train: what is learned from; normalization is taken from it.
-        test: goes under seal.
-        validation: for choices; None for none.
-        class_names: K names; None: the numbers.
-    """
-    num_classes = int(train.labels.max()) + 1
-    mean, std = pixel_statistics(train)
-    return Data(
-        name=name,
-        train=train,
-        validation=validation,
-        num_classes=num_classes,
-        class_names=class_names or tuple(map(str, range(num_classes))),
-        mean=mean,
-        std=std,
-        chance=float(test.labels.bincount().max()) / len(test),
-        provenance={"source": "splits given in memory"},
-        sealed_test=SealedTest(lambda: test),
-    )
+
+def _whole_labels(labels: Any) -> Tensor:
+    """int64, of labels of any whole type."""
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"labels must be whole numbers 0..K-1, one an image: {first_line(error)}") from error
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise InputError(f"labels must be whole numbers 0..K-1, got {str(found.dtype).removeprefix('torch.')}")
+    return found.to(torch.int64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from layerlocal.data.arguments import check_arguments
 from layerlocal.data.assemble import Raw, RawSplit, Request, assemble
 from layerlocal.data.benchmarks import BENCHMARKS
 from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_SHA256, FASHION_CLASSES, load_embedded
@@ -94,10 +95,7 @@ def load_data(
         compose=compose,
         held_out=held_out,
     )
-    if not str(source):
-        raise InputError("data needs a name or a folder, got an empty one; write . for the current folder")
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size={image_size} must be at least 1 pixel")
+    request = check_arguments(source, request)
     if source == TEACHER_NAME:
         return assemble(_teacher_raw(request, TeacherOptions.parse(teacher)), _chosen_already(request))
     if teacher is not None:

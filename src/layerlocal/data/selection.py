@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -148,14 +149,18 @@ def split_validation(
     Raises:
         InputError: a share outside 0..1 (1 excluded), a class with too few images to be split.
     """
-    if not 0 <= share < 1:
-        raise InputError(f"validation={share} must be at least 0 and below 1 (the share of the training images)")
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share < 1:
+        raise InputError(
+            f"validation={share!r} must be a number of at least 0 and below 1, the share of the training images"
+        )
     if share == 0:
         return np.arange(len(labels)), np.empty(0, dtype=np.int64)
     counts = np.bincount(labels, minlength=len(names))
     if (counts == 1).any():
         name = names[int(np.flatnonzero(counts == 1)[0])]
-        raise InputError(f"class {name!r} has only 1 training image, too few for a validation split; pass validation=0")
+        raise InputError(
+            f"class {name!r} has only 1 training image, too few for a validation split; add some, leave the class out, or pass validation=0"
+        )
     quota = np.clip(np.floor(counts * share + 0.5).astype(np.int64), np.minimum(counts, 1), np.maximum(counts - 1, 0))
     held_out = _draw(labels, quota, derive_seed(seed, "validation"))
     return np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from layerlocal.options import real_number, whole_number
 from layerlocal.types import InputError, derive_seed, unknown_name
 
 __all__ = ["Teacher", "TeacherOptions", "create_teacher", "draw_balanced"]
@@ -59,8 +60,13 @@ class TeacherOptions:
         if self.kind not in ("mlp", "conv"):
             raise unknown_name("teacher kind", str(self.kind), ("mlp", "conv"))
         for name, least in (("inputs", 1), ("hidden", 1), ("image_size", 8), ("channels", 1), ("groups", 1)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise InputError(f"teacher option {name}={getattr(self, name)} is too small; give at least {least}")
+            value = getattr(self, name)
+            if value is not None or name != "hidden":
+                object.__setattr__(self, name, whole_number(f"teacher option {name}", value, least=least))
+        for name in ("similarity", "noise"):
+            value = getattr(self, name)
+            plain = real_number(f"teacher option {name}", value)
+            object.__setattr__(self, name, value if isinstance(value, int | float) else plain)
         if not 0 <= self.similarity < 1:
             raise InputError(f"teacher option similarity={self.similarity} must be at least 0 and below 1")
         if self.noise < 0:

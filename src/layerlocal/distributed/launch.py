@@ -13,6 +13,7 @@ from functools import partial
 
 import torch
 
+from layerlocal.devices import Device, find_device
 from layerlocal.distributed.data_parallel import DataParallelTraining
 from layerlocal.distributed.group import TIMEOUT_SECONDS, Group, join
 from layerlocal.distributed.layer_parallel import LayerParallelTraining
@@ -32,7 +33,7 @@ def run_parallel(
     store: RunStore,
     *,
     mode: str,
-    device: str = "cpu",
+    device: Device = "cpu",
     listen: Listener | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> RunRecord | None:
@@ -54,6 +55,7 @@ def run_parallel(
     """
     if mode not in MODES:
         raise unknown_name("way of running in parallel", mode, MODES)
+    device = find_device(device)
     with join(device, timeout=timeout) as group:
         device = _own_device(device)
         try:

@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from layerlocal.rules import Rule
+from layerlocal.train import with_gradients
 
 __all__ = ["forward_backward", "untouched"]
 
 
 @contextmanager
 def untouched(rule: Rule) -> Iterator[None]:
-    """Put weights, buffers, gradients, mode and random generators back as they were."""
+    """Put weights, buffers, gradients, mode and random generators back as they were; inside, gradients are made whatever the caller does."""
     state = {name: value.clone() for name, value in rule.state_dict(keep_vars=False).items()}
     gradients = [(p, p.grad) for p in rule.parameters()]
     modes = [(part, part.training) for part in rule.modules()]
     for parameter, _ in gradients:
         parameter.grad = None
     rule.rewind()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), with_gradients():
         try:
             yield
         finally:

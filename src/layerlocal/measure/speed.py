@@ -6,13 +6,19 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
+from layerlocal.devices import Device, find_device
 from layerlocal.train import clock
 
 __all__ = ["measure_speed", "speed_ratios"]
 
 
 def measure_speed(
-    steps: Mapping[str, Callable[[], None]], *, batch_size: int, repeats: int = 7, warm_up: int = 2, device: str = "cpu"
+    steps: Mapping[str, Callable[[], None]],
+    *,
+    batch_size: int,
+    repeats: int = 7,
+    warm_up: int = 2,
+    device: Device = "cpu",
 ) -> dict[str, list[float]]:
     """Seconds of each step, one round after another: every round runs every step once.
 
@@ -26,6 +32,7 @@ def measure_speed(
     Returns:
         label → samples per second of every timed round, in order; pair them round by round.
     """
+    device = find_device(device)
     found: dict[str, list[float]] = {label: [] for label in steps}
     for round_index in range(warm_up + repeats):
         for label, step in steps.items():

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.rules.functional import fit_fusion_weights, fuse
 from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
+from layerlocal.scale import Scale
 from layerlocal.types import BlockLoss, InputError, Locality, derive_seed, unknown_name
 
 if TYPE_CHECKING:
@@ -191,22 +192,30 @@ class Rule(nn.Module):
         """(B, K): the prediction, after fusion."""
         return self.fuse(self.block_scores(x))
 
-    def to_module(self, *, mean: ArrayLike | Tensor | None = None, std: ArrayLike | Tensor | None = None) -> nn.Module:
+    def to_module(
+        self,
+        *,
+        mean: ArrayLike | Tensor | None = None,
+        std: ArrayLike | Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> nn.Module:
         """The trained network with its readouts and their fusion as a plain module: a copy, in evaluation mode, on the same device.
 
         It maps inputs (B, *sample_shape) to `scores` (B, K), goes through `torch.export` and to ONNX, and holds no rule.
 
         Args:
-            mean: with ``std``: the module takes raw inputs, pixels 0..255 as uint8 or any other numbers, and normalizes them itself;
-                one number a channel (of pixels scaled to 0..1) or a feature, as in ``data.mean``.
+            mean: with ``std``: the module takes raw inputs and normalizes them itself; one number a channel (of pixels scaled to 0..1) or a
+                feature, as in ``data.mean``.
             std: as ``data.std``.
+            scale: ``data.scale``: the values of ``data``, in any type, are taken for what they were in training, and images on another scale
+                are refused. Without it uint8 are pixels 0..255, and every other type is on the scale of ``mean``.
 
         Raises:
             InputError: one of the two alone, or not one number a channel.
         """
         from layerlocal.rules.module import trained_module
 
-        return trained_module(self, mean=mean, std=std)
+        return trained_module(self, mean=mean, std=std, scale=scale)
 
     @property
     def calibrates(self) -> bool:

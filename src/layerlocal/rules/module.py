@@ -37,6 +37,7 @@ from layerlocal.rules.pieces import (
 from layerlocal.rules.readout import SpatialReadout
 from layerlocal.rules.scff import SCFF
 from layerlocal.rules.twins import Twin
+from layerlocal.scale import Scale
 from layerlocal.types import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ READ_BY = ("scores", "fuse", "block_scores", "block_score", "feed", "temperature
 
 
 def trained_module(
-    rule: Rule, *, mean: ArrayLike | Tensor | None = None, std: ArrayLike | Tensor | None = None
+    rule: Rule,
+    *,
+    mean: ArrayLike | Tensor | None = None,
+    std: ArrayLike | Tensor | None = None,
+    scale: Scale | None = None,
 ) -> nn.Module:
     """`Rule.to_module`."""
     if (mean is None) != (std is None):
@@ -57,7 +62,7 @@ def trained_module(
     network = rule.network
     before: list[nn.Module] = []
     if mean is not None and std is not None:
-        before.append(Normalize(mean, std, network.sample_shape))
+        before.append(Normalize(mean, std, network.sample_shape, scale))
     while isinstance(rule, Twin) and _reads_as(rule, Twin):
         rule = rule.partner
     known = next((kind for kind in _PARTS if isinstance(rule, kind) and _reads_as(rule, kind)), None)

@@ -5,6 +5,7 @@ Letters: B batch, C channels, K classes, L readouts, s t cells down and across.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +17,7 @@ from layerlocal.networks.base import CompiledForward
 from layerlocal.rules.base import Rule
 from layerlocal.rules.functional import fuse, goodness, rms_normalize
 from layerlocal.rules.readout import SpatialReadout
+from layerlocal.scale import Scale
 from layerlocal.types import InputError
 
 if TYPE_CHECKING:
@@ -30,12 +32,16 @@ Copied = TypeVar("Copied", bound=nn.Module)
 
 
 class Normalize(nn.Module):
-    """Raw input → what the network was trained on: uint8 → (x / 255 − mean) / std, other numbers → (x − mean) / std.
+    """Raw input → what the network was trained on: pixels → (x / 255 − mean) / std, other numbers → (x − mean) / std.
+
+    With a ``scale`` the values say which, whatever their type, and images on another scale are refused: by their type everywhere, by their
+    values on the CPU outside of traces. Without one the type says it: uint8 are pixels, everything else is on the scale of ``mean``.
 
     Args:
         mean: one number a channel, or a feature; of pixels scaled to 0..1.
         std: likewise, above 0.
         sample_shape: (C, H, W) or (D,).
+        scale: of the samples it was trained on.
 
     Raises:
         InputError: another number of values, or a deviation that is not above 0.
@@ -44,8 +50,15 @@ class Normalize(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: ArrayLike | Tensor, std: ArrayLike | Tensor, sample_shape: Sequence[int]) -> None:
+    def __init__(
+        self,
+        mean: ArrayLike | Tensor,
+        std: ArrayLike | Tensor,
+        sample_shape: Sequence[int],
+        scale: Scale | None = None,
+    ) -> None:
         super().__init__()
+        self.scale = scale
         for name, given in (("mean", mean), ("std", std)):
             values = torch.as_tensor(given, dtype=torch.float32).detach().clone()
             if values.shape != (sample_shape[0],):
@@ -59,6 +72,12 @@ class Normalize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *sample_shape) → the same shape, in the type of ``mean``."""
         pixels = x.dtype == torch.uint8
+        if self.scale is not None:
+            pixels = self.scale.pixels
+            self.scale.refuse_type(x.dtype)
+            if x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+                with contextlib.suppress(RuntimeError):  # values that cannot be looked at: of fake tensors, under vmap
+                    self.scale.refuse_values(x)
         x = x.to(self.mean.dtype)
         return ((x / 255 if pixels else x) - self.mean) / self.std
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from layerlocal.devices import Device, device_name, find_device
 from layerlocal.run import RunEvent, pin_plugin
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
@@ -40,7 +41,7 @@ def run_many(
     *,
     workers: int | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     ray: str | None = None,
     gpus: float = 1.0,
     listen: Callable[[RunEvent], None] | None = None,
@@ -68,6 +69,7 @@ def run_many(
     Raises:
         InputError: the store cannot be written; Ray is not installed, cannot be reached, or has no room for one run.
     """
+    device = find_device(device) if ray is None else device_name(device)
     store.prepare()
     outcome = Outcome()
     pinned = [spec if spec.rule.source_sha256 else pin_plugin(spec) for spec in specs]

@@ -1,0 +1,70 @@
+"""The arguments of `load_data`, looked at before anything is read: numbers of NumPy become Python's, and what is no number is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from numbers import Integral
+from typing import Any
+
+from layerlocal.data.assemble import Request
+from layerlocal.options import real_number, whole_number
+from layerlocal.types import InputError
+
+__all__ = ["check_arguments"]
+
+
+def check_arguments(source: Any, request: Request) -> Request:
+    """The same request in plain numbers and text.
+
+    Raises:
+        InputError: the first argument that is of a wrong kind or out of its range.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"data needs a name or a folder, got {source!r}; `list_data` lists the names")
+    if not str(source):
+        raise InputError("data needs a name or a folder, got an empty one; write . for the current folder")
+    for name in ("labels", "draw", "compose"):
+        value = getattr(request, name)
+        if not isinstance(value, str) and (value is not None or name == "draw"):
+            raise InputError(f"{name} must be text, got {value!r}")
+    return replace(
+        request,
+        classes=_classes(request.classes),
+        image_size=_pixels(request.image_size),
+        num_train=_optional("num_train", request.num_train, 0),
+        num_test=_optional("num_test", request.num_test, 0),
+        validation=real_number("validation", request.validation),
+        seed=whole_number("seed", request.seed),
+        superclass=_optional("superclass", request.superclass, 0),
+        held_out=real_number("held_out", request.held_out),
+    )
+
+
+def _optional(name: str, value: Any, least: int) -> int | None:
+    return None if value is None else whole_number(name, value, least=least)
+
+
+def _pixels(value: Any) -> int | None:
+    size = _optional("image_size", value, 0)
+    if size == 0:
+        raise InputError("image_size=0 must be at least 1 pixel")
+    return size
+
+
+def _classes(classes: Any) -> int | list[int | str] | None:
+    if classes is None or (isinstance(classes, Integral) and not isinstance(classes, bool)):
+        return None if classes is None else int(classes)
+    if isinstance(classes, str):
+        raise InputError(f"classes={classes!r} must be a number or a list, e.g. classes=[{classes!r}, …]")
+    try:
+        items = None if isinstance(classes, Mapping) or not isinstance(classes, Iterable) else list(classes)
+    except TypeError:  # an array without axes says that it is one
+        items = None
+    if items is None:
+        raise InputError(f"classes={classes!r} must be a whole number, or a list of indices and names")
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, str | Integral):
+            raise InputError(f"classes={items} must hold indices, which are whole numbers, and names, got {item!r}")
+    return [str(item) if isinstance(item, str) else int(item) for item in items]
