@@ -163,9 +163,10 @@ def run_spec(
         RunBusyError: another process is working on the run, and ``wait`` is false.
     """
     device = find_device(device)
-    store.prepare()
     if not store.is_done(spec):
         spec = _pin_or_refuse(spec)
+        if not store.is_done(spec):  # a finished run is read from a store that cannot be written, too
+            store.prepare()
     waiting = False
     while not store.is_done(spec):
         try:

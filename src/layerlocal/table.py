@@ -74,7 +74,7 @@ def load_runs(path: str | Path) -> pa.Table:
         A `pyarrow.Table`: ``load_runs("runs").to_pandas()``.
 
     Raises:
-        InputError: no finished run there, a damaged one (which), or a file that is not such a table.
+        InputError: no finished run there, or a file that is not such a table. Runs that cannot be used are warned of (`RunStore.scan`).
     """
     path = Path(path)
     if (table := published_table(path)) is not None:
@@ -90,7 +90,7 @@ def write_runs_table(store: RunStore | str | Path, path: str | Path) -> Path:
     """Write the table of a store as Parquet or CSV, by the ending of ``path``; where a file of this machine is named, only its name stays.
 
     Raises:
-        InputError: another ending, no finished run, a damaged one, or a ``path`` that cannot be written.
+        InputError: another ending, no finished run, or a ``path`` that cannot be written.
     """
     root = store.root if isinstance(store, RunStore) else Path(store)
     _refuse_ending(Path(path))

@@ -70,12 +70,13 @@ def run_many(
         InputError: the store cannot be written; Ray is not installed, cannot be reached, or has no room for one run.
     """
     device = find_device(device) if ray is None else device_name(device)
-    store.prepare()
     outcome = Outcome()
     pinned = [spec if spec.rule.source_sha256 else pin_plugin(spec) for spec in specs]
     unique = list({spec.hash: spec for spec in pinned}.values())
     done = [spec for spec in unique if store.is_done(spec)]
     left = [spec for spec in unique if not store.is_done(spec)]
+    if left:  # finished runs are read from a store that cannot be written, too
+        store.prepare()
     if ray is not None:
         work = run_on_ray(left, store, ray, OnRay(workers, threads, device, gpus), listen)
     elif workers is not None and workers > 1:
