@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
     own = _own_copy(source)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
-        kind, train, test = find_folder(own)
+        kind, train, test = find_folder(own, labels=request.labels)
         provenance: dict[str, Any] = {"source": f"own copy of {info.name}"}
     elif info is not None:
         name, licence = info.name, info.licence
@@ -145,9 +146,11 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
     else:
         folder = own or _existing_folder(source)
         name, licence, default = folder.resolve().name, "unknown", None
-        kind, train, test = find_folder(folder)
+        kind, train, test = find_folder(folder, labels=request.labels)
         provenance = {"source": name}
     splits, class_names, facts, superclasses = _decode_both(train, test, request, cache_dir=cache_dir, default=default)
+    for note in facts.get("notes", ()):
+        warnings.warn(note, stacklevel=2)
     provenance = {"kind": kind, **provenance, "licence": licence, **facts}
     return Raw(
         name=name,
