@@ -159,7 +159,7 @@ def _class_folders(place: Path) -> list[str]:
     for entry in found:
         if entry.is_symlink() and not Path(entry.path).exists():
             raise InputError(f"{readable(Path(entry.path))} is a broken link; replace it or take it out")
-    names = sorted(entry.name for entry in found if entry.is_dir())
+    names = sorted(entry.name for entry in found if _is_folder(entry))
     strange = next((name for name in names if not name.isprintable()), None)
     if strange is not None:
         raise InputError(
@@ -171,7 +171,7 @@ def _class_folders(place: Path) -> list[str]:
 def _scan(place: Path, names: Sequence[str], *, passed: Sequence[str] = ()) -> _Split:
     """All images of a split, class by class, each sorted; files with the endings ``passed`` are not spoken of."""
     files: list[tuple[Path, int]] = []
-    left_out = [Path(entry.path) for entry in _entries(place) if not _is_passed(entry.name) and not entry.is_dir()]
+    left_out = [Path(entry.path) for entry in _entries(place) if not _is_passed(entry.name) and not _is_folder(entry)]
     for index, name in enumerate(names):
         inside = list(_files_below(place / name)) if (place / name).is_dir() else []
         images = [path for path in inside if path.suffix.lower() in image_suffixes()]
@@ -228,6 +228,14 @@ def _entries(place: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        raise InputError(f"{readable(Path(entry.path))} cannot be read ({error.strerror}); take it out") from error
+
+
 def _files_below(place: Path) -> Iterator[Path]:
     """All files in a folder and the folders in it, through links; hidden ones and what programs leave behind are passed over.
 
@@ -243,7 +251,7 @@ def _files_below(place: Path) -> Iterator[Path]:
         for entry in _entries(here):
             if _is_passed(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 below.append((here / entry.name, above | {real}))
             else:
                 yield here / entry.name
