@@ -356,3 +356,12 @@ def test_numbers_of_numpy_name_the_same_run_as_those_of_python():
     data, rule = DataSpec(classes=[np.int32(3), np.int64(1)]), RuleSpec(options={"grid": np.int64(2)})
     found = RunSpec(seed=np.int16(3), recipe=recipe, data=data, rule=rule)
     assert found == plain and found.canonical() == plain.canonical() and type(found.rule.options["grid"]) is int
+
+
+def test_the_command_of_a_run_says_where_its_data_lay_and_not_what_they_were():
+    spec = RunSpec(data=DataSpec(source="s/x", num_train=9, content_sha256=CONTENT))
+    assert command_of(spec) == command_of(spec.with_settings({"data.source": "s/x"}))
+    assert (
+        "--data s/x" in command_of(spec) and "data.num_train=9" in command_of(spec) and CONTENT not in command_of(spec)
+    )
+    assert spec.with_settings({"data.source": "other"}).data.content_sha256 is None, "it was of the data before"

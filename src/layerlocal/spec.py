@@ -51,6 +51,7 @@ UNWRITTEN = ("content_sha256",)
 """Fields of `DataSpec` that are left out of its JSON where they are not set."""
 WHERE = ("source", "labels", "image_size")
 """How data are found and read. Where it is known what they are (``content_sha256``), that counts in their place."""
+_ELSEWHERE = {f"data.{name}" for name in (*WHERE, "draw")}
 
 Scalar = bool | int | float | str | None
 PYTHON_WORDS = {"True": True, "False": False, "None": None}
@@ -349,6 +350,8 @@ class RunSpec(Frozen):
                 content[section]["options"] = {**content[section]["options"], name: value}
             else:
                 raise unknown_name("setting", key, _known_settings())
+        if settings.keys() & _ELSEWHERE and "data.content_sha256" not in settings:
+            content["data"]["content_sha256"] = None  # it was of other data, or of data read otherwise
         return type(self).parse(content)
 
 
@@ -384,7 +387,7 @@ def command_of(spec: RunSpec) -> str:
         settings |= {
             f"{section}.{key}": value
             for key, value in chosen.items()
-            if value != usual[key] and key not in ("source", "name", "options", "teacher", "content_sha256")
+            if value != usual.get(key) and key not in ("source", "name", "options", "teacher", "content_sha256")
         }
     settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
     settings |= {f"network.{key}": value for key, value in spec.network.options.items()}

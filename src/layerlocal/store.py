@@ -200,10 +200,12 @@ class RunStore:
             raise cannot_write(self.root, error) from error
 
     def is_done(self, spec: RunSpec) -> bool:
-        """Whether this run is finished and whole. Of one that is not `open` says what is wrong."""
+        """Whether this run is finished and whole. Of one that is not `open` says what is wrong. Of data that are not known none is: what lies
+        under its name may be of any.
+        """
         path = self.root / spec.hash
         try:
-            return is_finished(path) and read_run(path).hash == spec.hash
+            return spec.data.is_recorded and is_finished(path) and read_run(path).hash == spec.hash
         except InputError:
             return False
 

@@ -56,6 +56,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "certified": pa.bool_(),
     **dict.fromkeys(("protocol", "threads"), pa.int64()),
     **dict.fromkeys(("device", "gpu", "processor", "torch", "layerlocal", "commit", "command", "store"), pa.string()),
+    "data_sha256": pa.string(),
 }
 """Always there, in this order; options and the rest of the spec follow, by name."""
 _NEEDED = {"run", "rule", "seed", "test_accuracy"}
@@ -148,6 +149,7 @@ def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
         "declared_locality": locality.get("declared"),
         "locality": locality.get("measured"),
         "certified": locality.get("certified"),
+        "data_sha256": data_sha256(record),
         "protocol": spec.protocol,
         "command": f"{command_of(spec)} --threads {env.get('threads', 1)}",
     }
@@ -181,6 +183,13 @@ def _csv_cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = text.replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
     return f"'{text}" if _LOOKS_LIKE_A_FORMULA.match(text) else text
+
+
+def data_sha256(record: RunRecord) -> str | None:
+    """What the data of a run were; ``None`` where that was not recorded (0.1.0, other data than the embedded and the synthetic ones)."""
+    data = record.result.get("data") or {}
+    known = data.get("content_sha256") or record.spec.data.content_sha256
+    return known or ((data.get("provenance") or {}).get("checksum") if record.spec.data.is_fixed else None)
 
 
 def _finite(value: Any) -> Any:

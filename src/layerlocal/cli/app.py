@@ -26,6 +26,7 @@ __all__ = [
     "Device",
     "DryRun",
     "Out",
+    "Reread",
     "Settings",
     "app",
     "describe_time",
@@ -83,6 +84,13 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         help="Say how many runs there are to train (of `tune`: from its beginning) and about how long they take; train nothing.",
+    ),
+]
+Reread = Annotated[
+    bool,
+    typer.Option(
+        "--reread",
+        help="Read the files of the data again, even where their sizes and times of change are those of the decoded copy.",
     ),
 ]
 Settings = Annotated[

@@ -17,6 +17,7 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
+    Reread,
     Settings,
     app,
     err,
@@ -41,6 +42,7 @@ def audit(
         typer.Option("--rule", help="A rule to audit beside ours: a name, or FILE.py:CLASS. Repeatable."),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
+    reread: Reread = False,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every run; intervals need 2 or more.")] = 3,
     budget: Annotated[str, typer.Option(help="quick (minutes on 2 cores) or standard (hours).")] = "quick",
     workers: Annotated[
@@ -57,6 +59,7 @@ def audit(
         "data": data,
         "seeds": seeds,
         "budget": budget,
+        "reread": reread,
         "workers": workers,
         "console": err,
     }
@@ -85,6 +88,7 @@ def train(
         int, typer.Option(min=0, help="Of initial weights, batches, augmentation and the rule's draws.")
     ] = 0,
     settings: Settings = None,
+    reread: Reread = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
     threads: Annotated[
@@ -102,8 +106,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
+    from layerlocal.pin import pin
     from layerlocal.progress import EpochLog, OneRun
-    from layerlocal.run import pin_plugin
     from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
 
@@ -111,8 +115,8 @@ def train(
     given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
     chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
     base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
-    spec = pin_plugin(base.with_settings(chosen))
     prepare_torch(device, threads)
+    spec = pin(base.with_settings(chosen), reread=reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     try:
         with OneRun(err if speaks else Console(quiet=True), log) as progress:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from layerlocal.cli.app import AsJson, Device, DryRun, Out, app, err, print_forecast, refuse_cluster, typed
+from layerlocal.cli.app import AsJson, Device, DryRun, Out, Reread, app, err, print_forecast, refuse_cluster, typed
 from layerlocal.types import InputError
 
 _MARKS = {
@@ -46,6 +46,7 @@ def study(
         list[str] | None,
         typer.Option(help="Data sets instead of the study's own: names or folders, comma-separated or repeated."),
     ] = None,
+    reread: Reread = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
     ] = None,
@@ -64,6 +65,7 @@ def study(
 
     prepare_torch(device, None)
     asked: dict[str, Any] = {"size": size, "rules": _names(rules) or ["dtg-ff"], "seeds": seeds, "data": _names(data)}
+    asked["reread"] = reread
     here: dict[str, Any] = {"workers": workers, "device": device, "console": err}
     if dry_run:
         refuse_cluster(ray)

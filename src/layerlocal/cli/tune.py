@@ -14,6 +14,7 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
+    Reread,
     Settings,
     app,
     describe_time,
@@ -54,6 +55,7 @@ def tune(
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,
+    reread: Reread = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
@@ -91,7 +93,9 @@ def tune(
         text = f"{found['planned']} runs from the beginning: {found['budget']}\n{describe_time(found)}"
         print(json.dumps(found) if as_json else text)
         return
-    summary = run_tuning(plan, out, workers=workers, ray=ray, device=device, command=typed(), console=err)
+    summary = run_tuning(
+        plan, out, reread=reread, workers=workers, ray=ray, device=device, command=typed(), console=err
+    )
     if as_json:
         print(json.dumps(summary))
     else:
