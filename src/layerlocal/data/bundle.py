@@ -198,7 +198,7 @@ class Data:
             return self.source_sha256
         digest = hashlib.sha256()
         for split in filter(None, (self.train, self.validation)):
-            for rows in torch.arange(len(split)).split(1024):
+            for rows in torch.arange(len(split), device=split.labels.device).split(STATISTICS_ROWS):
                 images, labels = split.gather(rows)
                 digest.update(np.ascontiguousarray(images.cpu().numpy()).data)
                 digest.update(np.ascontiguousarray(labels.cpu().numpy()).data)

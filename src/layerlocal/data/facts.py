@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.data.bundle import Data
+from layerlocal.scale import PIXELS, Scale
 
 __all__ = ["DataFacts"]
 
@@ -23,6 +24,7 @@ class DataFacts:
         dtype: of raw samples: ``torch.uint8`` for pixels 0..255, else ``torch.float32``.
         mean: (in_channels,) float32, as `Data.mean`.
         std: (in_channels,) float32, as `Data.std`.
+        scale: of the samples, as `Data.scale`.
     """
 
     class_names: tuple[str, ...]
@@ -30,12 +32,13 @@ class DataFacts:
     dtype: torch.dtype
     mean: Tensor
     std: Tensor
+    scale: Scale
 
     @classmethod
     def of(cls, data: Data) -> Self:
         """Those of loaded data."""
-        dtype = data.train.gather(torch.arange(1)).images.dtype
-        return cls(tuple(map(str, data.class_names)), tuple(data.sample_shape), dtype, data.mean, data.std)
+        dtype = torch.uint8 if data.train.pixels else torch.float32
+        return cls(tuple(map(str, data.class_names)), tuple(data.sample_shape), dtype, data.mean, data.std, data.scale)
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Self | None:
@@ -43,8 +46,9 @@ class DataFacts:
         if "mean" not in content:
             return None
         mean, std = (torch.tensor(content[name], dtype=torch.float32) for name in ("mean", "std"))
-        dtype = torch.uint8 if content["dtype"] == "uint8" else torch.float32
-        return cls(tuple(content["class_names"]), tuple(content["sample_shape"]), dtype, mean, std)
+        pixels = content["dtype"] == "uint8"
+        scale, dtype = (PIXELS, torch.uint8) if pixels else (Scale(False, content["reach"]), torch.float32)
+        return cls(tuple(content["class_names"]), tuple(content["sample_shape"]), dtype, mean, std, scale)
 
     def as_json(self) -> dict[str, Any]:
         """Plain content; the float32 numbers are kept to the last bit."""
@@ -54,6 +58,7 @@ class DataFacts:
             "dtype": str(self.dtype).removeprefix("torch."),
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
+            "reach": self.scale.reach,
         }
 
     @property

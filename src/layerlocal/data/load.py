@@ -128,8 +128,7 @@ def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
     if spec.is_fixed:
         return None
     request = Request(**{name: getattr(spec, name) for name in Request.__dataclass_fields__})
-    if not spec.source:
-        raise InputError("data needs a name or a folder, got an empty one; write . for the current folder")
+    request = check_arguments(spec.source, request)
     return _decoded_raw(spec.source, request, default_cache_dir(), reread=reread).content_sha256
 
 
