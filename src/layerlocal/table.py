@@ -13,6 +13,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -125,7 +126,9 @@ def published_table(folder: Path) -> Path | None:
     """The table of runs of a folder of published results; ``None`` of a store, or of a folder of stores, which may hold a table too."""
     table = folder / RUNS_TABLE
     stored = any(next(folder.glob(pattern), None) for pattern in ("*/DONE", "*/*/DONE"))
-    return table if table.is_file() and not stored else None
+    return (
+        table if os.path.isfile(table) and not stored else None
+    )  # a path's own `is_file` raises where it may not look
 
 
 def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
@@ -232,7 +235,9 @@ def _portable(record: RunRecord) -> RunRecord:
 
 def _rows_below(path: Path, *, portable: bool = False) -> list[dict[str, Any]]:
     """The rows of a store, or of every store directly below a folder; ``store`` names the one they are from."""
-    homes = [path] if any(path.glob("*/DONE")) else sorted({done.parents[1] for done in path.glob("*/*/DONE")})
+    homes = (
+        [path] if any(path.glob("*/DONE")) else sorted({done.parents[1] for done in path.glob("*/*/DONE")}) or [path]
+    )
     rows: dict[str, dict[str, Any]] = {}
     for home in homes:
         for record in RunStore(home).finished():
