@@ -14,13 +14,12 @@ from layerlocal.rules import find_rule, list_rules
 SOURCE = Path(__file__).resolve().parents[1] / "src/layerlocal"
 ORDER = [
     {"types"},
-    {"files"},
     {"kernels", "spec", "stats", "environment", "saved", "options", "devices", "scale"},
     {"networks"},
     {"rules", "data"},
-    {"evaluate", "meter", "optimizer", "records"},
+    {"evaluate", "meter", "optimizer"},
     {"train", "store"},
-    {"measure", "fitting", "pin"},
+    {"measure", "fitting"},
     {"check", "run", "estimator"},
     {"workers", "exporting", "distributed", "tune"},
     {"cost", "forecast"},
