@@ -96,7 +96,7 @@ MUTANTS: list[tuple] = [
     # a trial's command opens the test split
     ("spec.py", "cli", ("if spec.judged_on != default.judged_on:", "if False:")),
     # the tenth block of sixteen is taken for the last
-    ("store.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
+    ("records.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
     # a worker's warning ends the other runs
     ("workers/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
     # a mistyped study makes a store
@@ -236,9 +236,19 @@ MUTANTS: list[tuple] = [
         ("for name in PARTS:\n", 'write_atomic(self.path / "DONE", b"{}")\n        for name in PARTS:\n'),
     ),
     # the old content is overwritten in place
-    ("store.py", "store", ("os.replace(name, path)", "path.write_bytes(content)")),
+    ("files.py", "store", ("os.replace(name, path)", "path.write_bytes(content)")),
     # a damaged file is believed
-    ("store.py", "store", ("if damaged:", "if False:")),
+    ("records.py", "store", ("if damaged:", "if False:")),
+    # a copy under another name counts once more
+    (
+        "records.py",
+        "store_folders",
+        ("if found.hash != path.name:\n        raise _misnamed(path, found)\n    try:", "try:"),
+    ),
+    # whatever a lock gives means that it is held
+    ("store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
+    # hidden files of others are swept away
+    ("files.py", "store_folders", ("if ours.fullmatch(entry.name) and", 'if entry.name.startswith(".") and')),
     # two processes hold one run
     ("store.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
     # the biased standard deviation

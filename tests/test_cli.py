@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ import pytest
 
 import layerlocal
 import layerlocal.cli
+import layerlocal.pin
 import layerlocal.run
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
@@ -208,6 +210,9 @@ def captured(monkeypatch, cli, command):
         raise InputError("captured")
 
     monkeypatch.setattr(layerlocal.run, "run_spec", capture)
+    monkeypatch.setattr(
+        layerlocal.pin, "pin", lambda spec, **_: pin_plugin(spec)
+    )  # the data of these commands are nowhere
     _, _, err = cli(*words)
     assert found, err
     return found[0]
@@ -408,10 +413,18 @@ def test_a_full_disk_is_one_sentence(refused, monkeypatch):
 def test_a_damaged_run_is_one_sentence_and_the_others_can_still_be_shown(cli, refused):
     runs = [only_json(cli(*TINY, "--seed", seed, "--json")[1])["run"] for seed in (0, 1)]
     (Path("runs") / runs[0] / "result.json").write_text("{}")
-    for words in (("show", runs[0]), ("show",), (*TINY, "--seed", "0")):
+    for words in (("show", runs[0]), (*TINY, "--seed", "0")):
         assert f"{runs[0]} is damaged" in refused(*words)
     code, out, _ = cli("show", runs[1])
     assert code == 0 and runs[1] in out
+    with warnings.catch_warnings(action="default"):
+        code, out, err = cli("show")
+    assert code == 0 and runs[1] in out and runs[0] not in out
+    assert err.startswith("warning: ") and f"{runs[0]} is damaged" in err and len(err.splitlines()) == 1
+    code, out, _ = cli("report", "--format", "md")
+    assert code == 0 and f"{runs[0]} is damaged" in out
+    code, _, err = cli("claims")
+    assert f"{runs[0]} is damaged" in err
 
 
 # --- plug-ins ---------------------------------------------------------------------------------------------------------

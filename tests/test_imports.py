@@ -14,12 +14,13 @@ from layerlocal.rules import find_rule, list_rules
 SOURCE = Path(__file__).resolve().parents[1] / "src/layerlocal"
 ORDER = [
     {"types"},
+    {"files"},
     {"kernels", "spec", "stats", "environment", "saved", "options", "devices", "scale"},
     {"networks"},
     {"rules", "data"},
-    {"evaluate", "meter", "optimizer"},
+    {"evaluate", "meter", "optimizer", "records"},
     {"train", "store"},
-    {"measure", "fitting"},
+    {"measure", "fitting", "pin"},
     {"check", "run", "estimator"},
     {"workers", "exporting", "distributed", "tune"},
     {"cost", "forecast"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -243,13 +244,14 @@ def test_a_report_of_a_damaged_plan_names_it(composed, tmp_path):
 def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, cli):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     record = RunStore(out).finished()[0]
-    content = json.loads((out / record.hash / "spec.json").read_text()) | {"protocol": 0}
-    text = json.dumps(content).encode()
-    (out / record.hash / "spec.json").write_bytes(text)
-    import hashlib
-
-    sums = json.loads((out / record.hash / "DONE").read_text()) | {"spec.json": hashlib.sha256(text).hexdigest()}
-    (out / record.hash / "DONE").write_text(json.dumps(sums))
+    old = record.spec.model_copy(update={"protocol": 0})
+    folder = (out / record.hash).rename(out / old.hash)
+    sums = json.loads((folder / "DONE").read_text())
+    for name, content in (("spec", old.model_dump(mode="json")), ("result", record.result | {"run": old.hash})):
+        text = json.dumps(content).encode()
+        (folder / f"{name}.json").write_bytes(text)
+        sums[f"{name}.json"] = hashlib.sha256(text).hexdigest()
+    (folder / "DONE").write_text(json.dumps(sums))
     assert "1 of 12 runs are of protocol 0 and are left out" in write_report(out).read_text()
     code, _, err = cli("claims", "--out", out)
     assert code == 0 and "numbers of two protocols do not compare" in err

@@ -30,6 +30,7 @@ __all__ = [
 Records = Mapping[str, RunRecord]
 KNOWN = (*STUDIES, COST_STUDY)
 """Studies that a claim may name."""
+PRINT_IT = "`layerlocal report --format md` prints it instead"
 FORMATS = {"md": render_markdown, "csv": render_csv, "json": render_json}
 
 
@@ -50,7 +51,7 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
     if form != "html":
         return FORMATS[form](content)
     if content["audit"] is not None:
-        write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode())
+        write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode(), mend=PRINT_IT)
     return write_page(content, out / "report.html")
 
 
@@ -103,11 +104,11 @@ def comparable(out: Path) -> tuple[dict[str, RunRecord], list[str]]:
     """The finished runs of this protocol by hash, and what is to be said of others: numbers of two protocols do not compare.
 
     Raises:
-        InputError: no store, or a damaged run.
+        InputError: no store.
     """
-    found = RunStore(out).finished()
+    found, problems = RunStore(out).scan()
     others = [record for record in found if record.spec.protocol != PROTOCOL]
-    warnings = []
+    warnings = [f"left out: {problem}" for problem in problems]
     if others:
         versions = ", ".join(sorted({str(record.spec.protocol) for record in others}))
         warnings.append(

@@ -14,17 +14,29 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
+import stat
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from layerlocal.files import NOT_THERE, cannot_write, clear_leftovers, is_there, load_json, write_atomic
+from layerlocal.records import (
+    PARTS,
+    RunRecord,
+    damaged_run,
+    is_finished,
+    is_hash,
+    read_run,
+    read_spec,
+    read_sums,
+    unreadable,
+)
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 
@@ -35,65 +47,16 @@ __all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "w
 
 MetricRow = tuple[int, str, str, float]
 """(epoch, metric, block, value)."""
-PARTS = ("spec.json", "env.json", "metrics.parquet", "result.json")
+METRICS = pa.schema([("epoch", pa.int64()), ("metric", pa.string()), ("block", pa.string()), ("value", pa.float64())])
 CHECKPOINT = "checkpoint/state.safetensors"
+RUN = "run"
+"""The run that a checkpoint is of, beside its progress."""
+BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What a lock that another process holds gives; whatever else it gives, waiting does not help."""
 
 
 class RunBusyError(RuntimeError):
     """Another process is working on this run."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A finished run."""
-
-    hash: str
-    spec: RunSpec
-    env: dict[str, Any]
-    result: dict[str, Any]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it.
-
-    Raises:
-        InputError: the folder cannot be written or the disk is full; what was there before is untouched.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide a shared store from others
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    if error.errno == errno.ENOSPC:
-        return InputError(
-            f"the disk is full: {path} was not written and finished runs are untouched; free some space and run again"
-        )
-    return InputError(f"cannot write {path}: {error.strerror or error}; name another folder with --out")
-
-
-def _lock_or_refuse(lock: Any, path: Path, spec: RunSpec) -> None:
-    """Take the lock, and see that its file is still the one in the folder (its last holder may have removed both)."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        same = os.fstat(lock.fileno()).st_ino == os.stat(path / "LOCK").st_ino
-    except OSError as error:
-        raise RunBusyError(f"run {spec.hash} is being trained by another process") from error
-    if not same:
-        raise RunBusyError(f"run {spec.hash} was just given up by another process")
 
 
 def _to_json(content: Any) -> bytes:
@@ -116,30 +79,52 @@ class RunFolder:
         from safetensors.torch import save
 
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomic(self._checkpoint, save(plain, metadata={"progress": json.dumps(progress)}))
+        said = json.dumps({RUN: self.spec.hash} | progress)
+        write_atomic(self._checkpoint, save(plain, metadata={"progress": said}))
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last checkpoint, or ``None`` where there is none."""
+        """The last checkpoint, or ``None`` where there is none.
+
+        Raises:
+            InputError: it is damaged, of another run, or cannot be read.
+        """
         from safetensors import SafetensorError, safe_open
 
-        if not self._checkpoint.exists():
+        try:
+            self._checkpoint.open("rb").close()  # safetensors calls a file missing that may not be read
+        except FileNotFoundError:
             return None
+        except IsADirectoryError as error:
+            raise self.damaged_checkpoint(error) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         try:
             with safe_open(self._checkpoint, framework="pt") as file:
-                progress = json.loads(file.metadata()["progress"])
-                return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 (not a dict)
+                progress = progress_of(file.metadata())
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise self.damaged_checkpoint(error) from error
+        run = progress.pop(RUN, self.spec.hash)  # 0.1.0 did not write it
+        if run != self.spec.hash:
+            raise self.damaged_checkpoint(ValueError(f"it is of run {run}"))
+        return tensors, progress
 
     def refuse_damaged_checkpoint(self) -> None:
         """Hold the weights of a finished run against the sum in ``DONE``.
 
         Raises:
-            InputError: they are not what was written.
+            InputError: they are not what was written, or cannot be read.
         """
-        expected = json.loads((self.path / "DONE").read_bytes()).get(CHECKPOINT)  # runs of before have none
-        if expected is not None and self._checkpoint.exists() and _sha256(self._checkpoint) != expected:
-            raise self.damaged_checkpoint(ValueError("it is not what was written"))
+        try:
+            expected = read_sums(self.path).get(CHECKPOINT)  # runs of before have none
+            if expected is None or not is_there(self._checkpoint):
+                return
+            if _sha256(self._checkpoint) != expected:
+                raise ValueError("it is not what was written")
+        except ValueError as error:
+            raise self.damaged_checkpoint(error) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def damaged_checkpoint(self, error: Exception) -> InputError:
         """What to say of a checkpoint that cannot be continued from."""
@@ -151,8 +136,9 @@ class RunFolder:
     def finish(self, *, env: dict[str, Any], result: dict[str, Any], metrics: list[MetricRow]) -> RunRecord:
         """Write the results, then ``DONE``."""
         columns = list(zip(*metrics, strict=True)) if metrics else [(), (), (), ()]
-        names = [("epoch", pa.int64()), ("metric", pa.string()), ("block", pa.string()), ("value", pa.float64())]
-        table = pa.table({name: pa.array(column, kind) for (name, kind), column in zip(names, columns, strict=True)})
+        table = pa.table(
+            [pa.array(column, field.type) for column, field in zip(columns, METRICS, strict=True)], METRICS
+        )
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         content = {
@@ -175,52 +161,53 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_run(path: Path) -> RunRecord:
-    """The finished run in a folder, every file held against the sums in ``DONE``."""
-    try:
-        sums = json.loads((path / "DONE").read_bytes())
-        content = {part: (path / part).read_bytes() for part in PARTS}
-        damaged = [part for part in PARTS if hashlib.sha256(content[part]).hexdigest() != sums[part]]
-        if damaged:
-            raise ValueError(f"{damaged[0]} is not what was written")
-        spec, result = RunSpec.parse(json.loads(content["spec.json"])), json.loads(content["result.json"])
-        blocks = result.get("block_accuracies")
-        if blocks:  # files are sorted by name, where block10 comes before block2
-            result["block_accuracies"] = {
-                name: blocks[name] for name in sorted(blocks, key=lambda name: (len(name), name))
-            }
-        return RunRecord(path.name, spec, json.loads(content["env.json"]), result)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"run {path} is damaged ({error}); delete that folder and run it again; the other runs are untouched"
-        ) from error
+def progress_of(metadata: dict[str, str]) -> dict[str, Any]:
+    """The JSON content that a checkpoint carries.
+
+    Raises:
+        KeyError, TypeError, ValueError: it carries none.
+    """
+    progress = load_json(metadata["progress"], finite=False)
+    if not isinstance(progress, dict):
+        raise TypeError("its progress is no JSON object")
+    return progress
 
 
 class RunStore:
-    """A folder of runs.
+    """A folder of runs. Nothing is made before `prepare` or `open`.
 
     Args:
-        root: made where it is missing.
+        root: the folder; it may be a link.
 
     Raises:
-        InputError: ``root`` cannot be written.
+        InputError: ``root`` is no name of a folder.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = _named(root)
 
     def prepare(self) -> None:
-        """Make the folder and see that it can be written, before any work is spent."""
+        """Make the folder and see that it can be written, before any work is spent.
+
+        Raises:
+            InputError: it cannot.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise _cannot_write(self.root, error) from error
+            raise cannot_write(self.root, error) from error
 
     def is_done(self, spec: RunSpec) -> bool:
-        """Whether this run is finished."""
-        return (self.root / spec.hash / "DONE").exists()
+        """Whether this run is finished and whole. Of one that is not `open` says what is wrong. Of data that are not known none is: what lies
+        under its name may be of any.
+        """
+        path = self.root / spec.hash
+        try:
+            return spec.data.is_recorded and is_finished(path) and read_run(path).hash == spec.hash
+        except InputError:
+            return False
 
     @contextlib.contextmanager
     def open(self, spec: RunSpec) -> Iterator[RunFolder]:
@@ -228,67 +215,167 @@ class RunStore:
 
         Raises:
             RunBusyError: another process holds it.
-            InputError: the folder cannot be made.
+            InputError: the folder cannot be made or locked, is a link, or holds a damaged or another run.
         """
         path = self.root / spec.hash
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = open(path / "LOCK", "a")  # noqa: SIM115 (held until the run ends)
-        except FileNotFoundError as error:  # removed by another process between the two lines
-            raise RunBusyError(f"run {spec.hash} was just given up by another process") from error
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        with lock:
-            _lock_or_refuse(lock, path, spec)
-            for stale in path.rglob(".*.*"):
-                stale.unlink(missing_ok=True)
-            if not (path / "spec.json").exists():
-                write_atomic(path / "spec.json", _to_json(spec.model_dump(mode="json")))
+        if is_finished(path):
+            read_run(path)
+        with _open_lock(path) as lock:
+            _take(lock, path)
+            is_new = read_spec(path) is None
+            clear_leftovers(path, (*PARTS, "DONE"))
+            clear_leftovers(path / "checkpoint", ("state.safetensors",))
             try:
+                if is_new:
+                    write_atomic(path / "spec.json", _to_json(spec.model_dump(mode="json")))
                 yield RunFolder(path, spec)
             finally:
-                if not any((path / name).exists() for name in ("DONE", "checkpoint", "result.json")):
-                    shutil.rmtree(path, ignore_errors=True)  # nothing was learned: leave no empty run behind
+                _remove_empty(path)
 
     def load(self, name: str) -> RunRecord:
         """A finished run by its hash, or by a beginning of it that is unique.
 
         Raises:
-            InputError: no such run, not finished, or damaged (a file that is not what ``DONE`` says).
+            InputError: no such run, not finished, damaged (a file that is not what ``DONE`` says), or not to be read.
         """
-        return _read_run(self._find(name))
+        return read_run(self._find(name))
 
     def _find(self, name: str) -> Path:
-        known = ("spec.json", "DONE")
-        found = (
-            [p for p in self.root.glob(f"{name}*") if any((p / n).exists() for n in known)] if name.isalnum() else []
-        )
+        asked = isinstance(name, str) and name.isalnum()
+        named = [path for path in self._entries() if path.name.startswith(name)] if asked else []
+        found = [path for path in named if is_hash(path.name)] or [path for path in named if is_finished(path)]
         if not found:
             raise InputError(f"there is no run {name!r} in {self.root}; `layerlocal show --out {self.root}` lists them")
         if len(found) > 1:
             raise InputError(
                 f"{name!r} begins {len(found)} runs: {', '.join(sorted(path.name for path in found)[:5])}; give more digits"
             )
-        if not (found[0] / "DONE").exists():
+        if not is_finished(found[0]):
             raise InputError(
                 f"run {found[0].name} in {self.root} is not finished; run the command that began it again to continue it"
             )
         return found[0]
 
-    def finished(self) -> list[RunRecord]:
-        """Every finished run, by hash.
+    def _entries(self) -> list[Path]:
+        """Everything in the store's folder, by name."""
+        try:
+            names = sorted(os.listdir(self.root))
+            os.stat(os.path.join(self.root, "."))  # names may be listed where nothing behind them may be looked at
+        except NotADirectoryError as error:
+            raise InputError(f"{self.root} is a file, not a run store; give the folder that the runs are in") from error
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                raise InputError(
+                    f"there is no run store at {self.root}; make one with `layerlocal audit --out {self.root}`"
+                ) from error
+            raise InputError(
+                f"the run store {self.root} cannot be read ({error.strerror or error}); make it readable for you"
+            ) from error
+        return [self.root / name for name in names]
+
+    def scan(self) -> tuple[list[RunRecord], list[str]]:
+        """Every finished run, by hash, and of each that cannot be used one sentence: damaged, not to be read, copied under another name.
+
+        Folders that are no runs are passed over.
 
         Raises:
-            InputError: a damaged one: which, and what to do.
+            InputError: no store, or one that cannot be looked into.
         """
-        if self.root.is_file():
-            raise InputError(f"{self.root} is a file, not a run store; give the folder that the runs are in")
-        if not self.root.is_dir():
-            raise InputError(
-                f"there is no run store at {self.root}; make one with `layerlocal audit --out {self.root}`"
-            )
-        return [_read_run(path.parent) for path in sorted(self.root.glob("*/DONE"))]
+        records, problems = [], []
+        for path in self._entries():
+            try:
+                if is_finished(path):
+                    records.append(read_run(path))
+            except InputError as error:
+                problems.append(str(error))
+        return records, problems
+
+    def finished(self) -> list[RunRecord]:
+        """Every finished run, by hash; a warning names each that cannot be used (see `scan`).
+
+        Raises:
+            InputError: no store, or one that cannot be looked into.
+        """
+        records, problems = self.scan()
+        for problem in problems:
+            warnings.warn(problem, stacklevel=2)
+        return records
 
     def metrics(self, name: str) -> pa.Table:
         """The per-epoch table of a finished run: epoch, metric, block, value."""
-        return pq.read_table(self.root / self.load(name).hash / "metrics.parquet")
+        path = self.root / self.load(name).hash
+        try:
+            return pq.read_table(path / "metrics.parquet").cast(METRICS)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged_run(path, ValueError("metrics.parquet is no table of metrics")) from error
+
+
+# --- a store's name, locks, what is left behind -----------------------------------------------------------------------
+
+
+def _named(root: str | Path) -> Path:
+    if not isinstance(root, str | Path):
+        raise InputError(f"a run store is named by text or by a Path, got {type(root).__name__}: {root!r}")
+    if not str(root) or "\0" in str(root):
+        raise InputError(f"a run store needs the name of a folder, got {str(root)!r}; '.' is the current one")
+    if Path(root).parts[:1] == ("~",):
+        raise InputError(f"{str(root)!r}: what ~ stands for is known to a shell only; write the folder in full")
+    return Path(root)
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """The run's lock file, made with its folder where they are missing; both are the run's own, and no links to somewhere else."""
+    try:
+        for link in (path, path / "checkpoint", path / "LOCK"):
+            if link.is_symlink():
+                raise InputError(f"{link} is a link, and a run is written in its own folder only; delete the link")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / "LOCK", "ab", opener=_open_at_once)  # noqa: SIM115 (held until the run ends)
+        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+            lock.close()
+            raise InputError(f"{path / 'LOCK'} is no plain file, so that run {path.name} cannot be locked; delete it")
+        return lock
+    except FileNotFoundError as error:  # removed by another process between the two lines
+        raise RunBusyError(f"run {path.name} was just given up by another process") from error
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.rmdir()  # it has just been made, where it is empty
+        raise cannot_write(path, error) from error
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    """Without waiting for the other end of a pipe that somebody made there."""
+    return os.open(name, flags | os.O_NONBLOCK, 0o666)
+
+
+def _take(lock: IO[bytes], path: Path) -> None:
+    """Take the lock, and see that its file is still the one in the folder (its last holder may have removed both)."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in BUSY:
+            raise RunBusyError(f"run {path.name} is being trained by another process") from error
+        raise InputError(
+            f"{path} cannot be locked ({error.strerror or error}), so two processes could write it at once; "
+            "name a folder on a file system with locks, with --out"
+        ) from error
+    try:
+        same = os.fstat(lock.fileno()).st_ino == os.stat(path / "LOCK").st_ino
+    except FileNotFoundError:
+        same = False
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if not same:
+        raise RunBusyError(f"run {path.name} was just given up by another process")
+
+
+def _remove_empty(path: Path) -> None:
+    """Where nothing was learned leave no run behind, but whatever somebody else put into its folder."""
+    if any((path / name).exists() for name in ("DONE", CHECKPOINT, "result.json")):
+        return
+    for name in (*PARTS, "LOCK"):
+        with contextlib.suppress(OSError):
+            (path / name).unlink()
+    for folder in (path / "checkpoint", path):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

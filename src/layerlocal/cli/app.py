@@ -28,6 +28,7 @@ __all__ = [
     "Device",
     "DryRun",
     "Out",
+    "Reread",
     "Seeds",
     "Settings",
     "Workers",
@@ -115,6 +116,13 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         help="Say how many runs there are to train (of `tune`: from its beginning) and about how long they take; train nothing.",
+    ),
+]
+Reread = Annotated[
+    bool,
+    typer.Option(
+        "--reread",
+        help="Read the files of the data again, even where their sizes and times of change are those of the decoded copy.",
     ),
 ]
 Settings = Annotated[

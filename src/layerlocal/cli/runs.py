@@ -17,6 +17,7 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
+    Reread,
     Seeds,
     Settings,
     Workers,
@@ -44,6 +45,7 @@ def audit(
         typer.Option("--rule", help="A rule to audit beside ours: a name, or FILE.py:CLASS. Repeatable."),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
+    reread: Reread = False,
     seeds: Seeds = 3,
     budget: Annotated[str, typer.Option(help="quick (minutes on 2 cores) or standard (hours).")] = "quick",
     workers: Workers = None,
@@ -58,6 +60,7 @@ def audit(
         "data": data,
         "seeds": seeds,
         "budget": budget,
+        "reread": reread,
         "workers": workers,
         "console": err,
     }
@@ -87,6 +90,7 @@ def train(
         int, typer.Option(min=0, help="Of initial weights, batches, augmentation and the rule's draws.")
     ] = 0,
     settings: Settings = None,
+    reread: Reread = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
     threads: Annotated[
@@ -104,8 +108,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
+    from layerlocal.pin import pin
     from layerlocal.progress import EpochLog, OneRun
-    from layerlocal.run import pin_plugin
     from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
 
@@ -115,8 +119,8 @@ def train(
         settings or [], typed_options(context)
     )
     base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
-    spec = pin_plugin(base.with_settings(chosen))
     prepare_torch(device, threads)
+    spec = pin(base.with_settings(chosen), reread=reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     try:
         with OneRun(err if speaks else Console(quiet=True), log) as progress:

@@ -16,6 +16,7 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
+    Reread,
     Seeds,
     Workers,
     app,
@@ -65,6 +66,7 @@ def study(
         list[str] | None,
         typer.Option(help="Data sets instead of the study's own: names or folders, comma-separated or repeated."),
     ] = None,
+    reread: Reread = False,
     workers: Workers = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
     device: Device = "cpu",
@@ -86,6 +88,7 @@ def study(
         "seeds": seeds,
         "data": _names(data, "--data"),
     }
+    asked["reread"] = reread
     here: dict[str, Any] = {"workers": workers, "device": device, "console": err}
     if dry_run:
         refuse_cluster(ray)

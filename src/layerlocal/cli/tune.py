@@ -15,6 +15,7 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
+    Reread,
     Settings,
     Workers,
     app,
@@ -60,6 +61,7 @@ def tune(
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,
+    reread: Reread = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     workers: Workers = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
@@ -97,7 +99,9 @@ def tune(
         text = f"{found['planned']} runs from the beginning: {found['budget']}\n{describe_time(found)}"
         print(json.dumps(found) if as_json else text)
         return
-    summary = run_tuning(plan, out, workers=workers, ray=ray, device=device, command=typed(), console=err)
+    summary = run_tuning(
+        plan, out, reread=reread, workers=workers, ray=ray, device=device, command=typed(), console=err
+    )
     if as_json:
         print(json.dumps(summary))
     else:

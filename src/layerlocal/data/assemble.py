@@ -55,7 +55,7 @@ class RawSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Raw:
-    """A data set before any choice."""
+    """A data set before any choice; ``content_sha256`` is of all of it (`content_sum`), ``None`` where nobody computed it."""
 
     name: str
     train: RawSplit
@@ -63,6 +63,7 @@ class Raw:
     class_names: Sequence[str]
     provenance: dict[str, Any]
     superclasses: np.ndarray | None = None
+    content_sha256: str | None = None
 
 
 def assemble(raw: Raw, request: Request) -> Data:
@@ -115,6 +116,7 @@ def _make_data(
         chance=float(np.bincount(test_labels).max() / len(test_labels)),
         provenance=raw.provenance | {"num_images": counts},
         sealed_test=SealedTest(open_test),
+        source_sha256=raw.content_sha256,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from layerlocal.data.arguments import check_arguments
 from layerlocal.data.assemble import Raw, RawSplit, Request, assemble
 from layerlocal.data.benchmarks import BENCHMARKS
 from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_SHA256, FASHION_CLASSES, load_embedded
-from layerlocal.data.bundle import Data
+from layerlocal.data.bundle import Data, content_sum
 from layerlocal.data.cache import CachedSplit, decoded_split, default_cache_dir
 from layerlocal.data.hub import hub_sources
 from layerlocal.data.selection import balanced_quota
 from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.teacher import TeacherOptions, create_teacher, draw_balanced
 from layerlocal.data.views import find_superclasses
+from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["TEACHER_NAME", "list_data", "load_data"]
+__all__ = ["TEACHER_NAME", "content_of", "list_data", "load_data"]
 
 TEACHER_NAME = "teacher_student"
 
@@ -50,6 +52,7 @@ def load_data(
     compose: str | None = None,
     held_out: float = 0.2,
     cache_dir: Path | None = None,
+    reread: bool = False,
 ) -> Data:
     """Load data for one task: training split, validation split drawn from it, and the test split under seal.
 
@@ -78,6 +81,7 @@ def load_data(
             from unseen pairs.
         held_out: share of the pairs kept from training.
         cache_dir: for decoded images; None: ``LAYERLOCAL_CACHE``, else ``~/.cache/layerlocal``.
+        reread: read files again even where their sizes and times of change are those of their decoded copy.
 
     Raises:
         InputError: whatever is wrong with the source or the choices, in one sentence.
@@ -102,7 +106,30 @@ def load_data(
         raise InputError(f"teacher options belong to {TEACHER_NAME}, not to {str(source)!r}; leave them out")
     if source == EMBEDDED_NAME:
         return assemble(_embedded_raw(request), request)
-    return assemble(_decoded_raw(source, request, cache_dir or default_cache_dir()), request)
+    raw = _decoded_raw(source, request, cache_dir or default_cache_dir(), reread=reread)
+    for note in raw.provenance.get("notes", ()):
+        warnings.warn(note, stacklevel=2)
+    return assemble(raw, request)
+
+
+def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
+    """What the data of a spec are: `Data.content_sha256`, read from the decoded copies where they are there, and decoded otherwise.
+
+    Args:
+        spec: of which ``source``, ``labels``, ``image_size`` and ``draw`` count (`DataSpec.place`).
+        reread: as in `load_data`.
+
+    Returns:
+        64 hex digits; ``None`` for sources that the spec alone determines.
+
+    Raises:
+        InputError: data that cannot be read.
+    """
+    if spec.is_fixed:
+        return None
+    request = Request(**{name: getattr(spec, name) for name in Request.__dataclass_fields__})
+    request = check_arguments(spec.source, request)
+    return _decoded_raw(spec.source, request, default_cache_dir(), reread=reread).content_sha256
 
 
 def _embedded_raw(request: Request) -> Raw:
@@ -126,16 +153,17 @@ def _embedded_raw(request: Request) -> Raw:
         provenance=provenance,
         train=splits["train"],
         test=splits["test"],
+        content_sha256=content_sum(EMBEDDED_SHA256, [request.image_size], FASHION_CLASSES),
     )
 
 
-def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
+def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, reread: bool) -> Raw:
     """A benchmark on the Hub or a folder, through the cache of decoded images."""
     info = BENCHMARKS.get(source) if isinstance(source, str) else None
     own = _own_copy(source)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
-        kind, train, test = find_folder(own)
+        kind, train, test = find_folder(own, labels=request.labels)
         provenance: dict[str, Any] = {"source": f"own copy of {info.name}"}
     elif info is not None:
         name, licence = info.name, info.licence
@@ -145,9 +173,12 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
     else:
         folder = own or _existing_folder(source)
         name, licence, default = folder.resolve().name, "unknown", None
-        kind, train, test = find_folder(folder)
+        kind, train, test = find_folder(folder, labels=request.labels)
         provenance = {"source": name}
-    splits, class_names, facts, superclasses = _decode_both(train, test, request, cache_dir=cache_dir, default=default)
+    splits, class_names, facts, superclasses = _decode_both(
+        train, test, request, cache_dir=cache_dir, default=default, reread=reread
+    )
+    shape = facts.pop("shape")
     provenance = {"kind": kind, **provenance, "licence": licence, **facts}
     return Raw(
         name=name,
@@ -156,6 +187,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
         superclasses=superclasses,
         train=splits["train"],
         test=splits["test"],
+        content_sha256=content_sum(facts["checksum"], shape, class_names, superclasses),
     )
 
 
@@ -177,7 +209,7 @@ def _existing_folder(source: str | Path) -> Path:
 
 
 def _decode_both(
-    train: SplitSource, test: SplitSource, request: Request, *, cache_dir: Path, default: str | None
+    train: SplitSource, test: SplitSource, request: Request, *, cache_dir: Path, default: str | None, reread: bool
 ) -> tuple[dict[str, RawSplit], list[str], dict[str, Any], np.ndarray | None]:
     """Decode both splits with the same number of channels; splits, class names, facts for the provenance, superclasses."""
 
@@ -188,6 +220,7 @@ def _decode_both(
             image_size=request.image_size,
             labels=request.labels,
             min_channels=channels,
+            reread=reread,
         )
 
     first = decode(train, 1)
@@ -204,7 +237,12 @@ def _decode_both(
     checksum = hashlib.sha256()
     for split in (first, second):
         checksum.update(split.meta["pixels_sha256"].encode() + split.labels(column).tobytes())
-    facts = {**first.meta["facts"], "label_column": column, "checksum": checksum.hexdigest()}
+    facts = {
+        **first.meta["facts"],
+        "label_column": column,
+        "checksum": checksum.hexdigest(),
+        "shape": first.meta["shape"],
+    }
     splits = {
         name: RawSplit(labels=split.labels(column), open_images=split.images)
         for name, split in (("train", first), ("test", second))
@@ -263,4 +301,7 @@ def _teacher_raw(request: Request, options: TeacherOptions) -> Raw:
         "seed": request.seed,
     }
     names = [str(k) for k in range(num_classes)]
-    return Raw(name=TEACHER_NAME, class_names=names, provenance=provenance, train=splits["train"], test=splits["test"])
+    return Raw(
+        name=TEACHER_NAME, class_names=names, provenance=provenance, train=splits["train"], test=splits["test"],
+        content_sha256=content_sum(checksum, [options.as_json(), request.seed], names),
+    )  # fmt: skip

@@ -43,7 +43,7 @@ def write_page(content: Mapping[str, Any], path: str | Path) -> Path:
     """Writes the page to ``path`` by an atomic rename, so that a reader never sees half of it."""
     path = Path(path)
     data = render_page(content).encode("utf-8", "replace")
-    write_atomic(path, data)
+    write_atomic(path, data, mend="`layerlocal report --format md` prints it instead")
     return path
 
 

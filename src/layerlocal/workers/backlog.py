@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Sequence
 
 from layerlocal.run import RunEvent, run_spec
 from layerlocal.spec import RunSpec
-from layerlocal.store import CHECKPOINT, RunBusyError, RunStore
+from layerlocal.store import CHECKPOINT, RunBusyError, RunStore, progress_of
 from layerlocal.types import describe_error, is_fault
 
 __all__ = ["Backlog", "Listener", "Result", "Results", "attempt", "saved_epoch", "throttled"]
@@ -35,7 +34,7 @@ def attempt(spec: RunSpec, store: RunStore, device: str, listen: Listener | None
     if listen is not None:
         listen(RunEvent.of_state(spec, "started"))
     try:
-        run_spec(spec, store, device=device, listen=listen, wait=False)
+        run_spec(spec, store, device=device, listen=listen, wait=False, look_around=False)
     except RunBusyError:
         raise
     except BaseException as error:
@@ -65,11 +64,9 @@ def saved_epoch(store: RunStore, spec: RunSpec) -> int:
     from safetensors import SafetensorError, safe_open
 
     path = store.root / spec.hash / CHECKPOINT
-    if not path.exists():
-        return 0
     try:
         with safe_open(path, framework="pt") as file:
-            return int(json.loads(file.metadata()["progress"])["epoch"])
+            return int(progress_of(file.metadata())["epoch"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError):
         return 0
 

@@ -1,0 +1,115 @@
+"""Files: written whole or not at all, and JSON that is read as JSON means it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from layerlocal.types import InputError
+
+__all__ = ["cannot_write", "clear_leftovers", "is_there", "load_json", "write_atomic", "write_whole"]
+
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""Errors that say of a path: there is no such thing."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it, whatever becomes of this process.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide a shared store from others
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def write_atomic(path: Path, content: bytes, *, mend: str = "name another folder with --out") -> None:
+    """`write_whole` for what a user asked to be written; ``mend`` says what to do where the folder cannot be written.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full; what was there before is untouched.
+    """
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise cannot_write(path, error, mend) from error
+
+
+def cannot_write(path: Path, error: OSError, mend: str = "name another folder with --out") -> InputError:
+    """What to say of a file that was not written."""
+    if error.errno in FULL:
+        return InputError(
+            f"the disk is full: {path} was not written and finished runs are untouched; free some space and run again"
+        )
+    return InputError(f"cannot write {path}: {error.strerror or error}; {mend}")
+
+
+def clear_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a killed `write_whole` of these names left behind in a folder of ours: its own temporary files and nothing else."""
+    ours = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[a-z0-9_]{{8}}")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something.
+
+    Raises:
+        OSError: that cannot be known, for lack of permission say (where `Path.exists` of some Pythons says no).
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            return False
+        raise
+    return True
+
+
+def load_json(text: bytes | str, *, finite: bool = True) -> Any:
+    """What JSON text says.
+
+    Args:
+        text: of a file.
+        finite: refuse NaN and infinities, which JSON does not know but Python reads and writes.
+
+    Raises:
+        ValueError: it is no JSON, or is nested deeper than anything of ours.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite) if finite else json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
