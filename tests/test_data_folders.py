@@ -6,6 +6,8 @@ import os
 import warnings
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -237,3 +239,118 @@ def test_annotations_that_do_not_fit_are_refused_by_their_line(tmp_path, line, s
         file.write(line)
     with pytest.raises(InputError, match=sentence):
         load_data(folder)
+
+
+# --- a test split that is drawn ---------------------------------------------------------------------------------------
+
+
+def make_flat(folder, counts):
+    """Class k has the colours 50k, 50k + 1, …"""
+    for k, (name, count) in enumerate(counts.items()):
+        for value in range(50 * k, 50 * k + count):
+            paint(folder / name / f"{value:03}.png", value)
+    return folder
+
+
+def test_a_share_of_each_class_is_drawn_as_test_split(tmp_path):
+    folder = make_flat(tmp_path / "set", {"ant": 10, "bee": 20, "cow": 2})
+    train, test, said = load(folder, test=0.2)
+    assert said == [] and sorted(train + test) == load_all(folder)
+    assert [sum(name == wanted for _, name in test) for wanted in ("ant", "bee", "cow")] == [2, 4, 1]
+    assert load(folder, test=0.2)[1] == test and load(folder, test=0.2, seed=1)[1] != test
+    larger = load(folder, test=0.5)[1]
+    assert set(test) <= set(larger) and len(larger) == 16
+
+
+def load_all(folder):
+    names = sorted(path.name for path in folder.iterdir())
+    return sorted((int(file.stem), name) for name in names for file in (folder / name).iterdir())
+
+
+def test_which_images_are_tested_does_not_depend_on_the_classes_and_the_share_is_taken_before_the_validation_split(
+    tmp_path,
+):
+    folder = make_flat(tmp_path / "set", {"ant": 10, "bee": 20, "cow": 10})
+    test = load(folder, test=0.2)[1]
+    assert load(folder, test=0.2, classes=["bee", "cow"])[1] == [entry for entry in test if entry[1] != "ant"]
+    data = load_data(folder, test=0.2, validation=0.25)
+    assert (len(data.train), len(data.validation), len(data.take_test())) == (24, 8, 8)
+    colours = [s.images[:, 0, 0, 0].tolist() for s in (data.train, data.validation, data.take_test())]
+    assert sorted(value for part in colours for value in part) == [value for value, _ in load_all(folder)]
+    fewer = load(folder, test=0.2, num_train=9, num_test=6)
+    assert len(fewer[0]) == 9 and len(fewer[1]) == 6 and set(fewer[1]) <= set(test)
+
+
+def test_composed_images_and_groups_keep_training_and_test_images_apart(tmp_path):
+    folder = make_flat(tmp_path / "set", {name: 20 for name in ("ant", "bee", "cow", "dog")})
+    tested = {value for value, _ in load(folder, test=0.25)[1]}
+    pairs = load_data(folder, test=0.25, compose="side", held_out=0.25, validation=0.2)
+    shown = set(pairs.train.images.unique().tolist()) | set(pairs.validation.images.unique().tolist())
+    assert not shown & tested and set(pairs.take_test().images.unique().tolist()) <= tested
+    groups = load_data(folder, test=0.25, draw="groups", classes=2, validation=0, num_train=8)
+    assert not set(groups.train.images.unique().tolist()) & tested and len(groups.train) == 8
+
+
+def test_a_training_folder_and_parquet_files_without_test_split_may_be_split_too(tmp_path):
+    make_flat(tmp_path / "set" / "train", {"ant": 10, "bee": 10})
+    (tmp_path / "flat").symlink_to(tmp_path / "set" / "train")
+    assert load(tmp_path / "set", test=0.3)[:2] == load(tmp_path / "flat", test=0.3)[:2]
+    rows = [
+        ((tmp_path / "set/train" / name / f"{v:03}.png").read_bytes(), name) for v, name in load_all(tmp_path / "flat")
+    ]
+    (tmp_path / "pq").mkdir()
+    images = pa.array([{"bytes": data} for data, _ in rows], pa.struct({"bytes": pa.binary()}))
+    pq.write_table(pa.table({"image": images, "label": [name for _, name in rows]}), tmp_path / "pq" / "train.parquet")
+    assert load(tmp_path / "pq", test=0.3)[:2] == load(tmp_path / "flat", test=0.3)[:2]
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan"), "0.2", True])
+def test_a_share_is_above_0_and_below_1(tmp_path, share):
+    folder = make_flat(tmp_path / "set", {"ant": 4, "bee": 4})
+    with pytest.raises(InputError, match=r"test=.* must be above 0 and below 1|test must be a finite number"):
+        load_data(folder, test=share)
+
+
+def test_a_share_of_data_with_a_test_split_of_their_own_is_refused(tmp_path):
+    for source, sentence in (
+        (make(tmp_path / "set"), r"test=0.2 draws a test split, but set has its own; leave it out"),
+        (make_tiny(tmp_path / "tiny"), r"but tiny has its own"),
+        ("fashion_mnist_subset", r"but fashion_mnist_subset has its own"),
+        ("cifar10", r"but cifar10 has its own"),
+        ("teacher_student", r"test does not apply to teacher_student"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            load_data(source, test=0.2)
+
+
+def test_what_cannot_be_split_is_refused(tmp_path):
+    with pytest.raises(InputError, match="'bee' has only 1 image, too few to draw a test split"):
+        load_data(make_flat(tmp_path / "one", {"ant": 4, "bee": 1}), test=0.2)
+    with pytest.raises(InputError, match=r"neither train-.*parquet nor train/<class>"):
+        load_data(make_flat(tmp_path / "single", {"ant": 4}), test=0.2)
+    folder = make_flat(tmp_path / "named", {"train": 4, "bee": 4})
+    (folder / "train").rename(folder / "Test")
+    with pytest.raises(InputError, match=r"neither train-.*parquet nor train/<class>"):
+        load_data(folder, test=0.2)
+
+
+def test_the_command_line_trains_on_folders_of_classes(tmp_path, cli, refused):
+    make_flat(tmp_path / "set", {"ant": 10, "bee": 10})
+    words = (
+        "train",
+        "--rule",
+        "local-heads",
+        "--network",
+        "mlp",
+        "--data",
+        "./set",
+        "--epochs",
+        1,
+        "--set",
+        "recipe.batch_size=4",
+    )
+    assert "draw a test split from them with data.test=0.2" in refused(*words)
+    assert "data.test: Input should be less than 1" in refused(*words, "--set", "data.test=2")
+    code, out, err = cli(*words, "--set", "data.test=0.2")
+    assert code == 0, err
+    assert "of 4" in out

@@ -39,7 +39,7 @@ PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
 
 LATER: dict[str, tuple[str, ...]] = {
-    "data": ("draw", "superclass", "compose", "held_out", "content_sha256"),
+    "data": ("draw", "superclass", "compose", "held_out", "test", "content_sha256"),
     "network": ("fused",),
     "recipe": ("steps", "checkpointing", "step_per_block"),
 }
@@ -47,7 +47,7 @@ LATER: dict[str, tuple[str, ...]] = {
 
 FIXED_SOURCES = ("fashion_mnist_subset", "teacher_student")
 """Data that a spec and the version determine: the embedded images, whose checksum is held at every load, and the synthetic teacher."""
-UNWRITTEN = ("content_sha256",)
+UNWRITTEN = ("content_sha256", "test")
 """Fields of `DataSpec` that are left out of its JSON where they are not set."""
 WHERE = ("source", "labels", "image_size")
 """How data are found and read. Where it is known what they are (``content_sha256``), that counts in their place."""
@@ -173,6 +173,7 @@ class DataSpec(Frozen):
         compose: put two images into one, the label being the pair of their classes: ``"side"`` by side, or ``"overlay"`` (their mean;
             the first from the first half of the classes, the second from the other half).
         held_out: share of the pairs that no training image shows, with ``compose``; in [0, 1).
+        test: share of the images that is drawn as test split, by class and ``seed``, from a folder that has none; in (0, 1).
         content_sha256: what the source's data are: decoded pixels, labels, splits and class names (`Data.content_sha256`). Filled in before a
             run begins; given by hand, it refuses other data. Then ``source``, ``labels`` and ``image_size`` are no part of a run's hash, so
             the same data under another path are the same run. ``None`` for `FIXED_SOURCES`, and in runs of 0.1.0, which did not record it.
@@ -191,6 +192,7 @@ class DataSpec(Frozen):
     superclass: int | None = Field(default=None, ge=0)
     compose: Literal["side", "overlay"] | None = None
     held_out: float = Field(default=0.2, ge=0, lt=1)
+    test: float | None = Field(default=None, gt=0, lt=1)
     content_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
     @model_serializer(mode="wrap")

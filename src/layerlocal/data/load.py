@@ -19,7 +19,7 @@ from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_SHA256, FASHION_CLAS
 from layerlocal.data.bundle import Data, content_sum
 from layerlocal.data.cache import CachedSplit, decoded_split, default_cache_dir
 from layerlocal.data.hub import hub_sources
-from layerlocal.data.selection import balanced_quota
+from layerlocal.data.selection import balanced_quota, split_test
 from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.teacher import TeacherOptions, create_teacher, draw_balanced
 from layerlocal.data.views import find_superclasses
@@ -51,6 +51,7 @@ def load_data(
     superclass: int | None = None,
     compose: str | None = None,
     held_out: float = 0.2,
+    test: float | None = None,
     cache_dir: Path | None = None,
     reread: bool = False,
 ) -> Data:
@@ -80,6 +81,8 @@ def load_data(
         compose: "side" or "overlay": two images in one, the label their pair of classes; the test split's ``groups`` tell seen
             from unseen pairs.
         held_out: share of the pairs kept from training.
+        test: share of the images that is drawn as test split, by class and ``seed``: for folders that have none, which may then be
+            ``<class>/*`` too; above 0, below 1. None: the source has a test split.
         cache_dir: for decoded images; None: ``LAYERLOCAL_CACHE``, else ``~/.cache/layerlocal``.
         reread: read files again even where their sizes and times of change are those of their decoded copy.
 
@@ -98,6 +101,7 @@ def load_data(
         superclass=superclass,
         compose=compose,
         held_out=held_out,
+        test=test,
     )
     request = check_arguments(source, request)
     if source == TEACHER_NAME:
@@ -134,6 +138,7 @@ def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
 
 def _embedded_raw(request: Request) -> Raw:
     pick_label(["label"], request.labels)
+    _refuse_share(request, EMBEDDED_NAME)
     embedded = load_embedded()
     splits = {
         split: RawSplit(
@@ -163,7 +168,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
     own = _own_copy(source)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
-        kind, train, test = find_folder(own, labels=request.labels)
+        kind, train, test = find_folder(own, labels=request.labels, test_share=request.test is not None)
         provenance: dict[str, Any] = {"source": f"own copy of {info.name}"}
     elif info is not None:
         name, licence = info.name, info.licence
@@ -173,8 +178,10 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
     else:
         folder = own or _existing_folder(source)
         name, licence, default = folder.resolve().name, "unknown", None
-        kind, train, test = find_folder(folder, labels=request.labels)
+        kind, train, test = find_folder(folder, labels=request.labels, test_share=request.test is not None)
         provenance = {"source": name}
+    if test is not None:
+        _refuse_share(request, name)
     splits, class_names, facts, superclasses = _decode_both(
         train, test, request, cache_dir=cache_dir, default=default, reread=reread
     )
@@ -189,6 +196,11 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
         test=splits["test"],
         content_sha256=content_sum(facts["checksum"], shape, class_names, superclasses),
     )
+
+
+def _refuse_share(request: Request, name: str) -> None:
+    if request.test is not None:
+        raise InputError(f"test={request.test:g} draws a test split, but {name} has its own; leave it out")
 
 
 def _own_copy(source: str | Path) -> Path | None:
@@ -209,9 +221,18 @@ def _existing_folder(source: str | Path) -> Path:
 
 
 def _decode_both(
-    train: SplitSource, test: SplitSource, request: Request, *, cache_dir: Path, default: str | None, reread: bool
+    train: SplitSource,
+    test: SplitSource | None,
+    request: Request,
+    *,
+    cache_dir: Path,
+    default: str | None,
+    reread: bool,
 ) -> tuple[dict[str, RawSplit], list[str], dict[str, Any], np.ndarray | None]:
-    """Decode both splits with the same number of channels; splits, class names, facts for the provenance, superclasses."""
+    """Decode both splits with the same number of channels; splits, class names, facts for the provenance, superclasses.
+
+    Without a test source the test split is drawn from the training images.
+    """
 
     def decode(source: SplitSource, channels: int) -> CachedSplit:
         return decoded_split(
@@ -224,7 +245,7 @@ def _decode_both(
         )
 
     first = decode(train, 1)
-    second = decode(test, first.channels)
+    second = first if test is None else decode(test, first.channels)
     if second.channels > first.channels:
         first = decode(train, second.channels)
     if first.meta["shape"] != second.meta["shape"]:
@@ -235,7 +256,7 @@ def _decode_both(
     if column not in second.meta["names"]:
         raise InputError(f"the test split has no label column {column!r}; add it as in the training split")
     checksum = hashlib.sha256()
-    for split in (first, second):
+    for split in (first, second)[: 1 if test is None else 2]:
         checksum.update(split.meta["pixels_sha256"].encode() + split.labels(column).tobytes())
     facts = {
         **first.meta["facts"],
@@ -247,11 +268,24 @@ def _decode_both(
         name: RawSplit(labels=split.labels(column), open_images=split.images)
         for name, split in (("train", first), ("test", second))
     }
+    class_names = _same_names(first.meta["names"][column], second.meta["names"][column], column)
+    if test is None:
+        splits = _draw_test(splits["train"], request, class_names)
     superclasses = None
     if request.draw in ("within", "across", "superclasses"):
         others = {name: first.labels(name) for name in first.meta["names"] if name != column}
         superclasses = find_superclasses(first.labels(column), others)
-    return splits, _same_names(first.meta["names"][column], second.meta["names"][column], column), facts, superclasses
+    return splits, class_names, facts, superclasses
+
+
+def _draw_test(whole: RawSplit, request: Request, names: list[str]) -> dict[str, RawSplit]:
+    """Training and test split of one set of images: over all classes, so that which images are tested depends on no choice of them."""
+    assert request.test is not None
+    kept, tested = split_test(whole.labels, request.test, names=names, seed=request.seed)
+    return {
+        name: RawSplit(labels=whole.labels[rows], open_images=whole.open_images, rows=rows)
+        for name, rows in (("train", kept), ("test", tested))
+    }
 
 
 def _same_names(train: list[str], test: list[str], column: str) -> list[str]:
@@ -272,7 +306,12 @@ def _chosen_already(request: Request) -> Request:
 def _teacher_raw(request: Request, options: TeacherOptions) -> Raw:
     """Inputs and labels of teacher-student data: exactly balanced up to one image a class."""
     wrong = next(
-        (name for name in ("labels", "image_size", "superclass", "compose") if getattr(request, name) is not None), None
+        (
+            name
+            for name in ("labels", "image_size", "superclass", "compose", "test")
+            if getattr(request, name) is not None
+        ),
+        None,
     )
     wrong = "draw" if request.draw != "any" else wrong
     if wrong:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, overload
 
 from layerlocal.data.folders import image_folder
 from layerlocal.data.parquet import parquet_files, parquet_folder
@@ -13,14 +12,6 @@ from layerlocal.types import InputError
 __all__ = ["READ_ROWS", "OpenSplit", "SplitSource", "find_folder", "pick_label"]
 
 
-@overload
-def find_folder(
-    folder: Path, *, labels: str | None = None, test_share: Literal[False] = False
-) -> tuple[str, SplitSource, SplitSource]: ...
-@overload
-def find_folder(
-    folder: Path, *, labels: str | None = None, test_share: bool
-) -> tuple[str, SplitSource, SplitSource | None]: ...
 def find_folder(
     folder: Path, *, labels: str | None = None, test_share: bool = False
 ) -> tuple[str, SplitSource, SplitSource | None]:
