@@ -16,12 +16,13 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import layerlocal
 import layerlocal.cli
-import layerlocal.pin
 import layerlocal.run
+from layerlocal import fit
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
 from layerlocal.store import RunStore
@@ -157,8 +158,16 @@ def test_train_says_on_standard_error_how_it_goes_and_on_standard_output_what_ca
     for value in result["block_accuracies"].values():
         assert f"{value:.1%}" in out
     assert "certified" in out and "chance 34.4%" in out
+    assert out.splitlines()[-1] == f"kept in elsewhere/{result['run']}" and Path("elsewhere", result["run"]).is_dir()
+    table = RunStore("elsewhere").metrics(result["run"]).to_pylist()
+    losses = {(row["epoch"], row["block"]): row["value"] for row in table if row["metric"] == "train_loss"}
+    assert (
+        "training loss in the last epoch  " + "  ".join(f"block{i} {losses[2, f'block{i}']:.4g}" for i in (0, 1)) in out
+    )
     epochs = [line for line in err.splitlines() if re.match(r"epoch +\d", line)]
     assert len(epochs) == 2 and all("samples/s" in line and "block 0:" in line for line in epochs)
+    for epoch, line in enumerate(epochs, 1):
+        assert f"loss {(losses[epoch, 'block0'] + losses[epoch, 'block1']) / 2:.4g} " in line
     assert f"validation {result['validation_accuracy']:.1%}" in epochs[-1]
 
 
@@ -210,9 +219,6 @@ def captured(monkeypatch, cli, command):
         raise InputError("captured")
 
     monkeypatch.setattr(layerlocal.run, "run_spec", capture)
-    monkeypatch.setattr(
-        layerlocal.pin, "pin", lambda spec, **_: pin_plugin(spec)
-    )  # the data of these commands are nowhere
     _, _, err = cli(*words)
     assert found, err
     return found[0]
@@ -226,7 +232,7 @@ def test_flags_and_settings_are_the_fields_they_name(monkeypatch, cli):
     )
     assert captured(monkeypatch, cli, command) == RunSpec(
         data=DataSpec(source="cifar100", labels="coarse", classes=(1, 5, "apple"), teacher={"hidden": 8}, validation=0),
-        network=NetworkSpec(name="vgg11", width=0.25, options={"norm": False}),
+        network=NetworkSpec(name="vgg11", width=0.25, fused=True, options={"norm": False}),
         rule=RuleSpec(name="ff", options={"theta": 2.0}),
         recipe=Recipe(epochs=7, clip=0.5, optimizer="sgd"),
         seed=5,
@@ -247,6 +253,7 @@ CHOICES = {
     "network.width": [1.0, 0.125, 1e-3],
     "network.channels_last": [True, False],
     "network.compile": [False, True],
+    "network.fused": [False, True],
     "network.options": [{}, {"depth": 4}, {"norm": False, "hidden": 32}],
     "rule.name": ["dtg-ff", "bp", "bp-deepsup", "segmented"],
     "rule.options": [
@@ -302,6 +309,17 @@ def test_the_command_of_a_plugin_and_of_its_twins_makes_that_run(monkeypatch, cl
     spec = pin_plugin(RunSpec(rule=rule))
     assert spec.rule.source_sha256
     assert captured(monkeypatch, cli, command_of(spec)).hash == spec.hash
+
+
+def test_the_shell_trains_as_python_does_with_fused_blocks_and_an_old_spec_stays_what_it_was(monkeypatch, cli):
+    found = captured(monkeypatch, cli, "layerlocal train")
+    images = np.random.default_rng(0).integers(0, 255, (16, 16, 16), np.uint8), np.arange(16) % 2
+    fitted = fit("dtg-ff", images, Recipe(epochs=1, batch_size=2), network="cnn4", width=0.125)
+    assert found.network.fused and any(getattr(part, "fused", False) for part in fitted.rule.network.modules())
+    assert not captured(monkeypatch, cli, "layerlocal train --set network.fused=false").network.fused
+    assert not RunSpec.parse({"network": {"name": "vgg8"}}).network.fused
+    assert "--set network.fused=false" in command_of(RunSpec())
+    assert "fused" not in command_of(RunSpec(network=NetworkSpec(fused=True)))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -571,10 +589,13 @@ def test_show_gives_the_run_its_spec_its_environment_and_its_command(cli, run, m
     assert captured(monkeypatch, cli, command).hash == run["run"]
 
 
-def test_show_with_json_gives_the_result(cli, run):
-    del run["store"]
-    assert only_json(cli("show", run["run"], "--json")[1]) == run
-    assert only_json(cli("show", "--json")[1]) == [run]
+def test_show_with_json_gives_the_result_and_what_it_is_of(cli, run):
+    for key in ("store", "folder", "train_losses"):
+        del run[key]
+    found = only_json(cli("show", run["run"], "--json")[1])
+    assert only_json(cli("show", "--json")[1]) == [found]
+    assert RunSpec.parse(found.pop("spec")).hash == run["run"] and found.pop("finished")
+    assert found == run
 
 
 def test_show_lists_every_run_by_a_name_that_show_takes(cli, plug, run):
@@ -666,7 +687,9 @@ def test_ctrl_c_ends_a_run_with_exit_code_130_and_the_same_command_finishes_it(c
     finally:
         process.kill()
     assert (process.returncode, out) == (130, "")
-    assert "Traceback" not in err and "the same command goes on" in err
+    [folder] = tmp_path.glob("runs/*")
+    assert "Traceback" not in err
+    assert f"interrupted; epoch 1 of 2 of run {folder.name} is saved: the same command goes on from there" in err
     assert list(tmp_path.glob("runs/*/DONE")) == []
     (tmp_path / "go").touch()
     epochs = []
@@ -716,6 +739,16 @@ def test_ctrl_c_before_anything_is_saved_is_a_sentence_too(cli, monkeypatch):
     monkeypatch.setattr(layerlocal.run, "pin_plugin", stop)
     code, out, err = cli(*TINY)
     assert (code, out) == (130, "") and "interrupted" in err
+
+
+def test_ctrl_c_in_the_first_epoch_says_that_nothing_is_saved(cli, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "step", stop)
+    code, out, err = cli(*TINY)
+    assert (code, out) == (130, "") and "has no whole epoch yet, so nothing of it is saved" in err
+    assert not list(Path("runs").rglob("*.safetensors")) and "goes on" not in err
 
 
 # --- the program itself -----------------------------------------------------------------------------------------------
@@ -793,7 +826,19 @@ SAYS = {
         "never run again",
     ],
     "claims": ["--rule", "--claim", "--file", "--alpha", "--accuracies", "--out", "--json", "supported", "not run"],
-    "show": ["--out", "--json", "hash", "finished"],
+    "show": [
+        "--out",
+        "--json",
+        "hash",
+        "finished",
+        "--rule",
+        "--data",
+        "--network",
+        "--seed",
+        "--since",
+        "--sort",
+        "--limit",
+    ],
     "cost": [
         "--size",
         "--rules",

@@ -67,7 +67,9 @@ def test_a_terminal_that_can_show_everything_gets_everything(on_terminal):
 
 @pytest.mark.parametrize("rank", ["1", "7", "zero", ""])
 @pytest.mark.parametrize(
-    "words", [["train", "--rule", "nobody"], ["check", "nobody"], ["show", "abc"], ["list", "nobody"], ["study", "nobody"]], ids=lambda w: w[0]
+    "words",
+    [["train", "--rule", "nobody"], ["check", "nobody"], ["show", "--sort", "nobody"], ["list", "nobody"], ["study", "nobody"]],
+    ids=lambda words: words[0],
 )  # fmt: skip
 def test_a_rank_in_the_surroundings_silences_no_command(refused, monkeypatch, words, rank):
     """Some clusters set it for every program."""

@@ -225,6 +225,29 @@ def test_one_run_that_waits_for_another_process_says_so_and_then_goes_on(clock):
     assert "validation 50.0%  by block 0: 25.0%" in text
 
 
+def test_where_nobody_sees_a_bar_one_run_says_every_half_minute_how_far_it_is(clock):
+    """A step a second: 20 of 100 steps in 20 s, and so on; the loss is the last that was read."""
+    console = log()
+    with OneRun(console) as progress:
+        for number in range(1, 101):
+            clock[0] = number - 1.0
+            loss = {20: 2.0, 61: 1.0}.get(number)
+            progress(RunEvent("run", number, 100, 1, 1, 7.0, loss=loss))
+    lines = console.file.getvalue().strip().splitlines()
+    assert lines == [
+        "epoch 1/1  step 31/100  loss 2  7 samples/s  1:07 left",
+        "epoch 1/1  step 61/100  loss 1  7 samples/s  0:38 left",
+        "epoch 1/1  step 91/100  loss 1  7 samples/s  0:09 left",
+    ]
+
+
+def test_an_epoch_without_validation_data_is_said_too_with_its_loss(clock):
+    console = log()
+    with OneRun(console) as progress:
+        progress(step("run", 25, record=EpochRecord(1, 1.0, 100.0, 0.1, {"block0": 1.0, "block1": 2.0}, {}, None)))
+    assert console.file.getvalue().strip() == "epoch   1       100 samples/s  loss 1.5"
+
+
 def test_the_time_left_of_one_run_rests_on_the_steps_done_here(clock):
     """Continued at step 50 of 100; 10 steps take 5 s, so the other 40 take 20."""
     console = log()

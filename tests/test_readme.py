@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+import layerlocal
+import layerlocal.run
 from layerlocal.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+FIXED = ("fashion_mnist_subset", "teacher_student")
 LANGUAGES = ("console", "bash", "sh", "shell")
 
 
@@ -125,3 +129,14 @@ def test_every_file_named_in_a_command_of_the_readme_is_there():
     named = {word for word in words if word.endswith(".py")}
     written = {match for body in blocks("python") for match in re.findall(r"# (\S+\.py)\b", body)}
     assert [name for name in named - written if not (ROOT / name).exists()] == []
+
+
+def test_a_published_command_makes_the_run_that_it_stands_for(monkeypatch, cli):
+    """Of every twentieth run in `results/runs.parquet` whose data are in the package."""
+    found = []
+    monkeypatch.setattr(layerlocal.run, "run_spec", lambda spec, *_, **__: found.append(spec.hash) or sys.exit(3))
+    rows = layerlocal.load_runs(ROOT / "results").to_pylist()
+    rows = [row for row in rows if row["data"] in FIXED and row["command"].startswith("layerlocal train ")][::20]
+    for row in rows:
+        cli(*shlex.split(row["command"])[1:])
+    assert len(rows) > 10 and found == [row["run"] for row in rows]

@@ -10,11 +10,14 @@ import multiprocessing
 import os
 import random
 import time
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from layerlocal.data import Data, load_data
@@ -664,3 +667,25 @@ def test_a_store_that_cannot_be_written_is_one_sentence_before_anything_is_train
     with pytest.raises(InputError, match=r"cannot write .*--out"):
         run_spec(SPEC, RunStore(root))
     assert blocked.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize(
+    ("side", "asked", "times"), [(80, None, "6"), (128, None, "16"), (128, 128, ""), (64, None, "")]
+)
+def test_large_images_whose_size_nobody_chose_are_pointed_out(tmp_path, side, asked, times):
+    """(side / 32)² times the cost of 32 px."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for index in range(4):
+                pixels = np.random.default_rng(index).integers(0, 255, (side, side, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "d" / split / name / f"{index}.png")
+    data = DataSpec(source=str(tmp_path / "d"), image_size=asked, validation=0)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        build(RunSpec(data=data, network=NetworkSpec(name="cnn4", width=0.125), recipe=Recipe(batch_size=2)))
+    said = [str(warning.message) for warning in found if "no size was asked for" in str(warning.message)]
+    assert len(said) == bool(times)
+    if times:
+        assert f"are {side} px" in said[0] and f"about {times} times as long as at 32 px" in said[0]
+        assert "--set data.image_size=64" in said[0]

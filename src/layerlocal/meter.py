@@ -41,6 +41,11 @@ class Meter:
                     "lower recipe.learning_rate, set recipe.clip, or look at the rule's loss"
                 )
 
+    def mean_loss(self) -> float | None:
+        """The mean loss so far, over steps and over the blocks that have one; reads the device. ``None`` before the first."""
+        found = self.means(self.losses).values()
+        return sum(found) / len(found) if found else None
+
     def means(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Means over steps; reads the device."""
         counts = self.metric_counts if sums is self.metrics else self.counts

@@ -25,12 +25,19 @@ __all__ = ["EpochLog", "ManyRuns", "OneRun", "Tally", "TaskInWork", "Tasks", "as
 
 LOG_SECONDS = 60.0
 """Where nobody sees a bar move, a line this often, or a line a tenth of the runs."""
+STEP_SECONDS = 30.0
+"""Of one run, where nobody sees a bar move, a line this often at the most."""
 
 
 def as_time(seconds: float) -> str:
     """Minutes and seconds, hours where there are any: 1:05, 2:00:00."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _time_left(elapsed: float, completed: float, total: float, before: float) -> str:
+    """At the mean rate since the start; what was done ``before`` took none of that time."""
+    return f"{as_time(elapsed * (total - completed) / (completed - before))} left"
 
 
 class _TimeLeft(ProgressColumn):
@@ -43,7 +50,7 @@ class _TimeLeft(ProgressColumn):
         before = task.fields.get("before", 0)
         if task.completed <= before or task.total is None or task.elapsed is None:
             return Text("time left –")
-        return Text(f"{as_time(task.elapsed * (task.total - task.completed) / (task.completed - before))} left")
+        return Text(_time_left(task.elapsed, task.completed, task.total, before))
 
 
 class _TimeLeftOfRuns(ProgressColumn):
@@ -108,12 +115,21 @@ class _Display:
 
 
 class OneRun(_Display):
-    """One run: a bar of steps with samples/s, and a line an epoch with fused and per-block validation accuracy."""
+    """One run: a bar of steps with samples/s, and a line an epoch with loss, fused and per-block validation accuracy.
+
+    Where nobody sees a bar, a line of how far it is every `STEP_SECONDS` too.
+
+    Attributes:
+        epochs: of the whole run; 0 before it is known.
+    """
 
     def __init__(self, console: Console, log: EpochLog | None = None) -> None:
         super().__init__(console, "loading data", None, _TimeLeft())
         self.log = log
         self.before: int | None = None
+        self.begun = self.said = time.monotonic()
+        self.loss: float | None = None
+        self.epochs = 0
 
     def __call__(self, event: RunEvent) -> None:
         """Take one event of the run."""
@@ -121,32 +137,59 @@ class OneRun(_Display):
         if event.state != "training":
             self._say_state(event)
             return
-        if self.before is None:
-            self.before = event.step - 1 if event.record is None else 0
+        self._count(event, now)
+        if event.record is None and not self.console.is_terminal and now - self.said >= STEP_SECONDS:
+            self._say_step(event, now)
         if event.record is None and now - self.drawn < 0.2:
             return
-        if event.record is not None and self.log is not None:
-            self.log(event.record)
         self.drawn = now
-        text = f"epoch {event.epoch}/{event.epochs}  {event.samples_per_s:,.0f} samples/s"
+        text = f"epoch {event.epoch}/{event.epochs}  {_loss(self.loss)}{event.samples_per_s:,.0f} samples/s"
         self.progress.update(
             self.task, completed=event.step, total=event.total_steps, description=text, before=self.before
         )
+        if event.record is not None:
+            self._say_epoch(event, event.record, now)
+
+    def _count(self, event: RunEvent, now: float) -> None:
+        if self.before is None:
+            self.before = event.step - 1 if event.record is None else 0
+            self.begun = now
+        self.loss = event.loss if event.loss is not None else self.loss
+        self.epochs = event.epochs
+
+    def _say_step(self, event: RunEvent, now: float) -> None:
+        self.said = now
+        done = max(1, event.step - (self.before or 0))
+        left = _time_left(now - self.begun, done, event.total_steps - (self.before or 0), 0)
+        text = f"epoch {event.epoch}/{event.epochs}  step {event.step}/{event.total_steps}  {_loss(self.loss)}"
+        self.console.print(f"{text}{event.samples_per_s:,.0f} samples/s  {left}", highlight=False, soft_wrap=True)
+
+    def _say_epoch(self, event: RunEvent, record: EpochRecord, now: float) -> None:
+        self.said = now
+        if self.log is not None:
+            self.log(record)
+        losses = list(record.losses.values())
+        self.loss = sum(losses) / len(losses) if losses else None
+        text = f"epoch {event.epoch:>3}  {event.samples_per_s:>8,.0f} samples/s  {_loss(self.loss)}".rstrip()
+        self.loss = None  # the next epoch has one of its own
         if event.validation is not None:
             blocks = "  ".join(
                 f"{name.removeprefix('block')}: {value:.1%}"
                 for name, value in event.validation.block_accuracies.items()
             )
-            self.console.print(
-                f"epoch {event.epoch:>3}  {event.samples_per_s:>8,.0f} samples/s  validation {event.validation.accuracy:.1%}  by block {blocks}",
-                highlight=False,
-            )
+            text += f"  validation {event.validation.accuracy:.1%}  by block {blocks}"
+        self.console.print(text, highlight=False)
 
     def _say_state(self, event: RunEvent) -> None:
         if event.state == "waiting":
             text = f"run {event.run} is being trained by another process, waiting"
             self.progress.update(self.task, description="waiting")
             self.console.print(text, highlight=False)
+
+
+def _loss(value: float | None) -> str:
+    """The mean over blocks, where it is known."""
+    return "" if value is None else f"loss {value:.4g}  "
 
 
 @dataclass

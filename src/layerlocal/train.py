@@ -144,6 +144,7 @@ class Training:
         if recipe.checkpointing:
             rule.use_checkpointing(_some_samples(rule, device))
         self.epoch = 0
+        self.meter = Meter()
         augment = Augment(crop=recipe.crop, flip=recipe.flip, cutout=recipe.cutout)
         self.batches = Batches(
             data.train, batch_size=recipe.batch_size, mean=data.mean, std=data.std, augment=augment if augment else None, shuffle=True,
@@ -180,7 +181,7 @@ class Training:
         Raises:
             InputError: a loss that is not finite: which block, which step.
         """
-        meter = Meter()
+        meter = self.meter = Meter()
         self.rule.train()
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))

@@ -3,6 +3,7 @@
 from layerlocal.cli import cost as cost
 from layerlocal.cli import export as export
 from layerlocal.cli import runs as runs
+from layerlocal.cli import show as show
 from layerlocal.cli import studies as studies
 from layerlocal.cli import tune as tune
 from layerlocal.cli.app import app as app

@@ -1,4 +1,4 @@
-"""Commands about rules and runs: audit, train, check, list, show."""
+"""Commands about rules and runs: audit, train, check, list."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
-    Reread,
-    Seeds,
     Settings,
-    Workers,
     app,
     err,
     parse_settings,
@@ -28,8 +25,8 @@ from layerlocal.cli.app import (
     print_forecast,
     speaks_for_run,
     typed,
-    typed_options,
 )
+from layerlocal.cli.show import last_losses, print_run
 
 if TYPE_CHECKING:
     from layerlocal.progress import OneRun
@@ -45,10 +42,11 @@ def audit(
         typer.Option("--rule", help="A rule to audit beside ours: a name, or FILE.py:CLASS. Repeatable."),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
-    reread: Reread = False,
-    seeds: Seeds = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every run; intervals need 2 or more.")] = 3,
     budget: Annotated[str, typer.Option(help="quick (minutes on 2 cores) or standard (hours).")] = "quick",
-    workers: Workers = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +58,6 @@ def audit(
         "data": data,
         "seeds": seeds,
         "budget": budget,
-        "reread": reread,
         "workers": workers,
         "console": err,
     }
@@ -78,7 +75,6 @@ def audit(
 
 @app.command()
 def train(
-    context: typer.Context,
     rule: Annotated[str, typer.Option(help="A name of `layerlocal list rules`, or FILE.py:CLASS.")] = "dtg-ff",
     data: Annotated[
         str, typer.Option(help="A name of `layerlocal list data`, or a folder of Parquet files or images.")
@@ -90,7 +86,6 @@ def train(
         int, typer.Option(min=0, help="Of initial weights, batches, augmentation and the rule's draws.")
     ] = 0,
     settings: Settings = None,
-    reread: Reread = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
     threads: Annotated[
@@ -108,37 +103,49 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
-    from layerlocal.pin import pin
     from layerlocal.progress import EpochLog, OneRun
-    from layerlocal.spec import DataSpec, NetworkSpec, RuleSpec, RunSpec
+    from layerlocal.run import pin_plugin
+    from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
 
     speaks = speaks_for_run(parallel)
     given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
-    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(
-        settings or [], typed_options(context)
-    )
-    base = RunSpec(data=DataSpec(source=data), network=NetworkSpec(name=network), rule=RuleSpec(name=rule), seed=seed)
+    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
+    named = TYPED_NETWORK.model_copy(update={"name": network})
+    base = RunSpec(data=DataSpec(source=data), network=named, rule=RuleSpec(name=rule), seed=seed)
+    spec = pin_plugin(base.with_settings(chosen))
     prepare_torch(device, threads)
-    spec = pin(base.with_settings(chosen), reread=reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
+    progress = OneRun(err if speaks else Console(quiet=True), log)
     try:
-        with OneRun(err if speaks else Console(quiet=True), log) as progress:
+        with progress:
             record = _run(spec, RunStore(out), device, progress, parallel)
     except KeyboardInterrupt:
-        err.print(
-            f"interrupted; the last whole epoch of run {spec.hash} is saved: the same command goes on from there",
-            style="yellow",
-        )
+        err.print(f"interrupted; {_what_is_kept(spec, out, progress)}", style="yellow")
         raise typer.Exit(130) from None
+    losses = last_losses(RunStore(out), record)
     if as_json:
-        print(json.dumps({"store": str(out), **record.result}))
+        folder = str(out / record.hash)
+        print(json.dumps({"store": str(out), "folder": folder, "train_losses": losses, **record.result}))
     else:
-        _print_run(record.result)
+        print_run(record.result, losses)
+        print(f"kept in {out / record.hash}")
     certificate = record.result.get("locality")  # a run that only searches has none
     if certificate is not None and not certificate["certified"]:
         problems = "; ".join(certificate["problems"])
         err.print(f"warning: not as local as declared: {problems}", style="red", markup=False)
+
+
+def _what_is_kept(spec: RunSpec, out: Path, progress: OneRun) -> str:
+    """Of an interrupted run: whole epochs are saved, and nothing else is."""
+    from layerlocal.store import RunStore
+    from layerlocal.workers.backlog import saved_epoch
+
+    epoch = saved_epoch(RunStore(out), spec)
+    if not epoch:
+        return f"run {spec.hash} has no whole epoch yet, so nothing of it is saved: the same command begins it anew"
+    of = f" of {progress.epochs}" if progress.epochs else ""
+    return f"epoch {epoch}{of} of run {spec.hash} is saved: the same command goes on from there"
 
 
 def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: str | None) -> RunRecord:
@@ -205,72 +212,6 @@ def list_known(
             if row.get("options"):
                 console.print(f"  {'':<{width}}  [dim]--set {escape(row['options'])}[/]", soft_wrap=True)
         console.print()
-
-
-@app.command()
-def show(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's hash, or its first digits; every run where left out.")
-    ] = None,
-    out: Out = Path("runs"),
-    as_json: AsJson = False,
-) -> None:
-    """Show one finished run, or list them all."""
-    from layerlocal.spec import command_of
-    from layerlocal.store import RunStore
-
-    store = RunStore(out)
-    if run is None:
-        records = store.finished()
-        if as_json:
-            print(json.dumps([record.result for record in records]))
-            return
-        table = Table(box=None)
-        for name in ("run", "rule", "data", "network", "seed", "test accuracy"):
-            table.add_column(name, no_wrap=name == "run", overflow="fold")
-        for found in records:
-            spec = found.spec
-            table.add_row(
-                found.hash, escape(spec.rule.name.rpartition("/")[2]), escape(spec.data.source), spec.network.name, str(spec.seed),
-                _accuracy(found.result)
-            )  # fmt: skip
-        Console(width=None if Console().is_terminal else 140).print(table)
-        return
-    record = store.load(run)
-    if as_json:
-        print(json.dumps(record.result))
-        return
-    _print_run(record.result)
-    print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
-    print(command_of(record.spec))
-
-
-def _accuracy(result: dict[str, Any]) -> str:
-    """On the test split, or of a run of a search, which does not open it, on the validation split."""
-    if result.get("judged_on") == "validation":
-        return f"{result['validation_accuracy']:.1%} (validation)"
-    return f"{result['test_accuracy']:.1%}"
-
-
-def _print_run(result: dict[str, Any]) -> None:
-    console = Console()
-    if result.get("judged_on") == "validation":
-        console.print(f"run {result['run']}  {result['rule']}: {_accuracy(result)}", highlight=False, markup=False)
-        return
-    blocks = "  ".join(f"{name} {value:.1%}" for name, value in result["block_accuracies"].items())
-    certificate = result["locality"]
-    verdict = "certified" if certificate["certified"] else f"NOT as declared: {'; '.join(certificate['problems'])}"
-    console.print(f"run {result['run']}  {result['rule']}", highlight=False, markup=False)
-    console.print(
-        f"test accuracy {result['test_accuracy']:.2%} of {result['num_test']} (chance {result['chance']:.1%})",
-        highlight=False,
-    )
-    console.print(f"by block  {blocks}", highlight=False)
-    console.print(f"locality {certificate['measured']} ({verdict})", highlight=False, markup=False)
-    console.print(
-        f"{result['samples_per_s']:,.0f} samples/s, peak saved activations {result['peak_saved_bytes'] / 2**20:.1f} MiB a batch",
-        highlight=False,
-    )
 
 
 def _points(estimate: dict[str, Any]) -> str:

@@ -1,0 +1,197 @@
+"""The command `layerlocal show`, and how a finished run is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from layerlocal.cli.app import AsJson, Out, app
+from layerlocal.types import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from layerlocal.store import RunRecord, RunStore
+
+__all__ = ["last_losses", "print_run"]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A finished run and when it was finished."""
+
+    record: RunRecord
+    when: datetime
+
+    @property
+    def rule(self) -> str:
+        """As it is shown: of a file its name and class."""
+        return self.record.spec.rule.name.rpartition("/")[2]
+
+    @property
+    def accuracy(self) -> float:
+        """On the split that the run is judged on."""
+        result = self.record.result
+        found: float = result["validation_accuracy" if result.get("judged_on") == "validation" else "test_accuracy"]
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """The result, and beside it what it is of."""
+        spec = self.record.spec.model_dump(mode="json")
+        return {**self.record.result, "finished": self.when.isoformat(timespec="seconds"), "spec": spec}
+
+
+SORTS: dict[str, Callable[[_Shown], Any]] = {
+    "date": lambda shown: shown.when,
+    "accuracy": lambda shown: -shown.accuracy,
+    "rule": lambda shown: (shown.rule, shown.record.spec.seed),
+    "data": lambda shown: (shown.record.spec.data.source, shown.rule, shown.record.spec.seed),
+    "run": lambda shown: shown.record.hash,
+}
+
+
+@app.command()
+def show(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's hash, or its first digits; every run where left out.")
+    ] = None,
+    rule: Annotated[str | None, typer.Option(help="Only runs of this rule, and of its twins.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only runs on this data set: its name, or a folder's.")] = None,
+    network: Annotated[str | None, typer.Option(help="Only runs of this network.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Only runs with this seed.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Only runs finished on that day or later.")] = None,
+    sort: Annotated[str, typer.Option(help=f"By {', '.join(SORTS)}.")] = "date",
+    limit: Annotated[int | None, typer.Option(min=1, help="The last so many; of --sort accuracy the best.")] = None,
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Show one finished run, or list them, the latest last."""
+    from layerlocal.store import RunStore
+
+    store = RunStore(out)
+    if run is not None:
+        if any(value is not None for value in (rule, data, network, seed, since, limit)):
+            raise InputError("a run's hash names one run: leave out what chooses among many, or the hash")
+        _show_one(store, run, as_json)
+        return
+    if sort not in SORTS:
+        raise unknown_name("order", sort, SORTS)
+    day = _day(since)
+    found = [_shown(store, record) for record in store.finished()]
+    chosen = [
+        shown
+        for shown in found
+        if _is_named(rule, shown.record.spec.rule.name, shown.record.spec.rule.options.get("of"))
+        and _is_named(data, shown.record.spec.data.source)
+        and network in (None, shown.record.spec.network.name)
+        and seed in (None, shown.record.spec.seed)
+        and (day is None or shown.when.date() >= day)
+    ]
+    chosen.sort(key=SORTS[sort])
+    if limit is not None:
+        chosen = chosen[:limit] if sort == "accuracy" else chosen[-limit:]
+    if as_json:
+        print(json.dumps([shown.as_json() for shown in chosen]))
+        return
+    Console(width=None if Console().is_terminal else 160).print(_table(chosen))
+    if len(chosen) < len(found):
+        print(f"{len(chosen)} of {len(found)} runs")
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"--since takes a day as YYYY-MM-DD, got {text!r}") from None
+
+
+def _shown(store: RunStore, record: RunRecord) -> _Shown:
+    done = (store.root / record.hash / "DONE").stat()
+    return _Shown(record, datetime.fromtimestamp(done.st_mtime).astimezone())
+
+
+def _is_named(asked: str | None, *names: Any) -> bool:
+    """By the whole name, or by the last part of a path."""
+    short = [str(name).rstrip("/").rpartition("/")[2] for name in names]
+    return asked is None or asked in names or asked.rstrip("/").rpartition("/")[2] in short
+
+
+def _table(runs: Sequence[_Shown]) -> Table:
+    table = Table(box=None)
+    names = ("run", "finished", "rule", "twin of", "data", "network", "width", "epochs", "seed", "test accuracy")
+    for name in names:
+        table.add_column(name, no_wrap=name in ("run", "finished"), overflow="fold")
+    for shown in runs:
+        spec, of = shown.record.spec, shown.record.spec.rule.options.get("of")
+        table.add_row(
+            shown.record.hash, f"{shown.when:%Y-%m-%d %H:%M}", escape(shown.rule), escape(str(of or "").rpartition("/")[2]),
+            escape(spec.data.source), spec.network.name, f"{spec.network.width:g}", _length(shown.record), str(spec.seed),
+            _accuracy(shown.record.result),
+        )  # fmt: skip
+    return table
+
+
+def _length(record: RunRecord) -> str:
+    """Epochs, or the steps that stood in their place."""
+    recipe = record.spec.recipe
+    return f"{recipe.steps} steps" if recipe.steps else str(recipe.epochs)
+
+
+def _show_one(store: RunStore, run: str, as_json: bool) -> None:
+    from layerlocal.spec import command_of
+
+    record = store.load(run)
+    shown = _shown(store, record)
+    if as_json:
+        print(json.dumps(shown.as_json()))
+        return
+    print_run(record.result, last_losses(store, record))
+    print(f"finished {shown.when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}")
+    print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
+    print(command_of(record.spec))
+
+
+def last_losses(store: RunStore, record: RunRecord) -> dict[str, float]:
+    """Block → its mean training loss in the last epoch."""
+    rows = [row for row in store.metrics(record.hash).to_pylist() if row["metric"] == "train_loss"]
+    last = max((row["epoch"] for row in rows), default=0)
+    return {row["block"]: row["value"] for row in rows if row["epoch"] == last}
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    """On the test split, or of a run of a search, which does not open it, on the validation split."""
+    if result.get("judged_on") == "validation":
+        return f"{result['validation_accuracy']:.1%} (validation)"
+    return f"{result['test_accuracy']:.1%}"
+
+
+def print_run(result: dict[str, Any], losses: dict[str, float]) -> None:
+    """A finished run in lines: accuracy, training loss, blocks, locality, speed and memory."""
+    console = Console(soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    trained = "training loss in the last epoch  " + "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    if result.get("judged_on") == "validation":
+        say(f"run {result['run']}  {result['rule']}: {_accuracy(result)}")
+        if losses:
+            say(trained)
+        return
+    certificate = result["locality"]
+    verdict = "certified" if certificate["certified"] else f"NOT as declared: {'; '.join(certificate['problems'])}"
+    say(f"run {result['run']}  {result['rule']}")
+    say(f"test accuracy {result['test_accuracy']:.2%} of {result['num_test']} (chance {result['chance']:.1%})")
+    say("by block  " + "  ".join(f"{name} {value:.1%}" for name, value in result["block_accuracies"].items()))
+    if losses:
+        say(trained)
+    say(f"locality {certificate['measured']} ({verdict})")
+    saved = f"peak saved activations {result['peak_saved_bytes'] / 2**20:.1f} MiB a batch"
+    say(f"{result['samples_per_s']:,.0f} samples/s, {saved}")
