@@ -21,6 +21,7 @@ import pytest
 
 import layerlocal
 import layerlocal.cli
+import layerlocal.pin
 import layerlocal.run
 from layerlocal import fit
 from layerlocal.run import pin_plugin
@@ -219,6 +220,9 @@ def captured(monkeypatch, cli, command):
         raise InputError("captured")
 
     monkeypatch.setattr(layerlocal.run, "run_spec", capture)
+    monkeypatch.setattr(
+        layerlocal.pin, "pin", lambda spec, **_: pin_plugin(spec)
+    )  # the data of these commands are nowhere
     _, _, err = cli(*words)
     assert found, err
     return found[0]

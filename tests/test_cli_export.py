@@ -12,7 +12,7 @@ import torch
 from layerlocal import exporting
 from layerlocal.data.batches import normalize
 from layerlocal.exporting import load_trained
-from layerlocal.run import run_spec
+from layerlocal.run import load_task, run_spec
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.store import RunStore
 
@@ -61,7 +61,7 @@ def store(trained, tmp_path):
 def raw_and_scores(store, spec, count):
     """Samples as the data hold them, and the scores of the rule with the weights of its checkpoint, normalized by hand."""
     _, data, rule = load_trained(RunStore(store), spec.hash)
-    samples = data.train.gather(torch.arange(count)).images
+    samples = load_task(spec.data).train.gather(torch.arange(count)).images
     with torch.no_grad():
         return samples, rule.scores(normalize(samples, data.mean, data.std))
 
@@ -72,7 +72,7 @@ def raw_and_scores(store, spec, count):
 def test_the_loaded_rule_has_the_accuracy_that_the_run_recorded(trained):
     for spec in (IMAGES, VECTORS):
         record, data, rule = load_trained(RunStore(trained), spec.hash[:6])
-        test = data.take_test()
+        test = load_task(spec.data).take_test()
         with torch.no_grad():
             answers = rule.scores(normalize(test.images, data.mean, data.std)).argmax(1)
         assert float((answers == test.labels).double().mean()) == pytest.approx(record.result["test_accuracy"])
@@ -124,10 +124,12 @@ def test_a_rule_from_a_file_is_exported_while_the_file_is_as_it_was(cli, refused
     code, out, err = cli("train", *words, "--set", "recipe.batch_size=16")
     assert code == 0, err
     run = json.loads(out)["run"]
-    assert cli("export", run, "--torch", "m.pt2")[0] == 0
+    asked = refused("export", run, "--torch", "m.pt2")
+    assert "is the file mine.py" in asked and "--trust-rule-files" in asked, "a received store could name any file"
+    assert cli("export", run, "--torch", "m.pt2", "--trust-rule-files")[0] == 0
     with open("mine.py", "a") as file:
         file.write("# another one now\n")
-    assert "rule file of mine.py:Mine has changed" in refused("export", run, "--torch", "n.pt2")
+    assert "rule file of mine.py:Mine has changed" in refused("export", run, "--torch", "n.pt2", "--trust-rule-files")
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -197,6 +199,6 @@ def test_a_rule_that_cannot_be_traced_is_refused_and_nothing_is_left_behind(cli,
     assert code == 0, err
     before = sorted(os.listdir())
     assert "torch.export cannot trace this network or rule" in refused(
-        "export", json.loads(out)["run"], "--torch", "m.pt2"
+        "export", json.loads(out)["run"], "--torch", "m.pt2", "--trust-rule-files"
     )
     assert sorted(os.listdir()) == before

@@ -20,7 +20,7 @@ ORDER = [
     {"rules", "data"},
     {"evaluate", "meter", "optimizer", "records"},
     {"train", "store"},
-    {"measure", "fitting"},
+    {"measure", "fitting", "pin"},
     {"check", "run", "estimator"},
     {"workers", "exporting", "distributed", "tune"},
     {"cost", "forecast"},

@@ -57,6 +57,8 @@ OTHER = {
     "data.superclass": 3,
     "data.compose": "side",
     "data.held_out": 0.5,
+    "data.test": 0.25,
+    "data.content_sha256": "0123456789abcdef" * 4,
 }
 """Another value for every field of the spec."""
 
@@ -96,6 +98,43 @@ def test_the_hash_is_16_digits_of_the_sha256_of_sorted_json():
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert RunSpec().canonical() == text
     assert RunSpec().hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+CONTENT = "0123456789abcdef" * 4
+
+
+def test_a_run_of_known_content_is_the_same_wherever_its_data_lie_and_however_they_are_asked_for():
+    def spec(**data):
+        return RunSpec(data=DataSpec(content_sha256=CONTENT, **data))
+
+    assert spec(source="./s/x").hash == spec(source="s/x").hash == spec(source="/elsewhere/copy").hash
+    assert spec(source="s/x", labels="coarse").hash == spec(source="s/x", image_size=32).hash
+    assert spec(source="s/x").hash != RunSpec(data=DataSpec(source="s/x")).hash
+    assert spec(source="s/x", num_train=100).hash != spec(source="s/x").hash
+    assert spec(source="s/x", seed=1).hash != spec(source="s/x").hash
+
+
+def test_words_are_what_was_asked_for_whatever_the_data_turned_out_to_be():
+    asked = RunSpec(data=DataSpec(source="./s/x"))
+    found = asked.with_content({asked.data.place: CONTENT})
+    assert found.data.content_sha256 == CONTENT and found.hash != asked.hash
+    assert found.words == asked.words == RunSpec(data=DataSpec(source="s/x")).words != RunSpec().words
+    assert RunSpec(data=DataSpec(source="s/x")).words == RunSpec(data=DataSpec(source="s/x")).canonical()
+
+
+def test_content_is_filled_in_by_place_and_never_replaced():
+    other = "f" * 64
+    spec = DataSpec(source="s/x", image_size=32)
+    assert spec.with_content({DataSpec(source="s/x").place: CONTENT}) == spec
+    assert spec.with_content({spec.place: CONTENT}).with_content({spec.place: other}).content_sha256 == CONTENT
+    assert DataSpec().with_content({DataSpec().place: CONTENT}) == DataSpec(), "the embedded images need none"
+    assert DataSpec(source="s/x", draw="across").place != DataSpec(source="s/x").place, "superclasses are content too"
+
+
+def test_content_that_is_not_known_is_not_written():
+    assert "content_sha256" not in RunSpec().model_dump_json()
+    assert CONTENT in RunSpec(data=DataSpec(source="x", content_sha256=CONTENT)).model_dump_json()
+    assert RunSpec().with_settings({"data.content_sha256": CONTENT}).data.content_sha256 == CONTENT
 
 
 def test_specs_without_steps_keep_the_hash_they_had_before_there_were_steps():
@@ -318,3 +357,12 @@ def test_numbers_of_numpy_name_the_same_run_as_those_of_python():
     data, rule = DataSpec(classes=[np.int32(3), np.int64(1)]), RuleSpec(options={"grid": np.int64(2)})
     found = RunSpec(seed=np.int16(3), recipe=recipe, data=data, rule=rule)
     assert found == plain and found.canonical() == plain.canonical() and type(found.rule.options["grid"]) is int
+
+
+def test_the_command_of_a_run_says_where_its_data_lay_and_not_what_they_were():
+    spec = RunSpec(data=DataSpec(source="s/x", num_train=9, content_sha256=CONTENT))
+    assert command_of(spec) == command_of(spec.with_settings({"data.source": "s/x"}))
+    assert (
+        "--data s/x" in command_of(spec) and "data.num_train=9" in command_of(spec) and CONTENT not in command_of(spec)
+    )
+    assert spec.with_settings({"data.source": "other"}).data.content_sha256 is None, "it was of the data before"

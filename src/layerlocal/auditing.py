@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from layerlocal.reporting import cost_path, write_report
-from layerlocal.spec import DataSpec
+from layerlocal.spec import DataSpec, RunSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies.audit import SIZES, AuditPlan, audit_specs
 from layerlocal.types import InputError, unknown_name
@@ -25,6 +25,7 @@ def run_audit(
     data: str = "fashion_mnist_subset",
     seeds: int = 3,
     budget: str = "quick",
+    reread: bool = False,
     workers: int | None = None,
     command: str = "layerlocal audit",
     console: Console | None = None,
@@ -37,6 +38,7 @@ def run_audit(
         data: of the real comparisons.
         seeds: 0 … seeds − 1.
         budget: ``"quick"`` or ``"standard"``.
+        reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each; ``None``: one a core.
         command: noted beside the numbers.
         console: for progress.
@@ -53,7 +55,7 @@ def run_audit(
     console = console or Console(stderr=True)
     store = RunStore(out)
     store.prepare()
-    plan = _plan(rules, data, seeds, budget, command)
+    plan = _plan(rules, data, seeds, budget, command, reread=reread)
     write_atomic(out / "audit.json", plan.model_dump_json(indent=1).encode())
     specs = audit_specs(plan)
     labels = {
@@ -82,6 +84,7 @@ def forecast_audit(
     data: str = "fashion_mnist_subset",
     seeds: int = 3,
     budget: str = "quick",
+    reread: bool = False,
     workers: int | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -95,13 +98,14 @@ def forecast_audit(
     """
     from layerlocal.forecast import forecast_runs
 
-    specs = audit_specs(_plan(rules, data, seeds, budget, ""))
+    specs = audit_specs(_plan(rules, data, seeds, budget, "", reread=reread))
     return forecast_runs(specs, RunStore(out), workers=workers, console=console or Console(stderr=True))
 
 
-def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str) -> AuditPlan:
+def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str, *, reread: bool = False) -> AuditPlan:
     """Look at the rules and the data before anything is trained, so that a mistake costs seconds."""
     from layerlocal.data import load_data
+    from layerlocal.pin import pin
     from layerlocal.rules import BlockwiseRule, find_rule
     from layerlocal.run import file_sha256
 
@@ -117,7 +121,7 @@ def _plan(rules: Sequence[str], data: str, seeds: int, budget: Any, command: str
     names = tuple(dict.fromkeys([*AuditPlan().rules, *rules]))
     twins = {rule: "local-heads" for rule in names if not issubclass(find_rule(rule), BlockwiseRule)}
     sources = {rule: found for rule in rules if (found := file_sha256(rule))}
-    task = DataSpec(source=data)
+    task = pin(RunSpec(data=DataSpec(source=data)), reread=reread).data
     num_classes = load_data(data, validation=task.validation, num_train=SIZES[budget].num_train).num_classes
     counts = tuple(k for k in (2, 5, 10, 20, 50) if k < num_classes)
     return AuditPlan(

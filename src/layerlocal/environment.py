@@ -6,12 +6,12 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_environment", "shared_environment", "vector_instructions"]
+__all__ = ["describe_environment", "environment_of_parts", "shared_environment", "vector_instructions"]
 
 
 def vector_instructions() -> str:
@@ -47,6 +47,23 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
     return found | ({"commit": commit} if commit else {})
 
 
+def environment_of_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The environment of a run that went on somewhere else, or with other versions, threads or instructions.
+
+    Args:
+        parts: `describe_environment` of each part, in order, with ``from_epoch``.
+
+    Returns:
+        That of the last part, but where parts differ every value in turn (``"AVX2, then AVX512"``); where there are several also ``parts``.
+    """
+    last = {key: value for key, value in parts[-1].items() if key != "from_epoch"}
+    for key in last:
+        values = list(dict.fromkeys(part[key] for part in parts if key in part))
+        if len(values) > 1 and isinstance(last[key], str):
+            last[key] = ", then ".join(map(str, values))
+    return last | ({"parts": [dict(part) for part in parts]} if len(parts) > 1 else {})
+
+
 def _processor() -> str:
     try:
         match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
@@ -73,8 +90,8 @@ def _commit() -> str | None:
 
 
 def shared_environment(environments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all runs share; where they differ, every value."""
-    environments = list(environments)
+    """What all runs share; where they differ, every value. Of a run in parts (`environment_of_parts`), what was said of it as a whole."""
+    environments = [{key: value for key, value in env.items() if key != "parts"} for env in environments]
     keys = dict.fromkeys(key for env in environments for key in env)
     found = {key: list(dict.fromkeys(env.get(key) for env in environments)) for key in keys}
     return {key: values[0] if len(values) == 1 else ", ".join(map(str, values)) for key, values in found.items()}

@@ -17,17 +17,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from layerlocal.data import Data
+from layerlocal.data import DataFacts
 from layerlocal.data.batches import normalize
+from layerlocal.pin import pin_plugin
 from layerlocal.rules import Rule
-from layerlocal.run import build, pin_plugin
+from layerlocal.run import build_rule, load_task
 from layerlocal.store import RunFolder, RunRecord, RunStore
 from layerlocal.types import InputError, first_line
 
 __all__ = ["FORMATS", "Exported", "export_run", "load_trained"]
 
 CHECKED = 16
-"""Training samples on which a file is held against the rule; it was traced on the first two, so the batch size is checked too."""
+"""Made-up samples, with the data's mean and deviation, on which a file is held against the rule; it was traced on the first two, so the
+batch size is checked too."""
 TOLERANCE = 1e-4
 """Largest difference that is let through, as a share of the largest score, or of 1 where that is less."""
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -61,18 +63,23 @@ class Exported:
     largest_score: float
 
 
-def export_run(store: RunStore, name: str, files: dict[str, Path], *, force: bool = False) -> list[Exported]:
+def export_run(
+    store: RunStore, name: str, files: dict[str, Path], *, force: bool = False, trust_rule_files: bool = False
+) -> list[Exported]:
     """Write a finished run's network with its fused readout, taking raw samples: uint8 pixels, or float32 vectors as the data hold them.
+
+    Classes and normalization are those that the run stored; the data need not be at hand.
 
     Args:
         store: where the run is.
         name: its hash, or a beginning of it that is unique.
         files: by a key of `FORMATS`.
         force: replace files that exist.
+        trust_rule_files: run the Python file that the run names as its rule; of a store that was received, look at it first.
 
     Raises:
-        InputError: no such run, its weights or data are not at hand, a file that exists, a package that is missing, a rule that cannot
-            be traced, or a file whose scores are not the rule's (it is not kept).
+        InputError: no such run, its weights are not at hand, a rule file that is not trusted, a file that exists, a package that is
+            missing, a rule that cannot be traced, or a file whose scores are not the rule's (it is not kept).
     """
     if len(set(files.values())) < len(files):
         raise InputError("one file was named for two formats; name two files")
@@ -81,8 +88,8 @@ def export_run(store: RunStore, name: str, files: dict[str, Path], *, force: boo
             raise InputError(f"{path} exists; add --force to replace it")
     if "onnx" in files:
         _require_onnx()
-    record, data, rule = load_trained(store, name)
-    samples = data.train.gather(torch.arange(min(CHECKED, len(data.train)))).images
+    record, data, rule = load_trained(store, name, trust_rule_files=trust_rule_files)
+    samples = data.made_up_samples(CHECKED)
     with torch.no_grad():
         expected = rule.scores(normalize(samples, data.mean, data.std))
     with _quiet():
@@ -96,13 +103,24 @@ def export_run(store: RunStore, name: str, files: dict[str, Path], *, force: boo
     return found
 
 
-def load_trained(store: RunStore, name: str) -> tuple[RunRecord, Data, Rule]:
-    """A finished run, its data, and its rule with the weights it ended with, in evaluation mode on the CPU.
+def rule_file_of(record: RunRecord) -> str | None:
+    """The Python file that a run names as its rule, which building the rule would run; ``None`` for rules of ours."""
+    names = (record.spec.rule.name, str(record.spec.rule.options.get("of", "")))
+    return next((name.rpartition(":")[0] for name in names if ":" in name), None)
+
+
+def load_trained(store: RunStore, name: str, *, trust_rule_files: bool = False) -> tuple[RunRecord, DataFacts, Rule]:
+    """A finished run, what it kept of its data, and its rule with the weights it ended with, in evaluation mode on the CPU.
 
     Raises:
-        InputError: no such run, or its weights, data or plug-in are not what they were.
+        InputError: no such run, a rule file that is not trusted, or weights, data or plug-in that are not what they were.
     """
     record = store.load(name)
+    if (file := rule_file_of(record)) is not None and not trust_rule_files:
+        raise InputError(
+            f"the rule of run {record.hash} is the file {file}, and building it runs that file; look at it, then give --trust-rule-files "
+            "(Python: trust_rule_files=True)"
+        )
     if pin_plugin(record.spec) != record.spec:
         raise InputError(f"the rule file of {record.spec.rule.name} has changed since run {record.hash} was trained")
     folder = RunFolder(store.root / record.hash, record.spec)
@@ -112,12 +130,29 @@ def load_trained(store: RunStore, name: str) -> tuple[RunRecord, Data, Rule]:
         raise InputError(
             f"run {record.hash} in {store.root} has no checkpoint, so its weights are gone; train it again"
         )
-    data, rule = build(record.spec)
+    data = _facts_of(record)
+    rule = build_rule(record.spec, data)
     try:
         rule.load_state_dict(checkpoint[0])
     except RuntimeError as error:
         raise folder.damaged_checkpoint(error) from error
     return record, data, rule.eval()
+
+
+def _facts_of(record: RunRecord) -> DataFacts:
+    """As the run stored them; of a run of 0.1.0, which stored no normalization, from its data, if they are those it was trained on."""
+    stored = record.result.get("data") or {}
+    facts = DataFacts.parse(stored)
+    if facts is not None:
+        return facts
+    data = load_task(record.spec.data)
+    before = (stored.get("provenance") or {}).get("checksum"), stored.get("class_names")
+    if before != (data.provenance["checksum"], list(data.class_names)):
+        raise InputError(
+            f"run {record.hash} was made by a version that kept no normalization, and the data at {record.spec.data.source!r} are not those "
+            "it was trained on; put them back, or train it again"
+        )
+    return DataFacts.of(data)
 
 
 def _write(

@@ -15,7 +15,8 @@ from rich.progress import track
 
 from layerlocal.data import Data, Split
 from layerlocal.evaluate import EVALUATION_BATCH, evaluate_split
-from layerlocal.run import build, load_task, pin_plugin, plugin_errors
+from layerlocal.pin import pin_all
+from layerlocal.run import build, load_task, plugin_errors
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
 from layerlocal.train import Training, clock, refuse_less_than_a_batch
@@ -71,7 +72,7 @@ def forecast_runs(
 
     Writes nothing. ``workers`` of ``None`` is one a core.
     """
-    planned, workers = {spec.hash: spec for spec in specs}, workers or usual_workers(device)
+    planned, workers = {spec.hash: spec for spec in pin_all(specs)}, workers or usual_workers(device)
     left = [spec for spec in planned.values() if not store.is_done(spec)]
     left.sort(key=lambda spec: spec.data.model_dump_json())  # so that each task is loaded once
     timed = forecast_seconds(left, device=device)
@@ -90,7 +91,7 @@ def forecast_seconds(specs: Sequence[RunSpec], *, device: str = "cpu") -> Iterat
         InputError: a spec that cannot be built, or a rule of the user's own that fails.
     """
     paces: dict[str, Pace] = {}
-    for spec in map(pin_plugin, specs):
+    for spec in pin_all(specs):
         data = load_task(spec.data)
         refuse_less_than_a_batch(data, spec.recipe)
         recipe = spec.recipe.model_copy(update={"epochs": 1, "steps": None})

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any
 
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import InputError, shown, unknown_name
 
 __all__ = ["check_options", "options_of", "real_number", "whole_number"]
 
@@ -49,7 +49,7 @@ def check_options(
         kinds = _kinds(known[name]) if name in known else []
         if kinds and not _fits(value, kinds):
             words = " or ".join(WORDS[kind] for kind in kinds)
-            raise InputError(f"{name} of {what} must be {words}, got {value!r}")
+            raise InputError(f"{name} of {what} must be {words}, got {shown(value)}")
 
 
 def _kinds(parameter: inspect.Parameter) -> list[type]:
@@ -78,7 +78,7 @@ def whole_number(name: str, value: Any, *, least: int | None = None, most: int |
         InputError: anything else, or a number out of the range.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InputError(f"{name} must be a whole number, got {value!r}")
+        raise InputError(f"{name} must be a whole number, got {shown(value)}")
     number = int(value)
     if least is not None and number < least:
         raise InputError(f"{name} must be at least {least}, got {number}")
@@ -94,5 +94,5 @@ def real_number(name: str, value: Any) -> float:
         InputError: anything else.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number, got {value!r}")
+        raise InputError(f"{name} must be a finite number, got {shown(value)}")
     return float(value)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from layerlocal.data import Data, load_data
+from layerlocal.data import Data, DataFacts, load_data
 from layerlocal.data.batches import normalize
 from layerlocal.devices import Device, find_device
-from layerlocal.environment import describe_environment, vector_instructions
+from layerlocal.environment import describe_environment, environment_of_parts
 from layerlocal.evaluate import Evaluation
 from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import (
@@ -29,13 +27,16 @@ from layerlocal.measure import (
     reset_peak_resident,
 )
 from layerlocal.networks import create_network, network_options
+from layerlocal.pin import contents_of, file_sha256, of_other_data, pin_data, pin_plugin
 from layerlocal.rules import Rule, create_rule, find_rule, rule_options
-from layerlocal.spec import PROTOCOL, DataSpec, RuleSpec, RunSpec
+from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.train import EpochRecord, Training
 from layerlocal.types import InputError, describe_error, is_fault, unknown_name
 
-__all__ = ["RunEvent", "RunState", "build", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec"]
+__all__ = [
+    "RunEvent", "RunState", "build", "build_rule", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec",
+]  # fmt: skip
 
 LOCALITY_BATCH = 8
 LOSS_SECONDS = 5.0
@@ -79,40 +80,31 @@ class RunEvent:
 Listener = Callable[[RunEvent], None]
 
 
-def file_sha256(name: str) -> str | None:
-    """SHA-256 of the source of a rule given as ``FILE.py:CLASS``; ``None`` for a rule of ours."""
-    path = name.rpartition(":")[0]
-    if not path.endswith(".py"):
-        return None
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
-
-
-def pin_plugin(spec: RunSpec) -> RunSpec:
-    """The spec with the hash of the plug-in's source, where the rule (or the rule it is the twin of) is a file."""
-    source = file_sha256(spec.rule.name) or file_sha256(str(spec.rule.options.get("of", "")))
-    if source == spec.rule.source_sha256:
-        return spec
-    rule = RuleSpec(name=spec.rule.name, options=spec.rule.options, source_sha256=source)
-    return spec.model_copy(update={"rule": rule})
-
-
 @functools.lru_cache(maxsize=2)
 def _load(data: str) -> Data:
-    return load_data(**DataSpec.model_validate_json(data).model_dump())
+    spec = DataSpec.model_validate_json(data)
+    found = load_data(**spec.model_dump(exclude={"content_sha256"}))
+    if spec.content_sha256 not in (None, found.content_sha256):
+        raise InputError(
+            f"the data at {spec.source!r} are not those of this run, whose content_sha256 begins with {spec.content_sha256[:12]}: "
+            "they were changed, or another folder has the name; give the command again to run it on the data as they are"
+        )
+    return found
 
 
 def load_task(data: DataSpec) -> Data:
-    """The data of a spec; the last two are kept."""
-    return _load(data.model_dump_json())
+    """The data of a spec, as they are now or as the spec records them; the last two are kept.
+
+    Raises:
+        InputError: data that cannot be read, or that are not those the spec records.
+    """
+    return _load(pin_data(data).model_dump_json())
 
 
 @functools.lru_cache(maxsize=8)
 def _separability(data: str) -> float:
     """Of a task, measured once for all runs on it in this process."""
-    return measure_separability(_load(data))
+    return measure_separability(load_task(DataSpec.model_validate_json(data)))
 
 
 def build(spec: RunSpec) -> tuple[Data, Rule]:
@@ -135,12 +127,20 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
     ):
         for key in taken & options.keys():
             raise unknown_name(f"option of {kind} {getattr(spec, kind).name!r}:", key, known)
+    return data, build_rule(spec, data)
+
+
+def build_rule(spec: RunSpec, data: Data | DataFacts) -> Rule:
+    """The fresh rule of a spec, for data of which only shape and number of classes count.
+
+    Raises:
+        InputError: a network, a rule or an option that does not fit.
+    """
     network = create_network(
         spec.network.name, in_channels=data.in_channels, image_size=data.image_size, width=spec.network.width, seed=spec.seed,
         channels_last=spec.network.channels_last, compile=spec.network.compile, fused=spec.network.fused, **spec.network.options,
     )  # fmt: skip
-    rule = create_rule(spec.rule.name, network, num_classes=data.num_classes, seed=spec.seed, **spec.rule.options)
-    return data, rule
+    return create_rule(spec.rule.name, network, num_classes=data.num_classes, seed=spec.seed, **spec.rule.options)
 
 
 def _warn_of_large_images(spec: RunSpec, data: Data) -> None:
@@ -167,11 +167,15 @@ def run_spec(
     device: Device = "cpu",
     listen: Listener | None = None,
     wait: bool = True,
+    look_around: bool = True,
     make_training: Callable[..., Training] = Training,
 ) -> RunRecord:
     """Finish a run: at once where it is finished, from its last checkpoint where it was interrupted.
 
     Where another process is working on the same run, say so once (an event of state ``"waiting"``) and wait for it.
+
+    A run is of its data: those that the spec's source holds now are looked at first, and a run of the same words on other data is neither
+    taken for this one nor continued.
 
     Args:
         spec: what to run.
@@ -179,6 +183,7 @@ def run_spec(
         device: where it is trained.
         listen: gets an event a step and an epoch.
         wait: ``False`` raises instead of waiting for another process.
+        look_around: warn of runs of the same words on other data, where this one is begun anew.
         make_training: takes the arguments of `Training`; how training is spread over processes (`layerlocal.distributed`).
 
     Raises:
@@ -186,10 +191,14 @@ def run_spec(
         RunBusyError: another process is working on the run, and ``wait`` is false.
     """
     device = find_device(device)
+    spec = spec.with_content(contents_of([spec]))
     if not store.is_done(spec):
         spec = _pin_or_refuse(spec)
         if not store.is_done(spec):  # a finished run is read from a store that cannot be written, too
             store.prepare()
+            if look_around and not (store.root / spec.hash).exists():
+                for sentence in of_other_data(store, [spec]):
+                    warnings.warn(sentence, stacklevel=2)
     waiting = False
     while not store.is_done(spec):
         try:
@@ -233,22 +242,24 @@ def _train_run(
     training = make_training(rule, data, spec.recipe, seed=spec.seed, device=device)
     rows: list[MetricRow] = []
     seconds = 0.0
-    instructions: list[str] = []
+    parts: list[dict[str, Any]] = []
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
         try:
             tensors, found = checkpoint
             rows = [(int(epoch), metric, block, value) for epoch, metric, block, value in found["rows"]]
             seconds = found["seconds"]
-            instructions = [str(name) for name in found.get("instructions", ())]
+            parts = found.get("parts") or [{"instructions": str(name)} for name in found.get("instructions", ())]
             training.load_state_tensors(tensors, found["epoch"])
         except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise folder.damaged_checkpoint(error) from error
-    if not training.finished and instructions[-1:] != [vector_instructions()]:
-        instructions.append(vector_instructions())
+    if not training.finished:
+        here = _environment(spec, device)
+        if not parts or any(parts[-1].get(key) != value for key, value in here.items()):
+            parts.append(here | {"from_epoch": training.epoch + 1})
 
     def progress() -> dict[str, Any]:
-        return {"epoch": training.epoch, "rows": rows, "seconds": seconds, "instructions": instructions}
+        return {"epoch": training.epoch, "rows": rows, "seconds": seconds, "parts": parts}
 
     _reset_peaks(training.device)
     while not training.finished:
@@ -263,7 +274,7 @@ def _train_run(
     kept = training.close()
     result = _result(spec, training, seconds, rows) | peaks | kept
     folder.save_checkpoint(dict(rule.state_dict()), progress())  # enough to finish from, should DONE not be reached
-    environment = _environment(spec, device) | ({"instructions": ", then ".join(instructions)} if instructions else {})
+    environment = environment_of_parts(parts) if parts else _environment(spec, device)
     return folder.finish(env=environment, result=result, metrics=rows)
 
 
@@ -328,12 +339,7 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
         "num_classes": data.num_classes,
         "chance": data.chance,
         "group_accuracies": test.group_accuracies,
-        "data": {
-            "name": data.name,
-            "class_names": list(data.class_names),
-            "provenance": data.provenance,
-            "separability": _separability(spec.data.model_dump_json()),
-        },
+        "data": _data_result(data) | {"separability": _separability(spec.data.model_dump_json())},
         "steps": training.steps,
         "train_seconds": seconds,
         "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
@@ -344,6 +350,12 @@ def _result(spec: RunSpec, training: Training, seconds: float, rows: list[Metric
         **measure_saved_bytes(rule, x, y),
         **measure_flops(rule, x, y),
     }
+
+
+def _data_result(data: Data) -> dict[str, Any]:
+    """What is kept of the data: enough to use the trained network without them, and to tell them from others."""
+    known = {"name": data.name, "provenance": data.provenance, "content_sha256": data.content_sha256}
+    return known | DataFacts.of(data).as_json()
 
 
 def _trial_result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
@@ -361,6 +373,7 @@ def _trial_result(spec: RunSpec, training: Training, seconds: float, rows: list[
         "validation_accuracy": last.pop("fused"),
         "block_accuracies": last,
         "num_validation": len(training.data.validation),
+        "data": _data_result(training.data),
         "steps": training.steps,
         "train_seconds": seconds,
         "samples_per_s": training.steps * spec.recipe.batch_size / seconds,

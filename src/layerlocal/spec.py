@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
+from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 from pydantic import (
@@ -19,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import InputError, shown, unknown_name
 
 __all__ = [
     "PROTOCOL",
@@ -38,24 +40,38 @@ PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
 
 LATER: dict[str, tuple[str, ...]] = {
-    "data": ("draw", "superclass", "compose", "held_out"),
+    "data": ("draw", "superclass", "compose", "held_out", "test", "content_sha256"),
     "network": ("fused",),
     "recipe": ("steps", "checkpointing", "step_per_block"),
 }
 """Fields added after protocol 1 was first used: at their defaults they change no number, so they change no hash either."""
+
+FIXED_SOURCES = ("fashion_mnist_subset", "teacher_student")
+"""Data that a spec and the version determine: the embedded images, whose checksum is held at every load, and the synthetic teacher."""
+UNWRITTEN = ("content_sha256", "test")
+"""Fields of `DataSpec` that are left out of its JSON where they are not set."""
+WHERE = ("source", "labels", "image_size")
+"""How data are found and read. Where it is known what they are (``content_sha256``), that counts in their place."""
+_ELSEWHERE = {f"data.{name}" for name in (*WHERE, "draw")}
 
 Scalar = bool | int | float | str | None
 PYTHON_WORDS = {"True": True, "False": False, "None": None}
 
 
 def parse_value(text: str) -> Any:
-    """What was typed after ``=``: JSON where it is JSON, Python's ``True``, ``False`` and ``None`` too, text otherwise."""
+    """What was typed after ``=``: JSON where it is JSON, Python's ``True``, ``False`` and ``None`` too, text otherwise.
+
+    Raises:
+        InputError: JSON that is nested too deep.
+    """
     if text in PYTHON_WORDS:
         return PYTHON_WORDS[text]
     try:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise InputError(f"{shown(text)} is nested too deep; give a number, a word, true, false or null") from None
 
 
 class Frozen(BaseModel):
@@ -68,6 +84,8 @@ class Frozen(BaseModel):
             super().__init__(**content)
         except ValidationError as error:
             raise _refusal(error) from None
+        except RecursionError:
+            raise _nested(content) from None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -80,6 +98,8 @@ class Frozen(BaseModel):
         parts = value if isinstance(value, list | tuple) else [value]
         if kinds & {int, float} and bool not in kinds and any(isinstance(part, bool) for part in parts):
             raise PydanticCustomError("number", "Input should be a number, not true or false")
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) and _is_large(value):
+            raise PydanticCustomError("number", "Input should be a number of at most 64 bits")
         return value
 
     @classmethod
@@ -89,6 +109,8 @@ class Frozen(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             raise _refusal(error) from None
+        except RecursionError:
+            raise _nested(content) from None
 
 
 def _as_plain(value: Any) -> Any:
@@ -97,6 +119,17 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_as_plain(part) for part in value)
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def _is_large(value: Any) -> bool:
+    """Whether there is a whole number in it that neither torch nor a table can hold."""
+    if isinstance(value, dict | list | tuple):
+        return any(map(_is_large, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def _nested(content: Any) -> InputError:
+    return InputError(f"a value is nested too deep in {shown(content)}; give numbers, words, true, false or null")
 
 
 def _refusal(error: ValidationError) -> InputError:
@@ -116,8 +149,8 @@ def _refusal(error: ValidationError) -> InputError:
             "Input should be a number, or a list of indices and names",
         )
     if not where:
-        return InputError(f"{first['msg']}, got {first['input']!r}")
-    return InputError(f"{'.'.join(where)}: {first['msg']}, got {first['input']!r}")
+        return InputError(f"{first['msg']}, got {shown(first['input'])}")
+    return InputError(f"{'.'.join(where)}: {first['msg']}, got {shown(first['input'])}")
 
 
 class DataSpec(Frozen):
@@ -141,6 +174,10 @@ class DataSpec(Frozen):
         compose: put two images into one, the label being the pair of their classes: ``"side"`` by side, or ``"overlay"`` (their mean;
             the first from the first half of the classes, the second from the other half).
         held_out: share of the pairs that no training image shows, with ``compose``; in [0, 1).
+        test: share of the images that is drawn as test split, by class and ``seed``, from a folder that has none; in (0, 1).
+        content_sha256: what the source's data are: decoded pixels, labels, splits and class names (`Data.content_sha256`). Filled in before a
+            run begins; given by hand, it refuses other data. Then ``source``, ``labels`` and ``image_size`` are no part of a run's hash, so
+            the same data under another path are the same run. ``None`` for `FIXED_SOURCES`, and in runs of 0.1.0, which did not record it.
     """
 
     source: str = "fashion_mnist_subset"
@@ -156,6 +193,35 @@ class DataSpec(Frozen):
     superclass: int | None = Field(default=None, ge=0)
     compose: Literal["side", "overlay"] | None = None
     held_out: float = Field(default=0.2, ge=0, lt=1)
+    test: float | None = Field(default=None, gt=0, lt=1)
+    content_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields of `UNWRITTEN` are written only where they are set: the text of older specs, and names made of it, stay the same."""
+        content: dict[str, Any] = serialize(self)
+        return {key: value for key, value in content.items() if value is not None or key not in UNWRITTEN}
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the spec alone says what the data are."""
+        return self.source in FIXED_SOURCES
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it is known what the data are, and not only where they lay."""
+        return self.is_fixed or self.content_sha256 is not None
+
+    @property
+    def place(self) -> str:
+        """Where the data are looked for and how they are read, as text: two specs of one place have one content."""
+        grouped = self.draw in ("within", "across", "superclasses")
+        return json.dumps([self.source, self.labels, self.image_size, *(["superclasses"] if grouped else [])])
+
+    def with_content(self, contents: Mapping[str, str]) -> Self:
+        """A copy with the content that ``contents`` has for its `place`; as it is where it has none or one was given."""
+        found = None if self.is_recorded else contents.get(self.place)
+        return self if found is None else self.model_copy(update={"content_sha256": found})
 
 
 class NetworkSpec(Frozen):
@@ -263,9 +329,24 @@ class RunSpec(Frozen):
         for section, names in LATER.items():
             fields = type(getattr(self, section)).model_fields
             for name in names:
-                if content[section][name] == fields[name].default:
-                    del content[section][name]
+                if content[section].get(name) == fields[name].default:
+                    content[section].pop(name, None)
+        if self.data.content_sha256 is not None:
+            for name in WHERE:
+                del content["data"][name]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def words(self) -> str:
+        """The spec as it was asked for, without what its data are: two runs of the same words may be of different data."""
+        source = self.data.source
+        asked = {"content_sha256": None, "source": os.path.normpath(source) if os.sep in source else source}
+        return self.model_copy(update={"data": self.data.model_copy(update=asked)}).canonical()
+
+    def with_content(self, contents: Mapping[str, str]) -> Self:
+        """A copy whose data have the content that ``contents`` names for their place (`DataSpec.with_content`)."""
+        data = self.data.with_content(contents)
+        return self if data is self.data else self.model_copy(update={"data": data})
 
     @property
     def hash(self) -> str:
@@ -281,6 +362,7 @@ class RunSpec(Frozen):
             InputError: a key or a value that is not known or not allowed.
         """
         content = self.model_dump()
+        content["data"] = dict.fromkeys(UNWRITTEN) | content["data"]
         for key, value in settings.items():
             section, _, name = key.partition(".")
             if section in ("seed", "judged_on") and not name:
@@ -298,6 +380,8 @@ class RunSpec(Frozen):
                 content[section]["options"] = {**content[section]["options"], name: value}
             else:
                 raise unknown_name("setting", key, _known_settings())
+        if settings.keys() & _ELSEWHERE and "data.content_sha256" not in settings:
+            content["data"]["content_sha256"] = None  # it was of other data, or of data read otherwise
         return type(self).parse(content)
 
 
@@ -333,7 +417,7 @@ def command_of(spec: RunSpec) -> str:
         settings |= {
             f"{section}.{key}": value
             for key, value in chosen.items()
-            if value != usual[key] and key not in ("source", "name", "options", "teacher")
+            if value != usual.get(key) and key not in ("source", "name", "options", "teacher", "content_sha256")
         }
     settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
     settings |= {f"network.{key}": value for key, value in spec.network.options.items()}

@@ -200,10 +200,12 @@ class RunStore:
             raise cannot_write(self.root, error) from error
 
     def is_done(self, spec: RunSpec) -> bool:
-        """Whether this run is finished and whole. Of one that is not `open` says what is wrong."""
+        """Whether this run is finished and whole. Of one that is not `open` says what is wrong. Of data that are not known none is: what lies
+        under its name may be of any.
+        """
         path = self.root / spec.hash
         try:
-            return is_finished(path) and read_run(path).hash == spec.hash
+            return spec.data.is_recorded and is_finished(path) and read_run(path).hash == spec.hash
         except InputError:
             return False
 
@@ -258,8 +260,7 @@ class RunStore:
         """Everything in the store's folder, by name."""
         try:
             names = sorted(os.listdir(self.root))
-            if not os.access(self.root, os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            os.stat(os.path.join(self.root, "."))  # names may be listed where nothing behind them may be looked at
         except NotADirectoryError as error:
             raise InputError(f"{self.root} is a file, not a run store; give the folder that the runs are in") from error
         except OSError as error:

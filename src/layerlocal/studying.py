@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from layerlocal.claims import load_claims
+from layerlocal.pin import contents_of
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
 from layerlocal.rules import BlockwiseRule, find_rule, rule_options
 from layerlocal.spec import RuleSpec, RunSpec
@@ -30,6 +32,7 @@ def run_study(
     rules: Sequence[str] = ("dtg-ff",),
     seeds: int = 3,
     data: Sequence[str] = (),
+    reread: bool = False,
     workers: int | None = None,
     ray: str | None = None,
     device: str = "cpu",
@@ -45,6 +48,7 @@ def run_study(
         rules: local rules, by name or ``FILE.py:CLASS``; rules of an earlier call with the same data stay part of the study.
         seeds: 0 … seeds − 1.
         data: data sets instead of the study's own.
+        reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each; ``None``: one a core.
         ray: address of a Ray cluster instead of processes here.
         device: of every run.
@@ -58,7 +62,7 @@ def run_study(
     study = _find(name, size)
     store = RunStore(out)
     store.prepare()
-    plan, specs, refused = _prepare(out, study, size, rules, seeds, data, command, console)
+    plan, specs, refused = _prepare(out, study, size, rules, seeds, data, command, console, reread=reread)
     wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
     path = plan_path(out, name, size)
     is_new = not path.exists()
@@ -86,6 +90,7 @@ def forecast_study(
     rules: Sequence[str] = ("dtg-ff",),
     seeds: int = 3,
     data: Sequence[str] = (),
+    reread: bool = False,
     workers: int | None = None,
     device: str = "cpu",
     console: Console | None = None,
@@ -101,7 +106,7 @@ def forecast_study(
     from layerlocal.forecast import forecast_runs
 
     console = console or Console(stderr=True)
-    _, specs, refused = _prepare(out, _find(name, size), size, rules, seeds, data, "", console)
+    _, specs, refused = _prepare(out, _find(name, size), size, rules, seeds, data, "", console, reread=reread)
     wanted = [spec for key, spec in specs.items() if key not in refused]
     found = forecast_runs(wanted, RunStore(out), workers=workers, device=device, console=console)
     left_out = len({spec.hash for key, spec in specs.items() if key in refused})
@@ -125,11 +130,19 @@ def _prepare(
     data: Sequence[str],
     command: str,
     console: Console,
+    *,
+    reread: bool = False,
 ) -> tuple[StudyPlan, dict[Key, RunSpec], dict[Key, str]]:
-    """The plan, its runs, and why some of them cannot take part."""
+    """The plan, its runs on the data as they are now, and why some of them cannot take part."""
     plan = _plan(out, study, size, rules, seeds, data, command)
     specs = plan_runs(study, plan)
-    return plan, specs, _refusals(study, plan, specs, console)
+    if reread:
+        with contextlib.suppress(UnreachableError), console.status("reading data again"):
+            contents_of(specs.values(), reread=True)
+    refused = _refusals(study, plan, specs, console)
+    contents = contents_of(spec for key, spec in specs.items() if key not in refused)
+    plan = plan.model_copy(update={"contents": contents})
+    return plan, plan_runs(study, plan), refused
 
 
 def _finish(

@@ -13,6 +13,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "certified": pa.bool_(),
     **dict.fromkeys(("protocol", "threads"), pa.int64()),
     **dict.fromkeys(("device", "gpu", "processor", "torch", "layerlocal", "commit", "command", "store"), pa.string()),
+    "data_sha256": pa.string(),
 }
 """Always there, in this order; options and the rest of the spec follow, by name."""
 _NEEDED = {"run", "rule", "seed", "test_accuracy"}
@@ -124,7 +126,9 @@ def published_table(folder: Path) -> Path | None:
     """The table of runs of a folder of published results; ``None`` of a store, or of a folder of stores, which may hold a table too."""
     table = folder / RUNS_TABLE
     stored = any(next(folder.glob(pattern), None) for pattern in ("*/DONE", "*/*/DONE"))
-    return table if table.is_file() and not stored else None
+    return (
+        table if os.path.isfile(table) and not stored else None
+    )  # a path's own `is_file` raises where it may not look
 
 
 def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
@@ -148,6 +152,7 @@ def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
         "declared_locality": locality.get("declared"),
         "locality": locality.get("measured"),
         "certified": locality.get("certified"),
+        "data_sha256": data_sha256(record),
         "protocol": spec.protocol,
         "command": f"{command_of(spec)} --threads {env.get('threads', 1)}",
     }
@@ -181,6 +186,13 @@ def _csv_cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = text.replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace").decode()
     return f"'{text}" if _LOOKS_LIKE_A_FORMULA.match(text) else text
+
+
+def data_sha256(record: RunRecord) -> str | None:
+    """What the data of a run were; ``None`` where that was not recorded (0.1.0, other data than the embedded and the synthetic ones)."""
+    data = record.result.get("data") or {}
+    known = data.get("content_sha256") or record.spec.data.content_sha256
+    return known or ((data.get("provenance") or {}).get("checksum") if record.spec.data.is_fixed else None)
 
 
 def _finite(value: Any) -> Any:
@@ -223,7 +235,9 @@ def _portable(record: RunRecord) -> RunRecord:
 
 def _rows_below(path: Path, *, portable: bool = False) -> list[dict[str, Any]]:
     """The rows of a store, or of every store directly below a folder; ``store`` names the one they are from."""
-    homes = [path] if any(path.glob("*/DONE")) else sorted({done.parents[1] for done in path.glob("*/*/DONE")})
+    homes = (
+        [path] if any(path.glob("*/DONE")) else sorted({done.parents[1] for done in path.glob("*/*/DONE")}) or [path]
+    )
     rows: dict[str, dict[str, Any]] = {}
     for home in homes:
         for record in RunStore(home).finished():

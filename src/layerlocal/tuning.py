@@ -14,6 +14,7 @@ from rich.console import Console
 
 from layerlocal.environment import describe_environment
 from layerlocal.forecast import forecast_seconds
+from layerlocal.pin import contents_of
 from layerlocal.progress import ManyRuns
 from layerlocal.reporting import tune_path
 from layerlocal.run import build, file_sha256
@@ -32,6 +33,7 @@ def run_tuning(
     plan: TunePlan,
     out: Path,
     *,
+    reread: bool = False,
     workers: int | None = None,
     ray: str | None = None,
     device: str = "cpu",
@@ -43,6 +45,7 @@ def run_tuning(
     Args:
         plan: the search; its sources are filled in here.
         out: the run store; the runs of trials are kept in its folder ``tune``.
+        reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each; ``None``: one a core.
         ray: address of a Ray cluster instead of processes here.
         device: of every run.
@@ -56,7 +59,7 @@ def run_tuning(
         InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
     """
     console = console or Console(stderr=True)
-    plan = _checked(plan)
+    plan = _checked(plan, reread=reread)
     searches = [Search(plan, method) for method in plan.methods]
     RunStore(out).prepare()
     store = RunStore(out / STORE)
@@ -71,6 +74,8 @@ def run_tuning(
                 for number, chosen in enumerate(settings)
                 for seed in range(plan.seeds)
             }
+            contents = contents_of(specs.values())  # of a search that changes what is read of the data
+            specs = {key: spec.with_content(contents) for key, spec in specs.items()}
             outcome = run_many(
                 list(specs.values()), store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
             )  # fmt: skip
@@ -124,10 +129,12 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
     }
 
 
-def _checked(plan: TunePlan) -> TunePlan:
-    """The plan with the hashes of its rule files, once it is seen that each method can be built."""
+def _checked(plan: TunePlan, *, reread: bool = False) -> TunePlan:
+    """The plan with the hashes of its rule files and of its data, once it is seen that each method can be built."""
     plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
     plan.check()
+    first = plan.run(plan.methods[0], {}, 0)
+    plan = plan.model_copy(update={"contents": contents_of([first], reread=reread)})
     for method in plan.methods:
         build(plan.run(method, Search(plan, method).first, 0))
     return plan

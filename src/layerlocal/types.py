@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+import reprlib
 import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -25,6 +26,7 @@ __all__ = [
     "describe_error",
     "first_line",
     "is_fault",
+    "shown",
     "trained_blocks",
     "unknown_name",
 ]
@@ -59,6 +61,19 @@ class LostProcessError(InputError):
     """Another process of a distributed run died, stopped or could not be reached."""
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """The ``repr`` of a value, cut where it would be too long for a sentence."""
+    try:
+        return _SHORT.repr(value)
+    except Exception as error:  # a whole number of thousands of digits, a class of the user's own
+        return f"{type(value).__name__} that cannot be shown ({type(error).__name__})"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not known: lists the known ones, of ``group.name`` those of its group, and the nearest, if one is near."""
     group = name.partition(".")[0] + "."
@@ -68,7 +83,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     short = {other.removeprefix(group): other for other in names}
     near = difflib.get_close_matches(name.removeprefix(group), short, n=1)
     hint = f" Did you mean {short[near[0]]!r}?" if near else ""
-    return InputError(f"unknown {kind} {name!r}; known: {', '.join(names)}.{hint}")
+    return InputError(f"unknown {kind} {shown(name)}; known: {', '.join(names)}.{hint}")
 
 
 def trained_blocks(name: str, blocks: list[str]) -> set[str]:

@@ -10,6 +10,7 @@ import os
 import sys
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,14 +20,18 @@ from rich.console import Console
 from layerlocal import __version__
 from layerlocal.progress import as_time
 from layerlocal.spec import parse_value
-from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault
+from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
 
 __all__ = [
+    "MOST_SEEDS",
     "AsJson",
     "Device",
     "DryRun",
     "Out",
+    "Reread",
+    "Seeds",
     "Settings",
+    "Workers",
     "app",
     "describe_time",
     "err",
@@ -37,6 +42,7 @@ __all__ = [
     "refuse_cluster",
     "speaks_for_run",
     "typed",
+    "typed_options",
 ]
 
 
@@ -61,12 +67,21 @@ app = typer.Typer(
     "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
 )
 MOST_THREADS = 256
+MOST_SEEDS = 1000
+MOST_LETTERS = 900
+"""Of a sentence about a mistake; a longer one has a name in it that nobody can read."""
 err = Console(stderr=True, soft_wrap=True)
 
 
 def _folder(text: str) -> Path:
     if not text:
         raise typer.BadParameter("it needs the name of a folder; write --out . for the current one")
+    try:
+        file = next((path for path in (Path(text), *Path(text).parents) if path.exists() and not path.is_dir()), None)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{shown(text)} cannot be a folder: {getattr(error, 'strerror', error)}") from None
+    if file is not None:
+        raise typer.BadParameter(f"{file} is a file, not a run store; give the folder that the runs are in")
     return Path(text)
 
 
@@ -77,12 +92,37 @@ Out = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+
+
+def _refuse_crowd(workers: int | None) -> int | None:
+    most = max(MOST_THREADS, 4 * (os.cpu_count() or 1))
+    if workers is not None and workers > most:
+        raise InputError(f"--workers {workers} is more than this machine can use; give {most} at most")
+    return workers
+
+
+Seeds = Annotated[
+    int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Seeds of every run; intervals need 2 or more.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, callback=_refuse_crowd, help="Worker processes of one thread each; default: one a core."
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
         help="Say how many runs there are to train (of `tune`: from its beginning) and about how long they take; train nothing.",
+    ),
+]
+Reread = Annotated[
+    bool,
+    typer.Option(
+        "--reread",
+        help="Read the files of the data again, even where their sizes and times of change are those of the decoded copy.",
     ),
 ]
 Settings = Annotated[
@@ -101,15 +141,44 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit()
 
 
-def parse_settings(words: list[str]) -> dict[str, Any]:
-    """``["rule.grid=4", "data.labels=coarse"]`` → values as JSON where they are JSON, as text otherwise."""
+def parse_settings(words: list[str], options: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """``["rule.grid=4", "data.labels=coarse"]`` → values as JSON where they are JSON, as text otherwise.
+
+    Args:
+        words: as typed after ``--set``.
+        options: settings that were typed as options of their own too, and these options: `typed_options`.
+
+    Raises:
+        InputError: another form, or a key twice.
+    """
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            raise InputError(f"--set takes KEY=VALUE, got {word!r}; for example --set rule.grid=4")
-        found[key] = parse_value(text)
+            raise InputError(f"--set takes KEY=VALUE, got {shown(word)}; for example --set rule.grid=4")
+        if key in found:
+            raise InputError(f"--set has {shown(key)} twice; leave one out")
+        if options and key in options:
+            raise InputError(f"{key} is given twice, by {options[key]} and by --set; leave one out")
+        try:
+            found[key] = parse_value(text)
+        except InputError as error:
+            raise InputError(f"--set {shown(key)}: {error}") from None
     return found
+
+
+SET_BY_OPTIONS = {
+    "rule.name": "rule", "data.source": "data", "network.name": "network", "network.width": "width", "recipe.epochs": "epochs", "seed": "seed",
+}  # fmt: skip
+"""Settings and the parameters of a command that mean the same."""
+
+
+def typed_options(context: typer.Context) -> dict[str, str]:
+    """Settings that were given by an option of their own, and which."""
+    given = {name: context.get_parameter_source(name) for name in SET_BY_OPTIONS.values()}
+    return {
+        key: f"--{name}" for key, name in SET_BY_OPTIONS.items() if getattr(given[name], "name", "") == "COMMANDLINE"
+    }
 
 
 def prepare_torch(device: str, threads: int | None) -> None:
@@ -208,14 +277,26 @@ def main() -> None:
     )
     try:
         _refuse_what_is_no_text(sys.argv[1:])
-        app()
+        status = app(prog_name="layerlocal", standalone_mode=False)
     except BaseException as error:
         text = _in_one_sentence(error)
         if text is None:
             raise
         if _state["speaks"] or isinstance(error, LostProcessError):
+            text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 300]} … {text[-300:]}"
             err.print(f"error: {text}", style="red", markup=False, highlight=False)
         sys.exit(2)
+    sys.exit(status or 0)
+
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer has no name of its own for it
+
+
+def _as_sentence(error: Any) -> str:
+    """Of a mistake that the parser found: what it says, and where help is."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    command = "" if error.ctx is None else error.ctx.command_path.partition(" ")[2]
+    return f"{text[:1].lower()}{text[1:]}; see `layerlocal {f'{command} ' if command else ''}--help`"
 
 
 def _refuse_what_is_no_text(words: list[str]) -> None:
@@ -223,12 +304,18 @@ def _refuse_what_is_no_text(words: list[str]) -> None:
     for word in words:
         if any("\ud800" <= sign <= "\udfff" for sign in word):
             raise InputError(f"the name {word} is no UTF-8 text, which a run's record needs; rename the file or folder")
+        if "\0" in word:
+            raise InputError(f"the word {shown(word)} has a NUL character in it; leave it out")
 
 
 def _in_one_sentence(error: BaseException) -> str | None:
     """What to tell the user of what ended a command; ``None`` for an end that is none of theirs."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, _UsageError):
+        if type(error).__name__ == "NoArgsIsHelpError":  # it has shown the help
+            sys.exit(2)
+        return _as_sentence(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself complains when it ends
         if error.errno == errno.EPIPE:
@@ -245,4 +332,6 @@ def _in_one_sentence(error: BaseException) -> str | None:
 
         if raised_in_plugin(error):
             return f"the rule's own code {describe_error(error)}; `layerlocal check` shows more"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.strerror}: {shown(error.filename)}"
     return None

@@ -89,7 +89,7 @@ def cost(
     }  # fmt: skip
     with err.status("looking at rules and networks"):
         plan = make_plan(
-            size, rules=_names(rules), modes=_names(modes), parts=_names(part), memory=memory, chosen=chosen,
+            size, rules=_names(rules, "--rules"), modes=_names(modes, "--modes"), parts=_names(part, "--part"), memory=memory, chosen=chosen,
             threads=threads or torch.get_num_threads(), device=device,
         )  # fmt: skip
     summary = run_cost(plan, out, command=typed(), console=err)

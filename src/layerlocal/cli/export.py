@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError
+
+if TYPE_CHECKING:
+    from layerlocal.store import RunStore
 
 
 @app.command()
@@ -22,6 +26,10 @@ def export(
         Path | None, typer.Option("--torch", help="Write a torch.export program; torch.export.load reads it.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    trust_rule_files: Annotated[
+        bool,
+        typer.Option("--trust-rule-files", help="Run the Python file that the run names as its rule, without asking."),
+    ] = False,
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +40,9 @@ def export(
     files = {kind: path for kind, path in (("onnx", onnx), ("torch", torch)) if path is not None}
     if not files:
         raise InputError("say what to write: --onnx FILE, --torch FILE, or both")
-    found = export_run(RunStore(out), run, files, force=force)
+    store = RunStore(out)
+    trusted = trust_rule_files or _trusts(store, run)
+    found = export_run(store, run, files, force=force, trust_rule_files=trusted)
     if as_json:
         print(json.dumps([asdict(entry) for entry in found]))
         return
@@ -46,3 +56,13 @@ def export(
             highlight=False,
             markup=False,
         )
+
+
+def _trusts(store: RunStore, run: str) -> bool:
+    """Whether whoever sits at the terminal lets the run's rule file be run; false where there is no such file, or nobody to ask."""
+    from layerlocal.exporting import rule_file_of
+
+    file = rule_file_of(store.load(run))
+    if file is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    return typer.confirm(f"the rule of this run is the file {file}, which will be run: go on?", err=True)

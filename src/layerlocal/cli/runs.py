@@ -17,7 +17,10 @@ from layerlocal.cli.app import (
     Device,
     DryRun,
     Out,
+    Reread,
+    Seeds,
     Settings,
+    Workers,
     app,
     err,
     parse_settings,
@@ -25,6 +28,7 @@ from layerlocal.cli.app import (
     print_forecast,
     speaks_for_run,
     typed,
+    typed_options,
 )
 from layerlocal.cli.show import last_losses, print_run
 
@@ -42,11 +46,10 @@ def audit(
         typer.Option("--rule", help="A rule to audit beside ours: a name, or FILE.py:CLASS. Repeatable."),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every run; intervals need 2 or more.")] = 3,
+    reread: Reread = False,
+    seeds: Seeds = 3,
     budget: Annotated[str, typer.Option(help="quick (minutes on 2 cores) or standard (hours).")] = "quick",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
-    ] = None,
+    workers: Workers = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +61,7 @@ def audit(
         "data": data,
         "seeds": seeds,
         "budget": budget,
+        "reread": reread,
         "workers": workers,
         "console": err,
     }
@@ -75,6 +79,7 @@ def audit(
 
 @app.command()
 def train(
+    context: typer.Context,
     rule: Annotated[str, typer.Option(help="A name of `layerlocal list rules`, or FILE.py:CLASS.")] = "dtg-ff",
     data: Annotated[
         str, typer.Option(help="A name of `layerlocal list data`, or a folder of Parquet files or images.")
@@ -86,6 +91,7 @@ def train(
         int, typer.Option(min=0, help="Of initial weights, batches, augmentation and the rule's draws.")
     ] = 0,
     settings: Settings = None,
+    reread: Reread = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
     threads: Annotated[
@@ -103,18 +109,20 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
+    from layerlocal.pin import pin
     from layerlocal.progress import EpochLog, OneRun
-    from layerlocal.run import pin_plugin
     from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
     from layerlocal.store import RunStore
 
     speaks = speaks_for_run(parallel)
     given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
-    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
+    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(
+        settings or [], typed_options(context)
+    )
     named = TYPED_NETWORK.model_copy(update={"name": network})
     base = RunSpec(data=DataSpec(source=data), network=named, rule=RuleSpec(name=rule), seed=seed)
-    spec = pin_plugin(base.with_settings(chosen))
     prepare_torch(device, threads)
+    spec = pin(base.with_settings(chosen), reread=reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     progress = OneRun(err if speaks else Console(quiet=True), log)
     try:

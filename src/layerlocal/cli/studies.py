@@ -11,7 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from layerlocal.cli.app import AsJson, Device, DryRun, Out, app, err, print_forecast, refuse_cluster, typed
+from layerlocal.cli.app import (
+    AsJson,
+    Device,
+    DryRun,
+    Out,
+    Reread,
+    Seeds,
+    Workers,
+    app,
+    err,
+    print_forecast,
+    refuse_cluster,
+    typed,
+)
 from layerlocal.types import InputError
 
 _MARKS = {
@@ -21,9 +34,16 @@ _MARKS = {
 }
 
 
-def _names(words: list[str] | None) -> list[str]:
-    """Repeated options and comma-separated ones alike."""
-    return [name for word in words or [] for name in word.split(",") if name]
+def _names(words: list[str] | None, option: str) -> list[str]:
+    """Repeated options and comma-separated ones alike, each name once.
+
+    Raises:
+        InputError: the option was given, and no name with it.
+    """
+    found = list(dict.fromkeys(name for word in words or [] for name in word.split(",") if name))
+    if words and not found:
+        raise InputError(f"{option} needs a name, got an empty one; leave it out for the default")
+    return found
 
 
 @app.command()
@@ -41,14 +61,13 @@ def study(
             "--rules", "--rule", help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of every run; intervals need 2 or more.")] = 3,
+    seeds: Seeds = 3,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Data sets instead of the study's own: names or folders, comma-separated or repeated."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
-    ] = None,
+    reread: Reread = False,
+    workers: Workers = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
     device: Device = "cpu",
     dry_run: DryRun = False,
@@ -63,7 +82,13 @@ def study(
     from layerlocal.studying import forecast_study, run_study
 
     prepare_torch(device, None)
-    asked: dict[str, Any] = {"size": size, "rules": _names(rules) or ["dtg-ff"], "seeds": seeds, "data": _names(data)}
+    asked: dict[str, Any] = {
+        "size": size,
+        "rules": _names(rules, "--rules") or ["dtg-ff"],
+        "seeds": seeds,
+        "data": _names(data, "--data"),
+    }
+    asked["reread"] = reread
     here: dict[str, Any] = {"workers": workers, "device": device, "console": err}
     if dry_run:
         refuse_cluster(ray)
@@ -128,7 +153,7 @@ def claims(
         rows = beside_published(out)
         print(json.dumps(rows)) if as_json else _print_accuracies(rows)
         return
-    rows, sha256, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim), alpha=alpha)
+    rows, sha256, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim, "--claim"), alpha=alpha)
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     if as_json:

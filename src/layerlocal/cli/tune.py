@@ -10,11 +10,14 @@ import typer
 from rich.console import Console
 
 from layerlocal.cli.app import (
+    MOST_SEEDS,
     AsJson,
     Device,
     DryRun,
     Out,
+    Reread,
     Settings,
+    Workers,
     app,
     describe_time,
     err,
@@ -22,11 +25,14 @@ from layerlocal.cli.app import (
     prepare_torch,
     refuse_cluster,
     typed,
+    typed_options,
 )
+from layerlocal.cli.studies import _names
 
 
 @app.command()
 def tune(
+    context: typer.Context,
     rules: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,20 +50,20 @@ def tune(
         int,
         typer.Option(
             min=1,
+            max=100_000,
             help="For each rule and each twin; the first is the settings as they are, where they lie in the space.",
         ),
     ] = 16,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each trial; their mean counts.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of each trial; their mean counts.")] = 1,
     sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",
     data: Annotated[str, typer.Option(help="A name of `layerlocal list data`, or a folder.")] = "fashion_mnist_subset",
     network: Annotated[str, typer.Option(help="A name of `layerlocal list networks`.")] = "vgg8",
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,
+    reread: Reread = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes of one thread each; default: one a core.")
-    ] = None,
+    workers: Workers = None,
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
     device: Device = "cpu",
     dry_run: DryRun = False,
@@ -76,11 +82,13 @@ def tune(
 
     prepare_torch(device, None)
     given = {"network.width": width, "recipe.epochs": epochs}
-    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(settings or [])
-    names = [name for word in rules or ["dtg-ff"] for name in word.split(",") if name]
+    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(
+        settings or [], typed_options(context)
+    )
+    names = _names(rules, "--rules") or ["dtg-ff"]
     plan = TunePlan.parse(
         {
-            "rules": tuple(dict.fromkeys(names)), "data": DataSpec(source=data).model_dump(),
+            "rules": tuple(names), "data": DataSpec(source=data).model_dump(),
             "network": TYPED_NETWORK.model_dump() | {"name": network},
             "settings": chosen, "space": [parse_dimension(text).model_dump() for text in space or DEFAULT_SPACE], "trials": trials,
             "seeds": seeds, "sampler": sampler, "seed": seed,
@@ -92,7 +100,9 @@ def tune(
         text = f"{found['planned']} runs from the beginning: {found['budget']}\n{describe_time(found)}"
         print(json.dumps(found) if as_json else text)
         return
-    summary = run_tuning(plan, out, workers=workers, ray=ray, device=device, command=typed(), console=err)
+    summary = run_tuning(
+        plan, out, reread=reread, workers=workers, ray=ray, device=device, command=typed(), console=err
+    )
     if as_json:
         print(json.dumps(summary))
     else:

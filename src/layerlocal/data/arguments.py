@@ -39,11 +39,21 @@ def check_arguments(source: Any, request: Request) -> Request:
         seed=whole_number("seed", request.seed),
         superclass=_optional("superclass", request.superclass, 0),
         held_out=real_number("held_out", request.held_out),
+        test=_share(request.test),
     )
 
 
 def _optional(name: str, value: Any, least: int) -> int | None:
     return None if value is None else whole_number(name, value, least=least)
+
+
+def _share(value: Any) -> float | None:
+    share = None if value is None else real_number("test", value)
+    if share is not None and not 0 < share < 1:
+        raise InputError(
+            f"test={share:g} must be above 0 and below 1 (the share of the images that becomes the test split)"
+        )
+    return share
 
 
 def _pixels(value: Any) -> int | None:

@@ -43,19 +43,28 @@ class Request:
     superclass: int | None
     compose: str | None
     held_out: float
+    test: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawSplit:
-    """All images of a split and their labels before any choice; images are opened when called for."""
+    """All images of a split and their labels before any choice; images are opened when called for.
+
+    ``rows``: where in the opened images those of the labels are; None: at the same places.
+    """
 
     labels: np.ndarray
     open_images: Callable[[], Any]
+    rows: np.ndarray | None = None
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the labels as rows of the opened images."""
+        return rows if self.rows is None else self.rows[rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Raw:
-    """A data set before any choice."""
+    """A data set before any choice; ``content_sha256`` is of all of it (`content_sum`), ``None`` where nobody computed it."""
 
     name: str
     train: RawSplit
@@ -63,6 +72,7 @@ class Raw:
     class_names: Sequence[str]
     provenance: dict[str, Any]
     superclasses: np.ndarray | None = None
+    content_sha256: str | None = None
 
 
 def assemble(raw: Raw, request: Request) -> Data:
@@ -87,10 +97,17 @@ def assemble(raw: Raw, request: Request) -> Data:
         source = raw.train.labels[train_rows]
         kept, held_out = split_validation(source, request.validation, names=raw.class_names, seed=request.seed)
     images = raw.train.open_images()
-    train = make_split(images, train_rows[kept], train_labels[kept])
-    validation = make_split(images, train_rows[held_out], train_labels[held_out]) if len(held_out) else None
+    train = make_split(images, raw.train.at(train_rows[kept]), train_labels[kept])
+    validation = (
+        make_split(images, raw.train.at(train_rows[held_out]), train_labels[held_out]) if len(held_out) else None
+    )
     return _make_data(
-        raw, names, train, validation, test_labels, lambda: make_split(raw.test.open_images(), test_rows, test_labels)
+        raw,
+        names,
+        train,
+        validation,
+        test_labels,
+        lambda: make_split(raw.test.open_images(), raw.test.at(test_rows), test_labels),
     )
 
 
@@ -115,6 +132,7 @@ def _make_data(
         chance=float(np.bincount(test_labels).max() / len(test_labels)),
         provenance=raw.provenance | {"num_images": counts},
         sealed_test=SealedTest(open_test),
+        source_sha256=raw.content_sha256,
     )
 
 
@@ -140,7 +158,7 @@ def _compose(
         )
         return Split(joined, target, groups=groups if what == "test" else {})
 
-    rows, labels = train
+    (rows, labels), test = (raw.train.at(train[0]), train[1]), (raw.test.at(test[0]), test[1])
     number = len(rows) if request.num_train is None else request.num_train
     number_test = len(test[0]) if request.num_test is None else request.num_test
     check_pairs(test[1], plan, number=number_test, what="test", unseen=True)  # now, not after training

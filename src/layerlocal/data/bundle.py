@@ -5,10 +5,13 @@ Shape letters: N images, C channels, H W height and width, D features of a vecto
 
 from __future__ import annotations
 
+import hashlib
+import json
 import mmap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +21,7 @@ from torch import Tensor
 from layerlocal.scale import PIXELS, Scale
 from layerlocal.types import InputError, first_line
 
-__all__ = ["Data", "Gathered", "SealedTest", "Split", "pixel_statistics"]
+__all__ = ["Data", "Gathered", "SealedTest", "Split", "content_sum", "pixel_statistics"]
 
 RELEASE_BYTES = 256 * 2**20  # after reading this much of a mapped file, its pages are given back
 STATISTICS_ROWS = 4096  # of float images, looked through at once
@@ -169,6 +172,7 @@ class Data:
         std: (in_channels,) float32, standard deviation likewise (float data: ones).
         chance: accuracy on the test split of the best constant answer, 0..1 (the share of its largest class).
         provenance: source, licence, checksum and number of images in each split; JSON values only.
+        source_sha256: what the source's data are, all of them, before any choice of classes or images; None for data given in memory.
     """
 
     name: str
@@ -181,6 +185,25 @@ class Data:
     chance: float
     provenance: dict[str, Any]
     sealed_test: SealedTest = field(repr=False)
+    source_sha256: str | None = None
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """What the data are: 64 hex digits of the decoded pixels, labels, splits and class names, wherever they lie.
+
+        Of a loaded source: of all of it, test images included, before any choice (``DataSpec.content_sha256``). Of data given in memory: of
+        the training and validation splits; computed when first asked for, the test split staying closed.
+        """
+        if self.source_sha256 is not None:
+            return self.source_sha256
+        digest = hashlib.sha256()
+        for split in filter(None, (self.train, self.validation)):
+            for rows in torch.arange(len(split), device=split.labels.device).split(STATISTICS_ROWS):
+                images, labels = split.gather(rows)
+                digest.update(np.ascontiguousarray(images.cpu().numpy()).data)
+                digest.update(np.ascontiguousarray(labels.cpu().numpy()).data)
+            digest.update(b"end of split")
+        return content_sum(digest.hexdigest(), list(self.sample_shape), self.class_names)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -215,6 +238,22 @@ class Data:
     def take_test(self) -> Split:
         """The test split. Called once, after the last epoch, by code that no rule can reach; every call is counted."""
         return self.sealed_test.open()
+
+
+def content_sum(
+    checksum: str, shape: Sequence[Any], class_names: Sequence[str], superclasses: np.ndarray | None = None
+) -> str:
+    """64 hex digits that tell a data set from any other.
+
+    Args:
+        checksum: of pixels and labels of every split.
+        shape: of a sample, or whatever else the pixels depend on.
+        class_names: K names, in the order of the labels.
+        superclasses: (K,) where they are used.
+    """
+    groups = None if superclasses is None else superclasses.tolist()
+    text = json.dumps(["layerlocal data", 1, checksum, list(shape), list(class_names), groups], ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pixel_statistics(split: Split) -> tuple[Tensor, Tensor]:

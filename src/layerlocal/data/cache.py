@@ -3,10 +3,14 @@
 ``<cache>/decoded/<key>/`` holds ``images.npy`` (uint8 (N, C, H, W)), ``label-<i>.npy`` (int64 (N,)) and ``meta.json``.
 The images do not depend on the label column, so one entry serves all of them. A killed decode leaves only a temporary
 folder; of two processes that decode the same split at once the second one to end throws its copy away.
+
+An entry is believed only where it is what was written: ``meta.json`` and the labels at every use, the pixels when a process
+first opens them. A damaged entry is made again from its source.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -16,13 +20,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
 
 from layerlocal.data.decode import EncodedImage, decode_image
 from layerlocal.data.sources import READ_ROWS, OpenSplit, SplitSource, pick_label
@@ -30,16 +36,27 @@ from layerlocal.types import InputError
 
 __all__ = ["CachedSplit", "decoded_split", "default_cache_dir"]
 
-FORMAT = 1  # of an entry; part of its key
+FORMAT = 2  # of an entry; part of its key, as Pillow's version is: another one may decode to other pixels
 _PART = 32  # images a thread decodes before it takes the next part
 _TEMPORARY = ".decoding-"
 _STALE_SECONDS = 2 * 24 * 3600  # a temporary folder nobody wrote to for so long was left by a killed process
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+_NEEDED = {"count": int, "shape": list, "names": dict, "facts": dict, "pixels_sha256": str, "label_sha256": list}
+_whole: set[tuple[str, int, int, int]] = set()  # image files that this process has held against their sum
+
+
 def default_cache_dir() -> Path:
-    """``LAYERLOCAL_CACHE`` where it is set, else ``~/.cache/layerlocal``."""
-    return Path(os.environ.get("LAYERLOCAL_CACHE") or Path.home() / ".cache" / "layerlocal").expanduser()
+    """``LAYERLOCAL_CACHE`` where it is set, else ``~/.cache/layerlocal``.
+
+    Raises:
+        InputError: there is no home directory.
+    """
+    try:
+        return Path(os.environ.get("LAYERLOCAL_CACHE") or Path.home() / ".cache" / "layerlocal").expanduser()
+    except RuntimeError as error:
+        raise InputError("there is no home directory to keep decoded images in; set LAYERLOCAL_CACHE") from error
 
 
 @dataclass(frozen=True)
@@ -48,11 +65,13 @@ class CachedSplit:
 
     Attributes:
         folder: of the entry.
-        meta: count, shape, class names by label column, sha256 of the pixels, facts about the source.
+        meta: count, shape, class names by label column, sha256 of the pixels and of the label files, facts about the source.
+        remake: decodes the source again and puts the entry in place anew; gives its meta.
     """
 
     folder: Path
     meta: dict[str, Any]
+    remake: Callable[[], dict[str, Any]]
 
     @property
     def channels(self) -> int:
@@ -60,8 +79,19 @@ class CachedSplit:
         return int(self.meta["shape"][0])
 
     def images(self) -> np.ndarray:
-        """uint8 (N, C, H, W), memory-mapped, read-only."""
-        return _load(self.folder / "images.npy", mmap_mode="r")
+        """uint8 (N, C, H, W), memory-mapped, read-only; held against their sum when this process first opens them.
+
+        Raises:
+            InputError: they are damaged, and what the source holds now is something else.
+        """
+        path = self.folder / "images.npy"
+        if not _is_whole(path, self.meta):
+            warnings.warn(f"the decoded copy {path} was damaged and is made again", stacklevel=2)
+            if self.remake()["pixels_sha256"] != self.meta["pixels_sha256"] or not _is_whole(path, self.meta):
+                raise InputError(
+                    f"the decoded copy {path} is damaged and its source has changed; run the command again"
+                )
+        return _load(path, mmap_mode="r")
 
     def labels(self, column: str) -> np.ndarray:
         """int64 (N,)."""
@@ -75,10 +105,55 @@ def _load(path: Path, **options: Any) -> np.ndarray:
         raise InputError(f"the decoded copy {path} is broken ({error}); delete its folder and run again") from error
 
 
+def _is_whole(path: Path, meta: dict[str, Any]) -> bool:
+    """Whether the pixels are those that were decoded; read once a process and file."""
+    try:
+        state = path.stat()
+        known = (str(path), state.st_ino, state.st_size, state.st_mtime_ns)
+        if known in _whole:
+            return True
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return False
+    if images.dtype != np.uint8 or list(images.shape) != [meta["count"], *meta["shape"]]:
+        return False
+    digest = hashlib.sha256()
+    for start in range(0, len(images), READ_ROWS):
+        digest.update(np.ascontiguousarray(images[start : start + READ_ROWS]).data)
+    if digest.hexdigest() != meta["pixels_sha256"]:
+        return False
+    _whole.add(known)
+    return True
+
+
+def _sum_of(meta: dict[str, Any]) -> str:
+    """Of everything in it but the sum itself."""
+    text = json.dumps({key: value for key, value in meta.items() if key != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    """What `_write_entry` wrote; ``None`` where it is missing or anything but the pixels is damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        if any(not isinstance(meta[key], kind) for key, kind in _NEEDED.items()) or meta["sha256"] != _sum_of(meta):
+            return None
+        labels = [(folder / f"label-{index}.npy").read_bytes() for index in range(len(meta["names"]))]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return meta if [hashlib.sha256(part).hexdigest() for part in labels] == meta["label_sha256"] else None
+
+
 def decoded_split(
-    source: SplitSource, *, cache_dir: Path, image_size: int | None, labels: str | None, min_channels: int = 1
+    source: SplitSource,
+    *,
+    cache_dir: Path,
+    image_size: int | None,
+    labels: str | None,
+    min_channels: int = 1,
+    reread: bool = False,
 ) -> CachedSplit:
-    """The split's decoded copy, made now if it is not there yet.
+    """The split's decoded copy, made now if it is not there yet, or damaged.
 
     Args:
         source: what to decode.
@@ -86,21 +161,27 @@ def decoded_split(
         image_size: see `decode_image`.
         labels: the label column that will be wanted; checked before anything is decoded.
         min_channels: 3 to make grayscale images RGB.
+        reread: decode again even where files have the sizes and times they had.
 
     Raises:
         InputError: a broken image, images of different sizes, a full disk, a cache folder that cannot be written.
     """
-    identity = json.dumps([FORMAT, source.identity, image_size, min_channels])
+    identity = json.dumps([FORMAT, PIL.__version__, source.identity, image_size, min_channels])
     folder = cache_dir / "decoded" / hashlib.sha256(identity.encode()).hexdigest()[:32]
-    if not (folder / "meta.json").exists():
+
+    def make() -> dict[str, Any]:
         opened = source.open()
         pick_label(list(opened.labels), labels)
         _write_entry(folder, opened, image_size=image_size, min_channels=min_channels)
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"the decoded copy {folder} is broken ({error}); delete it and run again") from error
-    return CachedSplit(folder, meta)
+        meta = _read_meta(folder)
+        if meta is None:
+            raise InputError(f"the decoded copy {folder} cannot be read back; check the disk, or set LAYERLOCAL_CACHE")
+        return meta
+
+    meta = None if reread else _read_meta(folder)
+    if meta is None and not reread and (folder / "meta.json").exists():
+        warnings.warn(f"the decoded copy {folder} was damaged and is made again", stacklevel=2)
+    return CachedSplit(folder, make() if meta is None else meta, make)
 
 
 def _write_entry(folder: Path, opened: OpenSplit, *, image_size: int | None, min_channels: int) -> None:
@@ -111,11 +192,14 @@ def _write_entry(folder: Path, opened: OpenSplit, *, image_size: int | None, min
         _sweep(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder.parent))
         meta = _write_images(temporary / "images.npy", opened, image_size=image_size, channels=min_channels)
+        sums = []
         for position, name in enumerate(opened.names):
             packed = io.BytesIO()  # `np.save` to a file would tell of a full disk without an error number
             np.save(packed, opened.labels[name], allow_pickle=False)
             (temporary / f"label-{position}.npy").write_bytes(packed.getvalue())
-        meta |= {"names": opened.names, "facts": opened.facts}
+            sums.append(hashlib.sha256(packed.getvalue()).hexdigest())
+        meta |= {"names": opened.names, "facts": opened.facts, "label_sha256": sums}
+        meta["sha256"] = _sum_of(meta)
         (temporary / "meta.json").write_text(json.dumps(meta))
         _rename(temporary, folder)
     except OSError as error:
@@ -145,12 +229,20 @@ def _sweep(parent: Path) -> None:
 
 
 def _rename(temporary: Path, folder: Path) -> None:
-    """Put the complete entry in place, unless another process was first."""
-    try:
-        os.replace(temporary, folder)
-    except OSError:
-        if not (folder / "meta.json").exists():
-            raise
+    """Put the complete entry in place, unless another process has just put the same there; an entry that is not that is moved away first."""
+    written = json.loads((temporary / "meta.json").read_bytes())
+    for _ in range(3):
+        try:
+            os.replace(temporary, folder)
+            return
+        except OSError:
+            if not folder.is_dir():
+                raise
+        if _read_meta(folder) == written and _is_whole(folder / "images.npy", written):
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process moves it away too
+            os.replace(folder, f"{temporary}-old")
+        shutil.rmtree(f"{temporary}-old", ignore_errors=True)
 
 
 def _write_images(path: Path, opened: OpenSplit, *, image_size: int | None, channels: int) -> dict[str, Any]:

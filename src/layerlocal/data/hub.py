@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from layerlocal.data.benchmarks import BenchmarkInfo
+from layerlocal.data.columns import column_values, embedded_bytes, number_classes
 from layerlocal.data.decode import EncodedImage
-from layerlocal.data.sources import READ_ROWS, OpenSplit, SplitSource
+from layerlocal.data.split_source import READ_ROWS, OpenSplit, SplitSource
 from layerlocal.types import InputError, UnreachableError
 
 __all__ = ["hub_sources"]
@@ -55,14 +56,28 @@ def _open_hub(info: BenchmarkInfo, split: str, *, cache_dir: Path) -> OpenSplit:
             f"{info.hub_id} has the columns {', '.join(features)}, not {info.image_column} and {info.label_column}; "
             "its layout changed: give a folder of Parquet files instead"
         )
+    names = {name: list(feature.names) for name, feature in labels.items()}
+    found = {name: _class_indices(table, name, f"{info.hub_id} {split}", names[name]) for name in labels}
+    if isinstance(refused := found[info.label_column], InputError):
+        raise refused
+    usable = {name: values for name, values in found.items() if not isinstance(values, InputError)}
     images = table.select_columns([info.image_column]).cast_column(info.image_column, datasets.Image(decode=False))
     return OpenSplit(
         count=len(table),
-        labels={name: np.asarray(table.with_format("numpy")[name][:], dtype=np.int64) for name in labels},
-        names={name: list(feature.names) for name, feature in labels.items()},
+        labels=usable,
+        names={name: names[name] for name in usable},
         read=lambda: _read_hub(images, info, split),
         facts={"revision": _revision(table)},
     )
+
+
+def _class_indices(table: Any, name: str, where: str, names: list[str]) -> np.ndarray | InputError:
+    """One label column, int64 (N,), or why it cannot be used."""
+    try:
+        values = column_values(table.with_format("arrow")[name][:], name, where=where)
+        return number_classes([[values]], name, [names], where=where).labels[0]
+    except InputError as error:
+        return error
 
 
 @functools.cache
@@ -85,7 +100,8 @@ def _read_hub(images: Any, info: BenchmarkInfo, split: str) -> Iterator[EncodedI
     row = 0
     for batch in images.iter(batch_size=READ_ROWS):
         for value in batch[info.image_column]:
-            yield EncodedImage(value["bytes"] or Path(value["path"]), f"{info.hub_id} {split} row {row}")
+            where = f"{info.hub_id} {split} row {row}"
+            yield EncodedImage(embedded_bytes(value, info.image_column, where=where), where)
             row += 1
 
 

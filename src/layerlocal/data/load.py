@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from layerlocal.data.arguments import check_arguments
 from layerlocal.data.assemble import Raw, RawSplit, Request, assemble
 from layerlocal.data.benchmarks import BENCHMARKS
 from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_SHA256, FASHION_CLASSES, load_embedded
-from layerlocal.data.bundle import Data
+from layerlocal.data.bundle import Data, content_sum
 from layerlocal.data.cache import CachedSplit, decoded_split, default_cache_dir
 from layerlocal.data.hub import hub_sources
-from layerlocal.data.selection import balanced_quota
+from layerlocal.data.selection import balanced_quota, split_test
 from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.teacher import TeacherOptions, create_teacher, draw_balanced
 from layerlocal.data.views import find_superclasses
+from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["TEACHER_NAME", "list_data", "load_data"]
+__all__ = ["TEACHER_NAME", "content_of", "list_data", "load_data"]
 
 TEACHER_NAME = "teacher_student"
 
@@ -49,7 +51,9 @@ def load_data(
     superclass: int | None = None,
     compose: str | None = None,
     held_out: float = 0.2,
+    test: float | None = None,
     cache_dir: Path | None = None,
+    reread: bool = False,
 ) -> Data:
     """Load data for one task: training split, validation split drawn from it, and the test split under seal.
 
@@ -77,7 +81,10 @@ def load_data(
         compose: "side" or "overlay": two images in one, the label their pair of classes; the test split's ``groups`` tell seen
             from unseen pairs.
         held_out: share of the pairs kept from training.
+        test: share of the images that is drawn as test split, by class and ``seed``: for folders that have none, which may then be
+            ``<class>/*`` too; above 0, below 1. None: the source has a test split.
         cache_dir: for decoded images; None: ``LAYERLOCAL_CACHE``, else ``~/.cache/layerlocal``.
+        reread: read files again even where their sizes and times of change are those of their decoded copy.
 
     Raises:
         InputError: whatever is wrong with the source or the choices, in one sentence.
@@ -94,6 +101,7 @@ def load_data(
         superclass=superclass,
         compose=compose,
         held_out=held_out,
+        test=test,
     )
     request = check_arguments(source, request)
     if source == TEACHER_NAME:
@@ -102,11 +110,35 @@ def load_data(
         raise InputError(f"teacher options belong to {TEACHER_NAME}, not to {str(source)!r}; leave them out")
     if source == EMBEDDED_NAME:
         return assemble(_embedded_raw(request), request)
-    return assemble(_decoded_raw(source, request, cache_dir or default_cache_dir()), request)
+    raw = _decoded_raw(source, request, cache_dir or default_cache_dir(), reread=reread)
+    for note in raw.provenance.get("notes", ()):
+        warnings.warn(note, stacklevel=2)
+    return assemble(raw, request)
+
+
+def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
+    """What the data of a spec are: `Data.content_sha256`, read from the decoded copies where they are there, and decoded otherwise.
+
+    Args:
+        spec: of which ``source``, ``labels``, ``image_size`` and ``draw`` count (`DataSpec.place`).
+        reread: as in `load_data`.
+
+    Returns:
+        64 hex digits; ``None`` for sources that the spec alone determines.
+
+    Raises:
+        InputError: data that cannot be read.
+    """
+    if spec.is_fixed:
+        return None
+    request = Request(**{name: getattr(spec, name) for name in Request.__dataclass_fields__})
+    request = check_arguments(spec.source, request)
+    return _decoded_raw(spec.source, request, default_cache_dir(), reread=reread).content_sha256
 
 
 def _embedded_raw(request: Request) -> Raw:
     pick_label(["label"], request.labels)
+    _refuse_share(request, EMBEDDED_NAME)
     embedded = load_embedded()
     splits = {
         split: RawSplit(
@@ -126,16 +158,17 @@ def _embedded_raw(request: Request) -> Raw:
         provenance=provenance,
         train=splits["train"],
         test=splits["test"],
+        content_sha256=content_sum(EMBEDDED_SHA256, [request.image_size], FASHION_CLASSES),
     )
 
 
-def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
+def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, reread: bool) -> Raw:
     """A benchmark on the Hub or a folder, through the cache of decoded images."""
     info = BENCHMARKS.get(source) if isinstance(source, str) else None
     own = _own_copy(source)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
-        kind, train, test = find_folder(own)
+        kind, train, test = find_folder(own, labels=request.labels, test_share=request.test is not None)
         provenance: dict[str, Any] = {"source": f"own copy of {info.name}"}
     elif info is not None:
         name, licence = info.name, info.licence
@@ -145,9 +178,14 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
     else:
         folder = own or _existing_folder(source)
         name, licence, default = folder.resolve().name, "unknown", None
-        kind, train, test = find_folder(folder)
+        kind, train, test = find_folder(folder, labels=request.labels, test_share=request.test is not None)
         provenance = {"source": name}
-    splits, class_names, facts, superclasses = _decode_both(train, test, request, cache_dir=cache_dir, default=default)
+    if test is not None:
+        _refuse_share(request, name)
+    splits, class_names, facts, superclasses = _decode_both(
+        train, test, request, cache_dir=cache_dir, default=default, reread=reread
+    )
+    shape = facts.pop("shape")
     provenance = {"kind": kind, **provenance, "licence": licence, **facts}
     return Raw(
         name=name,
@@ -156,7 +194,13 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path) -> Raw:
         superclasses=superclasses,
         train=splits["train"],
         test=splits["test"],
+        content_sha256=content_sum(facts["checksum"], shape, class_names, superclasses),
     )
+
+
+def _refuse_share(request: Request, name: str) -> None:
+    if request.test is not None:
+        raise InputError(f"test={request.test:g} draws a test split, but {name} has its own; leave it out")
 
 
 def _own_copy(source: str | Path) -> Path | None:
@@ -177,9 +221,18 @@ def _existing_folder(source: str | Path) -> Path:
 
 
 def _decode_both(
-    train: SplitSource, test: SplitSource, request: Request, *, cache_dir: Path, default: str | None
+    train: SplitSource,
+    test: SplitSource | None,
+    request: Request,
+    *,
+    cache_dir: Path,
+    default: str | None,
+    reread: bool,
 ) -> tuple[dict[str, RawSplit], list[str], dict[str, Any], np.ndarray | None]:
-    """Decode both splits with the same number of channels; splits, class names, facts for the provenance, superclasses."""
+    """Decode both splits with the same number of channels; splits, class names, facts for the provenance, superclasses.
+
+    Without a test source the test split is drawn from the training images.
+    """
 
     def decode(source: SplitSource, channels: int) -> CachedSplit:
         return decoded_split(
@@ -188,10 +241,11 @@ def _decode_both(
             image_size=request.image_size,
             labels=request.labels,
             min_channels=channels,
+            reread=reread,
         )
 
     first = decode(train, 1)
-    second = decode(test, first.channels)
+    second = first if test is None else decode(test, first.channels)
     if second.channels > first.channels:
         first = decode(train, second.channels)
     if first.meta["shape"] != second.meta["shape"]:
@@ -202,18 +256,36 @@ def _decode_both(
     if column not in second.meta["names"]:
         raise InputError(f"the test split has no label column {column!r}; add it as in the training split")
     checksum = hashlib.sha256()
-    for split in (first, second):
+    for split in (first, second)[: 1 if test is None else 2]:
         checksum.update(split.meta["pixels_sha256"].encode() + split.labels(column).tobytes())
-    facts = {**first.meta["facts"], "label_column": column, "checksum": checksum.hexdigest()}
+    facts = {
+        **first.meta["facts"],
+        "label_column": column,
+        "checksum": checksum.hexdigest(),
+        "shape": first.meta["shape"],
+    }
     splits = {
         name: RawSplit(labels=split.labels(column), open_images=split.images)
         for name, split in (("train", first), ("test", second))
     }
+    class_names = _same_names(first.meta["names"][column], second.meta["names"][column], column)
+    if test is None:
+        splits = _draw_test(splits["train"], request, class_names)
     superclasses = None
     if request.draw in ("within", "across", "superclasses"):
         others = {name: first.labels(name) for name in first.meta["names"] if name != column}
         superclasses = find_superclasses(first.labels(column), others)
-    return splits, _same_names(first.meta["names"][column], second.meta["names"][column], column), facts, superclasses
+    return splits, class_names, facts, superclasses
+
+
+def _draw_test(whole: RawSplit, request: Request, names: list[str]) -> dict[str, RawSplit]:
+    """Training and test split of one set of images: over all classes, so that which images are tested depends on no choice of them."""
+    assert request.test is not None
+    kept, tested = split_test(whole.labels, request.test, names=names, seed=request.seed)
+    return {
+        name: RawSplit(labels=whole.labels[rows], open_images=whole.open_images, rows=rows)
+        for name, rows in (("train", kept), ("test", tested))
+    }
 
 
 def _same_names(train: list[str], test: list[str], column: str) -> list[str]:
@@ -234,7 +306,12 @@ def _chosen_already(request: Request) -> Request:
 def _teacher_raw(request: Request, options: TeacherOptions) -> Raw:
     """Inputs and labels of teacher-student data: exactly balanced up to one image a class."""
     wrong = next(
-        (name for name in ("labels", "image_size", "superclass", "compose") if getattr(request, name) is not None), None
+        (
+            name
+            for name in ("labels", "image_size", "superclass", "compose", "test")
+            if getattr(request, name) is not None
+        ),
+        None,
     )
     wrong = "draw" if request.draw != "any" else wrong
     if wrong:
@@ -263,4 +340,7 @@ def _teacher_raw(request: Request, options: TeacherOptions) -> Raw:
         "seed": request.seed,
     }
     names = [str(k) for k in range(num_classes)]
-    return Raw(name=TEACHER_NAME, class_names=names, provenance=provenance, train=splits["train"], test=splits["test"])
+    return Raw(
+        name=TEACHER_NAME, class_names=names, provenance=provenance, train=splits["train"], test=splits["test"],
+        content_sha256=content_sum(checksum, [options.as_json(), request.seed], names),
+    )  # fmt: skip

@@ -15,6 +15,7 @@ __all__ = [
     "check_classes",
     "choose_classes",
     "relabel",
+    "split_test",
     "split_validation",
     "subset_of_classes",
 ]
@@ -155,14 +156,36 @@ def split_validation(
         )
     if share == 0:
         return np.arange(len(labels)), np.empty(0, dtype=np.int64)
-    counts = np.bincount(labels, minlength=len(names))
-    if (counts == 1).any():
-        name = names[int(np.flatnonzero(counts == 1)[0])]
+    if (name := _single(labels, names)) is not None:
         raise InputError(
             f"class {name!r} has only 1 training image, too few for a validation split; add some, leave the class out, or pass validation=0"
         )
+    return _split_by_class(labels, share, num_classes=len(names), seed=derive_seed(seed, "validation"))
+
+
+def split_test(labels: np.ndarray, share: float, *, names: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training split and of a test split drawn from the same images, both ascending; by class as `split_validation`.
+
+    Raises:
+        InputError: a class with too few images to be split.
+    """
+    if (name := _single(labels, names)) is not None:
+        raise InputError(
+            f"class {name!r} has only 1 image, too few to draw a test split; add some or take the class out of the data"
+        )
+    return _split_by_class(labels, share, num_classes=len(names), seed=derive_seed(seed, "test split"))
+
+
+def _single(labels: np.ndarray, names: Sequence[str]) -> str | None:
+    """The first class that has one image."""
+    counts = np.bincount(labels, minlength=len(names))
+    return next((names[index] for index in np.flatnonzero(counts == 1).tolist()), None)
+
+
+def _split_by_class(labels: np.ndarray, share: float, *, num_classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.bincount(labels, minlength=num_classes)
     quota = np.clip(np.floor(counts * share + 0.5).astype(np.int64), np.minimum(counts, 1), np.maximum(counts - 1, 0))
-    held_out = _draw(labels, quota, derive_seed(seed, "validation"))
+    held_out = _draw(labels, quota, seed)
     return np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out
 
 

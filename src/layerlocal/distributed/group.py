@@ -28,6 +28,8 @@ __all__ = ["Group", "Traffic", "join"]
 
 TIMEOUT_SECONDS = 300.0
 """How long a process that is alive but silent is waited for; one that died is noticed at once, by its closed connection."""
+MOST_SECONDS = 1e6
+MOST_PROCESSES = 100_000
 POLL_SECONDS = 0.02
 REASON_SECONDS = 2.0
 FAILED = "failed"
@@ -252,6 +254,33 @@ def _on_terminate(*_: Any) -> None:
     raise LostProcessError("the run was asked to end, by torchrun where another process of it died")
 
 
+def whole_number(variable: str, *, least: int, most: int) -> int:
+    """What an environment variable says.
+
+    Raises:
+        LostProcessError: it says no such number. Of the kind that every process tells: none of them can know whether another one does.
+    """
+    text = os.environ[variable].strip()
+    if not (re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most):
+        raise LostProcessError(
+            f"the environment variable {variable} is a whole number from {least} to {most}, got {text!r}; torchrun sets it"
+        )
+    return int(text)
+
+
+def _refuse_environment() -> str:
+    """Look at what torchrun sets before anybody is waited for: where the processes meet."""
+    missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise LostProcessError(
+            f"--parallel needs several processes (no {missing[0]} in the environment); "
+            "start them with `torchrun --nproc-per-node 2 -m layerlocal train ...`"
+        )
+    size = whole_number("WORLD_SIZE", least=1, most=MOST_PROCESSES)
+    whole_number("RANK", least=0, most=size - 1)
+    return f"{os.environ['MASTER_ADDR']}:{whole_number('MASTER_PORT', least=1, most=65535)}"
+
+
 @contextlib.contextmanager
 def join(device: str = "cpu", *, timeout: float = TIMEOUT_SECONDS) -> Iterator[Group]:
     """Meet the other processes that `torchrun` started.
@@ -261,16 +290,21 @@ def join(device: str = "cpu", *, timeout: float = TIMEOUT_SECONDS) -> Iterator[G
         timeout: seconds to wait for a silent process.
 
     Raises:
-        InputError: not started by torchrun.
-        LostProcessError: the others did not come.
+        InputError: a ``timeout`` that is no time.
+        LostProcessError: not started by torchrun, or by something that sets other variables than it does; the others did not come.
     """
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
-        raise InputError(
-            "--parallel needs several processes; start them with `torchrun --nproc-per-node 2 -m layerlocal train ...`"
-        )
+    if not (isinstance(timeout, int | float) and 0 < timeout < MOST_SECONDS):
+        raise InputError(f"timeout is a number of seconds above 0 and below {MOST_SECONDS:g}, got {timeout!r}")
+    place = _refuse_environment()
     before = signal.signal(signal.SIGTERM, _on_terminate)
     try:
-        store, rank, size = next(rendezvous("env://", timeout=datetime.timedelta(seconds=timeout)))
+        try:
+            store, rank, size = next(rendezvous("env://", timeout=datetime.timedelta(seconds=timeout)))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise LostProcessError(
+                f"the processes of this run cannot meet at {place} ({_plain(error)}); give all of them the same free port of the machine "
+                "of process 0, and start as many as WORLD_SIZE says"
+            ) from error
         store = PrefixStore(f"try-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         group = Group(store, rank, size, backend="nccl" if device.startswith("cuda") else "gloo", timeout=timeout)
         yield group

@@ -89,6 +89,7 @@ class StudyPlan(BaseModel):
         data: data sets instead of the study's own, by name or folder.
         twins_of: rule → the rule its twins are made of, where it is not the rule itself.
         sources: plug-in rule → SHA-256 of its file.
+        contents: what the data of its runs are, by ``DataSpec.place``; empty in plans of 0.1.0.
         widths: rule that deals channels to classes → number of classes → width of its network, where it is not the usual one.
         command: what was typed.
         claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
@@ -102,6 +103,7 @@ class StudyPlan(BaseModel):
     data: tuple[str, ...] = ()
     twins_of: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+    contents: dict[str, str] = Field(default_factory=dict)
     widths: dict[str, dict[int, float]] = Field(default_factory=dict)
     command: str = ""
     claims_sha256: str = ""
@@ -125,10 +127,11 @@ class Cell:
     recipe: Recipe
     methods: dict[str, RuleSpec]
 
-    def specs(self, seed: int) -> dict[str, RunSpec]:
-        """Method → run."""
+    def specs(self, seed: int, contents: Mapping[str, str]) -> dict[str, RunSpec]:
+        """Method → run, on data of these contents (`StudyPlan.contents`)."""
+        data = self.data.with_content(contents)
         return {
-            name: RunSpec(data=self.data, network=self.network, rule=rule, recipe=self.recipe, seed=seed)
+            name: RunSpec(data=data, network=self.network, rule=rule, recipe=self.recipe, seed=seed)
             for name, rule in self.methods.items()
         }
 
@@ -204,7 +207,7 @@ def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
         for seed in plan.seeds
         for rule in plan.rules
         for position, cell in enumerate(study.cells(plan, rule, seed))
-        for method, spec in cell.specs(seed).items()
+        for method, spec in cell.specs(seed, plan.contents).items()
     }
 
 
@@ -214,7 +217,7 @@ def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -
     for rule in plan.rules:
         for seed in plan.seeds:
             for cell in study.cells(plan, rule, seed):
-                runs = {method: spec.hash for method, spec in cell.specs(seed).items()}
+                runs = {method: spec.hash for method, spec in cell.specs(seed, plan.contents).items()}
                 if all(run in records for run in runs.values()):
                     rows.append(_row(rule, seed, cell, {method: records[run] for method, run in runs.items()}))
     return rows

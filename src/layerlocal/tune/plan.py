@@ -22,6 +22,8 @@ FALLBACK = "local-heads"
 NOT_SEARCHED = {
     "judged_on": "trials are judged on the validation split, always",
     "seed": "give the seeds of each trial with --seeds",
+    "rule.name": "name the rules with --rules",
+    "rule.of": "each twin is that of its rule",
 }
 
 
@@ -57,6 +59,7 @@ class TunePlan(Frozen):
     Args:
         rules: local rules, by name or ``FILE.py:CLASS``; `TWINS` of each are tuned too.
         sources: SHA-256 of rules that are files.
+        contents: what the data are, by ``DataSpec.place``; empty for data that a spec determines.
         data: what is trained on; its validation split judges.
         network: of every trial.
         recipe: of every trial, but for what is searched.
@@ -70,6 +73,7 @@ class TunePlan(Frozen):
 
     rules: tuple[str, ...]
     sources: dict[str, str] = Field(default={})
+    contents: dict[str, str] = Field(default={})
     data: DataSpec = DataSpec()
     network: NetworkSpec = NetworkSpec()
     recipe: Recipe = Recipe()
@@ -88,7 +92,7 @@ class TunePlan(Frozen):
     @property
     def name(self) -> str:
         """Of its file: the same for a search with more trials, which goes on with the trials there are."""
-        content = self.model_dump_json(exclude={"trials"})
+        content = self.model_dump_json(exclude={"trials", *(() if self.contents else ("contents",))})
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
     @property
@@ -112,7 +116,8 @@ class TunePlan(Frozen):
         if rule.options.get("of", rule.name) == method.rule:  # twins of a rule without readouts are of another one
             rule = rule.model_copy(update={"source_sha256": self.sources.get(method.rule)})
         base = RunSpec(data=self.data, network=self.network, recipe=self.recipe, rule=rule, seed=seed)
-        return base.with_settings({**self.settings, **chosen, "judged_on": "validation"})
+        chosen = {**self.settings, **chosen, "judged_on": "validation"}
+        return base.with_settings(chosen).with_content(self.contents)
 
     def default(self, method: Method, key: str) -> Any:
         """The value a setting has where it is not searched; ``None`` where that is not known."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from layerlocal.spec import Frozen, Scalar, parse_value
-from layerlocal.types import InputError
+from layerlocal.types import InputError, shown
 
 __all__ = ["DEFAULT_SPACE", "Dimension", "parse_dimension"]
 
@@ -80,23 +80,29 @@ def parse_dimension(text: str) -> Dimension:
     rule, _, key = target.rpartition("/")
     if not equals or not key or not values:
         raise InputError(
-            f"--space takes KEY=LOW:HIGH, KEY=log:LOW:HIGH or KEY=A,B,C, got {text!r}; for example rule.grid=1,2,4"
+            f"--space takes KEY=LOW:HIGH, KEY=log:LOW:HIGH or KEY=A,B,C, got {shown(text)}; for example rule.grid=1,2,4"
         )
     if ":" not in values:
         choices = tuple(_value(word) for word in values.split(","))
-        if len(set(map(str, choices))) < 2:
-            raise InputError(f"--space {text!r} has one choice; give two or more, or fix it with --set {key}={values}")
+        if "" in choices or any(isinstance(choice, float) and not math.isfinite(choice) for choice in choices):
+            raise InputError(f"--space {shown(text)}: a choice is a word, true, false, null or a finite number")
+        if len(choices) == 1:
+            raise InputError(
+                f"--space {shown(text)} has one choice; give two or more, or fix it with --set {key}={values}"
+            )
+        if len(set(choices)) < len(choices):
+            raise InputError(f"--space {shown(text)} has one choice twice; leave one out")
         return Dimension(key=key, rule=rule or None, kind="choices", choices=choices)
     parts = values.split(":")
     kind = parts.pop(0) if parts[0] == "log" else "linear"
     try:
         low, high = (float(part) for part in parts)
     except ValueError:
-        raise InputError(f"--space {text!r}: bounds are two numbers, LOW:HIGH or log:LOW:HIGH") from None
+        raise InputError(f"--space {shown(text)}: bounds are two numbers, LOW:HIGH or log:LOW:HIGH") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"--space {text!r}: LOW must be below HIGH, and both finite")
+        raise InputError(f"--space {shown(text)}: LOW must be below HIGH, and both finite")
     if kind == "log" and low <= 0:
-        raise InputError(f"--space {text!r}: on a log scale LOW must be above 0")
+        raise InputError(f"--space {shown(text)}: on a log scale LOW must be above 0")
     return Dimension(key=key, rule=rule or None, kind="log" if kind == "log" else "linear", low=low, high=high)
 
 

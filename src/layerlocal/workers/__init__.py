@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from layerlocal.devices import Device, device_name, find_device
-from layerlocal.run import RunEvent, pin_plugin
+from layerlocal.pin import contents_of, of_other_data, pin_plugin
+from layerlocal.run import RunEvent
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
 from layerlocal.workers.local import run_here, run_in_workers
@@ -71,12 +73,15 @@ def run_many(
     """
     device = find_device(device) if ray is None else device_name(device)
     outcome = Outcome()
-    pinned = [spec if spec.rule.source_sha256 else pin_plugin(spec) for spec in specs]
+    contents = contents_of(specs)
+    pinned = [(spec if spec.rule.source_sha256 else pin_plugin(spec)).with_content(contents) for spec in specs]
     unique = list({spec.hash: spec for spec in pinned}.values())
     done = [spec for spec in unique if store.is_done(spec)]
     left = [spec for spec in unique if not store.is_done(spec)]
     if left:  # finished runs are read from a store that cannot be written, too
         store.prepare()
+    for sentence in of_other_data(store, [spec for spec in left if not (store.root / spec.hash).exists()]):
+        warnings.warn(sentence, stacklevel=2)
     if ray is not None:
         work = run_on_ray(left, store, ray, OnRay(workers, threads, device, gpus), listen)
     elif workers is not None and workers > 1:

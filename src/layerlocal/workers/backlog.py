@@ -34,7 +34,7 @@ def attempt(spec: RunSpec, store: RunStore, device: str, listen: Listener | None
     if listen is not None:
         listen(RunEvent.of_state(spec, "started"))
     try:
-        run_spec(spec, store, device=device, listen=listen, wait=False)
+        run_spec(spec, store, device=device, listen=listen, wait=False, look_around=False)
     except RunBusyError:
         raise
     except BaseException as error:

@@ -1,0 +1,87 @@
+"""What a run keeps of its data, so that a trained network can be used without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from layerlocal.data.bundle import Data
+from layerlocal.scale import PIXELS, Scale
+
+__all__ = ["DataFacts"]
+
+
+@dataclass(frozen=True, eq=False)
+class DataFacts:
+    """Shape, classes and normalization of the data that a rule was trained on.
+
+    Attributes:
+        class_names: K names, in the order of the labels.
+        sample_shape: (C, H, W), or (D,) for vectors.
+        dtype: of raw samples: ``torch.uint8`` for pixels 0..255, else ``torch.float32``.
+        mean: (in_channels,) float32, as `Data.mean`.
+        std: (in_channels,) float32, as `Data.std`.
+        scale: of the samples, as `Data.scale`.
+    """
+
+    class_names: tuple[str, ...]
+    sample_shape: tuple[int, ...]
+    dtype: torch.dtype
+    mean: Tensor
+    std: Tensor
+    scale: Scale
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """Those of loaded data."""
+        dtype = torch.uint8 if data.train.pixels else torch.float32
+        return cls(tuple(map(str, data.class_names)), tuple(data.sample_shape), dtype, data.mean, data.std, data.scale)
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Self | None:
+        """From what `as_json` gave; ``None`` where it is not there, as in runs of 0.1.0."""
+        if "mean" not in content:
+            return None
+        mean, std = (torch.tensor(content[name], dtype=torch.float32) for name in ("mean", "std"))
+        pixels = content["dtype"] == "uint8"
+        scale, dtype = (PIXELS, torch.uint8) if pixels else (Scale(False, content["reach"]), torch.float32)
+        return cls(tuple(content["class_names"]), tuple(content["sample_shape"]), dtype, mean, std, scale)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain content; the float32 numbers are kept to the last bit."""
+        return {
+            "class_names": list(self.class_names),
+            "sample_shape": list(self.sample_shape),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "reach": self.scale.reach,
+        }
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    @property
+    def in_channels(self) -> int:
+        """C, or D for vectors."""
+        return self.sample_shape[0]
+
+    @property
+    def image_size(self) -> int:
+        """H = W in pixels; 1 for vectors."""
+        return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
+
+    def made_up_samples(self, count: int) -> Tensor:
+        """Raw samples (count, *sample_shape) of noise with the mean and the deviation of the data, the same every time: to compare two
+        forms of one network where the data are not at hand.
+        """
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(count, *self.sample_shape, generator=generator)
+        spread = (-1,) + (1,) * (len(self.sample_shape) - 1)
+        values = noise * self.std.reshape(spread) + self.mean.reshape(spread)
+        return (values * 255).round().clamp(0, 255).to(torch.uint8) if self.dtype == torch.uint8 else values
