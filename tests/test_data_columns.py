@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 
 import numpy as np
@@ -193,6 +194,8 @@ def test_bool_and_whole_floats_are_classes(tmp_path):
         ([0, 1, -1, 0, 1, 1], r"row 2 of train.parquet has label -1"),
         ([[0], [1], [0, 1], [0], [1], [1]], r"'label' of train.parquet is of type list.*, which holds no classes"),
         (pa.array([0] * 6, pa.timestamp("ms")), r"is of type timestamp\[ms\], which holds no classes"),
+        (struct(PNGS), r"is of type struct<.*, which holds no classes"),
+        (pa.DictionaryArray.from_arrays([0, None] * 3, ["a", "b"]), r"has 3 rows without a label"),
         (pa.array([b"a", b"b"] * 3), r"is of type binary, which holds no classes"),
         (pa.array([2**63, 0] * 3, pa.uint64()), r"the value 9223372036854775808, too large"),
     ],
@@ -296,6 +299,24 @@ def test_a_shard_with_other_class_names_is_refused(tmp_path):
             load_data(folder)
     write(folder / "train-00001-of-00002.parquet", ROWS, features=NAMED)
     assert len(load(folder)[0].train) == 12
+
+
+def test_class_names_that_are_not_all_different_are_refused(tmp_path):
+    features = {"label": {"_type": "ClassLabel", "names": ["a", "a"]}}
+    with pytest.raises(InputError, match="two classes named 'a'"):
+        load_data(make(tmp_path / "set", *ROWS, features=features))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    folder = make(tmp_path / "set", *ROWS)
+    (folder / "train.parquet").unlink()
+    os.mkfifo(folder / "train.parquet")
+    with pytest.raises(InputError, match=r"train.parquet is not a regular file"):
+        load_data(folder)
+    (folder / "train.parquet").unlink()
+    write(folder / "train.parquet" / "part-0.parquet", ROWS)  # as Spark writes
+    with pytest.raises(InputError, match=r"train.parquet is not a regular file"):
+        load_data(folder)
 
 
 def test_shards_with_other_columns_or_types_are_refused(tmp_path):

@@ -135,6 +135,13 @@ def test_broken_links_are_refused(tmp_path, name):
         load_data(folder)
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    folder = make(tmp_path / "set")
+    os.mkfifo(folder / "train" / "bee" / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe.png is not a regular file"):
+        load_data(folder)
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_only_named_like_an_image_is_refused_by_its_name(tmp_path, content):
     folder = make(tmp_path / "set")

@@ -222,6 +222,27 @@ def test_hub_rows_are_read_and_later_loads_need_no_hub(tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize(
+    ("image", "label", "sentence"),
+    [
+        ({"bytes": None, "path": "FILE"}, 0, r"uoft-cs/cifar10 train row 0 has no image bytes in 'img'.*not followed"),
+        ({"bytes": b"x", "path": None}, None, r"'label' of uoft-cs/cifar10 train has 1 rows without a label"),
+        ({"bytes": b"x", "path": None}, -1, r"row 0 of uoft-cs/cifar10 train has label -1"),
+    ],
+)
+def test_rows_of_the_hub_hold_images_and_labels_themselves(tmp_path, monkeypatch, image, label, sentence):
+    import datasets
+
+    picture(0).save(tmp_path / "secret.png")
+    if image["path"]:
+        image = image | {"path": str(tmp_path / "secret.png")}
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
+    table = datasets.Dataset.from_dict({"img": [image], "label": [label]}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+    with pytest.raises(InputError, match=sentence):
+        load_data("cifar10")
+
+
 def test_without_network_the_message_names_what_and_offers_a_folder(monkeypatch):
     import datasets
 

@@ -5,6 +5,7 @@ Columns are taken by name before they are guessed, and nothing is guessed where 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -181,6 +182,7 @@ def column_values(column: Any, name: str, *, where: str) -> ColumnValues:
     import pyarrow as pa
 
     kind = _plain(column.type)
+    column = column.cast(kind)  # a dictionary may hold what is missing among its values
     if pa.types.is_null(kind) or column.null_count:
         count = len(column) if pa.types.is_null(kind) else column.null_count
         raise InputError(f"column {name!r} of {where} has {count} rows without a label; fill or drop them")
@@ -194,9 +196,9 @@ def column_values(column: Any, name: str, *, where: str) -> ColumnValues:
     if pa.types.is_boolean(kind):
         return ColumnValues("bool", column.cast(pa.int8()).to_numpy().astype(np.int64))
     if pa.types.is_floating(kind):
-        values = _whole_values(column.cast(kind).to_numpy().astype(np.float64), name, where)
+        values = _whole_values(column.to_numpy().astype(np.float64), name, where)
     else:
-        values = column.cast(kind).to_numpy()
+        values = column.to_numpy()
         if len(values) and values.max() > np.iinfo(np.int64).max:
             raise InputError(
                 f"column {name!r} of {where} has the value {values.max()}, too large for a class; number the classes from 0"
@@ -290,6 +292,9 @@ def _known_names(values: np.ndarray, names: list[str] | None, name: str, where: 
     largest = int(values.max(initial=0))
     if names and largest >= len(names):
         raise InputError(f"column {name!r} in {where} has label {largest} but {len(names)} class names")
+    twice = next((a for a, b in itertools.pairwise(sorted(names or ())) if a == b), None)
+    if twice is not None:
+        raise InputError(f"column {name!r} in {where} has two classes named {twice!r}; give each its own name")
     return list(names or map(str, range(largest + 1)))
 
 

@@ -6,6 +6,7 @@ Read with the file system alone. Hidden folders and those that programs leave be
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ _LEFT_BEHIND = {
     "Thumbs.db", "desktop.ini", "ehthumbs.db",
 }  # fmt: skip
 _SPLIT_WORDS = {"train", "training", "testing", *TEST_NAMES}
+_LOOK_AT = 10_000
 _UNREADABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows these but needs other programs for them
 
 
@@ -110,7 +112,8 @@ def _without_splits(folder: Path, *, test_share: bool) -> tuple[list[str], list[
 
 
 def _has_image(place: Path) -> bool:
-    return next((True for path in _files_below(place) if path.suffix.lower() in image_suffixes()), False)
+    """Among the first files found: the folder may be anybody's home."""
+    return any(path.suffix.lower() in image_suffixes() for path in itertools.islice(_files_below(place), _LOOK_AT))
 
 
 def _sources(

@@ -172,6 +172,8 @@ def _schemas(files: Sequence[Path]) -> list[Any]:
 
     found = []
     for file in files:
+        if file.exists() and not file.is_file():
+            raise InputError(f"{file} is not a regular file; put the Parquet files themselves into {file.parent}")
         try:
             found.append(pq.read_schema(file))
         except (pa.ArrowException, OSError) as error:

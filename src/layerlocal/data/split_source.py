@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -83,8 +86,12 @@ def pick_label(known: Sequence[str], labels: str | None, *, default: str | None 
     raise InputError(f"the data has several label columns: {', '.join(sorted(known))}; choose one with labels=…")
 
 
-def file_identity(files: Sequence[Path], root: Path) -> list[Any]:
-    """Names, sizes and times of change."""
+def file_identity(files: Sequence[Path], root: Path) -> str:
+    """Names, sizes and times of change, as one sum.
+
+    Raises:
+        InputError: a broken link, or what is no file, such as a pipe, which would never end.
+    """
     found: list[list[Any]] = []
     for file in files:
         try:
@@ -92,8 +99,10 @@ def file_identity(files: Sequence[Path], root: Path) -> list[Any]:
         except OSError as error:
             what = "is a broken link" if file.is_symlink() else f"cannot be read ({error.strerror})"
             raise InputError(f"{readable(file)} {what}; replace it or take it out") from error
+        if not stat.S_ISREG(state.st_mode):
+            raise InputError(f"{readable(file)} is not a regular file; replace it or take it out")
         found.append([str(file.relative_to(root)), state.st_size, state.st_mtime_ns])
-    return [str(root.resolve()), found]
+    return hashlib.sha256(json.dumps([str(root.resolve()), found]).encode()).hexdigest()
 
 
 def readable(path: Path) -> str:
