@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, LiteralString, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -98,8 +98,9 @@ class Frozen(BaseModel):
         parts = value if isinstance(value, list | tuple) else [value]
         if kinds & {int, float} and bool not in kinds and any(isinstance(part, bool) for part in parts):
             raise PydanticCustomError("number", "Input should be a number, not true or false")
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) and _is_large(value):
-            raise PydanticCustomError("number", "Input should be a number of at most 64 bits")
+        wrong = None if isinstance(kind, type) and issubclass(kind, BaseModel) else _unfit(value)
+        if wrong is not None:
+            raise PydanticCustomError("unfit", wrong)
         return value
 
     @classmethod
@@ -121,11 +122,16 @@ def _as_plain(value: Any) -> Any:
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
 
 
-def _is_large(value: Any) -> bool:
-    """Whether there is a whole number in it that neither torch nor a table can hold."""
+def _unfit(value: Any) -> LiteralString | None:
+    """What neither a table nor a file of JSON can hold."""
     if isinstance(value, dict | list | tuple):
-        return any(map(_is_large, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, int) and not -(2**63) <= value < 2**63
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return next(filter(None, map(_unfit, parts)), None)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "Input should be a number of at most 64 bits"
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        return "Input should be UTF-8 text"
+    return None
 
 
 def _nested(content: Any) -> InputError:
@@ -364,7 +370,7 @@ class RunSpec(Frozen):
         content = self.model_dump()
         content["data"] = dict.fromkeys(UNWRITTEN) | content["data"]
         for key, value in settings.items():
-            section, _, name = key.partition(".")
+            section, _, name = str(key).partition(".")
             if section in ("seed", "judged_on") and not name:
                 content[section] = value
             elif section not in ("data", "network", "rule", "recipe") or not name:
