@@ -21,7 +21,7 @@ from layerlocal.store import RunBusyError, RunStore
 from layerlocal.table import load_runs
 from layerlocal.types import InputError
 from layerlocal.workers import run_many
-from test_report_planted_store import plant_run, plant_store
+from test_report_planted_store import plant_run
 
 SPEC, OTHER = RunSpec(seed=3), RunSpec(seed=4)
 TINY = RunSpec(
@@ -218,7 +218,9 @@ def test_a_file_system_without_locks_is_one_sentence_and_nobody_waits(store, mon
 
 @pytest.fixture
 def planted(tmp_path):
-    specs = plant_store(tmp_path / "runs", 3)
+    specs = [TINY.model_copy(update={"seed": seed}) for seed in range(3)]
+    for spec in specs:
+        plant_run(tmp_path / "runs", spec)
     return RunStore(tmp_path / "runs"), specs
 
 

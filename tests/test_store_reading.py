@@ -25,7 +25,7 @@ from layerlocal.table import load_runs
 from layerlocal.types import InputError
 from layerlocal.workers import run_many
 from layerlocal.workers.backlog import saved_epoch
-from test_report_planted_store import plant_run, plant_store
+from test_report_planted_store import plant_run
 
 SPEC = RunSpec(seed=3)
 TINY = RunSpec(
@@ -64,7 +64,10 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def planted(here):
-    return RunStore("runs"), plant_store(Path("runs"), 3)
+    specs = [TINY.model_copy(update={"seed": seed}) for seed in range(3)]
+    for spec in specs:
+        plant_run(Path("runs"), spec)
+    return RunStore("runs"), specs
 
 
 def seal(folder, **contents):
@@ -321,3 +324,26 @@ def test_a_run_that_cannot_be_read_does_not_hide_that_the_others_are_damaged(pla
     assert [record.hash for record in records] == [specs[2].hash]
     words = ["cannot be read", "damaged (", "under another name"]
     assert sorted(word for text in problems for word in words if word in text) == words
+
+
+# --- what lies beside the runs ----------------------------------------------------------------------------------------
+
+BESIDE = ["audit.json", "study-ablation-quick.json", "cost-quick.json", "tune-0123abcd.json"]
+
+
+@pytest.mark.parametrize("content", [DEEP, DEEP_OBJECT, b"", b"[]", b"\xff"], ids=lambda content: repr(content[:8]))
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_file_beside_the_runs_that_says_nothing_is_one_sentence(planted, name, content):
+    (planted[0].root / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name} is damaged .* again") as found:
+        write_report(planted[0].root, form="md")
+    assert len(str(found.value)) < 400 and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_file_beside_the_runs_that_may_not_be_read_is_not_called_damaged(planted, name):
+    (planted[0].root / name).write_text("{}")
+    (planted[0].root / name).chmod(0)
+    with as_nobody(), pytest.raises(InputError, match=rf"{name} cannot be read \(Permission denied\)") as found:
+        write_report(planted[0].root, form="md")
+    assert "delete" not in str(found.value)

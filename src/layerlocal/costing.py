@@ -28,6 +28,7 @@ from layerlocal.cost.summary import (
     scaling_summary,
 )
 from layerlocal.environment import describe_environment
+from layerlocal.files import read_json
 from layerlocal.progress import Tasks
 from layerlocal.reporting import cost_summary_path
 from layerlocal.store import RunStore, write_atomic
@@ -88,7 +89,7 @@ def run_cost(
 
 def _claims_begun(path: Path) -> str:
     """The hash of our claims about cost when this audit was first made."""
-    begun = json.loads(path.read_bytes()).get("claims_sha256") if path.exists() else None
+    begun = (read_json(path) or {}).get("claims_sha256")
     return str(begun or load_claims().about([COST_STUDY]).sha256)
 
 

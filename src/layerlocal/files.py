@@ -15,7 +15,16 @@ from typing import Any, NoReturn
 
 from layerlocal.types import InputError
 
-__all__ = ["cannot_write", "clear_leftovers", "is_there", "load_json", "write_atomic", "write_whole"]
+__all__ = [
+    "cannot_read",
+    "cannot_write",
+    "clear_leftovers",
+    "is_there",
+    "load_json",
+    "read_json",
+    "write_atomic",
+    "write_whole",
+]
 
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """Errors that say of a path: there is no such thing."""
@@ -102,6 +111,43 @@ def load_json(text: bytes | str, *, finite: bool = True) -> Any:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite) if finite else json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def read_json(path: Path, *, needs: Iterable[str] = (), kind: type[Any] = dict, others: str = "finished runs") -> Any:
+    """What a JSON file of ours says; ``None`` where there is none.
+
+    Args:
+        path: of the file.
+        needs: keys that an object has at least.
+        kind: ``dict`` or ``list``.
+        others: what the user keeps when this file is deleted.
+
+    Raises:
+        InputError: it is damaged, or cannot be read.
+    """
+    try:
+        content = load_json(path.read_bytes(), finite=False)
+        if not isinstance(content, kind):
+            raise ValueError(f"a JSON {kind.__name__} was expected")
+        if lacks := [key for key in needs if key not in content]:
+            raise ValueError(f"it has no {lacks[0]}")
+        return content
+    except FileNotFoundError:
+        return None
+    except (ValueError, IsADirectoryError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); delete it and run the same command again: {others} are kept"
+        ) from error
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def cannot_read(path: Path, error: OSError) -> InputError:
+    """What to say of a file that may be whole."""
+    return InputError(
+        f"{path} cannot be read ({error.strerror or error}), which does not mean that it is damaged; make it readable for you and give the "
+        "same command again"
+    )
 
 
 def _no_number(word: str) -> NoReturn:

@@ -7,11 +7,11 @@ its spec (``DataSpec.content_sha256``), and the same data under another path are
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from layerlocal.data import content_of
+from layerlocal.files import load_json
 from layerlocal.spec import DataSpec, RuleSpec, RunSpec
 from layerlocal.store import RunStore
 from layerlocal.types import InputError
@@ -101,10 +101,10 @@ def _words_below(store: RunStore) -> Iterator[tuple[str, str, str]]:
     """(name, words, state) of every run on data that its spec does not determine."""
     for path in store.root.glob("*/spec.json"):
         try:
-            spec = RunSpec.parse(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError):
+            spec = RunSpec.parse(load_json(path.read_bytes()))
+        except (OSError, ValueError):
             continue
-        if not spec.data.is_fixed:
+        if not spec.data.is_fixed and spec.hash == path.parent.name:  # a copy under another name is no run
             state = "finished" if (path.parent / "DONE").exists() else "begun"
             yield path.parent.name, spec.words, state if spec.data.is_recorded else "unrecorded"
 

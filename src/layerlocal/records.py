@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerlocal.files import is_there, load_json
+from layerlocal.files import cannot_read, is_there, load_json
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 
@@ -146,10 +146,7 @@ def damaged_run(path: Path, error: Exception) -> InputError:
 
 def unreadable(path: Path, error: OSError) -> InputError:
     """What to say of a run that may be whole."""
-    return InputError(
-        f"run {path} cannot be read ({error.strerror or error}), which does not mean that it is damaged; make it readable for you "
-        "and give the same command again"
-    )
+    return InputError(f"run {cannot_read(path, error)}")
 
 
 def _misnamed(path: Path, spec: RunSpec) -> InputError:

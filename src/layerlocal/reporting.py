@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from layerlocal.claims import COST_STUDY, compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.files import cannot_read, read_json
 from layerlocal.report import render_csv, render_json, render_markdown, write_page
 from layerlocal.spec import PROTOCOL
 from layerlocal.store import RunRecord, RunStore, write_atomic
@@ -172,11 +173,13 @@ def missing_path(out: Path, study: str, size: str) -> Path:
 def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
     """A study's plan, if there is one."""
     path = plan_path(out, study, size)
-    if not path.exists():
-        return None
     try:
         return StudyPlan.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except ValidationError as error:
         raise InputError(
             f"{path} is damaged ({str(error).splitlines()[0]}); delete it and run the study again: finished runs are kept"
         ) from None
@@ -186,7 +189,8 @@ def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
     """The summary of every study of which the store has a plan."""
     plans = [plan for name in STUDIES for size in SIZES if (plan := read_plan(out, name, size)) is not None]
     return [
-        summarize_study(plan, records, reasons=_read(missing_path(out, plan.study, plan.size)) or {}) for plan in plans
+        summarize_study(plan, records, reasons=read_json(missing_path(out, plan.study, plan.size)) or {})
+        for plan in plans
     ]
 
 
@@ -205,7 +209,7 @@ def cost_summaries(out: Path) -> list[dict[str, Any]]:
         InputError: a damaged one.
     """
     needs = ("study", "size", "rules", "quantities")
-    found = [_read(cost_summary_path(out, size), needs=needs) for size in SIZES]
+    found = [read_json(cost_summary_path(out, size), needs=needs) for size in SIZES]
     return [summary for summary in found if summary is not None]
 
 
@@ -223,7 +227,7 @@ def tune_summaries(out: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: a damaged one.
     """
-    return [_read(path, needs=("methods", "sentences", "budget")) for path in sorted(out.glob("tune-*.json"))]
+    return [read_json(path, needs=("methods", "sentences", "budget")) for path in sorted(out.glob("tune-*.json"))]
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------
@@ -235,7 +239,9 @@ def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] |
     if plan is None:
         return None
     found = comparable(out)[0] if records is None else records
-    return summarize(plan, found, failed=_read(out / "failed.json", list) or [], cost=_read(cost_path(out, plan)))
+    return summarize(
+        plan, found, failed=read_json(out / "failed.json", kind=list) or [], cost=read_json(cost_path(out, plan))
+    )
 
 
 def cost_path(out: Path, plan: AuditPlan) -> Path:
@@ -245,27 +251,10 @@ def cost_path(out: Path, plan: AuditPlan) -> Path:
 
 
 def _read_audit_plan(out: Path) -> AuditPlan | None:
-    content = _read(out / "audit.json")
+    content = read_json(out / "audit.json")
     try:
         return None if content is None else AuditPlan.model_validate(content)
     except ValidationError as error:
         raise InputError(
             f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
         ) from None
-
-
-def _read(path: Path, kind: type[Any] = dict, needs: Iterable[str] = ()) -> Any:
-    """The JSON content of a file, or ``None`` where it is missing; an object has at least the keys that it ``needs``."""
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, kind):
-            raise ValueError(f"a JSON {kind.__name__} was expected")
-        if lacks := [key for key in needs if key not in content]:
-            raise ValueError(f"it has no {lacks[0]}")
-        return content
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); delete it and run the same command again: finished runs are kept"
-        ) from error

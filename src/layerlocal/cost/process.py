@@ -25,6 +25,7 @@ from typing import Any
 
 from layerlocal.cost.case import CostCase
 from layerlocal.cost.worker import answer
+from layerlocal.files import read_json
 from layerlocal.store import write_atomic
 from layerlocal.types import InputError
 
@@ -179,14 +180,9 @@ class Measurements:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_bytes())["result"]
-        if not isinstance(result, dict):
-            raise ValueError("its result is not an object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); delete it and run the same command again: other measurements are kept"
-        ) from None
+    result = read_json(path, needs=("result",), others="other measurements")["result"]
+    if not isinstance(result, dict):
+        raise InputError(f"{path} is damaged (its result is no object); delete it and run the same command again")
     return result
 
 

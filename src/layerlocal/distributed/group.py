@@ -254,7 +254,7 @@ def _on_terminate(*_: Any) -> None:
     raise LostProcessError("the run was asked to end, by torchrun where another process of it died")
 
 
-def whole_number(variable: str, *, least: int, most: int) -> int:
+def from_environment(variable: str, *, least: int, most: int) -> int:
     """What an environment variable says.
 
     Raises:
@@ -276,9 +276,9 @@ def _refuse_environment() -> str:
             f"--parallel needs several processes (no {missing[0]} in the environment); "
             "start them with `torchrun --nproc-per-node 2 -m layerlocal train ...`"
         )
-    size = whole_number("WORLD_SIZE", least=1, most=MOST_PROCESSES)
-    whole_number("RANK", least=0, most=size - 1)
-    return f"{os.environ['MASTER_ADDR']}:{whole_number('MASTER_PORT', least=1, most=65535)}"
+    size = from_environment("WORLD_SIZE", least=1, most=MOST_PROCESSES)
+    from_environment("RANK", least=0, most=size - 1)
+    return f"{os.environ['MASTER_ADDR']}:{from_environment('MASTER_PORT', least=1, most=65535)}"
 
 
 @contextlib.contextmanager

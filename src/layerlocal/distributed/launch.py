@@ -15,7 +15,7 @@ import torch
 
 from layerlocal.devices import Device, find_device
 from layerlocal.distributed.data_parallel import DataParallelTraining
-from layerlocal.distributed.group import MOST_PROCESSES, TIMEOUT_SECONDS, Group, join, whole_number
+from layerlocal.distributed.group import MOST_PROCESSES, TIMEOUT_SECONDS, Group, from_environment, join
 from layerlocal.distributed.layer_parallel import LayerParallelTraining
 from layerlocal.distributed.training import DistributedTraining
 from layerlocal.run import Listener, build, run_spec
@@ -100,7 +100,7 @@ def _follow(spec: RunSpec, group: Group, mode: str, device: str) -> None:
 def _own_device(device: str) -> str:
     if device != "cuda":
         return device
-    own = whole_number("LOCAL_RANK", least=0, most=MOST_PROCESSES) if os.environ.get("LOCAL_RANK") else 0
+    own = from_environment("LOCAL_RANK", least=0, most=MOST_PROCESSES) if os.environ.get("LOCAL_RANK") else 0
     count = torch.cuda.device_count()
     if own >= count:
         raise InputError(

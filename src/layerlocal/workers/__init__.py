@@ -6,18 +6,23 @@ import contextlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from layerlocal.devices import Device, device_name, find_device
+from layerlocal.options import real_number, whole_number
 from layerlocal.pin import contents_of, of_other_data, pin_plugin
 from layerlocal.run import RunEvent
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore
+from layerlocal.types import InputError, shown
 from layerlocal.workers.local import run_here, run_in_workers
 from layerlocal.workers.ray import OnRay, run_on_ray
 
 __all__ = ["Outcome", "run_many", "usual_workers"]
+
+MOST_THREADS = max(256, 4 * (os.cpu_count() or 1))
+"""Torch itself takes any number, and dies of it."""
 
 
 def usual_workers(device: str) -> int:
@@ -35,6 +40,17 @@ class Outcome:
 
     finished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+
+
+def _refuse_what_are_no_runs(specs: Sequence[RunSpec], store: RunStore) -> None:
+    """One spec where many are asked for, or the name of a store for the store, would give whatever error comes first."""
+    if isinstance(specs, str | RunSpec) or not isinstance(specs, Iterable):
+        raise InputError(f"run_many takes a list of RunSpec, got {shown(specs)}")
+    for spec in specs:
+        if not isinstance(spec, RunSpec):
+            raise InputError(f"run_many takes a list of RunSpec, got one with {shown(spec)} in it")
+    if not isinstance(store, RunStore):
+        raise InputError(f"run_many keeps its runs in a RunStore, got {shown(store)}; RunStore(folder) makes one")
 
 
 def run_many(
@@ -69,9 +85,14 @@ def run_many(
         on_done: called with each spec that ends, and the reason where it failed.
 
     Raises:
-        InputError: the store cannot be written; Ray is not installed, cannot be reached, or has no room for one run.
+        InputError: an argument that is none; the store cannot be written; Ray is not installed, cannot be reached, or has no room for one run.
     """
     device = find_device(device) if ray is None else device_name(device)
+    workers = None if workers is None else whole_number("workers", workers, least=1)
+    threads = None if threads is None else whole_number("threads", threads, least=1, most=MOST_THREADS)
+    if real_number("gpus", gpus) <= 0:
+        raise InputError(f"gpus must be above 0, got {gpus}; for runs without one, device='cpu'")
+    _refuse_what_are_no_runs(specs, store)
     outcome = Outcome()
     contents = contents_of(specs)
     pinned = [(spec if spec.rule.source_sha256 else pin_plugin(spec)).with_content(contents) for spec in specs]
@@ -85,7 +106,7 @@ def run_many(
     if ray is not None:
         work = run_on_ray(left, store, ray, OnRay(workers, threads, device, gpus), listen)
     elif workers is not None and workers > 1:
-        work = run_in_workers(left, store, workers, threads, device, listen)
+        work = run_in_workers(left, store, min(workers, max(1, len(left))), threads, device, listen)
     else:
         work = run_here(left, store, threads, device, listen)
     with contextlib.closing(work):
