@@ -146,8 +146,18 @@ def test_eight_bit_sets_have_no_such_number_and_broken_images_are_left_to_the_de
 def test_a_sixteen_bit_image_among_others_is_read_where_it_needs_no_guess():
     full = np.arange(0, 65536, 1024).reshape(8, 8)
     assert np.array_equal(read(deep(full))[0], full >> 8)
-    with pytest.raises(InputError, match=r"x \(16-bit values up to 4095 only, in a set .* same depth"):
+    with pytest.raises(InputError, match=r"x \(16-bit values up to 4095 only, in a set .* all alike"):
         read(deep(np.full((4, 4), 4095)))
+
+
+def test_an_eight_bit_image_in_a_set_of_fewer_than_sixteen_is_refused_and_in_one_of_sixteen_kept():
+    image = picture(0)
+    assert np.array_equal(decode_image(EncodedImage(encode(image), "x", 16)), pixels(image))
+    for bits in (8, 12):
+        with pytest.raises(
+            InputError, match=f"x .8-bit, in a set that begins with 16-bit images of {bits} bits: save all alike"
+        ):
+            decode_image(EncodedImage(encode(image), "x", bits))
 
 
 def test_sixteen_bit_colour_keeps_its_upper_eight_or_is_refused():
@@ -158,7 +168,7 @@ def test_sixteen_bit_colour_keeps_its_upper_eight_or_is_refused():
     assert bits_of(small) == 8
     for bits in (8, None):  # what the set has; None for one of 8-bit images
         with pytest.raises(
-            InputError, match=r"x \(16.* values up to 255 only.* same depth|x \(16 bits a channel with values up to 255"
+            InputError, match=r"x \(16.* values up to 255 only.* all alike|x \(16 bits a channel with values up to 255"
         ):
             decode_image(EncodedImage(small, "x", bits))
     clear = np.concatenate([values >> 8, np.full((8, 8, 1), 65535)], axis=2)

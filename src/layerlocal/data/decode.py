@@ -71,6 +71,10 @@ def decode_image(encoded: EncodedImage, *, image_size: int | None = None) -> np.
             opened.load()
             if deep_colour:
                 _check_deep_colour(opened, encoded.bits)
+            if encoded.bits not in (None, 16) and not deep_colour and not opened.mode.startswith("I"):
+                raise ValueError(
+                    f"8-bit, in a set that begins with 16-bit images of {encoded.bits} bits: save all alike"
+                )
             image = _upright(_eight_bit(opened, encoded.bits), _orientation(opened))
             if image_size is not None:
                 image = _fit_square(image, image_size)
@@ -208,7 +212,7 @@ def _check_bits(largest: int, bits: int | None) -> int:
         return bits
     if _bits_for(largest) != _DEPTHS[-1]:
         raise ValueError(
-            f"16-bit values up to {largest} only, in a set that does not begin with such images: save all with the same depth"
+            f"16-bit values up to {largest} only, in a set that does not begin with such images: save all alike"
         )
     return _DEPTHS[-1]
 

@@ -97,7 +97,7 @@ def _test_folder(folder: Path, classes: set[str]) -> tuple[Path | None, list[str
 
 def _without_splits(folder: Path, *, test_share: bool) -> tuple[list[str], list[_Split]]:
     """Class folders right in ``folder``, from which a test split will be drawn."""
-    names = [name for name in _class_folders(folder) if _has_image(folder / name)]
+    names = [name for name in _class_folders(folder) if _has_image(folder / name, strict=test_share)]
     split = next((name for name in _class_folders(folder) if name.lower() in _SPLIT_WORDS), None)
     if split is not None or len(names) < 2:
         raise InputError(
@@ -111,9 +111,14 @@ def _without_splits(folder: Path, *, test_share: bool) -> tuple[list[str], list[
     return names, [_scan(folder, names, passed=(".txt", ".md", ""))]
 
 
-def _has_image(place: Path) -> bool:
-    """Among the first files found: the folder may be anybody's home."""
-    return any(path.suffix.lower() in image_suffixes() for path in itertools.islice(_files_below(place), _LOOK_AT))
+def _has_image(place: Path, *, strict: bool) -> bool:
+    """Among the first files found: the folder may be anybody's home, where links in circles are only spoken of if it is asked for."""
+    try:
+        return any(path.suffix.lower() in image_suffixes() for path in itertools.islice(_files_below(place), _LOOK_AT))
+    except InputError:
+        if strict:
+            raise
+        return False
 
 
 def _sources(
@@ -121,6 +126,11 @@ def _sources(
 ) -> tuple[SplitSource, SplitSource | None]:
     reads, bits = share_depth([partial(_read, split) for split in splits])
     said = [*notes, *_describe_left_out(splits)]
+    empty = next((split for split in splits if not split.files), None)
+    if empty is not None:
+        raise InputError(
+            f"{readable(empty.place)} has no images in its class folders; add some{f' ({said[-1]})' if said else ''}"
+        )
     identity = [
         [file_identity([file for file, _ in split.files], split.place), [k for _, k in split.files]] for split in splits
     ]
