@@ -250,6 +250,44 @@ def test_table_has_the_nine_benchmarks_and_is_honest_about_what_was_exercised():
         ({"classes": [0, 10]}, "class index 10"),
         ({"classes": [1, 1]}, "twice"),
         ({"classes": "Bag"}, "list"),
+        ({"classes": [1.5, 2]}, r"classes=\[1.5, 2\] must hold indices, which are whole numbers, and names, got 1.5"),
+        ({"classes": [True, 2]}, "must hold indices, which are whole numbers, and names, got True"),
+        ({"classes": [None, 2]}, "and names, got None"),
+        ({"classes": 2.5}, "classes=2.5 must be a whole number, or a list"),
+        ({"classes": True}, "classes=True must be a whole number"),
+        ({"classes": {"Bag": 1}}, "must be a whole number, or a list"),
+        ({"classes": np.array(3.0)}, "must be a whole number, or a list"),
+        ({"classes": []}, "too few to classify"),
+        ({"classes": 0}, "take 2 to 10"),
+        ({"source": None}, "data needs a name or a folder, got None"),
+        ({"source": 3}, "data needs a name or a folder, got 3"),
+        ({"num_train": 1.5}, "num_train must be a whole number, got 1.5"),
+        ({"num_train": True}, "num_train must be a whole number, got True"),
+        ({"num_train": "10"}, "num_train must be a whole number, got '10'"),
+        ({"num_train": -1}, "num_train must be at least 0, got -1"),
+        ({"num_test": -1}, "num_test must be at least 0, got -1"),
+        ({"compose": "side", "num_train": -5}, "num_train must be at least 0, got -5"),
+        ({"validation": float("nan")}, "validation must be a finite number, got nan"),
+        ({"validation": "a"}, "validation must be a finite number, got 'a'"),
+        ({"validation": 1}, "below 1"),
+        ({"validation": True}, "validation must be a finite number, got True"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"seed": True}, "seed must be a whole number, got True"),
+        ({"image_size": -1}, "image_size must be at least 0, got -1"),
+        ({"image_size": 1.5}, "image_size must be a whole number, got 1.5"),
+        ({"image_size": True}, "image_size must be a whole number, got True"),
+        ({"held_out": 2}, "held_out=2 must be at least 0 and below 1"),
+        ({"held_out": float("nan")}, "held_out must be a finite number, got nan"),
+        ({"superclass": 1.5}, "superclass must be a whole number, got 1.5"),
+        ({"draw": None}, "draw must be text, got None"),
+        ({"labels": 3}, "labels must be text, got 3"),
+        ({"compose": True}, "compose must be text, got True"),
+        ({"cache_dir": 3}, "cache_dir must be a folder, got 3"),
+        ({"source": "teacher_student", "teacher": 3}, "teacher must be a dictionary of options, got 3"),
+        ({"source": "teacher_student", "teacher": {"hidden": True}}, "hidden must be a whole number, got True"),
+        ({"source": "teacher_student", "teacher": {"noise": float("nan")}}, "noise must be a finite number, got nan"),
+        ({"source": "teacher_student", "classes": 1.5}, "classes=1.5 must be a whole number"),
         ({"num_train": 20000}, "10000 images"),
         ({"num_train": 5}, "at least one image a class"),
         ({"num_test": 2001}, "2000 images"),
@@ -271,3 +309,29 @@ def test_bad_input_is_one_clear_sentence(arguments, message):
     with pytest.raises(InputError, match=f"(?is){message}") as caught:
         load_data(**({"source": "fashion_mnist_subset"} | arguments))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"classes": np.int64(3)}, {"classes": 3}),
+        ({"classes": np.array([8, 3])}, {"classes": [8, 3]}),
+        ({"classes": {8, 3}}, {"classes": [3, 8]}),
+        ({"classes": [np.int32(8), np.str_("Dress")]}, {"classes": ["Bag", "Dress"]}),
+        ({"num_train": np.int64(50), "num_test": np.uint8(20)}, {"num_train": 50, "num_test": 20}),
+        ({"seed": np.int64(4), "image_size": np.int16(14)}, {"seed": 4, "image_size": 14}),
+        ({"validation": np.float64(0.2)}, {"validation": 0.2}),
+    ],
+)
+def test_numbers_of_numpy_load_what_those_of_python_load(given, plain):
+    small = {"num_train": 40, "num_test": 20}
+    found, expected = (load_data("fashion_mnist_subset", **(small | choice)) for choice in (given, plain))
+    assert found.class_names == expected.class_names and torch.equal(found.train.images, expected.train.images)
+    assert torch.equal(found.validation.labels, expected.validation.labels)
+
+
+def test_a_negative_seed_is_a_seed():
+    first, again, other = (load_data("fashion_mnist_subset", num_train=40, seed=seed) for seed in (-1, -1, 1))
+    assert torch.equal(first.train.images, again.train.images) and not torch.equal(
+        first.train.images, other.train.images
+    )

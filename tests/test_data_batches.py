@@ -197,5 +197,42 @@ def test_augmentation_of_vectors_and_negative_pixels_are_refused():
     vectors = Split(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(InputError, match="images"):
         make(vectors, augment=Augment(flip=True))
-    with pytest.raises(InputError, match="0 or more"):
+    with pytest.raises(InputError, match=r"crop \(pixels\) must be at least 0, got -1"):
         Augment(crop=-1)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"crop": 1.5}, r"crop \(pixels\) must be a whole number, got 1.5"),
+        ({"crop": True}, r"crop \(pixels\) must be a whole number, got True"),
+        ({"cutout": "a"}, r"cutout \(pixels\) must be a whole number, got 'a'"),
+        ({"cutout": float("nan")}, r"cutout \(pixels\) must be a whole number, got nan"),
+        ({"flip": 1}, "flip must be true or false, got 1"),
+    ],
+)
+def test_augmentation_is_of_whole_pixels(given, words):
+    with pytest.raises(InputError, match=words):
+        Augment(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"split": None}, "batches are made of a Split and an Augment or None, got None and None"),
+        ({"augment": "flip"}, "and an Augment or None, got .* and 'flip'"),
+        ({"batch_size": 1.5}, "batch_size must be a whole number, got 1.5"),
+        ({"batch_size": True}, "batch_size must be a whole number, got True"),
+        ({"batch_size": "2"}, "batch_size must be a whole number, got '2'"),
+        ({"mean": None}, "mean must be a tensor of one number for each of the 1 channels, got NoneType"),
+        ({"mean": [0.0]}, "mean must be a tensor of one number for each of the 1 channels, got list"),
+        ({"std": torch.ones(3)}, r"std must be a tensor of one number for each of the 1 channels, got \(3,\)"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
+    ],
+)
+def test_what_makes_no_batches_is_one_sentence(given, words):
+    split = Split(torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.arange(6) % 3)
+    arguments = {"split": split, "batch_size": 2, "mean": torch.zeros(1), "std": torch.ones(1), "shuffle": True} | given
+    with pytest.raises(InputError, match=words):
+        Batches(arguments.pop("split"), **arguments)

@@ -11,12 +11,13 @@ import torch
 
 pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from layerlocal import LayerLocalClassifier
+from layerlocal import LayerLocalClassifier, Recipe, create_network, create_rule, data_from_arrays
+from layerlocal import fit as fit_rule
 from layerlocal.types import InputError
 
 
@@ -166,6 +167,14 @@ def test_verbose_prints_a_line_an_epoch(capsys):
         ({"recipe_options": {"momentun": 0.5}}, "recipe.momentun"),
         ({"rule_options": {"griid": 2}}, "unknown option of rule"),
         ({"validation_fraction": 1.5}, "validation=1.5"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
+        ({"width": "a"}, "width must be a finite number, got 'a'"),
+        ({"rule": None}, "a rule is a name"),
+        ({"network": 3, "network_options": None}, "a network by name is one of"),
+        ({"rule_options": 3}, "rule_options must be a dictionary such as"),
+        ({"recipe_options": ["clip"]}, "recipe_options must be a dictionary such as"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"epochs": True}, "recipe.epochs: Input should be a number"),
     ],
 )
 def test_a_wrong_parameter_is_one_sentence_at_fit(options, words):
@@ -177,6 +186,113 @@ def test_it_is_cloned_and_stands_in_a_pipeline():
     X, y = vectors(90)
     model = make_pipeline(PolynomialFeatures(2), clone(small(epochs=15, learning_rate=0.01)))
     assert cross_val_score(model, X, y, cv=3).mean() > 0.8
+
+
+# --- searches ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_goes_over_whole_options_and_over_single_ones():
+    X, y = vectors(90)
+    model = small("local-heads", epochs=1, rule_options={"fusion": "last"})
+    for grid in (
+        {"rule_options": [{"label_smoothing": 0.0}, {"label_smoothing": 0.3}]},
+        {"rule_options__label_smoothing": [0.0, 0.3]},
+    ):
+        found = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y)
+        assert len(found.cv_results_["params"]) == 2
+        found = found.best_estimator_
+        assert found.rule_.label_smoothing == found.rule_options["label_smoothing"]
+    assert found.rule_.fusion == "last" and model.rule_options == {
+        "fusion": "last"
+    }  # the other option stays, and so does the model's
+
+
+def test_single_options_are_parameters_like_others():
+    model = small("local-heads")
+    assert model.set_params(rule_options__grid=3, network_options__hidden=16, recipe_options__clip=1.0) is model
+    assert (model.rule_options, model.network_options, model.recipe_options) == (
+        {"grid": 3},
+        {"depth": 2, "hidden": 16},
+        {"clip": 1.0},
+    )
+    assert {"rule_options__grid": 3, "network_options__depth": 2}.items() <= model.get_params().items()
+    assert clone(model).rule_options == {"grid": 3}
+    model.set_params(rule_options={"grid": 2}, rule_options__fusion="last")
+    assert model.rule_options == {"grid": 2, "fusion": "last"}
+    with pytest.raises(InputError, match=r"unknown option of rule 'local-heads': 'griid'.*Did you mean 'grid'"):
+        model.set_params(rule_options__griid=2).fit(*vectors())
+    with pytest.raises(ValueError, match="Invalid parameter 'nothing'"):
+        model.set_params(nothing__grid=2)
+
+
+# --- a network of one's own -------------------------------------------------------------------------------------------
+
+
+def own():
+    return create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2, seed=7)
+
+
+def test_a_network_that_is_made_is_copied_by_every_fit_and_left_as_it_was():
+    X, y = vectors()
+    network = own()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    model = LayerLocalClassifier("local-heads", network=network, epochs=2, random_state=0)
+    first, again = model.fit(X, y).decision_function(X), model.fit(X, y).decision_function(X)
+    cloned = clone(model).fit(X, y).decision_function(X)
+    assert np.array_equal(first, again) and np.array_equal(first, cloned) and model.rule_.network is not network
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    by_hand = fit_rule(
+        "local-heads",
+        data_from_arrays(X, y, validation=0),
+        Recipe(epochs=2, batch_size=32),
+        network=own(),
+        seed=seed_of(0),
+    )
+    assert all(torch.equal(value, by_hand.rule.state_dict()[name]) for name, value in model.rule_.state_dict().items())
+
+
+def seed_of(random_state):
+    return int(np.random.RandomState(random_state).randint(2**31 - 1))
+
+
+@pytest.mark.parametrize("options", [{"width": 0.5}, {"network_options": {"depth": 2}}])
+def test_a_network_that_is_made_has_its_width_and_depth(options):
+    with pytest.raises(InputError, match="are for a network by name; this one is made already: leave them out"):
+        LayerLocalClassifier(network=own(), epochs=1, **options).fit(*vectors())
+
+
+def test_a_rule_that_is_made_is_refused_and_its_class_is_taken():
+    rule = create_rule("local-heads", own(), num_classes=3)
+    with pytest.raises(InputError, match="rule is a LocalHeads that is made already; give its name or its class"):
+        LayerLocalClassifier(rule).fit(*vectors())
+    assert isinstance(small(type(rule), epochs=1).fit(*vectors()).rule_, type(rule))
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda y: ["a" if k else None for k in y], "the label of row 0 is missing"),
+        (lambda y: ["a" if k else float("nan") for k in y], "the label of row 0 is missing"),
+        (lambda y: ["a" if k else 3 for k in y], "got numbers and text"),
+        (lambda y: y + 0.5, "Unknown label type: continuous"),
+    ],
+)
+def test_what_is_no_label_is_refused(make, words):
+    X, y = vectors()
+    with pytest.raises(ValueError, match=words):
+        small().fit(X, make(y))
+
+
+def test_a_class_of_one_row_is_named_by_its_label_where_rows_are_held_out():
+    X, y = vectors()
+    names = np.array(["pear", "apple", "fig"])[y]
+    names[7] = "kiwi"
+    with pytest.raises(InputError, match=r"class kiwi has only 1 row, .* or set validation_fraction=0"):
+        small(validation_fraction=0.1).fit(X, names)
+    assert "kiwi" in small(epochs=1).fit(X, names).classes_
 
 
 # --- imports ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import math
 import re
 import runpy
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from layerlocal import Fitted, Recipe, create_network, create_rule, data_from_arrays, fit, load_data
+from layerlocal import Fitted, Recipe, Rule, create_network, create_rule, data_from_arrays, fit, load_data
 from layerlocal.fitting import network_for
 from layerlocal.train import fit as train
 from layerlocal.types import InputError
@@ -138,6 +139,28 @@ def test_options_beside_a_rule_that_is_made_are_refused(change, words):
         ({"data": (1, 2, 3)}, "got tuple"),
         ({"recipe": Recipe(batch_size=500)}, "batch_size 500 is more than the 37 training samples"),
         ({"fusion": "fitted", "validation": 0}, "chosen on validation data"),
+        ({"rule": None}, "a rule is a name, FILE"),
+        ({"rule": Rule}, "Rule declares no info"),
+        ({"data": vectors()[:1]}, r"got tuple; write fit\(rule, \(X, y\)\)"),
+        ({"data": list(vectors())}, r"got list; write fit\(rule, \(X, y\)\)"),
+        ({"recipe": {"epochs": 1}}, r"recipe must be a Recipe such as Recipe\(epochs=5\), or None, got dict"),
+        ({"recipe": 3}, "recipe must be a Recipe .*, got int"),
+        ({"network": 3}, "a network by name is one of .*mlp.*, got 3"),
+        ({"network": torch.nn.Linear(5, 3)}, "a network by name is one of .*, got Linear"),
+        ({"network": ""}, "unknown network ''"),
+        ({"width": "a"}, "width must be a finite number, got 'a'"),
+        ({"width": math.nan}, "width must be a finite number, got nan"),
+        ({"width": True}, "width must be a finite number, got True"),
+        ({"width": 0}, "width must be positive, got 0"),
+        ({"network_options": 3}, "network_options must be a dictionary"),
+        ({"network_options": {3: 3}}, "network_options must be a dictionary"),
+        ({"network_options": {"hidden": -5}}, "hidden must be at least 1, got -5"),
+        ({"validation": math.nan}, "validation=nan must be a number of at least 0 and below 1"),
+        ({"validation": "a"}, "validation='a' must be a number"),
+        ({"validation": 1}, "validation=1 must be a number of at least 0 and below 1"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"on_epoch": 3}, "on_epoch must be a function"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(given, words):
@@ -262,8 +285,99 @@ def test_arrays_have_no_test_split():
         (np.full((4, 2), "x"), [0, 1, 0, 1], "must be numbers"),
         (np.zeros((4, 3, 5, 6)), [0, 1, 0, 1], "must be square"),
         (np.zeros((4, 5, 6)), [0, 1, 0, 1], "must be square"),
+        (None, [0, 1], "must be numbers, got NoneType"),
+        ({"a": 1}, [0, 1], "must be numbers, got dict"),
+        ([[1], [1, 2]], [0, 1], "samples must be one array of numbers"),
+        (np.array([["a", 1]] * 2, object), [0, 1], "samples must be one array of numbers"),
+        (np.zeros((2, 2), complex), [0, 1], "must be numbers, got complex128"),
+        (np.ma.array(np.zeros((2, 2)), mask=[[0, 1], [0, 0]]), [0, 1], "a masked array has entries that are missing"),
+        (torch.empty(2, 2, device="meta"), [0, 1], "samples must be one array of numbers"),
     ],
 )
 def test_arrays_that_are_no_task_are_refused(X, y, words):
     with pytest.raises(InputError, match=words):
         data_from_arrays(X, y, validation=0)
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+FOUR = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([0, math.nan, 1, 0], r"the label of row 1 is missing \(nan\)"),
+        (np.array([0, 1, np.nan, 0]), r"the label of row 2 is missing \(nan\)"),
+        (["a", "b", math.nan, "a"], r"the label of row 2 is missing \(nan\)"),
+        (["a", None, "b", "a"], r"the label of row 1 is missing \(None\)"),
+        (np.array(["2020-01-01", "NaT"] * 2, "datetime64[D]"), r"the label of row 1 is missing \(NaT\)"),
+        (np.ma.array([0, 1, 0, 1], mask=[0, 0, 1, 0]), "masked array has entries that are missing"),
+        ([0.5, 1.0, 2.0, 3.5], "labels must be classes, got real numbers such as 0.5"),
+        (np.array([0.0, 1.0, np.inf, 0.0]), "real numbers such as inf"),
+        (np.array([0.5, 1.5, 0.5, 1.5], object), "real numbers such as 0.5"),
+        (torch.tensor([0.0, 0.25, 1.0, 1.0]), "real numbers such as 0.25"),
+        (np.array([0, 1j, 0, 1j]), "real numbers such as"),
+        ([0, "a", 0, "a"], "got numbers and text"),
+        ([[1], [1, 2], [1], [1, 2]], "numbers, or text, or of one other kind that can be sorted, got list"),
+        (np.eye(2)[[0, 1, 0, 1]], r"got 2 columns; of one-hot labels give y.argmax\(1\)"),
+        (np.zeros((1, 4)), r"one label for each of the 4 samples, got shape \(1, 4\)"),
+        (None, r"got shape \(\)"),
+        ("abcd", r"got shape \(\)"),
+        (3, r"got shape \(\)"),
+    ],
+)
+def test_what_is_no_label_is_one_sentence(y, words):
+    for call in (lambda: data_from_arrays(FOUR, y, validation=0), lambda: fit("local-heads", (FOUR, y), validation=0)):
+        with pytest.raises(InputError, match=words) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("y", "names"),
+    [
+        ([True, False, True, False], ("False", "True")),
+        (np.array(["b", "a", "b", "a"], object), ("a", "b")),
+        ([np.int64(4), np.int64(2), np.int64(4), np.int64(2)], ("2", "4")),
+        (np.array([4, 2, 4, 2], np.uint8), ("2", "4")),
+        (np.array([[4], [2], [4], [2]]), ("2", "4")),
+        (np.array([4.0, 2.0, 4.0, 2.0]), ("2.0", "4.0")),
+        ([torch.tensor(4), torch.tensor(2), torch.tensor(4), torch.tensor(2)], ("2", "4")),
+        (torch.tensor([4.0, 2.0, 4.0, 2.0]).bfloat16(), ("2.0", "4.0")),
+    ],
+)
+def test_labels_of_every_honest_kind_are_classes(y, names):
+    data = data_from_arrays(FOUR, y, validation=0)
+    assert data.class_names == names and data.train.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_labels_of_pandas_are_classes_and_its_missing_ones_are_not():
+    pandas = pytest.importorskip("pandas")
+    good = [
+        pandas.Series(["b", "a"] * 2, dtype="category"), pandas.Series(["b", "a"] * 2, dtype="string"),
+        pandas.array([4, 2] * 2, dtype="Int64"), pandas.DataFrame({"y": [4, 2] * 2}),
+    ]  # fmt: skip
+    assert [data_from_arrays(FOUR, y, validation=0).train.labels.tolist() for y in good] == [[1, 0, 1, 0]] * 4
+    for kind in ("category", "string"):
+        with pytest.raises(InputError, match="the label of row 1 is missing"):
+            data_from_arrays(FOUR, pandas.Series(["a", None] * 2, dtype=kind), validation=0)
+    with pytest.raises(InputError, match="the label of row 1 is missing"):
+        data_from_arrays(FOUR, pandas.array([4, None] * 2, dtype="Int64"), validation=0)
+
+
+def test_a_class_of_one_row_is_named_and_may_be_learned_with_nothing_held_out():
+    X, y = vectors(12)
+    y = np.where(np.arange(12) == 5, 9, y)
+    with pytest.raises(InputError, match=r"class '9' has only 1 training image, .*or pass validation=0"):
+        data_from_arrays(X, y)
+    assert data_from_arrays(X, y, validation=0).num_classes == 4
+
+
+def test_numbers_of_numpy_train_the_same_weights_as_those_of_python():
+    plain = fit("local-heads", vectors(), RECIPE, width=0.0625, seed=2, validation=0.25, grid=2, network_options=SMALL)
+    found = fit(
+        "local-heads", vectors(), RECIPE, width=np.float32(0.0625), seed=np.int64(2), validation=np.float32(0.25), grid=np.int64(2),
+        network_options={"depth": np.int64(2)},
+    )  # fmt: skip
+    assert_equal_bits(weights(found.rule), weights(plain.rule))

@@ -17,7 +17,7 @@ from layerlocal.evaluate import evaluate_split
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.networks import Network, create_network
-from layerlocal.rules import Rule, create_rule, find_rule
+from layerlocal.rules import Rule, create_rule, rule_class
 from layerlocal.spec import Recipe
 from layerlocal.train import fit
 from layerlocal.types import describe_error, first_line, is_fault
@@ -276,7 +276,7 @@ def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
 
 def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResult]:
     """`check_rule`, one result at a time."""
-    bench = _Bench(find_rule(rule) if isinstance(rule, str) else rule, options)
+    bench = _Bench(rule_class(rule), options)
     if options:
         bench.make()  # an option that is not known is a mistake in the question, not a broken rule
     seen: set[object] = set()

@@ -22,7 +22,7 @@ except ImportError as error:
 
 from layerlocal.data import data_from_arrays
 from layerlocal.data.arrays import as_samples
-from layerlocal.data.labels import refuse_missing
+from layerlocal.data.labels import plain_labels
 from layerlocal.devices import Device
 from layerlocal.fitting import fit
 from layerlocal.networks import Network
@@ -140,7 +140,7 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: a parameter, or data, that do not fit.
         """
-        refuse_missing(y)
+        y = None if y is None else plain_labels(y)
         X, y = validate_data(self, X, y, allow_nd=True)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
@@ -185,10 +185,12 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, X: ArrayLike) -> Tensor:
         """(N, K) in double precision. Vectors are also scored in it, so that an answer does not hang on the batch it came in."""
         check_is_fitted(self)
-        samples = as_samples(validate_data(self, X, reset=False, allow_nd=True))
+        X = validate_data(self, X, reset=False, allow_nd=True)
+        samples = as_samples(X)
         shape = self.rule_.network.sample_shape
         if samples.shape[1:] != shape:
             raise InputError(f"samples of shape {shape} are expected, as in fit, got {tuple(samples.shape[1:])}")
+        self._scale.refuse_type(torch.bool if np.asarray(X).dtype == bool else samples.dtype)
         self._scale.refuse_values(samples)
         size = max(1, PREDICTION_BATCH // self.rule_.passes_per_prediction)
         device = next(self.rule_.parameters()).device

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Batches, Data, Split
+from layerlocal.data.splits import refuse_unlike
 from layerlocal.devices import Device, find_device
 from layerlocal.rules import Rule
+from layerlocal.types import InputError
 
 __all__ = ["Evaluation", "calibrate", "evaluate", "evaluate_split"]
 
@@ -64,6 +66,18 @@ def evaluate_split(rule: Rule, data: Data, split: Split, *, device: Device = "cp
     Raises:
         InputError: a split of other data, a device that is not here.
     """
+    for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("split", split, Split)):
+        if not isinstance(given, kind):
+            raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
+    if len(split) == 0:
+        raise InputError("the split is empty: no accuracy can be said of it")
+    if data.num_classes != rule.num_classes:
+        raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
+    refuse_unlike("given", split, data.train, data.num_classes)
+    if data.sample_shape != rule.network.sample_shape:
+        raise InputError(
+            f"the network takes samples of shape {rule.network.sample_shape}, the data have {data.sample_shape}"
+        )
     return evaluate(rule, _in_order(rule, data, split, find_device(device)), split.groups)
 
 

@@ -86,20 +86,21 @@ def fit(
         >>> fitted.rule.info.name, len(fitted.records)
         ('dtg-ff', 1)
     """
+    if not isinstance(recipe, Recipe | None):
+        raise InputError(f"recipe must be a Recipe such as Recipe(epochs=5), or None, got {type(recipe).__name__}")
+    if on_epoch is not None and not callable(on_epoch):
+        raise InputError(f"on_epoch must be a function that takes an epoch's record, got {type(on_epoch).__name__}")
+    options = _named("network_options", network_options)
     with with_gradients():
         found = (
             data if isinstance(data, Data) else data_from_arrays(*_two_arrays(data), validation=validation, seed=seed)
         )
         if isinstance(rule, Rule):
             given = [name for name, value in (("network", network), ("width", width)) if value is not None]
-            given += [*(network_options or {}), *rule_options]
-            if given:
-                raise InputError(
-                    f"{given[0]} was given beside a rule that is made already; give the rule by its name instead"
-                )
+            _refuse_beside_a_rule([*given, *options, *rule_options])
             made = rule
         else:
-            chosen = _network(network, found, width, dict(network_options or {}), seed)
+            chosen = _network(network, found, width, options, seed)
             made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
         return Fitted(made, train(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
 
@@ -111,8 +112,21 @@ def network_for(data: Data) -> str:
 
 def _two_arrays(data: Any) -> tuple[Any, Any]:
     if not isinstance(data, tuple) or len(data) != 2:
-        raise InputError(f"data must come from load_data or be arrays (X, y), got {type(data).__name__}")
+        raise InputError(
+            f"data must come from load_data or be arrays (X, y), got {type(data).__name__}; write fit(rule, (X, y))"
+        )
     return data
+
+
+def _named(what: str, options: Any) -> dict[str, Any]:
+    if not isinstance(options, Mapping | None) or not all(isinstance(name, str) for name in options or ()):
+        raise InputError(f'{what} must be a dictionary such as {{"depth": 2}}, or None, got {options!r}')
+    return dict(options or {})
+
+
+def _refuse_beside_a_rule(given: Sequence[str]) -> None:
+    if given:
+        raise InputError(f"{given[0]} was given beside a rule that is made already; give the rule by its name instead")
 
 
 def _network(
@@ -125,6 +139,6 @@ def _network(
             raise InputError(f"the network takes {network.sample_shape}, the data are {data.sample_shape}")
         return network
     return create_network(
-        network or network_for(data), in_channels=data.in_channels, image_size=data.image_size, seed=seed,
+        network_for(data) if network is None else network, in_channels=data.in_channels, image_size=data.image_size, seed=seed,
         width=1.0 if width is None else width, **{"channels_last": True, "fused": True} | options,
     )  # fmt: skip

@@ -18,6 +18,8 @@ __all__ = ["PIXELS", "Scale"]
 
 TIMES = 10
 """Images that reach so many times as far as those of `fit` are of another scale."""
+LARGE = 100
+"""Where images of `fit` reached so far, images of fractions up to 1 are of another scale."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Scale:
     reach: float | None = None
 
     def refuse_type(self, dtype: torch.dtype) -> None:
-        """Refuse bytes for a model whose images are of a smaller scale: this needs no look at a value.
+        """Refuse bytes for a model whose images are of a smaller scale, and true and false for one of a larger: no value is looked at.
 
         Raises:
             InputError: such a type.
@@ -44,11 +46,16 @@ class Scale:
                 "bring them to the scale of those in fit (perhaps x / 255)"
             )
 
+        if dtype == torch.bool and self.reach is not None and self.reach >= LARGE:
+            raise InputError(
+                f"the model was fitted on images whose values reach {self.reach:g}, got true and false; give images on the scale of those in fit"
+            )
+
     def refuse_values(self, x: Tensor) -> None:
         """Refuse images on another scale than those in `fit`. Waits for the device.
 
         Raises:
-            InputError: values outside 0..255 for pixels, or `TIMES` as large as any before; fractions up to 1 where they reached 100.
+            InputError: values outside 0..255 for pixels, or `TIMES` as large as any before; fractions up to 1 where they reached `LARGE`.
         """
         self.refuse_type(x.dtype)
         if self.reach is None or x.numel() == 0 or (self.pixels and x.dtype == torch.uint8):
@@ -64,7 +71,7 @@ class Scale:
                 f"the model was fitted on images whose values reach {self.reach:g}, got values that reach {largest:g}; "
                 "bring them to the scale of those in fit"
             )
-        if self.reach >= 100 and largest <= 1 and x.is_floating_point() and bool((x != x.round()).any()):
+        if self.reach >= LARGE and largest <= 1 and x.is_floating_point() and bool((x != x.round()).any()):
             raise InputError(
                 f"the model was fitted on images whose values reach {self.reach:g}, and these are fractions up to {largest:g}, as if "
                 "they had been divided by 255; give them as in fit"

@@ -26,6 +26,7 @@ from layerlocal.devices import Device, find_device
 from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
 from layerlocal.optimizer import Stepper, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from layerlocal.options import whole_number
 from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
@@ -131,7 +132,7 @@ class Training:
 
     @with_gradients()
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: Device = "cpu") -> None:
-        device = find_device(device)
+        device, seed = find_device(device), whole_number("seed", seed)
         _refuse_what_does_not_fit(rule, data, recipe)
         use_device(device)
         self.rule = rule.to(device)
@@ -257,6 +258,9 @@ class Training:
 
 def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
     """Before any step: rule, data and recipe that do not go together."""
+    for name, given, kind in (("data", data, Data), ("recipe", recipe, Recipe)):
+        if not isinstance(given, kind):
+            raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
     if data.sample_shape != rule.network.sample_shape:
         mend = "; vectors need the network 'mlp'" if len(data.sample_shape) == 1 else ""
         raise InputError(

@@ -15,7 +15,7 @@ from layerlocal.types import InputError
 __all__ = ["check_arguments"]
 
 
-def check_arguments(source: Any, request: Request) -> Request:
+def check_arguments(source: Any, request: Request, cache_dir: Any = None) -> Request:
     """The same request in plain numbers and text.
 
     Raises:
@@ -23,8 +23,12 @@ def check_arguments(source: Any, request: Request) -> Request:
     """
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"data needs a name or a folder, got {source!r}; `list_data` lists the names")
+    if not isinstance(cache_dir, str | os.PathLike | None):
+        raise InputError(f"cache_dir must be a folder, got {cache_dir!r}")
     if not str(source):
         raise InputError("data needs a name or a folder, got an empty one; write . for the current folder")
+    if request.compose is None and not 0 <= real_number("held_out", request.held_out) < 1:
+        raise InputError(f"held_out={request.held_out} must be at least 0 and below 1 (the share of the pairs)")
     for name in ("labels", "draw", "compose"):
         value = getattr(request, name)
         if not isinstance(value, str) and (value is not None or name == "draw"):

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from layerlocal.data.bundle import Split
 from layerlocal.data.prefetch import prefetch
+from layerlocal.devices import Device, find_device
+from layerlocal.options import whole_number
 from layerlocal.types import InputError, derive_seed
 
 __all__ = ["Augment", "AugmentDraws", "Batches", "crop_and_flip", "cutout_mask", "normalize"]
@@ -36,8 +38,10 @@ class Augment:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        if self.crop < 0 or self.cutout < 0:
-            raise InputError(f"crop={self.crop} and cutout={self.cutout} are pixels; give 0 or more")
+        for name in ("crop", "cutout"):
+            object.__setattr__(self, name, whole_number(f"{name} (pixels)", getattr(self, name), least=0))
+        if not isinstance(self.flip, bool):
+            raise InputError(f"flip must be true or false, got {self.flip!r}")
 
     def __bool__(self) -> bool:
         return bool(self.crop or self.flip or self.cutout)
@@ -133,7 +137,7 @@ class Batches:
         seed: of order and augmentation.
 
     Raises:
-        InputError: no batch at all, augmentation of vectors, a crop as large as the image.
+        InputError: no batch at all, augmentation of vectors, a crop as large as the image, another number of means than channels.
     """
 
     def __init__(
@@ -146,11 +150,14 @@ class Batches:
         augment: Augment | None = None,
         shuffle: bool,
         drop_last: bool = False,
-        device: torch.device | str = "cpu",
+        device: Device = "cpu",
         channels_last: bool = False,
         seed: int = 0,
     ) -> None:
-        self.device = torch.device(device)
+        if not isinstance(split, Split) or not isinstance(augment, Augment | None):
+            raise InputError(f"batches are made of a Split and an Augment or None, got {split!r} and {augment!r}")
+        seed, batch_size = whole_number("seed", seed), whole_number("batch_size", batch_size)
+        self.device = torch.device(find_device(device))
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -160,8 +167,8 @@ class Batches:
         _check(split, self.augment, batch_size=batch_size, drop_last=drop_last)
         movable = self.device.type != "cpu" and split.num_bytes <= ON_DEVICE_BYTES
         self.split = split.to(self.device) if movable else split
-        self.mean = mean.to(self.device)
-        self.std = std.to(self.device)
+        self.mean = _one_a_channel("mean", mean, split).to(self.device)
+        self.std = _one_a_channel("std", std, split).to(self.device)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch_size)
@@ -226,6 +233,15 @@ class Batches:
 
     def _generator(self, *purpose: str | int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, "batches", *purpose))
+
+
+def _one_a_channel(name: str, values: Tensor, split: Split) -> Tensor:
+    """By type and shape alone: they may lie on a device."""
+    channels = split.sample_shape[0]
+    if not isinstance(values, Tensor) or values.shape not in ((channels,), ()):
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise InputError(f"{name} must be a tensor of one number for each of the {channels} channels, got {got}")
+    return values
 
 
 def _check(split: Split, augment: Augment, *, batch_size: int, drop_last: bool) -> None:

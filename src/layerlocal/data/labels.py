@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layerlocal.types import InputError
+from layerlocal.types import InputError, first_line
 
-__all__ = ["refuse_missing", "to_numpy", "unique_labels"]
+__all__ = ["plain_labels", "to_numpy", "unique_labels"]
 
 
 def unique_labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +23,7 @@ def unique_labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: another number of labels, several columns, a missing label, a real number, one class only, kinds that do not sort.
     """
-    values = _plain(_as_column(y, count))
+    values = _column(plain_labels(y), count)
     _refuse_real_numbers(values)
     try:
         classes, labels = np.unique(values, return_inverse=True)
@@ -34,16 +34,19 @@ def unique_labels(y: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     return classes, labels.astype(np.int64, copy=False)
 
 
-def refuse_missing(y: Any) -> None:
-    """Of labels that come as a list, before NumPy makes text of them all.
+def plain_labels(y: Any) -> np.ndarray:
+    """Labels as an array, before NumPy takes a list of text and NaN for text. Shapes are the business of who takes them.
 
     Raises:
-        InputError: None, NaN and the like among them.
+        InputError: a missing label, labels of several kinds.
     """
-    if isinstance(y, list | tuple):
-        values = np.empty(len(y), dtype=object)
-        values[:] = [_item(value) for value in y]
-        _refuse_first(values, _missing(values))
+    try:
+        values = np.array([_item(value) for value in y], dtype=object) if isinstance(y, list | tuple) else to_numpy(y)
+    except (ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"y must hold one label for each sample: {first_line(error)}") from error
+    return _plain(values.reshape(-1)).reshape(values.shape) if values.ndim else values
 
 
 def _refuse_real_numbers(values: np.ndarray) -> None:
@@ -67,19 +70,13 @@ def to_numpy(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def _as_column(y: Any, count: int) -> np.ndarray:
-    """(N,), as objects where it was no array: a list of text and NaN is otherwise all text to NumPy."""
-    listed = isinstance(y, list | tuple)
-    try:
-        values = np.array([_item(value) for value in y], dtype=object) if listed else to_numpy(y)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"y must hold one label for each of the {count} samples: {error}") from error
+def _column(values: np.ndarray, count: int) -> np.ndarray:
+    """(N,)."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 2 and values.shape[0] == count:
         raise InputError(
-            f"y must hold one label for each of the {count} samples, got {values.shape[1]} columns; "
-            "of one-hot labels give y.argmax(1)"
+            f"y must hold one label for each of the {count} samples, got {values.shape[1]} columns; of one-hot labels give y.argmax(1)"
         )
     if values.shape != (count,):
         raise InputError(f"y must hold one label for each of the {count} samples, got shape {values.shape}")
@@ -96,8 +93,10 @@ def _plain(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "O":
         return values
     kinds = {_kind(value) for value in values.tolist()}
-    if len(kinds) > 1:
-        raise InputError(f"labels must be of one kind that can be sorted, got {' and '.join(sorted(kinds))}")
+    if len(kinds) > 1 or kinds & {"list", "dict", "set", "ndarray"}:
+        raise InputError(
+            f"labels must be numbers, or text, or of one other kind that can be sorted, got {' and '.join(sorted(kinds))}"
+        )
     if kinds <= {"text", "numbers"}:
         return np.array(values.tolist())
     return values

@@ -103,14 +103,14 @@ def load_data(
         held_out=held_out,
         test=test,
     )
-    request = check_arguments(source, request)
+    request = check_arguments(source, request, cache_dir)
     if source == TEACHER_NAME:
         return assemble(_teacher_raw(request, TeacherOptions.parse(teacher)), _chosen_already(request))
     if teacher is not None:
         raise InputError(f"teacher options belong to {TEACHER_NAME}, not to {str(source)!r}; leave them out")
     if source == EMBEDDED_NAME:
         return assemble(_embedded_raw(request), request)
-    raw = _decoded_raw(source, request, cache_dir or default_cache_dir(), reread=reread)
+    raw = _decoded_raw(source, request, Path(cache_dir) if cache_dir else default_cache_dir(), reread=reread)
     for note in raw.provenance.get("notes", ()):
         warnings.warn(note, stacklevel=2)
     return assemble(raw, request)

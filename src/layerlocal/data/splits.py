@@ -100,7 +100,7 @@ def _count_classes(train: Split) -> int:
 def _names(names: Any, num_classes: int) -> tuple[str, ...]:
     if names is None:
         return tuple(map(str, range(num_classes)))
-    found = () if isinstance(names, str) else tuple(names)
+    found = tuple(names) if isinstance(names, Sequence) and not isinstance(names, str) else ()
     if len(found) != num_classes or not all(isinstance(name, str) for name in found):
         raise InputError(
             f"class_names must be {num_classes} names, one for each class of the training labels, got {names!r}"

@@ -77,6 +77,8 @@ class TeacherOptions:
         """Options from a mapping; an unknown key lists the known ones."""
         if isinstance(options, TeacherOptions):
             return options
+        if not isinstance(options, Mapping | None):
+            raise InputError(f"teacher must be a dictionary of options, got {options!r}")
         known = [item.name for item in fields(cls)]
         for key in options or {}:
             if key not in known:

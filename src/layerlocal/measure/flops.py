@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
 from layerlocal.rules import Rule
 
 __all__ = ["count_passes", "flop_counter", "measure_flops"]
@@ -44,6 +44,7 @@ def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
     Returns:
         ``flops_per_step`` and ``flops_per_prediction``, both for the whole batch of B samples.
     """
+    refuse_batch(rule, x, y)
     with untouched(rule):
         rule.train()
         with flop_counter() as step:

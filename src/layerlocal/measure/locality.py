@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
 from layerlocal.rules import Rule
 from layerlocal.types import Locality, derive_seed, first_line, trained_blocks
 
@@ -130,6 +130,7 @@ def measure_locality(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict
         ``losses``, ``blocks``, ``reach``, ``reach_norm`` [loss × block], ``intervention`` [perturbed × block], ``reads_ahead`` (how many
         blocks further on parameters change a block's update at one step without a loss that trains both; as the rule declares it).
     """
+    refuse_batch(rule, x, y)
     found = gradient_reach(rule, x, y, seed=seed)
     blocks = found["blocks"]
     problems = [found.pop("error")] if "error" in found else []

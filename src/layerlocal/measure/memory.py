@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
 from layerlocal.rules import Rule
 from layerlocal.saved import SavedBytes
 
@@ -26,6 +26,7 @@ def measure_saved_bytes(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
     Returns:
         ``peak_saved_bytes``: the most at any moment; ``left_saved_bytes``: held after the last backward (0 for a sound rule).
     """
+    refuse_batch(rule, x, y)
     counter = SavedBytes([*rule.parameters(), *rule.buffers()])
     with untouched(rule):
         rule.train()

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from layerlocal.rules import Rule
 from layerlocal.train import with_gradients
+from layerlocal.types import InputError
 
-__all__ = ["forward_backward", "untouched"]
+__all__ = ["forward_backward", "refuse_batch", "untouched"]
 
 
 @contextmanager
@@ -39,3 +40,24 @@ def forward_backward(rule: Rule, x: Tensor, y: Tensor) -> None:
     for loss in rule.losses(x, y):
         loss.value.backward()
         del loss
+
+
+def refuse_batch(rule: Rule, x: Tensor, y: Tensor) -> None:
+    """Refuse what is no batch for a rule, before anything is measured.
+
+    Raises:
+        InputError: no rule, no tensors, samples of another shape or type than the network takes, labels that are not one of K classes each.
+    """
+    if not isinstance(rule, Rule):
+        raise InputError(f"what is measured is a Rule, got {type(rule).__name__}; make one by create_rule")
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor):
+        raise InputError(f"x and y must be tensors, got {type(x).__name__} and {type(y).__name__}")
+    if x.shape[1:] != rule.network.sample_shape or not len(x):
+        raise InputError(f"x must be (B, {', '.join(map(str, rule.network.sample_shape))}), got shape {tuple(x.shape)}")
+    kind = next((p.dtype for p in rule.network.parameters()), torch.float32)
+    if x.dtype != kind:
+        raise InputError(f"x must be {kind} as the network's weights are, and normalized, got {x.dtype}")
+    if y.shape != x.shape[:1] or y.is_floating_point() or y.dtype == torch.bool:
+        raise InputError(f"y must be {len(x)} whole numbers, one a sample, got {y.dtype} of shape {tuple(y.shape)}")
+    if not (int(y.min()) >= 0 and int(y.max()) < rule.num_classes):
+        raise InputError(f"y must be 0 to {rule.num_classes - 1}, got labels from {int(y.min())} to {int(y.max())}")

@@ -7,7 +7,9 @@ from statistics import median
 from typing import Any
 
 from layerlocal.devices import Device, find_device
+from layerlocal.options import whole_number
 from layerlocal.train import clock
+from layerlocal.types import InputError
 
 __all__ = ["measure_speed", "speed_ratios"]
 
@@ -31,8 +33,15 @@ def measure_speed(
 
     Returns:
         label → samples per second of every timed round, in order; pair them round by round.
+
+    Raises:
+        InputError: steps that are no functions, numbers out of their range, a device that is not here.
     """
     device = find_device(device)
+    if not isinstance(steps, Mapping) or not all(callable(step) for step in steps.values()):
+        raise InputError("steps must be a dictionary: a label, and a function without arguments that trains one batch")
+    batch_size, repeats = whole_number("batch_size", batch_size, least=1), whole_number("repeats", repeats, least=1)
+    warm_up = whole_number("warm_up", warm_up, least=0)
     found: dict[str, list[float]] = {label: [] for label in steps}
     for round_index in range(warm_up + repeats):
         for label, step in steps.items():

@@ -11,7 +11,7 @@ from layerlocal.networks.base import Network as Network
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
-from layerlocal.options import check_options, options_of
+from layerlocal.options import check_options, options_of, real_number, whole_number
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks"]
@@ -30,6 +30,8 @@ def list_networks() -> list[str]:
 
 def network_options(name: str) -> dict[str, inspect.Parameter]:
     """The options of a network's builder, with types and defaults."""
+    if not isinstance(name, str):
+        raise InputError(f"a network by name is one of {', '.join(sorted(_BUILDERS))}, got {name!r}")
     if name not in _BUILDERS:
         raise unknown_name("network", name, _BUILDERS)
     return options_of(_BUILDERS[name], ("in_channels", "image_size", "width", "seed"))
@@ -68,6 +70,14 @@ def create_network(
         6
     """
     check_options(f"network {name!r}", network_options(name), options)
+    in_channels, image_size = (
+        whole_number("in_channels", in_channels, least=1),
+        whole_number("image_size", image_size, least=1),
+    )
+    width, seed = real_number("width", width), None if seed is None else whole_number("seed", seed)
+    for flag, value in (("channels_last", channels_last), ("compile", compile), ("fused", fused)):
+        if not isinstance(value, bool):
+            raise InputError(f"{flag} must be true or false, got {value!r}")
     try:
         network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
     except TypeError as error:

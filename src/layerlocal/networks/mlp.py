@@ -7,6 +7,7 @@ from functools import partial
 from torch import nn
 
 from layerlocal.networks.base import Network, build_blocks, check_depth
+from layerlocal.options import whole_number
 from layerlocal.types import InputError
 
 __all__ = ["mlp"]
@@ -46,6 +47,7 @@ def mlp(
         seed: of the initial weights, block by block.
     """
     check_depth(depth)
+    whole_number("hidden", hidden, least=1)
     if width <= 0:
         raise InputError(f"width must be positive, got {width}")
     units = max(1, round(hidden * width))

@@ -21,6 +21,7 @@ from layerlocal.rules.registry import create_rule as create_rule
 from layerlocal.rules.registry import find_rule as find_rule
 from layerlocal.rules.registry import list_rules as list_rules
 from layerlocal.rules.registry import register_rule as register_rule
+from layerlocal.rules.registry import rule_class as rule_class
 from layerlocal.rules.registry import rule_options as rule_options
 from layerlocal.rules.scff import SCFF as SCFF
 from layerlocal.rules.sigprop import SigProp as SigProp

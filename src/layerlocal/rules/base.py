@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.options import whole_number
 from layerlocal.rules.functional import fit_fusion_weights, fuse
 from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
 from layerlocal.scale import Scale
@@ -95,6 +96,7 @@ class Rule(nn.Module):
 
     def __init__(self, network: Network, *, num_classes: int) -> None:
         super().__init__()
+        num_classes = whole_number("num_classes", num_classes)
         if num_classes < 2:
             raise InputError(f"a classifier needs at least 2 classes, got num_classes={num_classes}")
         self.network = network

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from layerlocal.kernels import cells_of, grid_mean
+from layerlocal.options import whole_number
 from layerlocal.types import InputError
 
 __all__ = ["SpatialReadout", "pair_scores", "parse_factors"]
@@ -41,8 +42,7 @@ class SpatialReadout(nn.Module):
         super().__init__()
         if statistic not in ("rms", "mean"):
             raise InputError(f"readout must be 'rms' or 'mean', got {statistic!r}")
-        if grid < 1:
-            raise InputError(f"grid must be at least 1, got {grid}")
+        grid, num_classes = whole_number("grid", grid, least=1), whole_number("num_classes", num_classes, least=1)
         if len(activity_shape) not in (1, 3):
             raise InputError(
                 f"a readout takes activities (B, D) or (B, C, H, W), got (B, {', '.join(map(str, activity_shape))})"

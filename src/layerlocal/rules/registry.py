@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from layerlocal.networks import Network
-from layerlocal.options import check_options, options_of
+from layerlocal.options import check_options, options_of, whole_number
 from layerlocal.rules.base import Rule, RuleInfo
 from layerlocal.types import InputError, describe_error, first_line, is_fault, unknown_name
 
-__all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_options"]
+__all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_class", "rule_options"]
 
 _RULES: dict[str, type[Rule]] = {}
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
@@ -27,6 +27,7 @@ PLUGIN = "layerlocal_plugin_"
 
 def register_rule(rule: RuleClass) -> RuleClass:
     """Class decorator: make a rule known by its ``info.name``."""
+    rule_class(rule)
     _RULES[rule.info.name] = rule
     return rule
 
@@ -88,6 +89,20 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
     return found
 
 
+def rule_class(name: str | type[Rule]) -> type[Rule]:
+    """`find_rule`, or the class itself.
+
+    Raises:
+        InputError: what is neither a name nor the class of a rule that declares an ``info``.
+    """
+    rule = find_rule(name) if isinstance(name, str) else name
+    if not (inspect.isclass(rule) and issubclass(rule, Rule)):
+        raise InputError(f"a rule is a name, FILE.py:CLASS or a class made from Rule, got {name!r}")
+    if not isinstance(getattr(rule, "info", None), RuleInfo):
+        raise InputError(f"{rule.__name__} declares no info; add info = RuleInfo(name=..., locality=...)")
+    return rule
+
+
 def create_rule(
     name: str | type[Rule], network: Network, *, num_classes: int, seed: int | None = None, **options: Any
 ) -> Rule:
@@ -110,9 +125,12 @@ def create_rule(
         >>> create_rule("dtg-ff", network, num_classes=3, temperature_max=2.0).readout_blocks
         ['block0', 'block1']
     """
-    rule = find_rule(name) if isinstance(name, str) else name
-    if not (inspect.isclass(rule) and issubclass(rule, Rule)):
-        raise InputError(f"a rule is a name, FILE.py:CLASS or a class made from Rule, got {name!r}")
+    rule = rule_class(name)
+    if not isinstance(network, Network):
+        raise InputError(
+            f"a rule trains a Network, got {type(network).__name__}; make one by create_network or Network.from_module"
+        )
+    num_classes, seed = whole_number("num_classes", num_classes), None if seed is None else whole_number("seed", seed)
     parameters = inspect.signature(rule).parameters.values()
     collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
     check_options(
