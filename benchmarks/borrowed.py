@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from command import finish, run_main, typed
+from command import finish, pinned, run_main, typed
 from free_segments import tuned_runs
 from tuned import SEEDS
 
@@ -55,6 +55,7 @@ def main():
     given = parser.parse_args()
     specs, store = runs_of(given.rule, given.data), RunStore(given.out)
     specs = {key: spec for key, spec in specs.items() if not (given.same and key[0] == OWN)}
+    specs = pinned(specs)
     finish(specs.values(), store)
     results = {key: store.load(spec.hash).result for key, spec in specs.items()}
     methods = list(dict.fromkeys(method for method, _ in specs))

@@ -8,6 +8,7 @@ import sys
 
 from rich.console import Console
 
+from layerlocal.pin import pin_all
 from layerlocal.progress import ManyRuns
 from layerlocal.types import InputError
 from layerlocal.workers import run_many
@@ -28,11 +29,16 @@ def run_main(main):
         sys.exit(2)
 
 
+def pinned(specs):
+    """Key → run, of the data as they are now: what the runs are called in the store."""
+    return dict(zip(specs, pin_all(specs.values()), strict=True))
+
+
 def finish(specs, store, *, workers=None, threads=1, device="cpu"):
     """Train those that are not done, two runs of one name once, and refuse to go on with fewer than were asked for.
 
     Args:
-        specs: runs, any iterable.
+        specs: runs of `pinned`, any iterable.
         store: a `RunStore`.
         workers: runs at a time; as many as there are cores.
         threads: of each.

@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from command import finish, run_main, typed
+from command import finish, pinned, run_main, typed
 from cpu_tasks import task_named
 from tuned import SEEDS, judged_runs, plan_of
 
@@ -64,6 +64,7 @@ def main():
     given = parser.parse_args()
     specs, store = runs_of(given.rule, given.data), RunStore(given.out)
     specs = {key: spec for key, spec in specs.items() if not (given.no_bp and key[0] == "BP, fixed")}
+    specs = pinned(specs)
     finish(specs.values(), store)
     results = {key: store.load(spec.hash).result for key, spec in specs.items()}
     methods = sorted({method for method, _ in specs})

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import torch
-from command import finish, run_main, typed
+from command import finish, pinned, run_main, typed
 from cpu_tasks import task_named
 from tuned import SEEDS, judged_runs, plan_of
 
@@ -73,6 +73,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     specs, store = runs_of(given.data), RunStore(given.out)
+    specs = pinned(specs)
     finish(specs.values(), store)
     results = {key: store.load(spec.hash).result for key, spec in specs.items()}
     of = {m: [results[m, seed]["test_accuracy"] for seed in SEEDS] for m in ("committee", "segmented", "bp-deepsup")}

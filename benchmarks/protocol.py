@@ -11,6 +11,7 @@ from statistics import mean
 from command import finish, first_options, typed
 
 from layerlocal.environment import describe_environment
+from layerlocal.pin import contents_of
 from layerlocal.report import plots, svg
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.store import RunStore
@@ -75,6 +76,7 @@ def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"
     start = time.perf_counter()
     plan = StudyPlan(study="protocol", rules=tuple(study.rules), seeds=seeds)
     store = RunStore(out)
+    plan = plan.model_copy(update={"contents": contents_of(plan_runs(study, plan).values())})
     specs = plan_runs(study, plan)
     before = sum(store.is_done(spec) for spec in specs.values())
     finish(specs.values(), store, workers=workers, threads=threads, device=device)

@@ -18,12 +18,11 @@ import json
 from pathlib import Path
 
 import torch
-from command import add_first, finish, first_options, run_main
+from command import add_first, finish, first_options, pinned, run_main
 
 from layerlocal.measure.flops import measure_flops
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import estimate
 from layerlocal.store import RunStore
@@ -174,13 +173,14 @@ def specs_of(name, data, seeds, network, width, epochs, rate, batch, first):
     }
     network = NetworkSpec(name=network, width=width, fused=True, options=first_options(first))
     recipe = RECIPE.model_copy(update={"epochs": epochs, "learning_rate": rate, "batch_size": batch})
-    return {
-        (method, seed): pin_plugin(
-            RunSpec(data=TASKS[data], network=network, rule=rule, recipe=recipe, seed=seed, judged_on="validation")
+    specs = {
+        (method, seed): RunSpec(
+            data=TASKS[data], network=network, rule=rule, recipe=recipe, seed=seed, judged_on="validation"
         )
         for seed in range(seeds)
         for method, rule in rules.items()
     }
+    return pinned(specs)
 
 
 def flops_of(rule, options, network, width, num_classes, first="learned"):

@@ -23,7 +23,7 @@ import json
 import os
 from pathlib import Path
 
-from command import add_first, finish, first_options, run_main, typed
+from command import add_first, finish, first_options, pinned, run_main, typed
 from cpu_tasks import task_named
 from protocol import RULES, Task
 from rich.console import Console
@@ -192,6 +192,7 @@ def main():
         task = Task(given.data, whole, plan.network, plan.recipe)
     names = ("tuned", *["second"] * given.second, *["untuned"] * (not given.best_only))
     specs, store = judged_runs(plan, best, task, names, with_bp=given.with_bp or not given.long), RunStore(out)
+    specs = pinned(specs)
     finish(specs.values(), store)
     accuracies = {key: store.load(spec.hash).result["test_accuracy"] for key, spec in specs.items()}
     rows = compare(plan, best, accuracies, budget)
