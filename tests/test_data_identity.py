@@ -21,10 +21,14 @@ from layerlocal import data_from_arrays, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.load import TEACHER_NAME, content_of
 from layerlocal.pin import pin
+from layerlocal.report.runs import run_view
+from layerlocal.reporting import comparable, plan_path
 from layerlocal.run import load_task, run_spec
 from layerlocal.spec import FIXED_SOURCES, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
+from layerlocal.store import RunStore, write_atomic
+from layerlocal.studies.base import StudyPlan
 from layerlocal.studying import run_study
+from layerlocal.table import run_row
 from layerlocal.types import InputError
 from layerlocal.workers import run_many
 
@@ -351,3 +355,24 @@ def test_a_study_on_a_folder_that_was_changed_is_of_the_folder_as_it_is(tmp_path
     assert before["finished"] == after["finished"] == after["planned"] == 3
     mirrored = {key: 1 - before["rows"][0][key] for key in ("local", "bp", "bp-deepsup")}
     assert {key: after["rows"][0][key] for key in mirrored} == pytest.approx(mirrored)
+
+
+def test_reports_say_of_which_runs_nobody_knows_the_data(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = RunStore(tmp_path / "store")
+    plant_unrecorded(store, small("data"))
+    records, warnings = comparable(store.root)
+    assert list(records) == [small("data").hash] and "Of 1 of 1 runs the data were not recorded" in warnings[0]
+    [chunk] = run_view([run_row(record) for record in records.values()])["chunks"]
+    assert "data (data not recorded)" in [text for text, _ in chunk["rows"][0]["cells"]]
+
+
+def test_a_received_study_does_not_run_files_that_nobody_named(tmp_path):
+    store = tmp_path / "store"
+    marker = tmp_path / "ran"
+    (tmp_path / "rule.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    plan = StudyPlan(study="composition", rules=(f"{tmp_path}/rule.py:Rule", "dtg-ff"))
+    write_atomic(plan_path(store, "composition", "quick"), plan.model_dump_json().encode())
+    with pytest.raises(InputError, match=r"has the rule file .*rule.py:Rule.*--rules"):
+        run_study(store, "composition", rules=["dtg-ff"], workers=1)
+    assert not marker.exists()

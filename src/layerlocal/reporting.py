@@ -20,7 +20,7 @@ from layerlocal.studies import STUDIES
 from layerlocal.studies.audit import AuditPlan, summarize
 from layerlocal.studies.base import SIZES, StudyPlan
 from layerlocal.studies.summary import summarize_study
-from layerlocal.table import run_row
+from layerlocal.table import data_sha256, run_row
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
@@ -116,7 +116,14 @@ def comparable(out: Path) -> tuple[dict[str, RunRecord], list[str]]:
             f"{len(others)} of {len(found)} runs are of protocol {versions} and are left out: this version is of protocol {PROTOCOL}, "
             "and numbers of two protocols do not compare. Run them again to have them in."
         )
-    return {record.hash: record for record in found if record.spec.protocol == PROTOCOL}, warnings
+    records = {record.hash: record for record in found if record.spec.protocol == PROTOCOL}
+    unknown = [record for record in records.values() if data_sha256(record) is None]
+    if unknown:
+        warnings.append(
+            f"Of {len(unknown)} of {len(records)} runs the data were not recorded (the first: {unknown[0].hash} on "
+            f"{unknown[0].spec.data.source}): they are of 0.1.0, and nobody can tell whether their folders have changed since."
+        )
+    return records, warnings
 
 
 def judge_claims(

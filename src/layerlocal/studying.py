@@ -189,6 +189,7 @@ def _plan(
             f"the study {study.name!r} takes {most} of your data sets, got {', '.join(plan.data)}; leave out --data or name fewer"
         )
     before = read_plan(out, study.name, size)
+    _refuse_unnamed_files(out, before, rules)
     if before is not None and before.data != plan.data:
         told = ", ".join(before.data) or "its own data"
         raise InputError(
@@ -206,6 +207,20 @@ def _plan(
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
     own = {"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun}
     return plan.model_copy(update=own | ({"widths": fitting_widths(plan)} if study.own_widths else {}))
+
+
+def _refuse_unnamed_files(out: Path, before: StudyPlan | None, rules: Sequence[str]) -> None:
+    """A plan that came with a store names files; going on with it would run them, so they are named again by whoever trusts them.
+
+    Raises:
+        InputError: which.
+    """
+    unnamed = [rule for rule in (before.rules if before else ()) if ":" in rule and rule not in rules]
+    if unnamed:
+        raise InputError(
+            f"the study in {out} has the rule file {unnamed[0]}, which going on with it runs; look at it and name it with --rules too, "
+            "or give another folder with --out"
+        )
 
 
 def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], console: Console) -> dict[Key, str]:

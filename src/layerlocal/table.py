@@ -30,6 +30,7 @@ from layerlocal.types import InputError
 __all__ = [
     "RUNS_TABLE",
     "csv_text",
+    "data_sha256",
     "load_runs",
     "published_table",
     "run_row",

@@ -20,6 +20,12 @@ def _rule(row: View) -> str:
     return f"{rule} (twin of {clean(row['twin_of'])})" if row.get("twin_of") else rule
 
 
+def _data(row: View) -> str:
+    """Its name; a run whose row says that nothing is known of its data is marked."""
+    name = clean(row.get("data") or "")
+    return f"{name} (data not recorded)" if name and row.get("data_sha256", "") is None else name
+
+
 def _network(row: View) -> str:
     width = row.get("width")
     return clean(row.get("network") or "") + (f", width {width:g}" if is_number(width) else "")
@@ -39,7 +45,7 @@ def _if_known(key: str, write: Callable[[Any], str]) -> Callable[[View], str]:
 _COLUMNS: tuple[tuple[str, bool, float, Callable[[View], str]], ...] = (
     ("rule", False, 9.2, _rule),
     ("label", False, 12, _if_known("label", clean)),
-    ("data", False, 7.5, _if_known("data", clean)),
+    ("data", False, 7.5, _data),
     ("classes", True, 4, _if_known("num_classes", plain)),
     ("network", False, 7, _network),
     ("epochs", True, 3.7, _if_known("epochs", plain)),
