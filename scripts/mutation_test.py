@@ -76,15 +76,15 @@ MUTANTS: list[tuple] = [
     # a forecast knows of no validation after an epoch that steps cut short
     ("forecast.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
     # every run is of one kind
-    ("forecast.py", "forecast", ('kind = f"{parts} {data.sample_shape} {data.num_classes}"', 'kind = ""')),
+    ("forecast.py", "forecast", ('f"{kind_of(task, spec)} {recipe.model_dump_json()}"', '""')),
     # the first step, which warms up, is timed as well
     ("forecast.py", "forecast", ("    times = []\n", "    times = [clock(training.device)]\n")),
     # a dry run stops after the first epoch of a small task
     ("forecast.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
     # a dry run of a broken rule of the user's own ends in a traceback
-    ("forecast.py", "forecast", ("with _one_thread(), plugin_errors(spec):", "with _one_thread():")),
+    ("preview.py", "forecast", ("with plugin_errors(spec), warnings", "with warnings")),
     # a task smaller than a batch has no steps to foretell
-    ("forecast.py", "forecast", ("refuse_less_than_a_batch(data, spec.recipe)", "None")),
+    ("preview.py", "forecast", ("refuse_less_than_a_batch(task.num_train, spec.recipe)", "None")),
     # a round of a search may be shorter than its longest run
     ("tuning.py", "tune", ("max(runs * sum(seconds) / count, *seconds)", "runs * sum(seconds) / count")),
     # a trial is evaluated once more

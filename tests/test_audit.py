@@ -14,8 +14,11 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 import layerlocal.auditing
@@ -26,6 +29,7 @@ import layerlocal.studies.audit_cost
 from layerlocal.auditing import forecast_audit, run_audit
 from layerlocal.report import write_page
 from layerlocal.reporting import write_report
+from layerlocal.rules import find_rule, list_rules, rule_options
 from layerlocal.run import build, pin_plugin, run_spec
 from layerlocal.spec import PROTOCOL, Recipe, RuleSpec, RunSpec
 from layerlocal.store import RunRecord, RunStore
@@ -35,7 +39,8 @@ from layerlocal.types import InputError
 T_95 = {1: 12.706205, 2: 4.302653}
 """Two-sided 95 % quantiles of Student's t by degrees of freedom, from a printed table."""
 
-TINY = SIZES["quick"].model_copy(
+QUICK = SIZES["quick"]
+TINY = QUICK.model_copy(
     update={
         "num_train": 200, "num_test": 100, "width": 1 / 16, "network": "mlp", "recipe": Recipe(epochs=1, batch_size=16),
         "synthetic_train": 128, "synthetic_recipe": Recipe(epochs=1, batch_size=32), "synthetic_classes": (3,),
@@ -72,6 +77,53 @@ class Raises(LocalHeads):
 '''
 
 
+LATE = """
+from layerlocal import RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Late(LocalHeads):
+    info = RuleInfo(name="late", locality="block")
+    calls = 0
+
+    def local_loss(self, index, activity, y):
+        self.calls += 1
+        if self.calls > 20:
+            raise RuntimeError("enough of it")
+        return super().local_loss(index, activity, y)
+"""
+
+PLAIN = """
+import torch
+from layerlocal import BlockLoss, Rule, RuleInfo
+
+
+class Plain(Rule):
+    info = RuleInfo(name="plain", locality="block")
+
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes)
+        sizes = [torch.Size(shape).numel() for shape in network.activity_shapes]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed or 0)
+            heads = {f"block{i}": torch.nn.Linear(size, num_classes) for i, size in enumerate(sizes)}
+        self.heads = torch.nn.ModuleDict(heads)
+
+    def answers(self, x):
+        h = self.network.prepare(x)
+        for i, block in enumerate(self.network.blocks):
+            h = block(h.detach())
+            yield f"block{i}", self.heads[f"block{i}"](h.flatten(1))
+
+    def losses(self, x, y):
+        for name, scores in self.answers(x):
+            yield BlockLoss(name, torch.nn.functional.cross_entropy(scores, y), {})
+
+    def block_scores(self, x):
+        return torch.stack([scores for _, scores in self.answers(x)])
+"""
+
+
 class SmallPlan(AuditPlan):
     """One rule of ours instead of three."""
 
@@ -88,7 +140,7 @@ def tiny():
         patch.setattr(layerlocal.studies.audit_cost, "DEPTHS", (2, 4))
         patch.setattr(
             layerlocal.studies.audit_cost, "measure_cost",
-            lambda rules, *, command: measure(rules, width=1 / 32, repeats=1, command=command),
+            lambda rules, **given: measure(rules, width=1 / 32, repeats=1, **given),
         )  # fmt: skip
         yield patch
 
@@ -444,7 +496,7 @@ def test_a_dry_run_of_an_audit_counts_and_times_what_is_left_and_writes_nothing(
     monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     done = len(RunStore(out).finished())
-    told = {"planned": done, "finished": done, "workers": 2, "seconds": 0}
+    told = {"planned": done, "finished": done, "workers": 2, "seconds": 0, "left_out": 0, "reasons": []}
     assert forecast_audit(out, rules=[name], seeds=2, workers=2) == told
     found = forecast_audit(out, rules=[name], seeds=3, workers=2)
     assert (found["planned"], found["finished"]) == (done * 3 // 2, done) and found["seconds"] > 0
@@ -516,6 +568,191 @@ def test_the_printed_table_cuts_no_name_and_no_number(capsys, monkeypatch, tmp_p
     assert "…" not in out
     for shown in ("local-heads", "plugin.py:Mine", "83.0", "86.3", "87.7", "-3.3", "-8.5", "+1.8", "+1.3", "-4.7"):
         assert shown in out.replace("\u2212", "-"), shown
+
+
+# --- what is known before -----------------------------------------------------------------------------------------------
+
+LOCAL = [name for name in list_rules() if find_rule(name).info.locality != "global"]
+
+
+def store_planted(spec, folder, *_):
+    """In place of training: a PLANTED result."""
+    return folder.finish(
+        env={"layerlocal": "planted", "threads": 1}, result=planted_record(spec, 0.5).result, metrics=[]
+    )
+
+
+@pytest.fixture
+def stubbed(tiny, monkeypatch):
+    """Nothing is trained; networks are those of the audit, so that what does not fit them does not fit here."""
+    size = TINY.model_copy(update={"network": "cnn4", "width": 0.5, "synthetic_classes": (2, 10)})
+    monkeypatch.setitem(SIZES, "quick", size)
+    monkeypatch.setattr(layerlocal.run, "_train_run", store_planted)
+
+
+def test_an_audit_of_every_rule_ends_with_a_page_that_has_a_row_of_each(stubbed, tmp_path):
+    summary = run_audit(tmp_path, rules=LOCAL, seeds=1, workers=1)
+    assert summary["failed"] == []
+    assert {row["rule"] for row in summary["accuracy"]["rules"]} == set(LOCAL)
+    assert [row["num_classes"] for row in summary["classes"]["synthetic"]] == [2, 10]
+    assert [row["num_classes"] for row in summary["classes"]["real"]] == [2, 5, 10]
+    page = (tmp_path / "report.html").read_text()
+    assert all(f">{rule}" in page for rule in LOCAL)
+    costs = {row["rule"]: row for row in summary["cost"]["rules"]}
+    assert costs.keys() == {"bp", "bp-deepsup", *LOCAL}
+    dealt = {rule for rule, row in costs.items() if "failed" in row}
+    assert dealt == {rule for rule in LOCAL if find_rule(rule).info.channel_groups}  # vgg8's channels and 10 classes
+    assert all("cannot be dealt evenly to 10 classes" in costs[rule]["failed"] for rule in dealt)
+    assert all(costs[rule]["saved_ratio"] > 0 for rule in costs.keys() - dealt)
+    assert all(f"{rule}: not measured: block0 has" in page for rule in dealt)
+
+
+@pytest.mark.parametrize("rule", ["cwcomp", "deeperforward"])
+def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_which_it_can(stubbed, rule):
+    plan, refused = layerlocal.auditing._prepare(
+        [rule], "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True)
+    )
+    assert not refused
+    keyed = {(rule, *key): spec for key, spec in class_specs(plan).items()} | accuracy_specs(plan)
+    mine = [spec for key, spec in keyed.items() if key[0] == rule]
+    for spec in mine:
+        data, built = build(spec)
+        channels = [shape[0] for shape in built.network.activity_shapes]
+        assert all(count % data.num_classes == 0 for count in channels), (data.num_classes, channels)
+    assert {accuracy_specs(plan)[rule, role, 0].network.width for role in ROLES} == {0.625}
+    assert accuracy_specs(plan)["dtg-ff", "local", 0].network.width == 0.5  # everybody else's
+
+
+def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_others_say_what_they_read(stubbed):
+    plan, _ = layerlocal.auditing._prepare(LOCAL, "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True))
+    for rule in LOCAL:
+        local = accuracy_specs(plan)[rule, "local", 0].rule.options
+        own = rule_options(find_rule(rule))
+        assert local == ({"grid": 4} if "grid" in own or "of" in own else {})
+    assert {plan.reads[rule] for rule in ("local-heads", "dtg-ff", "predsim", "scff", "segmented")} == {
+        "RMS, 4×4 cells"
+    }
+    assert plan.reads["ff"] == "goodness under every label"
+    assert plan.reads["cwcomp"] == "mean square of each class's channels"
+    assert plan.reads["mono-forward"] == "mean, 4×4 cells"
+    note = summarize(plan, planted(plan))["accuracy"]["readout_note"]
+    assert "ff (goodness under every label)" in note and "predsim through" not in note.partition("read otherwise")[2]
+
+
+def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
+    """Of `make audit`: the runs behind the published table, which are kept by hash."""
+    monkeypatch.setitem(SIZES, "quick", QUICK)
+    monkeypatch.setattr(layerlocal.auditing, "AuditPlan", AuditPlan)
+    published = json.loads((Path(__file__).parents[1] / "results/audit-quick.json").read_text())
+    plan, refused = layerlocal.auditing._prepare([], "fashion_mnist_subset", 3, "quick", "cpu", "", Console(quiet=True))
+    assert not refused and {spec.hash for spec in audit_specs(plan)} == {run["run"] for run in published["runs"]}
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [("teacher_student", "vectors need the network 'mlp'"), ("no_such_data", "unknown data 'no_such_data'")],
+)
+def test_data_that_do_not_fit_are_refused_before_anything_is_trained_or_stored(
+    tiny, tmp_path, monkeypatch, data, message
+):
+    monkeypatch.setitem(SIZES, "quick", TINY.model_copy(update={"network": "cnn4"}))
+    monkeypatch.setattr("layerlocal.workers.run_many", lambda *_, **__: pytest.fail("trained"))
+    for call in (run_audit, forecast_audit):
+        with pytest.raises(InputError, match=message) as error:
+            call(tmp_path / "runs", data=data)
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def image_folder(root, classes, train=12, test=4):
+    """A folder ``train/<class>/*.png``, grey noise of 16 pixels."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for name in classes:
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (16, 16), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return str(root)
+
+
+def test_a_small_set_of_two_classes_is_audited_whole(stubbed, tmp_path):
+    data = image_folder(tmp_path / "data", ["cat", "dog"], train=30)
+    summary = run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
+    assert summary["failed"] == []
+    assert [row["num_classes"] for row in summary["classes"]["real"]] == [2]
+    specs = [record.spec.data for record in RunStore(tmp_path / "runs").finished() if record.spec.data.source == data]
+    assert specs and all((spec.num_train, spec.num_test, spec.classes) == (None, None, None) for spec in specs)
+
+
+def test_classes_too_few_to_fill_a_batch_are_left_out_of_the_sweep_and_that_is_said(stubbed, tmp_path):
+    data = image_folder(
+        tmp_path / "data", ["a", "b", "c"], train=7
+    )  # of 21 images 18 are trained on, of two classes 12
+    summary = run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
+    assert [row["num_classes"] for row in summary["classes"]["real"]] == [3]
+    [failure] = summary["failed"]
+    assert "2 classes" in failure["label"] and "batch_size 16 is more than the 12 training samples" in failure["reason"]
+
+
+def test_one_class_is_refused_in_one_sentence(stubbed, tmp_path):
+    data = image_folder(tmp_path / "data", ["only"])
+    with pytest.raises(InputError, match="at least 2 classes"):
+        run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plugin_that_fails_where_cost_is_measured_fails_there_alone(stubbed, tmp_path, monkeypatch):
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)
+    monkeypatch.setattr("layerlocal.preview.look_ahead", lambda spec: None)
+    name = f"{tmp_path / 'plugin.py'}:Raises"
+    summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
+    rows = {row["rule"]: row for row in summary["cost"]["rules"]}
+    assert "raised ValueError at plugin.py" in rows[name]["failed"] and "the moon is full" in rows[name]["failed"]
+    assert [rule for rule, row in rows.items() if "failed" in row] == [name]
+    assert name not in [line["rule"] for line in summary["cost"]["depth"]["series"]]
+    assert "the moon is full" in (tmp_path / "runs" / "report.html").read_text()
+
+
+def test_a_rule_that_raises_after_some_steps_of_training_is_told_and_the_page_is_written(tiny, tmp_path, monkeypatch):
+    (tmp_path / "late.py").write_text(LATE)
+    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)  # which would find it, being patient
+    name = f"{tmp_path / 'late.py'}:Late"
+    monkeypatch.setattr(
+        layerlocal.auditing, "audit_specs", lambda plan: [accuracy_specs(plan)["dtg-ff", "local", 0], accuracy_specs(plan)[name, "local", 0]],
+    )  # fmt: skip
+    summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
+    [failure] = summary["failed"]
+    assert failure["label"].startswith(name) and "raised RuntimeError at late.py" in failure["reason"]
+    assert "enough of it" in (tmp_path / "runs" / "report.html").read_text()
+
+
+def test_a_rule_without_a_readout_at_every_block_has_the_twins_of_another_as_the_page_says(stubbed, tmp_path):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    name = f"{tmp_path / 'plain.py'}:Plain"
+    summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
+    [row] = [row for row in summary["accuracy"]["rules"] if row["rule"] == name]
+    assert row["note"] == "twins made with the readout of local-heads" and row["reads"] == "a readout of its own"
+    store = RunStore(tmp_path / "runs")
+    twins = [store.load(side["runs"][0]).spec.rule for side in row["twins"].values()]
+    assert [twin.options for twin in twins] == [{"of": "local-heads", "grid": 4}] * 2
+
+
+def test_old_and_new_spellings_of_the_commands_options_are_one(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        layerlocal.auditing, "forecast_audit", lambda out, **given: asked.append(given) or {"planned": 0, "finished": 0}
+    )
+    for words in (
+        ["--rule", "ff", "--rule", "scff", "--budget", "standard"],
+        ["--rules", "ff,scff", "--size", "standard"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["layerlocal", "audit", "--dry-run", *words])
+        with pytest.raises(SystemExit):
+            layerlocal.cli.main()
+    old, new = asked
+    assert old == new and new["rules"] == ["ff", "scff"] and (new["size"], new["device"]) == ("standard", "cpu")
 
 
 @pytest.mark.parametrize("name", ["audit.json", "failed.json", "cost"])

@@ -348,7 +348,7 @@ def test_the_shell_trains_as_python_does_with_fused_blocks_and_an_old_spec_stays
         ((*TINY, "--set", "data.teacher.hiden=4"), ["'hiden'", "hidden", "inputs"]),
         ((*TINY, "--device", "gpu"), ["device 'gpu'", "cpu", "cuda"]),
         ((*TINY, "--device", "meta"), ["device 'meta'", "cpu", "cuda"]),
-        (("audit", "--budget", "huge"), ["unknown budget 'huge'", "quick", "standard"]),
+        (("audit", "--budget", "huge"), ["unknown size 'huge'", "quick", "standard"]),
         (("audit", "--rule", "dtgff"), ["unknown rule 'dtgff'", *RULES]),
         (("audit", "--data", "cifar1000"), ["unknown data 'cifar1000'", *DATA]),
         (("audit", "--rule", "bp"), ["bp", "baseline", "twins"]),

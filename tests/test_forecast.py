@@ -7,6 +7,7 @@ import torch
 
 import layerlocal.forecast
 from layerlocal.forecast import Pace, forecast_seconds, measure_pace
+from layerlocal.preview import look_ahead, task_of
 from layerlocal.run import build, load_task
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.train import Training
@@ -52,7 +53,7 @@ def changed(**parts):
     ],
 )
 def test_a_run_is_its_steps_validation_after_each_epoch_and_the_test(spec, steps, predictions):
-    assert Pace(step=7.0, prediction=0.5).seconds(spec, load_task(spec.data)) == pytest.approx(
+    assert Pace(step=7.0, prediction=0.5).seconds(spec, task_of(spec.data)) == pytest.approx(
         7 * steps + 0.5 * predictions
     )
 
@@ -82,36 +83,83 @@ def test_more_steps_than_an_epoch_has_go_on_with_the_next(monkeypatch):
     assert len(seen) == 5 and all(map(torch.equal, second, expected))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"source": "teacher_student", "classes": 7, "num_train": 140, "num_test": 60},
+        {"source": "teacher_student", "teacher": {"kind": "conv", "image_size": 8}, "validation": 0.0, "num_train": 64},
+        {"source": "fashion_mnist_subset", "classes": 3, "num_train": 90, "num_test": 31, "validation": 0.2},
+    ],
+)
+def test_a_task_in_numbers_is_that_of_its_data(data):
+    spec = DataSpec(**data)
+    found, loaded = task_of(spec), load_task(spec)
+    assert (found.sample_shape, found.num_classes) == (loaded.sample_shape, loaded.num_classes)
+    counts = found.num_train, found.num_validation, found.num_test
+    assert counts == (len(loaded.train), len(loaded.validation or ()), loaded.provenance["num_images"]["test"])
+    x, y = found.noise(5)
+    assert x.shape == (5, *loaded.sample_shape) and y.min() >= 0 and y.max() < loaded.num_classes
+
+
+def test_flops_before_a_run_are_the_convolutions_and_linear_maps_of_its_forward_passes_by_hand():
+    by_hand = 2 * (28 * 28 * 16 + 16 * 16) + 2 * (16 * 10 + 16 * 10)  # two layers of 16 units and a readout on each
+    assert look_ahead(SPEC)[1] == pytest.approx(by_hand, rel=1e-4)
+    bp = changed(rule=RuleSpec(name="bp", options={"of": "local-heads"}))
+    assert look_ahead(bp)[1] == pytest.approx(by_hand - 2 * 16 * 10, rel=1e-4)  # one readout
+    ff = changed(rule=RuleSpec(name="ff"))  # two passes, positive and negative data, and no readout
+    assert look_ahead(ff)[1] == pytest.approx(2 * (by_hand - 2 * 2 * 16 * 10), rel=1e-4)
+
+
+ALIKE = [
+    changed(seed=3),
+    changed(recipe={"epochs": 5}),
+    changed(data={"num_train": 1200}),
+    changed(data={"classes": 5}),
+    changed(recipe={"epochs": 1, "steps": 9}),
+]
+OTHER = [
+    changed(recipe={"batch_size": 16}),
+    changed(rule=RuleSpec(name="bp", options={"of": "local-heads"})),
+]
+
+
 def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
     timed = []
 
-    def pace(training):
-        timed.append(
-            (training.rule.info.name, training.recipe.batch_size, training.data.num_classes, torch.get_num_threads())
-        )
+    def pace(kind, device):
+        timed.append((kind.spec.rule.name, kind.spec.recipe.batch_size, torch.get_num_threads()))
         return Pace(step=1.0, prediction=0.0)
 
-    monkeypatch.setattr(layerlocal.forecast, "measure_pace", pace)
-    alike = [
-        changed(seed=3),
-        changed(recipe={"epochs": 5}),
-        changed(data={"num_train": 1200}),
-        changed(recipe={"epochs": 1, "steps": 9}),
-    ]
-    other = [
-        changed(recipe={"batch_size": 16}),
-        changed(rule=RuleSpec(name="bp", options={"of": "local-heads"})),
-        changed(data={"classes": 5}),
-    ]
+    monkeypatch.setattr(layerlocal.forecast, "_pace", pace)
     torch.set_num_threads(2)
-    assert list(forecast_seconds([SPEC, *alike, *other])) == [32, 32, 80, 66, 9, 66, 32, 32]
-    assert timed == [
-        ("local-heads", 32, 10, 1),
-        ("local-heads", 16, 10, 1),
-        ("bp", 32, 10, 1),
-        ("local-heads", 32, 5, 1),
-    ]
+    assert list(forecast_seconds([SPEC, *ALIKE, *OTHER])) == [32, 32, 80, 66, 32, 9, 66, 32]
+    assert sorted(timed) == [("bp", 32, 1), ("local-heads", 16, 1), ("local-heads", 32, 1)]
     assert torch.get_num_threads() == 2
+
+
+def test_kinds_for_which_no_time_is_left_take_as_long_a_flop_as_the_timed_one(monkeypatch):
+    """Only the kind with the most work is timed: the other's half a batch takes half as long, bp's one readout less by its FLOPs."""
+    monkeypatch.setattr(layerlocal.forecast, "SECONDS", -1.0)
+    monkeypatch.setattr(layerlocal.forecast, "_pace", lambda kind, device: Pace(step=1.0, prediction=0.01))
+    found = list(forecast_seconds([SPEC, *ALIKE, *OTHER]))
+    assert found[:2] == pytest.approx([32 + 2.2, 32 + 2.2])
+    assert found[-2] == pytest.approx(66 / 2 + 2.2)
+    bp = look_ahead(OTHER[-1])[1] / look_ahead(SPEC)[1]
+    assert 0.9 < bp < 1 and found[-1] == pytest.approx(bp * (32 + 2.2))
+
+
+def test_a_large_batch_is_timed_in_part_and_counted_whole(monkeypatch):
+    sizes = []
+    losses = layerlocal.forecast.losses_of
+    times = iter(float(second) for second in range(100))  # every step and the prediction take a second
+    monkeypatch.setattr(layerlocal.forecast, "clock", lambda _: next(times))
+    monkeypatch.setattr(
+        layerlocal.forecast, "losses_of", lambda rule, x, y, p: sizes.append(len(x)) or losses(rule, x, y, p)
+    )
+    monkeypatch.setattr(layerlocal.forecast, "MOST_FLOPS", 8 * look_ahead(SPEC)[1])
+    [seconds] = forecast_seconds([SPEC])
+    assert set(sizes) == {8}
+    assert seconds == pytest.approx(32 * 4 * layerlocal.forecast.WHOLE_STEP + 220 / 8)
 
 
 def test_data_smaller_than_a_batch_are_refused_also_where_another_run_of_the_kind_was_timed():

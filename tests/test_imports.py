@@ -23,6 +23,7 @@ ORDER = [
     {"measure", "fitting", "pin"},
     {"check", "run", "estimator"},
     {"workers", "exporting", "distributed", "tune"},
+    {"preview"},
     {"cost", "forecast"},
     {"table"},
     {"claims", "studies"},

@@ -97,7 +97,14 @@ def test_a_number_reads_as_written_by_hand(said: str, given: str) -> None:
 def test_first_screen_says_gap_its_two_parts_cost_and_locality(page: str) -> None:
     text = text_of(page)
     verdict = text[: text.index("Accuracy beside the twins")]
-    assert "all 3 local rules are below backprop. Best placed is local-heads: −1.3 pp [−1.9, −0.7], n=3." in verdict
+    assert (
+        "all 3 local rules are below backprop. The most accurate is local-heads: 88.7 % beside 90.0 % of its BP twin, −1.3 pp"
+        in verdict
+    )
+    assert (
+        "Speed and saved bytes are those of one step of another network, vgg8 x1.0" in verdict
+        and "speed ÷ BP, vgg8 x1.0" in verdict
+    )
     assert "extra supervision brings +0.5 pp" in verdict and "itself −1.8 pp" in verdict
     for number in (
         "−3.1 pp [−3.7, −2.5], n=3",
@@ -139,12 +146,95 @@ def test_every_planted_number_commands_and_hardware_are_in_the_page(page: str) -
     [
         (estimate(-0.02, 0.01), "x is below backprop: −2.0 pp"),
         (estimate(0.02, 0.01), "x is above backprop: +2.0 pp"),
-        (estimate(-0.004, 0.01), "x is not told apart from backprop: −0.4 pp [−1.4, +0.6], n=3"),
+        (estimate(-0.004, 0.01), "x cannot be told from backprop: −0.4 pp [−1.4, +0.6], n=3"),
         (estimate(-0.02, None, 1), "x is measured with one seed only, so not judged: −2.0 pp, n=1, no interval"),
     ],
 )
 def test_headline_follows_the_interval_not_the_mean(gap: dict[str, Any], said: str) -> None:
     assert said in text_of(render_page({"accuracy": {"rules": [{"rule": "x", "gap": gap}]}}))
+
+
+def side(mean: float) -> dict[str, Any]:
+    return {"fused": estimate(mean, 0.01)}
+
+
+def test_the_headline_names_the_most_accurate_rule_and_says_of_it_what_the_tally_says() -> None:
+    """PLANTED: the rule with the best gap has the worse accuracy, and its interval holds zero."""
+    rules = [
+        {"rule": "a", **side(0.7), "twins": {"bp": side(0.69)}, "gap": estimate(0.01, 0.02)},
+        {"rule": "b", **side(0.8), "twins": {"bp": side(0.83)}, "gap": estimate(-0.03, 0.01)},
+    ]
+    text = text_of(render_page({"accuracy": {"rules": rules}}))
+    assert "of 2 local rules 1 is below backprop and 1 cannot be told from backprop." in text
+    assert "The most accurate is b: 80.0 % beside 83.0 % of its BP twin, −3.0 pp [−4.0, −2.0], n=3." in text
+    rules[0] |= side(0.9)
+    text = text_of(render_page({"accuracy": {"rules": rules}}))
+    assert (
+        "is a: 90.0 % beside 69.0 % of its BP twin, +1.0 pp [−1.0, +3.0], n=3, which 3 seeds cannot tell from zero."
+        in text
+    )
+
+
+def test_rows_that_are_read_otherwise_are_marked_and_the_others_are_not() -> None:
+    rules = [
+        {"rule": name, "reads": reads, "gap": estimate(-0.03, 0.01)}
+        for name, reads in (("a", "RMS, 4×4 cells"), ("b", "goodness"))
+    ]
+    text = text_of(render_page({"accuracy": {"usual_reading": "RMS, 4×4 cells", "rules": rules}}))
+    assert "A block is read by its RMS, 4×4 cells, unless its row says otherwise." in text
+    assert "b reads goodness" in text and "a reads" not in text
+
+
+def test_speed_and_memory_of_the_same_network_have_no_mark() -> None:
+    row = {"rule": "a", "gap": estimate(-0.03, 0.01)}
+    content = {
+        "accuracy": {"network": "cnn4, width 1", "rules": [row]},
+        "cost": {"network": "cnn4, width 1, 32 px", "rules": [cost_rule("a", 1.5, 1)]},
+    }
+    text = text_of(render_page(content))
+    assert "1.50×" in text and "another network" not in text
+
+
+def test_intervals_of_accuracies_end_at_0_and_100_percent_and_those_of_differences_at_100_points() -> None:
+    """Two seeds at 30 and 31 %: the t interval would reach to −5 and 66 %."""
+    wide = {"mean": 0.3025, "low": -0.047, "high": 0.652, "n": 2, "values": [0.275, 0.33]}
+    assert form.accuracy(wide) == "30.2 % [0.0, 65.2]"
+    assert form.accuracy({**wide, "low": -0.4, "high": 1.2}) == "30.2 % [0.0, 100.0]"
+    assert form.difference({"mean": 0.2, "low": -1.4, "high": 1.8, "n": 2}) == "+20.0 pp [−100.0, +100.0], n=2"
+    assert (
+        form.measured({**wide, "low": -0.4, "high": 1.2}, "pp per doubling")
+        == "+30.25 pp per doubling [−40.00, +120.00]"
+    )
+
+
+def test_axes_of_two_wild_seeds_stay_where_accuracies_lie_and_the_page_warns() -> None:
+    wild = {"mean": 0.3, "low": -2.5, "high": 3.1, "n": 2, "values": [0.1, 0.5]}
+    sides = {"fused": wild, "last": wild, "blocks": ["block0"], "block_accuracies": [wild]}
+    rule = {"rule": "a", "seeds": [0, 1], "gap": wild, **sides, "twins": {"bp": sides, "bp-deepsup": sides}}
+    html = render_page({"accuracy": {"rules": [rule]}})
+    ticks = [float(t.replace("−", "-")) for t in re.findall(r">(−?\d+(?:\.\d+)?)</text>", html)]
+    assert ticks and min(ticks) >= -110 and max(ticks) <= 110
+    assert "Two seeds only: the audit." in text_of(html) and "Give --seeds 3 or more" in text_of(html)
+
+
+CLAIM = {
+    "id": "P1",
+    "sentence": "s",
+    "study": "classes",
+    "reason": "no such study",
+    "command": "layerlocal study classes",
+}
+
+
+def test_own_results_come_first_where_no_claim_is_judged() -> None:
+    study = {"study": "accuracy", "title": "My own rule", "sentences": ["It works."], "seeds": [0, 1]}
+    html = render_page({"studies": [study], "claims": [CLAIM | {"verdict": "not run"}]})
+    assert html.index('id="study-accuracy"') < html.index('id="claims"') < html.index('id="provenance"')
+    assert "Two seeds only: the study accuracy." in text_of(html)
+    judged = render_page(
+        {"studies": [study], "claims": [CLAIM | {"verdict": "supported"}, CLAIM | {"verdict": "not run"}]}
+    )
+    assert judged.index('id="claims"') < judged.index('id="study-accuracy"')
 
 
 def test_every_figure_is_wellformed_labelled_svg_whose_ids_are_unique(page: str) -> None:

@@ -253,7 +253,7 @@ def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] |
 
 def cost_path(out: Path, plan: AuditPlan) -> Path:
     """Where the cost of an audit's rules is kept."""
-    key = json.dumps([plan.rules, plan.sources, plan.budget])
+    key = json.dumps([plan.rules, plan.sources, plan.budget, *([] if plan.device == "cpu" else [plan.device])])
     return out / f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -130,7 +130,23 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
     return data, build_rule(spec, data)
 
 
-def build_rule(spec: RunSpec, data: Data | DataFacts) -> Rule:
+class Shaped(Protocol):
+    """What of a task a rule is built for."""
+
+    @property
+    def in_channels(self) -> int:
+        """C, or D for vectors."""
+
+    @property
+    def image_size(self) -> int:
+        """H = W in pixels; 1 for vectors."""
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+
+
+def build_rule(spec: RunSpec, data: Shaped) -> Rule:
     """The fresh rule of a spec, for data of which only shape and number of classes count.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 __all__ = [
     "Estimate", "Side", "bootstrap_p", "estimate", "holm", "one_sided_p", "paired_difference", "r_squared", "regress", "samples_needed",
@@ -172,6 +172,8 @@ def samples_needed(
     Raises:
         ValueError: a negative sd, or a level or power outside (0, 1).
     """
+    from scipy import stats  # a second of CPU that no other answer here needs
+
     if not sd >= 0 or not 0 < alpha < 1 or not 0 < power < 1:
         raise ValueError(f"need sd ≥ 0 and alpha and power in (0, 1), got {sd}, {alpha} and {power}")
     needed = [distances] if isinstance(distances, int | float) else list(distances)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from layerlocal.claims import load_claims
 from layerlocal.pin import contents_of
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
 from layerlocal.rules import BlockwiseRule, find_rule, rule_options
-from layerlocal.spec import RuleSpec, RunSpec
+from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies import STUDIES, find_study
 from layerlocal.studies.base import SIZES, Key, Study, StudyPlan, plan_runs
@@ -234,13 +234,12 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     Raises:
         InputError: nothing would be left, or data that do not fit the study.
     """
-    from layerlocal.run import build, load_task
+    from layerlocal.preview import is_about_rule, look_ahead
 
     first_seed = {key: spec for key, spec in specs.items() if key[1] == plan.seeds[0]}
     found: dict[tuple[str | None, int | None], str] = {
         (rule, None): f"{rule}: {reason}" for rule, reason in _rules_that_cannot(study, plan).items()
     }
-    checked = set()
 
     def reason_of(rule: str, position: int) -> str | None:
         return found.get((rule, None)) or found.get((None, position)) or found.get((rule, position))
@@ -250,17 +249,13 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
             if reason_of(rule, position):
                 continue
             try:
-                classes = load_task(spec.data).num_classes
-                kind = f"{rule} {classes} {spec.rule.model_dump_json()} {spec.network.model_dump_json()}"
-                if kind not in checked:
-                    build(spec)
-                    checked.add(kind)
+                look_ahead(spec)
             except UnreachableError as error:
                 if not study.optional_data:
                     raise
                 found[None, position] = str(error)
             except InputError as error:
-                if not _is_about_rule(spec, build) or (len(plan.rules) == 1 and not study.tasks_apart):
+                if not is_about_rule(spec) or (len(plan.rules) == 1 and not study.tasks_apart):
                     raise
                 if study.tasks_apart:
                     found[rule, position] = f"{rule} on {spec.data.source}, in the network of size {plan.size}: {error}"
@@ -273,15 +268,6 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     for reason in told:
         console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
     return refused
-
-
-def _is_about_rule(spec: RunSpec, build: Callable[[RunSpec], Any]) -> bool:
-    """Whether the task alone is fine: backprop with the usual heads can be built on it."""
-    try:
-        build(spec.model_copy(update={"rule": RuleSpec(name="bp")}))
-    except InputError:
-        return False
-    return True
 
 
 def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:

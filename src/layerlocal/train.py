@@ -32,7 +32,7 @@ from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
 __all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer",
-    "refuse_less_than_a_batch", "train_step", "use_device", "with_gradients",
+    "refuse_less_than_a_batch", "refuse_what_does_not_fit", "train_step", "use_device", "with_gradients",
 ]  # fmt: skip
 
 CHECK_EVERY = 100
@@ -133,7 +133,17 @@ class Training:
     @with_gradients()
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: Device = "cpu") -> None:
         device, seed = find_device(device), whole_number("seed", seed)
-        _refuse_what_does_not_fit(rule, data, recipe)
+        for name, given, kind in (("data", data, Data), ("recipe", recipe, Recipe)):
+            if not isinstance(given, kind):
+                raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
+        refuse_what_does_not_fit(
+            rule,
+            recipe,
+            sample_shape=data.sample_shape,
+            num_classes=data.num_classes,
+            validates=data.validation is not None,
+        )
+        refuse_less_than_a_batch(len(data.train), recipe)
         use_device(device)
         self.rule = rule.to(device)
         self.recipe = recipe
@@ -256,25 +266,27 @@ class Training:
         self.epoch = epoch
 
 
-def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
-    """Before any step: rule, data and recipe that do not go together."""
-    for name, given, kind in (("data", data, Data), ("recipe", recipe, Recipe)):
-        if not isinstance(given, kind):
-            raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
-    if data.sample_shape != rule.network.sample_shape:
-        mend = "; vectors need the network 'mlp'" if len(data.sample_shape) == 1 else ""
+def refuse_what_does_not_fit(
+    rule: Rule, recipe: Recipe, *, sample_shape: tuple[int, ...], num_classes: int, validates: bool
+) -> None:
+    """Before any step: rule, data and recipe that do not go together.
+
+    Raises:
+        InputError: what does not fit, and what to set.
+    """
+    if sample_shape != rule.network.sample_shape:
+        mend = "; vectors need the network 'mlp'" if len(sample_shape) == 1 else ""
         raise InputError(
-            f"the network takes samples of shape {rule.network.sample_shape}, the data have {data.sample_shape}{mend}"
+            f"the network takes samples of shape {rule.network.sample_shape}, the data have {sample_shape}{mend}"
         )
-    if data.num_classes != rule.num_classes:
-        raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {data.num_classes}")
-    if rule.calibrates and data.validation is None:
+    if num_classes != rule.num_classes:
+        raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {num_classes}")
+    if rule.calibrates and not validates:
         raise InputError("fusion is chosen on validation data and there are none; set data.validation above 0")
     if any(parameter.is_inference() for parameter in rule.parameters()):
         raise InputError(
             "the weights were made under torch.inference_mode, so nothing can train them; make network and rule outside of it"
         )
-    refuse_less_than_a_batch(data, recipe)
     if recipe.batch_size % recipe.micro_batches or recipe.batch_size // recipe.micro_batches < 2:
         raise InputError(
             f"micro_batches {recipe.micro_batches} must divide batch_size {recipe.batch_size} into parts of 2 or more"
@@ -285,15 +297,15 @@ def _refuse_what_does_not_fit(rule: Rule, data: Data, recipe: Recipe) -> None:
         )
 
 
-def refuse_less_than_a_batch(data: Data, recipe: Recipe) -> None:
+def refuse_less_than_a_batch(samples: int, recipe: Recipe) -> None:
     """Training drops what does not fill a batch, so there must be one.
 
     Raises:
-        InputError: fewer training samples than ``recipe.batch_size``.
+        InputError: fewer training ``samples`` than ``recipe.batch_size``.
     """
-    if len(data.train) < recipe.batch_size:
+    if samples < recipe.batch_size:
         raise InputError(
-            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training samples; lower recipe.batch_size"
+            f"batch_size {recipe.batch_size} is more than the {samples} training samples; lower recipe.batch_size"
         )
 
 

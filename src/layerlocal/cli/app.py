@@ -221,9 +221,7 @@ def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
 def describe_time(found: dict[str, Any]) -> str:
     """The time of a dry run in words: its ``seconds`` on its ``workers``."""
     workers = f"{found['workers']} worker{'s' * (found['workers'] > 1)}"
-    return (
-        f"about {as_time(found['seconds'])} on {workers}, and some seconds a run for what is measured beside training"
-    )
+    return f"about {as_time(found['seconds'])} on {workers}, a rough estimate, and some seconds a run for what is measured beside training"
 
 
 _state = {"speaks": True}

@@ -40,27 +40,35 @@ if TYPE_CHECKING:
 
 @app.command()
 def audit(
-    out: Out = Path("runs"),
-    rule: Annotated[
+    rules: Annotated[
         list[str] | None,
-        typer.Option("--rule", help="A rule to audit beside ours: a name, or FILE.py:CLASS. Repeatable."),
+        typer.Option(
+            "--rules", "--rule", help="Rules to audit beside ours: names or FILE.py:CLASS, comma-separated or repeated."
+        ),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
-    reread: Reread = False,
+    size: Annotated[
+        str, typer.Option("--size", "--budget", help="quick (minutes on 2 cores) or standard (hours).")
+    ] = "quick",
     seeds: Seeds = 3,
-    budget: Annotated[str, typer.Option(help="quick (minutes on 2 cores) or standard (hours).")] = "quick",
+    reread: Reread = False,
     workers: Workers = None,
+    device: Device = "cpu",
     dry_run: DryRun = False,
+    out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Audit the rules: accuracy beside exact BP and BP-DeepSup twins, class sweep, locality, cost → summary.json and report.html."""
     from layerlocal.auditing import forecast_audit, run_audit
 
+    if device != "cpu":
+        prepare_torch(device, None)
     asked: dict[str, Any] = {
-        "rules": rule or [],
+        "rules": [name for word in rules or [] for name in word.split(",") if name],
         "data": data,
         "seeds": seeds,
-        "budget": budget,
+        "size": size,
+        "device": device,
         "reread": reread,
         "workers": workers,
         "console": err,
@@ -249,6 +257,15 @@ def _print_audit(summary: dict[str, Any], out: Path) -> None:
             str(row["gap"]["n"]),
         )
     console.print(table)
+    others = {row["rule"].rpartition("/")[2]: row.get("reads") for row in summary["accuracy"]["rules"]}
+    told = [
+        f"{rule}: {reads}"
+        for rule, reads in others.items()
+        if reads not in (None, "", summary["accuracy"]["usual_reading"])
+    ]
+    if told:
+        usual = summary["accuracy"]["usual_reading"]
+        console.print(f"blocks are read by {usual}, but of {'; '.join(told)}", markup=False, highlight=False)
     for failure in summary["failed"]:
         err.print(f"failed: {failure['label']}: {failure['reason']}", style="red", markup=False)
     print(f"page: {out / 'report.html'}")

@@ -24,6 +24,8 @@ def audit_view(summary: dict[str, Any]) -> dict[str, Any]:
         "headline": verdict.headline(summary),
         "split_sentence": verdict.split_sentence(summary),
         "verdicts": verdict.rows(summary),
+        "cost_network": verdict.cost_network(summary),
+        "usual_reading": str(accuracy.get("usual_reading") or ""),
         "class_sentence": verdict.class_sentence(summary),
         "failed": [[str(f.get("label", "?")), str(f.get("reason", "?"))] for f in summary.get("failed") or []],
         "accuracy": {**sections.accuracy_section(accuracy), "command": accuracy.get("command")}

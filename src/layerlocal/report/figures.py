@@ -8,6 +8,7 @@ from typing import Any
 from layerlocal.report.format import (
     accuracy,
     byte_count,
+    clipped,
     difference,
     has_interval,
     is_number,
@@ -80,6 +81,7 @@ def forest(rules: list[dict[str, Any]], name: str = "forest") -> str:
 
 def _whisker(sheet: Sheet, estimate: dict[str, Any], y: float, colour: str, marker: str, text: str) -> None:
     """One horizontal interval with its mean, its seeds and its number."""
+    estimate = clipped(estimate, -1.0)
     ax, mean, end = sheet.axes, 100 * estimate["mean"], 100 * estimate["mean"]
     if has_interval(estimate):
         ends = (100 * estimate["low"], 100 * estimate["high"])
@@ -206,7 +208,7 @@ def _curve(
     places = [(x + shift, e, f"block {names[x]}") for x, e in _places(data, names)]
     lines = [places, [(count - 1 + _room(count) + shift, data.get("fused"), "fused")]]
     for line in lines:
-        line = [(x, e, where) for x, e, where in line if known(e)]
+        line = [(x, clipped(e), where) for x, e, where in line if known(e)]
         xs, ys = [x for x, *_ in line], [100 * e["mean"] for _, e, _ in line]
         sheet.axes.plot(xs, ys, color=colour, marker=marker, ls=dashes, lw=1.8, ms=5.5, clip_on=False)
         bars = [(x, 100 * e["low"], 100 * e["high"]) for x, e, _ in line if has_interval(e)]
@@ -245,7 +247,7 @@ def sweep(rows: list[dict[str, Any]], title: str, limits: dict[str, tuple[float,
 def _sweep_line(sheet: Sheet, rows: list[dict[str, Any]], part: tuple[str, str, str, str], dashes: Any) -> None:
     key, text, colour, marker = part
     ax = sheet.axes
-    line = [(math.log2(r["num_classes"]), r[key], r["num_classes"]) for r in rows if known(r.get(key))]
+    line = [(math.log2(r["num_classes"]), clipped(r[key], -1.0), r["num_classes"]) for r in rows if known(r.get(key))]
     banded = [(x, 100 * e["low"], 100 * e["high"]) for x, e, _ in line if has_interval(e)]
     if banded:
         xs, lows, highs = zip(*banded, strict=True)

@@ -17,6 +17,7 @@ __all__ = [
     "byte_count",
     "cell",
     "clean",
+    "clipped",
     "count",
     "difference",
     "has_interval",
@@ -64,6 +65,14 @@ def has_interval(estimate: Any) -> bool:
     return known(estimate) and is_number(estimate.get("low")) and is_number(estimate.get("high"))
 
 
+def clipped(estimate: Any, least: float = 0.0, most: float = 1.0) -> Any:
+    """An estimate whose interval ends where values end: accuracies lie in [0, 1], their differences in [−1, 1]. Few seeds reach beyond."""
+    if not has_interval(estimate):
+        return estimate
+    ends = {key: min(most, max(least, estimate[key])) for key in ("low", "high")}
+    return {**estimate, **ends} if least <= estimate["mean"] <= most else estimate
+
+
 def _signed(value: float, digits: int = 1) -> str:
     text = f"{value:+.{digits}f}"
     if float(text) == 0:
@@ -85,6 +94,7 @@ def accuracy(estimate: Any, *, with_n: bool = False) -> str:
     """``91.3 % [90.8, 91.8]``; without an interval the mean alone."""
     if not known(estimate):
         return MISSING
+    estimate = clipped(estimate)
     text = percent(estimate["mean"])
     if has_interval(estimate):
         text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]".replace("-", MINUS)
@@ -95,6 +105,7 @@ def difference(estimate: Any) -> str:
     """``+1.3 pp [−0.2, +2.8], n=3``; with one seed it says that there is no interval."""
     if not known(estimate):
         return MISSING
+    estimate = clipped(estimate, -1.0)
     text, n = points(estimate["mean"]), estimate.get("n", "?")
     if not has_interval(estimate):
         return f"{text}, n={n}, no interval"

@@ -11,7 +11,7 @@ from layerlocal.report import verdict
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
 from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number
-from layerlocal.report.page import whole_content
+from layerlocal.report.page import NOT_RUN, whole_content
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 from layerlocal.report.tuning import tune_table
@@ -31,8 +31,9 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     """
     whole = whole_content(content)
     parts = [f"# {_escape(whole['title'])}", *(f"> {_escape(text)}" for text in whole["warnings"])]
-    if whole["claims"]:
-        parts += _claims(whole["claims"], whole["claims_sha256"])
+    claims = list(_claims(whole["claims"], whole["claims_sha256"])) if whole["claims"] else []
+    first = any(row.get("verdict", NOT_RUN) != NOT_RUN for row in whole["claims"])
+    parts += claims if first else []
     if whole["audit"]:
         parts += _audit(whole["audit"])
     for study in whole["studies"]:
@@ -46,6 +47,7 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     if whole["accuracies"]:
         table = accuracy_table(whole["accuracies"])
         parts += ["## Reported beside measured", _table(table["head"], table["rows"])]
+    parts += [] if first else claims
     parts += ["## Where every number comes from", f"{len(whole['runs']):,} finished runs.", _code(whole["command"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -109,10 +111,16 @@ def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
 
 def _audit(summary: dict[str, Any]) -> Iterator[str]:
     rules = (summary.get("accuracy") or {}).get("rules") or []
-    head = ["rule", "test accuracy", "gap to BP", "extra supervision", "price of locality"]
+    head = ["rule", "test accuracy", "its BP", "gap to BP", "extra supervision", "price of locality", "reads"]
     keys = ("gap", "extra_supervision", "price_of_locality")
     body = [
-        [clean(r.get("rule", "?")), accuracy(r.get("fused")), *(difference(r.get(key)) for key in keys)] for r in rules
+        [
+            clean(r.get("rule", "?")),
+            *map(accuracy, (r.get("fused"), ((r.get("twins") or {}).get("bp") or {}).get("fused"))),
+            *(difference(r.get(key)) for key in keys),
+            clean(r.get("reads") or NOTHING),
+        ]
+        for r in rules
     ]
     yield "## The audit: local rules beside backprop"
     yield _escape(verdict.headline(summary))

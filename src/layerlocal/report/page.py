@@ -9,13 +9,14 @@ from typing import Any
 
 from layerlocal.report import claims, cost, figures, runs, studies, svg, tuning
 from layerlocal.report.audit_part import audit_facts, audit_view
-from layerlocal.report.format import clean
+from layerlocal.report.format import clean, spoken
 from layerlocal.report.sections import table
 from layerlocal.store import write_atomic
 from layerlocal.types import InputError
 
 __all__ = ["readme_figure", "render_page", "whole_content", "write_page"]
 
+NOT_RUN = "not run"
 _HERE = Path(__file__).parent
 _CONTENT = {"audit", "studies", "costs", "tunes", "claims", "accuracies"}
 
@@ -85,7 +86,8 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "title": clean(content["title"]),
         "facts": list(_facts(content)),
         "command": clean(content["command"]),
-        "warnings": [clean(text) for text in content["warnings"]],
+        "warnings": [clean(text) for text in [*content["warnings"], *_few_seeds(content)]],
+        "claims_first": any(row.get("verdict", NOT_RUN) != NOT_RUN for row in content["claims"]),
         "claims": claims.claim_rows(content["claims"], homes),
         "claims_headline": claims.claims_headline(content["claims"]) if content["claims"] else "",
         "claims_sha256": clean(content["claims_sha256"] or ""),
@@ -99,6 +101,18 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "environment": _table("Hardware, versions and settings", _environment(content)),
         "data": _table("Data", _pairs(data)),
     }
+
+
+def _few_seeds(content: dict[str, Any]) -> Iterator[str]:
+    """That two seeds make intervals of which little can be said."""
+    rules = ((content["audit"] or {}).get("accuracy") or {}).get("rules") or []
+    parts = ["the audit"] if rules and all(len(rule.get("seeds") or []) == 2 for rule in rules) else []
+    parts += [f"the study {study.get('study')}" for study in content["studies"] if len(study.get("seeds") or []) == 2]
+    if parts:
+        yield (
+            f"Two seeds only: {spoken(parts)}. An interval over two seeds reaches 6.4 times as far as they lie apart, to either side of their "
+            "mean; it is cut where accuracies end. Give --seeds 3 or more."
+        )
 
 
 def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from layerlocal.report.format import (
     accuracy,
     clean,
+    clipped,
     difference,
     has_interval,
     is_number,
@@ -93,6 +94,8 @@ class Axis:
         mean = mean_of(value)
         if mean is None:
             return None
+        if self.unit in ("%", "pp"):
+            value = clipped(value, 0.0 if self.unit == "%" else -1.0)
         ends = (value["low"], value["high"]) if has_interval(value) else (mean, mean)
         if self.scale == "log2":
             if mean <= 0 or min(ends) <= 0:

@@ -15,6 +15,7 @@ from layerlocal.report.format import (
     accuracy,
     byte_count,
     clean,
+    clipped,
     count,
     difference,
     is_number,
@@ -120,14 +121,16 @@ def block_section(part: View, chance: Any) -> View:
     """(b) One panel a rule, all on one accuracy axis."""
     rules = [r for r in part.get("rules") or [] if any(d.get("block_accuracies") for _, d in _sides(r))]
     everything = [e for r in rules for _, d in _sides(r) for e in [*(d.get("block_accuracies") or []), d.get("fused")]]
-    ends = [100 * e[k] for e in everything if known(e) for k in ("mean", "low", "high") if is_number(e.get(k))] or [
+    ends = [
+        100 * e[k] for e in map(clipped, everything) if known(e) for k in ("mean", "low", "high") if is_number(e.get(k))
+    ] or [
         0,
         100,
     ]
     low, span = min(ends), (max(ends) - min(ends)) or 10.0
     near = is_number(chance) and low - 100 * chance < 0.4 * span
     low = min(low, 100 * chance) if near else low
-    limits = (max(0.0, low - 0.06 * span), max(ends) + 0.06 * span)
+    limits = (max(0.0, low - 0.06 * span), min(103.0, max(ends) + 0.06 * span))
     panels = [figures.block_curves(r, chance if near else None, limits, f"blocks{i}") for i, r in enumerate(rules)]
     numbers = [_block_table(r) for r in rules]
     where = "The dotted line is chance" if near else "Chance lies below the axis"
@@ -181,7 +184,8 @@ def _ends(rows: list[View]) -> Iterator[float]:
     for row in rows:
         for key in ("gap", "extra_supervision"):
             if known(row.get(key)):
-                yield from (100 * row[key][k] for k in ("mean", "low", "high") if is_number(row[key].get(k)))
+                estimate = clipped(row[key], -1.0)
+                yield from (100 * estimate[k] for k in ("mean", "low", "high") if is_number(estimate.get(k)))
 
 
 def _padded(values: list[float], share: float) -> tuple[float, float]:
@@ -206,7 +210,8 @@ def _class_table(title: str, rows: list[View]) -> View:
 
 def cost_section(part: View) -> View:
     """(d) What a step costs beside BP's, and how memory grows with depth."""
-    rules, plots = part.get("rules") or [], []
+    failed = [r for r in part.get("rules") or [] if r.get("failed")]
+    rules, plots = [r for r in part.get("rules") or [] if not r.get("failed")], []
     if rules:
         repeated = len({r.get("rule") for r in rules}) < len(rules)
         names = [
@@ -228,7 +233,8 @@ def cost_section(part: View) -> View:
     depth = part.get("depth") or {}
     if depth.get("series") and depth.get("depths"):
         plots.append(_depth_figure(depth))
-    missing = [] if rules else ["Speed and memory of a step: not run."]
+    missing = [] if rules or failed else ["Speed and memory of a step: not run."]
+    missing += [f"{r.get('rule', '?')}: not measured: {clean(r['failed'])}." for r in failed]
     return {
         "figures": plots,
         "notes": missing if depth.get("series") else [*missing, "Saved bytes against depth: not run."],

@@ -6,15 +6,17 @@ from typing import Any
 
 from layerlocal.report.format import (
     MISSING,
+    accuracy,
     difference,
     has_interval,
     known,
+    percent,
     points,
     ratio,
     spoken,
 )
 
-__all__ = ["class_sentence", "headline", "judge", "locality_of", "rows", "split_sentence"]
+__all__ = ["class_sentence", "cost_network", "headline", "judge", "locality_of", "rows", "split_sentence"]
 
 TWINS = ("bp", "bp-deepsup")
 
@@ -40,41 +42,58 @@ _WORDS = {
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """One sentence on accuracy over every local rule, with the closest rule's numbers."""
-    rules = [r for r in (summary.get("accuracy") or {}).get("rules") or [] if known(r.get("gap"))]
+    """How the local rules lie beside backprop, and the accuracy of the most accurate one beside its twin's."""
+    rules = _measured_rules(summary)
     if not rules:
         return "No local rule has been measured against backprop yet, so there is no verdict."
     data = summary.get("data") or {}
     where = f"On {data['name']}" if data.get("name") else "On this data"
     where += f" ({data['num_classes']} classes)" if data.get("num_classes") else ""
-    best = max(rules, key=lambda r: r["gap"]["mean"])
+    best = _most_accurate(rules)
     if len(rules) == 1:
-        return f"{where}, {best['rule']} is {_placed(judge(best['gap']))}: {difference(best['gap'])}."
+        return f"{where}, {best['rule']} {_placed(judge(best['gap']), 1)}: {_beside_twin(best)}."
     groups = {k: [r for r in rules if judge(r["gap"]) == k] for k in _WORDS}
-    tally = [f"{len(g)} {'is' if len(g) == 1 else 'are'} {_placed(k)}" for k, g in groups.items() if g]
-    tally = tally[:1] + [t.replace("backprop", "it") for t in tally[1:]]
-    whole = next((k for k, g in groups.items() if len(g) == len(rules)), None)
-    opening = (
-        f"all {len(rules)} local rules are {_placed(whole)}"
-        if whole
-        else f"of {len(rules)} local rules {spoken(tally)}"
-    )
-    return f"{where}, {opening}. Best placed is {best['rule']}: {difference(best['gap'])}."
+    told = [(k, len(g)) for k, g in groups.items() if g]
+    if len(told) == 1:
+        opening = f"all {len(rules)} local rules {_placed(told[0][0], len(rules))}"
+    else:
+        opening = f"of {len(rules)} local rules {spoken([f'{n} {_placed(k, n)}' for k, n in told])}"
+    return f"{where}, {opening}. The most accurate is {best['rule']}: {_beside_twin(best)}."
 
 
-def _placed(kind: str) -> str:
+def _measured_rules(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return [r for r in (summary.get("accuracy") or {}).get("rules") or [] if known(r.get("gap"))]
+
+
+def _most_accurate(rules: list[dict[str, Any]]) -> dict[str, Any]:
+    """By its fused accuracy; rules of which none is known by their gap."""
+    return max(rules, key=lambda r: (r["fused"]["mean"] if known(r.get("fused")) else -1.0, r["gap"]["mean"]))
+
+
+def _beside_twin(rule: dict[str, Any]) -> str:
+    """Its accuracy, its BP twin's and their difference."""
+    twin: Any = ((rule.get("twins") or {}).get("bp") or {}).get("fused")
+    if not (known(rule.get("fused")) and known(twin)):
+        return difference(rule["gap"])
+    text = f"{percent(rule['fused']['mean'])} beside {percent(twin['mean'])} of its BP twin, {difference(rule['gap'])}"
+    seeds = rule["gap"].get("n", "?")
+    return f"{text}, which {seeds} seeds cannot tell from zero" if judge(rule["gap"]) == "unclear" else text
+
+
+def _placed(kind: str, count: int) -> str:
+    verb = "is" if count == 1 else "are"
     return {
-        "below": "below backprop",
-        "above": "above backprop",
-        "unclear": "not told apart from backprop",
-        "one seed": "measured with one seed only, so not judged",
+        "below": f"{verb} below backprop",
+        "above": f"{verb} above backprop",
+        "unclear": "cannot be told from backprop",
+        "one seed": f"{verb} measured with one seed only, so not judged",
     }[kind]
 
 
 def split_sentence(summary: dict[str, Any]) -> str | None:
-    """The best placed rule's gap as its two parts, in words."""
-    rules = [r for r in (summary.get("accuracy") or {}).get("rules") or [] if known(r.get("gap"))]
-    best: dict[str, Any] = max(rules, key=lambda r: r["gap"]["mean"], default={})
+    """The gap of the rule that the headline names as its two parts, in words."""
+    rules = _measured_rules(summary)
+    best: dict[str, Any] = _most_accurate(rules) if rules else {}
     extra, price = best.get("extra_supervision"), best.get("price_of_locality")
     if not (isinstance(extra, dict) and isinstance(price, dict) and known(extra) and known(price)):
         return None
@@ -82,6 +101,13 @@ def split_sentence(summary: dict[str, Any]) -> str | None:
         f"Of {best['rule']}'s {points(best['gap']['mean'])}, extra supervision brings {points(extra['mean'])} (BP with "
         f"the same local losses has it too) and local learning itself {points(price['mean'])}: the price of locality."
     )
+
+
+def cost_network(summary: dict[str, Any]) -> tuple[str, str]:
+    """The network on which speed and memory were measured, in short and in full, where it is not that of the accuracies; else nothing."""
+    full = str((summary.get("cost") or {}).get("network") or "")
+    same = str((summary.get("accuracy") or {}).get("network") or "")
+    return ("", "") if not full or (same and full.startswith(same)) else (full.partition(",")[0], full)
 
 
 def locality_of(summary: dict[str, Any], rule: Any) -> tuple[str, str]:
@@ -102,6 +128,8 @@ def _cost(summary: dict[str, Any], rule: Any, key: str) -> str:
     entries = [r for r in (summary.get("cost") or {}).get("rules") or [] if r.get("rule") == rule]
     texts = []
     for entry in entries:
+        if entry.get("failed"):
+            return "not measured"
         value = entry.get(key)
         text = ratio(value.get("median") if isinstance(value, dict) else value)
         texts.append(f"{text} ({entry.get('readout')})" if len(entries) > 1 else text)
@@ -116,11 +144,23 @@ def _in_two(estimate: Any) -> tuple[str, str]:
     return mean, difference(estimate).removeprefix(mean).lstrip(", ")
 
 
+def _alone(estimate: Any) -> tuple[str, str]:
+    """``("85.6 %", "[84.1, 87.0]")``: the two lines of a cell."""
+    if not known(estimate):
+        return MISSING, ""
+    mean = percent(estimate["mean"])
+    return mean, accuracy(estimate).removeprefix(mean).strip()
+
+
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a local rule for the first screen."""
+    usual = (summary.get("accuracy") or {}).get("usual_reading")
     return [
         {
             "rule": rule.get("rule", "?"),
+            "reads": str(rule.get("reads") or "") if rule.get("reads") != usual else "",
+            "accuracy": _alone(rule.get("fused")),
+            "bp": _alone(((rule.get("twins") or {}).get("bp") or {}).get("fused")),
             "kind": judge(rule.get("gap")),
             "words": _WORDS[judge(rule.get("gap"))],
             "gap": _in_two(rule.get("gap")),

@@ -67,6 +67,11 @@ class MLPReadout(SpatialReadout):
             hidden += [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
         self.linear = nn.Sequential(*hidden, nn.Linear(width, scores))  # type: ignore[assignment]
 
+    @property
+    def reads(self) -> str:
+        """What it reads, in a few words."""
+        return f"{super().reads}, hidden layers"
+
 
 class ConvReadout(nn.Module):
     """A small convolutional net on a block's map: (B, C, H, W) → (B, K).
@@ -119,6 +124,11 @@ class ConvReadout(nn.Module):
         self.readout = SpatialReadout((width, *sizes), num_classes, **reads)
         for name, size in zip(("rows", "columns"), sizes, strict=True):
             self.register_buffer(name, averages(size, self.readout.grid), persistent=False)
+
+    @property
+    def reads(self) -> str:
+        """What it reads, in a few words."""
+        return f"convolutions, {self.readout.reads}"
 
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""

@@ -156,6 +156,12 @@ class Rule(nn.Module):
         """Names of the blocks that `block_scores` answers for, in order."""
         return self.network.block_names
 
+    @property
+    def reads(self) -> str:
+        """What a block's answer is read from, in a few words for a table: what the heads say of themselves, each thing once."""
+        said = dict.fromkeys(getattr(head, "reads", "") for head in getattr(self, "heads", nn.ModuleDict()).values())
+        return "; ".join(filter(None, said)) or "a readout of its own"
+
     def use_checkpointing(self, x: Tensor) -> None:
         """From now on keep only some activities of a segment for backward and compute the others again.
 

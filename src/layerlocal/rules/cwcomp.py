@@ -68,6 +68,11 @@ class ChannelGroups(nn.Module):
             1 if statistic == "mean-square" else 0
         )  # a mean square is the square of the root mean square of one cell
 
+    @property
+    def reads(self) -> str:
+        """What it reads, in a few words."""
+        return f"{self.statistic.replace('-', ' ')} of each class's channels"
+
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
         if self.training and self.statistic == "mean-square" and activity.dim() == 4:

@@ -114,6 +114,11 @@ class FF(BlockwiseRule):
         """One for the softmax readout, K where every label is tried."""
         return 1 if self.prediction == "softmax" else self.num_classes
 
+    @property
+    def reads(self) -> str:
+        """The goodness itself, or what the softmax readout reads."""
+        return super().reads if self.prediction == "softmax" else "goodness under every label"
+
     def write_label(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Inputs that carry the labels (B,), or the neutral label (the mean of all) where there is none: same shape as x."""
         if self.label == "pattern":

@@ -90,6 +90,11 @@ class CommitteeHead(nn.Module):
         self.nets, self.linear = nets, linear
 
     @property
+    def reads(self) -> str:
+        """What it reads, in a few words."""
+        return " and ".join([*(["small nets"] if self.nets else []), *([self.linear.reads] if self.linear else [])])
+
+    @property
     def rms_cells(self) -> int:
         """Of the linear readout, which a fused block can make on its way."""
         return self.linear.rms_cells if self.linear else 0

@@ -52,9 +52,16 @@ class SpatialReadout(nn.Module):
         features = activity_shape[0]
         if len(activity_shape) == 3:
             features *= min(grid, activity_shape[1]) * min(grid, activity_shape[2])
+        self.is_map = len(activity_shape) == 3
         self.standardize = nn.BatchNorm1d(features, affine=False)
         self.factors = parse_factors(factors, num_classes)
         self.linear = nn.Linear(features, sum(self.factors) if self.factors else num_classes)
+
+    @property
+    def reads(self) -> str:
+        """What it reads, in a few words."""
+        what = "RMS" if self.statistic == "rms" else self.statistic
+        return f"{what}, {self.grid}×{self.grid} cells" if self.is_map else "units as they are"
 
     @property
     def rms_cells(self) -> int:

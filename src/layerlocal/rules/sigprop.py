@@ -74,6 +74,12 @@ class ClassTargets(nn.Module):
         self.temperature = temperature
         self.register_buffer("classes", torch.zeros(num_classes, features))
 
+    @property
+    def reads(self) -> str:
+        """What it reads, in a few words."""
+        cells = f"RMS, {self.grid}×{self.grid} cells" if self.average else "units as they are"
+        return f"{cells}, beside class targets"
+
     def represent(self, activity: Tensor) -> Tensor:
         """Root mean squares of each channel in each cell (vectors: the numbers themselves), centred, at unit length: (B, ...) → (B, D)."""
         numbers = activity

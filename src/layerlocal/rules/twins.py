@@ -97,6 +97,11 @@ class Twin(Rule):
         """Names of the blocks that keep their readout."""
         return self.partner.readout_blocks
 
+    @property
+    def reads(self) -> str:
+        """As the partner."""
+        return self.partner.reads
+
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a segment."""
         return segment_losses(self.partner, x, y, self.segments, cuts=self.cuts)

@@ -52,7 +52,7 @@ SIZES: dict[str, _Size] = {
 }  # fmt: skip
 
 READOUT: dict[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}, "segmented": {"grid": 4}}
-"""Options of a rule and of its twins alike: goodness on 4×4 cells."""
+"""Options of a rule and of its twins alike in plans that do not say them: those of 0.1.0."""
 
 
 class AuditPlan(BaseModel):
@@ -66,7 +66,15 @@ class AuditPlan(BaseModel):
         budget: ``"quick"`` or ``"standard"``.
         seeds: of the runs.
         real_classes: class counts of the real sweep; the largest is the whole data set.
+        sources: plug-in rule → SHA-256 of its file.
         command: what was typed.
+        grid: cells a side on which every rule that has this option is read.
+        options: rule → its options and, alike, those of its twins.
+        reads: rule → what its blocks are read from, in its own words.
+        widths: rule that deals channels to classes → network → number of classes → width, where it is not the usual one.
+        whole_train: train on every image there is, as there are fewer than the budget's.
+        whole_test: likewise, of the test images.
+        device: of every run and of the cost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +87,22 @@ class AuditPlan(BaseModel):
     real_classes: tuple[int, ...] = (2, 5, 10)
     sources: dict[str, str] = Field(default_factory=dict)
     command: str = "layerlocal audit"
+    grid: int = 4
+    options: dict[str, dict[str, Any]] = Field(default_factory=lambda: dict(READOUT))
+    reads: dict[str, str] = Field(default_factory=dict)
+    widths: dict[str, dict[str, dict[int, float]]] = Field(default_factory=dict)
+    whole_train: bool = False
+    whole_test: bool = False
+    device: str = "cpu"
+
+    @property
+    def usual_reading(self) -> str:
+        """What a block is read from unless a table says otherwise, in the words of `Rule.reads`."""
+        return f"RMS, {self.grid}×{self.grid} cells"
+
+    def network(self, rule: str, name: str, width: float, classes: int) -> NetworkSpec:
+        """A rule's network, twins alike, at the width at which it can be run on so many classes."""
+        return NetworkSpec(name=name, width=self.widths.get(rule, {}).get(name, {}).get(classes, width))
 
     @property
     def size(self) -> _Size:
@@ -88,7 +112,7 @@ class AuditPlan(BaseModel):
 
 def _rule_spec(plan: AuditPlan, rule: str, role: Role) -> RuleSpec:
     partner = plan.twins_of.get(rule, rule)
-    options = dict(READOUT.get(rule if role == "local" else partner, {}))
+    options = dict(plan.options.get(rule if role == "local" else partner, {}))
     source = plan.sources.get(rule) if role == "local" or partner == rule else None
     if role == "local":
         return RuleSpec(name=rule, options=options, source_sha256=source)
@@ -98,49 +122,48 @@ def _rule_spec(plan: AuditPlan, rule: str, role: Role) -> RuleSpec:
 def _real_data(plan: AuditPlan, num_classes: int, seed: int) -> DataSpec:
     """The whole set, or a random class subset (another one each seed) with as many images a class as the whole set's share."""
     size, most = plan.size, max(plan.real_classes)
-    if num_classes == most:
-        return plan.data.model_copy(update={"num_train": size.num_train, "num_test": size.num_test})
-    chosen = {
-        "classes": num_classes,
-        "num_train": size.num_train * num_classes // most,
-        "num_test": size.num_test * num_classes // most,
+    numbers = {
+        "num_train": None if plan.whole_train else size.num_train * num_classes // most,
+        "num_test": None if plan.whole_test else size.num_test * num_classes // most,
     }
-    return plan.data.model_copy(update=chosen | {"seed": seed})
+    chosen = {} if num_classes == most else {"classes": num_classes, "seed": seed}
+    return plan.data.model_copy(update=numbers | chosen)
 
 
 def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
     """(rule, role, seed) → run: every rule and its two twins on the same task."""
-    size = plan.size
-    network = NetworkSpec(name=size.network, width=size.width)
-    data = _real_data(plan, max(plan.real_classes), 0)
+    size, most = plan.size, max(plan.real_classes)
+    data = _real_data(plan, most, 0)
     return {
         (rule, role, seed): RunSpec(
-            data=data, network=network, rule=_rule_spec(plan, rule, role), recipe=size.recipe, seed=seed
+            data=data, network=plan.network(rule, size.network, size.width, most), rule=_rule_spec(plan, rule, role),
+            recipe=size.recipe, seed=seed,
         )
         for rule in plan.rules
         for role in ROLES
         for seed in plan.seeds
-    }
+    }  # fmt: skip
 
 
 def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:
     """(``"synthetic"`` or ``"real"``, K, role, seed) → run of the class sweep."""
-    size = plan.size
+    size, rule = plan.size, plan.sweep_rule
     specs: dict[SweepKey, RunSpec] = {}
     for role in ROLES:
-        rule = _rule_spec(plan, plan.sweep_rule, role)
+        of_role = _rule_spec(plan, rule, role)
         for seed in plan.seeds:
             for k in size.synthetic_classes:
                 data = DataSpec(
                     source="teacher_student", classes=k, num_train=size.synthetic_train, num_test=2048, seed=seed
                 )
+                network = plan.network(rule, "mlp", 1.0, k)
                 specs["synthetic", k, role, seed] = RunSpec(
-                    data=data, network=NetworkSpec(name="mlp"), rule=rule, recipe=size.synthetic_recipe, seed=seed
+                    data=data, network=network, rule=of_role, recipe=size.synthetic_recipe, seed=seed
                 )
             for k in plan.real_classes:
-                network = NetworkSpec(name=size.network, width=size.width)
+                network = plan.network(rule, size.network, size.width, k)
                 specs["real", k, role, seed] = RunSpec(
-                    data=_real_data(plan, k, seed), network=network, rule=rule, recipe=size.recipe, seed=seed
+                    data=_real_data(plan, k, seed), network=network, rule=of_role, recipe=size.recipe, seed=seed
                 )
     return specs
 
@@ -245,11 +268,11 @@ def _accuracy_section(
     for rule in plan.rules:
         runs = _whole_seeds(plan.seeds, lambda role, seed, rule=rule: records.get(specs[rule, role, seed].hash))
         if runs["local"]:
-            partner = plan.twins_of.get(rule, rule)
             rows.append(
                 {
                     "rule": rule,
-                    "note": "" if partner == rule else f"twins made with the readout of {partner}",
+                    "note": _note(plan, rule),
+                    "reads": plan.reads.get(rule, ""),
                     "seeds": [record.spec.seed for record in runs["local"]],
                     **_side(runs["local"]),
                     "twins": {"bp": _side(runs["bp"]), "bp-deepsup": _side(runs["bp-deepsup"])},
@@ -257,16 +280,48 @@ def _accuracy_section(
                 }
             )
     size = plan.size
-    note = (
-        "every rule and its twins read a block alike; local-heads and dtg-ff through the root mean square of each channel on 4×4 cells. "
-        "The sign of the gap can hang on this choice: see benchmarks/readout_grid.py"
-    )
     return {
         "command": plan.command,
         "network": f"{size.network}, width {size.width:g}",
-        "readout_note": note,
+        "usual_reading": plan.usual_reading,
+        "readout_note": _readout_note(plan, [row["rule"] for row in rows]),
         "rules": rows,
     }
+
+
+def _note(plan: AuditPlan, rule: str) -> str:
+    """What is to be said of a rule's row alone."""
+    size, partner = plan.size, plan.twins_of.get(rule, rule)
+    width = plan.network(rule, size.network, size.width, max(plan.real_classes)).width
+    said = [] if partner == rule else [f"twins made with the readout of {partner}"]
+    if width != size.width:
+        said.append(
+            f"it and its twins at width {width:g}, at which channels can be dealt to the classes: compare it with its own twins only"
+        )
+    return "; ".join(said)
+
+
+def _readout_note(plan: AuditPlan, rules: Sequence[str]) -> str:
+    """How blocks are read, by the rules' own words; in a plan of 0.1.0 by its table."""
+    usual = [
+        rule
+        for rule in rules
+        if plan.reads.get(rule, plan.usual_reading if rule in plan.options else "") == plan.usual_reading
+    ]
+    others = [f"{rule} ({plan.reads.get(rule) or 'its own way'})" for rule in rules if rule not in usual]
+    said = (
+        [
+            f"{' and '.join(filter(None, [', '.join(usual[:-1]), *usual[-1:]]))} through the root mean square of each channel on "
+            f"{plan.grid}×{plan.grid} cells"
+        ]
+        if usual
+        else []
+    )
+    said += [f"read otherwise: {', '.join(others)}"] if others else []
+    return (
+        f"Every rule and its twins read a block alike: {'; '.join(said) or 'nothing is finished yet'}. "
+        "The sign of the gap can depend on this choice: see benchmarks/readout_grid.py"
+    )
 
 
 def _class_section(
@@ -283,8 +338,13 @@ def _class_section(
                 found.append({"num_classes": k, "chance": chance, **sides, **_paired(runs), "runs": hashes})
         return found
 
-    size = plan.size
-    per_class = size.num_train // max(plan.real_classes)
+    size, widths = plan.size, plan.widths.get(plan.sweep_rule, {})
+    wider = {
+        name: f"; at width {', '.join(f'{w:g} (K={k})' for k, w in found.items())}"
+        for name, found in widths.items()
+        if found
+    }
+    per_class = "all" if plan.whole_train else size.num_train // max(plan.real_classes)
     return {
         "rule": plan.sweep_rule,
         "command": plan.command,
@@ -292,8 +352,9 @@ def _class_section(
         "real": rows("real", plan.real_classes),
         "notes": {
             "synthetic": f"64-dimensional Gaussian inputs, random two-layer teacher (another one each seed), {size.synthetic_train} training "
-            "samples whatever K, mlp of 4 × 256",
-            "real": f"random class subsets of {plan.data.source} (another one each seed), {per_class} training images a class, {size.network}",
+            f"samples whatever K, mlp of 4 × 256{wider.get('mlp', '')}",
+            "real": f"random class subsets of {plan.data.source} (another one each seed), {per_class} training images a class, {size.network}"
+            f"{wider.get(size.network, '')}",
         },
     }
 
