@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -245,11 +246,11 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
         return found.get((rule, None)) or found.get((None, position)) or found.get((rule, position))
 
     with console.status("looking at data and rules"):
-        for (rule, _, position, _), spec in first_seed.items():
+        for look, ((rule, _, position, _), spec) in product((_look_at_data, look_ahead), first_seed.items()):
             if reason_of(rule, position):
                 continue
             try:
-                look_ahead(spec)
+                look(spec)
             except UnreachableError as error:
                 if not study.optional_data:
                     raise
@@ -268,6 +269,13 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     for reason in told:
         console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
     return refused
+
+
+def _look_at_data(spec: RunSpec) -> None:
+    """Of all runs before any rule is built: what is wrong with the data is said first."""
+    from layerlocal.preview import task_of
+
+    task_of(spec.data)
 
 
 def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:
