@@ -264,6 +264,32 @@ MUTANTS: list[tuple] = [
             "np.arange(len(labels)), held_out",
         ),
     ),
+    # the first image column that is there
+    ("data/columns.py", "data_columns", ('if "image" in able:', "if False:")),
+    # whatever could be a label is one
+    ("data/columns.py", "data_columns", ('for name in ("label", "fine_label") if', "for name in () if")),
+    # a shard numbers its classes otherwise
+    ("data/parquet.py", "data_columns", ("if class_names(schema, name) != names:", "if False:")),
+    # classes are numbered in each split by itself
+    (
+        "data/columns.py",
+        "data_columns",
+        ("distinct = np.unique(np.concatenate(values))", "distinct = np.unique(values[0])"),
+    ),
+    # transparency is black
+    ("data/decode.py", "data_decode", ('Image.new(mode, image.size, "white")', "Image.new(mode, image.size)")),
+    # each image of 16 bits has a scale of its own
+    (
+        "data/decode.py",
+        "data_decode",
+        ("    if bits is not None:\n        return bits\n", "    return _bits_for(largest)\n"),
+    ),
+    # hidden copies are trained on
+    ("data/folders.py", "data_folders", ('name.startswith(".") or name in', "name in")),
+    # which images are tested depends on nothing but their place
+    ("data/selection.py", "data_folders", ('derive_seed(seed, "test split")', 'derive_seed(0, "test split")')),
+    # rows of a drawn split are taken for rows of the whole
+    ("data/assemble.py", "data_folders", ("return rows if self.rows is None else self.rows[rows]", "return rows")),
     # augmentation is the same in every epoch
     ("data/batches.py", "train", ('self._generator("augment", epoch)', 'self._generator("augment", 0)')),
     # the contract does not look for labels in scores
