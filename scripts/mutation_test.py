@@ -115,7 +115,29 @@ MUTANTS: list[tuple] = [
     # a loss a sample goes on to backward
     ("rules/walk.py", "cli_mishaps", ("if value.dim() == 0:", "if True:")),
     # a plug-in that leaves ends every run
-    ("run.py", "cli_mishaps", ("except (Exception, SystemExit) as error:", "except Exception as error:")),
+    (
+        "run.py",
+        "cli_mishaps",
+        (
+            "    except BaseException as error:\n        if spec.rule",
+            "    except Exception as error:\n        if spec.rule",
+        ),
+    ),
+    # a rule file that leaves as it is read ends the command
+    (
+        "rules/registry.py",
+        "cli_plugins",
+        (
+            "        except BaseException as error:\n            del",
+            "        except Exception as error:\n            del",
+        ),
+    ),
+    # the cost audit counts groups of convolutions several times
+    ("measure/flops.py", "cost", ("custom_mapping=FORMULAS", "custom_mapping=None")),
+    # a step that fails is told by every clause
+    ("check.py", "check", ("        seen.update(HIDDEN[error.hides])\n", "")),
+    # the shell trains plain layers
+    ("spec.py", "cli", ("TYPED_NETWORK = NetworkSpec(fused=True)", "TYPED_NETWORK = NetworkSpec()")),
     # a study that could not begin keeps its folder
     ("studying.py", "cli_mishaps", ("        if is_new and", "        if False and")),
     # a dry run takes all runs for finished ones

@@ -90,3 +90,15 @@ def test_of_many_processes_of_one_run_only_the_first_says_what_is_wrong(cli, mon
         code, out, err = cli(*words)
         assert (code, out) == (2, "") and said in err and bool(err) == bool(said)
     assert "nobody" in cli("check", "nobody")[2], "and the next command speaks again"
+
+
+@pytest.mark.parametrize(("command", "goes_on"), [("check", False), ("study", True)])
+def test_only_a_command_that_keeps_something_says_that_it_goes_on(cli, monkeypatch, command, goes_on):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("layerlocal.check.iterate_checks", stop)
+    monkeypatch.setattr("layerlocal.studying.run_study", stop)
+    words = {"check": ["check", "ff"], "study": ["study", "composition"]}[command]
+    code, out, err = cli(*words)
+    assert (code, out) == (130, "") and "interrupted" in err and ("goes on" in err) == goes_on

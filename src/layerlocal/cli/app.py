@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+KEEPING = ("audit", "cost", "study", "train", "tune")
+"""Commands that go on where they were interrupted."""
+
+
 class _Interruptible(typer.core.TyperGroup):
     """Says how to go on when any command is interrupted (typer itself would end in silence)."""
 
@@ -53,7 +57,8 @@ class _Interruptible(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            err.print("interrupted; finished runs are kept, and the same command goes on with the rest", style="yellow")
+            goes_on = "; finished runs are kept, and the same command goes on with the rest"
+            err.print(f"interrupted{goes_on * (ctx.invoked_subcommand in KEEPING)}", style="yellow")
             raise typer.Exit(130) from None
 
 
