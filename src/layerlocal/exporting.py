@@ -84,6 +84,8 @@ def export_run(
     if len(set(files.values())) < len(files):
         raise InputError("one file was named for two formats; name two files")
     for path in files.values():
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file to write")
         if path.exists() and not force:
             raise InputError(f"{path} exists; add --force to replace it")
     if "onnx" in files:

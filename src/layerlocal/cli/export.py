@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from layerlocal.store import RunStore
 
 
+def _file(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("it needs the name of a file")
+    return Path(text)
+
+
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="A finished run's hash, or its first digits (`layerlocal show`).")],
-    onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX model (extra `onnx`).")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", parser=_file, metavar="FILE", help="Write an ONNX model (extra `onnx`).")
+    ] = None,
     torch: Annotated[
-        Path | None, typer.Option("--torch", help="Write a torch.export program; torch.export.load reads it.")
+        Path | None,
+        typer.Option(
+            "--torch", parser=_file, metavar="FILE", help="Write a torch.export program; torch.export.load reads it."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     trust_rule_files: Annotated[

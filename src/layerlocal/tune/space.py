@@ -83,7 +83,10 @@ def parse_dimension(text: str) -> Dimension:
             f"--space takes KEY=LOW:HIGH, KEY=log:LOW:HIGH or KEY=A,B,C, got {shown(text)}; for example rule.grid=1,2,4"
         )
     if ":" not in values:
-        choices = tuple(_value(word) for word in values.split(","))
+        try:
+            choices = tuple(_value(word) for word in values.split(","))
+        except InputError as error:
+            raise InputError(f"--space {shown(key)}: {error}") from None
         if "" in choices or any(isinstance(choice, float) and not math.isfinite(choice) for choice in choices):
             raise InputError(f"--space {shown(text)}: a choice is a word, true, false, null or a finite number")
         if len(choices) == 1:
