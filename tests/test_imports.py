@@ -19,6 +19,7 @@ ORDER = [
     {"networks"},
     {"rules", "data"},
     {"evaluate", "meter", "optimizer", "records"},
+    {"rehearsal"},
     {"train", "store"},
     {"measure", "fitting", "pin"},
     {"check", "run", "estimator"},
@@ -94,7 +95,8 @@ def test_the_report_never_imports_torch(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["train.py", "evaluate.py", "meter.py", "optimizer.py", "measure/locality.py", "measure/probe.py"]
+    "name",
+    ["train.py", "rehearsal.py", "evaluate.py", "meter.py", "optimizer.py", "measure/locality.py", "measure/probe.py"],
 )
 def test_the_loop_names_no_rule(name):
     """No ``if rule == ...``: neither a rule's name nor its class stands in the code of the loop and of the measures."""

@@ -214,8 +214,10 @@ def test_a_rule_and_its_twins_are_given_the_same_batches():
     seen = {}
     for name in ("local-heads", "bp", "bp-deepsup"):
         rule, inputs = make(name), []
+        training = Training(rule, make_data(), RECIPE, seed=5)
         rule.network.blocks[0].register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0].clone()))
-        fit(rule, make_data(), RECIPE, seed=5)
+        while not training.finished:
+            training.run_epoch()
         seen[name] = inputs
     assert len(seen["bp"]) == 2 * (5 + 1)
     for name in ("bp", "bp-deepsup"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +15,7 @@ from layerlocal.devices import Device, find_device
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
 
-__all__ = ["Evaluation", "calibrate", "evaluate", "evaluate_split"]
+__all__ = ["Evaluation", "calibrate", "check_finite", "check_scores", "evaluate", "evaluate_split"]
 
 EVALUATION_BATCH = 500
 
@@ -29,28 +30,100 @@ class Evaluation:
     group_accuracies: dict[str, float] = field(default_factory=dict)
 
 
+def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor | None = None) -> Tensor:
+    """The fused scores (B, K) of a rule's block scores, once both have the shapes they must have.
+
+    Args:
+        rule: whose scores they are.
+        blocks: what `Rule.block_scores` gave for ``count`` samples.
+        count: B.
+        fused: what `Rule.scores` gave; ``None``: what `Rule.fuse` gives.
+
+    Raises:
+        InputError: anything but floats of shape (L, B, K) and (B, K).
+    """
+    shape = (count, rule.num_classes)
+    _refuse_other_shape(rule, "block_scores()", blocks, (len(rule.readout_blocks), *shape), "(L, B, K)")
+    found = rule.fuse(blocks) if fused is None else fused
+    _refuse_other_shape(rule, "fuse()" if fused is None else "scores()", found, shape, "(B, K)")
+    return found
+
+
+def _refuse_other_shape(rule: Rule, what: str, found: object, shape: tuple[int, ...], letters: str) -> None:
+    who = f"{what} of rule {rule.info.name!r} gives"
+    if not isinstance(found, Tensor) or not found.is_floating_point():
+        kind = f"{found.dtype} numbers" if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"{who} {kind}; it must give a Tensor of floats of shape {letters} = {shape}")
+    if tuple(found.shape) != shape:
+        raise InputError(f"{who} shape {tuple(found.shape)}; it must give {letters} = {shape}")
+
+
+def check_finite(rule: Rule, blocks: Tensor, fused: Tensor, where: str) -> None:
+    """Refuse scores, or sums of scores, that are not finite.
+
+    Args:
+        rule: whose scores they are.
+        blocks: (L, ...), of each readout.
+        fused: after fusion.
+        where: on which samples, for the message.
+
+    Raises:
+        InputError: the first readout with such a score, or the fusion.
+    """
+    names = [f"the scores of {name}" for name in rule.readout_blocks] + ["the fused scores"]
+    finite = [*blocks.flatten(1).isfinite().all(1).tolist(), bool(fused.isfinite().all())]
+    for name, good in zip(names, finite, strict=True):
+        if not good:
+            raise InputError(
+                f"{name} of rule {rule.info.name!r} are NaN or infinite {where}; lower recipe.learning_rate, or look at the rule's "
+                "block_scores"
+            )
+
+
 @torch.no_grad()
-def evaluate(rule: Rule, batches: Batches, groups: Mapping[str, Tensor] | None = None) -> Evaluation:
+def evaluate(
+    rule: Rule, batches: Batches, groups: Mapping[str, Tensor] | None = None, *, where: str = "on these samples"
+) -> Evaluation:
     """Accuracy of a rule on every sample of ``batches``; the rule sees inputs only, never a label.
 
     Args:
         rule: put in evaluation mode for the time.
         batches: in order.
         groups: bool (N,) by name: accuracy after fusion on each is given too; an empty one is left out.
+        where: which samples these are, for messages.
+
+    Raises:
+        InputError: scores of another shape than (L, B, K), or such that are not finite.
     """
+    names = rule.readout_blocks
+    found, marks = [], []
+    with _evaluating(rule):
+        for x, y in batches.epoch(0):
+            scores = rule.block_scores(x)
+            fused = check_scores(rule, scores, len(x))
+            found.append(torch.cat([scores.argmax(-1), fused.argmax(-1)[None]]) == y)
+            marks.append(torch.cat([_mark(scores.flatten(1)), _mark(fused.flatten()[None])]))
+    marked = torch.stack(marks, 1)  # read once, after the last batch: no device is waited for before
+    check_finite(rule, marked[:-1], marked[-1], where)
+    correct = torch.cat(found, dim=1).cpu()  # (L + 1, N)
+    *blocks, fused_accuracy = correct.double().mean(1).tolist()
+    by_group = {name: float(correct[-1, mask].double().mean()) for name, mask in (groups or {}).items() if mask.any()}
+    return Evaluation(fused_accuracy, dict(zip(names, blocks, strict=True)), correct.shape[1], by_group)
+
+
+def _mark(scores: Tensor) -> Tensor:
+    """0 for every row whose scores are all finite, NaN for the others."""
+    return torch.where(scores.isfinite().all(1), 0.0, torch.nan)
+
+
+@contextmanager
+def _evaluating(rule: Rule) -> Iterator[None]:
     was_training = rule.training
     rule.eval()
-    names = rule.readout_blocks
-    found = []
-    for x, y in batches.epoch(0):
-        scores = rule.block_scores(x)
-        answers = torch.cat([scores.argmax(-1), rule.fuse(scores).argmax(-1)[None]])
-        found.append(answers == y)
-    rule.train(was_training)
-    correct = torch.cat(found, dim=1).cpu()  # (L + 1, N)
-    *blocks, fused = correct.double().mean(1).tolist()
-    by_group = {name: float(correct[-1, mask].double().mean()) for name, mask in (groups or {}).items() if mask.any()}
-    return Evaluation(fused, dict(zip(names, blocks, strict=True)), correct.shape[1], by_group)
+    try:
+        yield
+    finally:
+        rule.train(was_training)
 
 
 def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
@@ -60,11 +133,13 @@ def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
     )  # fmt: skip
 
 
-def evaluate_split(rule: Rule, data: Data, split: Split, *, device: Device = "cpu") -> Evaluation:
+def evaluate_split(
+    rule: Rule, data: Data, split: Split, *, device: Device = "cpu", where: str = "on these samples"
+) -> Evaluation:
     """`evaluate` on a split of ``data``, normalized as training was.
 
     Raises:
-        InputError: a split of other data, a device that is not here.
+        InputError: a split of other data, a device that is not here, scores that `evaluate` refuses.
     """
     for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("split", split, Split)):
         if not isinstance(given, kind):
@@ -78,7 +153,7 @@ def evaluate_split(rule: Rule, data: Data, split: Split, *, device: Device = "cp
         raise InputError(
             f"the network takes samples of shape {rule.network.sample_shape}, the data have {data.sample_shape}"
         )
-    return evaluate(rule, _in_order(rule, data, split, find_device(device)), split.groups)
+    return evaluate(rule, _in_order(rule, data, split, find_device(device)), split.groups, where=where)
 
 
 @torch.no_grad()
@@ -86,5 +161,9 @@ def calibrate(rule: Rule, data: Data, device: str = "cpu") -> None:
     """Let the rule choose on the validation split what it chooses there (fusion weights)."""
     assert data.validation is not None
     rule.eval()
-    found = [(rule.block_scores(x), y) for x, y in _in_order(rule, data, data.validation, device).epoch(0)]
+    found = []
+    for x, y in _in_order(rule, data, data.validation, device).epoch(0):
+        scores = rule.block_scores(x)
+        check_finite(rule, scores, check_scores(rule, scores, len(x)), "on the validation split, after the last epoch")
+        found.append((scores, y))
     rule.calibrate(torch.cat([scores for scores, _ in found], dim=1), torch.cat([y for _, y in found]))

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from layerlocal.types import BlockLoss, InputError
+from layerlocal.types import BlockLoss, InputError, trained_blocks
 
 __all__ = ["Meter"]
 
 
 @dataclass
 class Meter:
-    """Sums over steps: losses, metrics, and how many steps each sum has been finite."""
+    """Sums over steps: losses, metrics, and how many steps each sum has been finite. Losses name blocks among ``blocks``."""
 
+    blocks: list[str]
     losses: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
     finite: dict[str, Tensor] = field(default_factory=dict)
@@ -22,7 +23,13 @@ class Meter:
     metric_counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, loss: BlockLoss) -> None:
-        """Count one loss and its metrics."""
+        """Count one loss and its metrics.
+
+        Raises:
+            InputError: a loss that names no block of the network.
+        """
+        if loss.block not in self.losses:
+            trained_blocks(loss.block, self.blocks)
         value = loss.value.detach().float()
         self.losses[loss.block] = total = self.losses.get(loss.block, 0.0) + value
         self.finite[loss.block] = self.finite.get(loss.block, 0) + total.isfinite()

@@ -13,7 +13,15 @@ from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
 from layerlocal.types import InputError, trained_blocks
 
-__all__ = ["Stepper", "learning_rate", "load_optimizer_tensors", "make_optimizer", "optimizer_tensors"]
+__all__ = [
+    "Stepper",
+    "learning_rate",
+    "load_optimizer_tensors",
+    "loss_without_name",
+    "make_optimizer",
+    "optimizer_tensors",
+    "second_loss",
+]
 
 Group = dict[str, Any]
 """One parameter group of a torch optimizer, with the name of its block."""
@@ -45,6 +53,20 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     left = 1 - (step - warm) / max(1, steps - warm)
     factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[recipe.schedule]
     return recipe.learning_rate * factor
+
+
+def second_loss(block: str) -> InputError:
+    """Of a step a block: an earlier loss of the batch has trained it."""
+    return InputError(
+        f"two losses of one step train {block}, and the second would see it changed; leave recipe.step_per_block off"
+    )
+
+
+def loss_without_name(block: str) -> InputError:
+    """Of a step a block: it has gradients, and no loss named it."""
+    return InputError(
+        f"a loss reaches {block} without naming it, so recipe.step_per_block cannot step it; name the blocks a loss trains"
+    )
 
 
 class Stepper:
@@ -88,9 +110,7 @@ class Stepper:
         blocks, groups = self.of_loss[name]
         for block in blocks:
             if block in self.stepped:
-                raise InputError(
-                    f"two losses of one step train {block}, and the second would see it changed; leave recipe.step_per_block off"
-                )
+                raise second_loss(block)
         self.stepped.update(blocks)
         self._clip(blocks)
         every = self.optimizer.param_groups
@@ -113,9 +133,7 @@ class Stepper:
             self.stepped.clear()
             left = [block for block, group in self.parameters.items() if any(p.grad is not None for p in group)]
             if left:
-                raise InputError(
-                    f"a loss reaches {left[0]} without naming it, so recipe.step_per_block cannot step it; name the blocks a loss trains"
-                )
+                raise loss_without_name(left[0])
             return
         self._clip(self.parameters)
         self.optimizer.step()

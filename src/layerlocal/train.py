@@ -10,10 +10,9 @@ Nothing in it waits for the device; sums are read once in `CHECK_EVERY` steps.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -22,12 +21,16 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Augment, Batches, Data
+from layerlocal.data.batches import normalize
 from layerlocal.devices import Device, find_device
 from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
+from layerlocal.networks.blocks import refuse_other_types
 from layerlocal.optimizer import Stepper, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from layerlocal.options import whole_number
+from layerlocal.rehearsal import losses_of, rehearse
 from layerlocal.rules import Rule
+from layerlocal.rules.frozen import with_gradients
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
@@ -52,13 +55,6 @@ def use_device(device: str) -> None:
         torch.cuda.set_device(device)
 
 
-@contextlib.contextmanager
-def with_gradients() -> Iterator[None]:
-    """Gradients are made inside, also where the caller has switched them off by ``torch.no_grad`` or ``torch.inference_mode``."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
 @dataclass(frozen=True)
 class EpochRecord:
     """What one epoch did. Losses and metrics are means over steps, by the name of the loss or ``metric/block``."""
@@ -70,18 +66,6 @@ class EpochRecord:
     losses: dict[str, float]
     metrics: dict[str, float]
     validation: Evaluation | None
-
-
-def losses_of(rule: Rule, x: Tensor, y: Tensor, precision: str = "float32") -> Iterator[BlockLoss]:
-    """`rule.losses`, each forward under autocast where asked; backward stays outside."""
-    losses = iter(rule.losses(x, y))
-    while True:
-        with torch.autocast(x.device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext():
-            loss = next(losses, None)
-        if loss is None:
-            return
-        yield loss
-        del loss
 
 
 def train_step(
@@ -127,13 +111,14 @@ class Training:
         device: where tensors live.
 
     Raises:
-        InputError: rule, data and recipe that do not go together, a device that is not here.
+        InputError: rule, data and recipe that do not go together, a device that is not here, or a rule that a `rehearse` of one step and
+            one prediction finds fault with.
     """
 
     @with_gradients()
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: Device = "cpu") -> None:
         device, seed = find_device(device), whole_number("seed", seed)
-        for name, given, kind in (("data", data, Data), ("recipe", recipe, Recipe)):
+        for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("recipe", recipe, Recipe)):
             if not isinstance(given, kind):
                 raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
         refuse_what_does_not_fit(
@@ -152,15 +137,22 @@ class Training:
         self.device = device
         self.optimizer = make_optimizer(rule, recipe)
         self.stepper = Stepper(rule, self.optimizer, recipe)
-        if recipe.checkpointing:
-            rule.use_checkpointing(_some_samples(rule, device))
         self.epoch = 0
-        self.meter = Meter()
+        self.meter = Meter(rule.network.block_names)
         augment = Augment(crop=recipe.crop, flip=recipe.flip, cutout=recipe.cutout)
         self.batches = Batches(
             data.train, batch_size=recipe.batch_size, mean=data.mean, std=data.std, augment=augment if augment else None, shuffle=True,
             drop_last=True, device=device, channels_last=rule.network.channels_last, seed=derive_seed(seed, "batches"),
         )  # fmt: skip
+        rehearse(rule, self._first_samples, recipe)
+        if recipe.checkpointing:
+            rule.use_checkpointing(_some_samples(rule, device))
+
+    def _first_samples(self, count: int) -> tuple[Tensor, Tensor]:
+        """Of the first epoch's order, normalized and not augmented: (n, *sample_shape), (n,)."""
+        images, labels = self.data.train.gather(self.batches.order(0)[:count])
+        x = normalize(images.cpu(), self.data.mean.cpu(), self.data.std.cpu()).to(self.device)
+        return self.rule.network.prepare(x), labels.to(self.device)
 
     @property
     def steps(self) -> int:
@@ -192,7 +184,7 @@ class Training:
         Raises:
             InputError: a loss that is not finite: which block, which step.
         """
-        meter = self.meter = Meter()
+        meter = self.meter = Meter(self.rule.network.block_names)
         self.rule.train()
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))
@@ -212,7 +204,8 @@ class Training:
             return None
         if self.finished and self.rule.calibrates:
             calibrate(self.rule, self.data, self.device)
-        return evaluate_split(self.rule, self.data, self.data.validation, device=self.device)
+        where = f"on the validation split after epoch {self.epoch}"
+        return evaluate_split(self.rule, self.data, self.data.validation, device=self.device, where=where)
 
     def _run_steps(self, meter: Meter, report: StepReport | None) -> int:
         samples = 0
@@ -244,7 +237,8 @@ class Training:
         """Touch the test split, once, after the last epoch."""
         if not self.finished:
             raise RuntimeError("test data are read after the last epoch only")
-        return evaluate_split(self.rule, self.data, self.data.take_test(), device=self.device)
+        where = "on the test split after the last epoch"
+        return evaluate_split(self.rule, self.data, self.data.take_test(), device=self.device, where=where)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Weights, buffers and optimizer state, by flat names."""
@@ -274,6 +268,7 @@ def refuse_what_does_not_fit(
     Raises:
         InputError: what does not fit, and what to set.
     """
+    refuse_other_types(rule, "rule")
     if sample_shape != rule.network.sample_shape:
         mend = "; vectors need the network 'mlp'" if len(sample_shape) == 1 else ""
         raise InputError(

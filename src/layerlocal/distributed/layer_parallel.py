@@ -25,6 +25,7 @@ from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, Rule
 from layerlocal.rules.base import segment_loss, segment_name
 from layerlocal.rules.twins import Twin
+from layerlocal.rules.walk import learns_by
 from layerlocal.spec import Recipe
 from layerlocal.train import StepReport, clock, train_step
 from layerlocal.types import BlockLoss, InputError
@@ -143,7 +144,8 @@ class Stage(Rule):
                 raise InputError(f"{name} has no readout, so nothing would train it")
             if segment is self.segments[-1] and self.sender is not None:
                 self.sender.send(rule.feed(segment[-1], h))
-            yield BlockLoss(name, value, metrics)
+            if learns_by(rule, segment, value):
+                yield BlockLoss(name, value, metrics)
             del value
             if segment is not self.segments[-1]:
                 h = rule.feed(segment[-1], h)
@@ -217,16 +219,17 @@ class LayerParallelTraining(DistributedTraining):
     def _segment_seconds(self) -> list[float]:
         """Forward and backward of each segment, the fastest of some rounds on the first batch."""
         x, y = next(self.batches.epoch(0))
+        names = [segment_name(segment, self.rule.network.depth) for segment in local_segments(self.rule)[1]]
         rounds = []
         with untouched(self.rule):
             self.rule.train()
             for _ in range(ROUNDS):
-                losses, seconds, start = self.rule.losses(x, y), [], clock(self.device)
-                for loss in losses:
+                losses, seconds, start = self.rule.losses(x, y), dict.fromkeys(names, 0.0), clock(self.device)
+                for loss in losses:  # none of a segment with nothing to train: it counts to the next
                     loss.value.backward()
-                    seconds.append(clock(self.device) - start)
+                    seconds[loss.block] = clock(self.device) - start
                     start = clock(self.device)
-                rounds.append(seconds)
+                rounds.append(seconds.values())
         return [min(column) for column in zip(*rounds, strict=True)]
 
     def step(self, x: Tensor, y: Tensor, observe: Callable[[BlockLoss], None]) -> None:

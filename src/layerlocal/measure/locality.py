@@ -109,6 +109,12 @@ def _couplings(changed: list[list[bool]], blocks: list[str], together: list[set[
     ]
 
 
+def _visible(rule: Rule, expected: int) -> int:
+    """As much of a declared ``reads_ahead`` as can be seen: blocks that do not learn can neither be perturbed nor have an update."""
+    learn = [i for i, block in enumerate(rule.network.blocks) if any(p.requires_grad for p in block.parameters())]
+    return max((j - i for i in learn for j in learn if 0 < j - i <= expected), default=0)
+
+
 def _reach_of(losses: list[str], blocks: list[str], ahead: int) -> Locality:
     spans = [*(len(trained_blocks(name, blocks)) for name in losses), ahead + 1]
     if len(blocks) > 1 and any(span == len(blocks) for span in spans):
@@ -139,9 +145,10 @@ def measure_locality(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict
         for block, hit in zip(blocks, reached, strict=True):
             if hit and block not in allowed[name]:
                 problems.append(f"the loss of {name} reaches the parameters of {block}")
+    idle = {block for block, parameters in rule.block_parameters().items() if not parameters}
     trained = {block for reached in found["reach"] for block, hit in zip(blocks, reached, strict=True) if hit}
     problems += (
-        [f"no loss reaches the parameters of {block}" for block in blocks if block not in trained]
+        [f"no loss reaches the parameters of {block}" for block in blocks if block not in trained | idle]
         if not problems
         else []
     )
@@ -150,8 +157,9 @@ def measure_locality(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict
     ahead = max((j - i for j, i in couplings), default=0)
     expected = min(rule.reads_ahead, len(blocks) - 1)
     problems += [f"perturbing {blocks[j]} changes the update of {blocks[i]}" for j, i in couplings if j - i > expected]
-    measured: Locality = "global" if problems else _reach_of(found["losses"], blocks, ahead)
-    if ahead < expected and not problems:
+    reach = expected if ahead >= _visible(rule, expected) else ahead
+    measured: Locality = "global" if problems else _reach_of(found["losses"], blocks, reach)
+    if reach < expected and not problems:
         problems.append(f"declares reads_ahead {expected}, measured {ahead}")
     if len(blocks) > 1 and measured != rule.locality and not problems:
         problems.append(f"declares locality {rule.locality!r}, measured {measured!r}")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from layerlocal.networks.base import Network as Network
+from layerlocal.networks.blocks import MOST_PIXELS, within_memory
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
@@ -69,20 +70,18 @@ def create_network(
         >>> create_network("vgg8", in_channels=3, image_size=32, width=0.25).depth
         6
     """
-    check_options(f"network {name!r}", network_options(name), options)
+    what = f"network {name!r}"
+    check_options(what, network_options(name), options)
     in_channels, image_size = (
         whole_number("in_channels", in_channels, least=1),
-        whole_number("image_size", image_size, least=1),
+        whole_number("image_size", image_size, least=1, most=MOST_PIXELS),
     )
     width, seed = real_number("width", width), None if seed is None else whole_number("seed", seed)
     for flag, value in (("channels_last", channels_last), ("compile", compile), ("fused", fused)):
         if not isinstance(value, bool):
             raise InputError(f"{flag} must be true or false, got {value!r}")
-    try:
+    with within_memory(what):
         network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
-    except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        raise InputError(f"network {name!r} refused its options {given}: {error}") from error
     if channels_last:
         network.to_channels_last()
     network.use_fused(fused)

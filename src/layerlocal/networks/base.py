@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from layerlocal.types import InputError, derive_seed
+from layerlocal.networks.blocks import as_blocks, as_shape, refuse_other_types, refuse_shared_parts, run_watched
+from layerlocal.types import InputError, derive_seed, describe_error
 
 __all__ = ["CompiledForward", "Network", "build_blocks", "check_depth"]
 
@@ -19,10 +21,11 @@ MAX_DEPTH = 1000
 class Network(nn.Module):
     """Blocks applied one after another: ``h_l = blocks[l](h_{l-1})``.
 
-    The network has no head: what reads the answer off the activities belongs to the rule.
+    The network has no head: what reads the answer off the activities belongs to the rule. A block whose first operation writes into its
+    input (an in-place activation) works on a copy of it from then on, since rules read the activity before it too.
 
     Args:
-        blocks: the units of depth, in order; any modules that map one tensor to one tensor.
+        blocks: the units of depth, in order; any modules, in float32, that map one tensor to one tensor.
         sample_shape: shape of one input without the batch dimension, ``(C, H, W)`` or ``(D,)``.
 
     Attributes:
@@ -30,15 +33,16 @@ class Network(nn.Module):
         resized: makes the same network, with other weights, of another ``width``; ``None`` where it was not made by name.
 
     Raises:
-        InputError: no blocks, or a block that does not take what the one before it gives.
+        InputError: no blocks, a block that does not take what the one before it gives or gives anything but one tensor, weights that are
+            not float32, or weights that two blocks share.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], *, sample_shape: Sequence[int]) -> None:
         super().__init__()
-        if not blocks:
-            raise InputError("a network needs at least one block")
-        self.blocks = nn.ModuleList(blocks)
-        self.sample_shape = tuple(int(size) for size in sample_shape)
+        self.blocks = nn.ModuleList(as_blocks(blocks))
+        self.sample_shape = as_shape(sample_shape)
+        refuse_other_types(self, "network")
+        refuse_shared_parts(list(self.blocks))
         self.channels_last = False
         self.compiled = False
         self.width = 1.0
@@ -121,10 +125,10 @@ class Network(nn.Module):
             >>> Network.from_module(module, [["0", "1", "2"]], sample_shape=(8,)).depth
             1
         """
+        names_of = _names_by_block(module, blocks)
         known = {name for name, _ in module.named_modules() if name}
         parts: list[nn.Module] = []
-        for entry in blocks:
-            names = [entry] if isinstance(entry, str) else list(entry)
+        for names in names_of:
             for name in names:
                 if name not in known:
                     raise InputError(
@@ -142,10 +146,7 @@ class Network(nn.Module):
         with _as_found(self), torch.no_grad():
             h = _random_batch(self)
             for name, block in zip(self.block_names, self.blocks, strict=True):
-                try:
-                    h = block(h)
-                except (RuntimeError, ValueError) as error:
-                    raise InputError(f"{name} cannot take an input of shape {tuple(h.shape[1:])}: {error}") from error
+                h = run_watched(name, block, h)
                 shapes.append(tuple(h.shape[1:]))
         return shapes
 
@@ -184,10 +185,28 @@ def _random_batch(network: Network) -> Tensor:
     return torch.randn(2, *network.sample_shape, generator=generator).to(like.device, like.dtype)
 
 
+def _names_by_block(module: Any, blocks: Any) -> list[list[str]]:
+    if not isinstance(module, nn.Module):
+        raise InputError(f"a network is cut from an nn.Module, got {type(module).__name__}")
+    entries: list[Any] = list(blocks) if isinstance(blocks, list | tuple) else [None]
+    names = [[entry] if isinstance(entry, str) else entry for entry in entries]
+    if not all(isinstance(entry, list | tuple) and entry for entry in names):
+        raise InputError(
+            f"blocks is a list with one entry a block, a submodule's name or a list of names, got {blocks!r}"
+        )
+    return [list(entry) for entry in names]
+
+
 def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
     x = _random_batch(network)
     with _as_found(module), torch.no_grad():
-        expected, found = module(x), network(x)
+        try:
+            expected = module(x.clone())
+        except Exception as error:
+            raise InputError(
+                f"{type(module).__name__} cannot take samples of shape {network.sample_shape}: it {describe_error(error)}"
+            ) from error
+        found = network(x)
     if not isinstance(expected, Tensor):
         raise InputError(
             f"{type(module).__name__} returns {type(expected).__name__}, not one tensor; cut a module that does"

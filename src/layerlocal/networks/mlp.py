@@ -42,7 +42,7 @@ def mlp(
         image_size: side of the input in pixels; 1 for vectors of shape (B, D).
         width: factor on ``hidden``, > 0.
         depth: number of blocks, 1 to 1,000.
-        hidden: units a block at width 1.
+        hidden: units a block at width 1, ≥ 1.
         norm: batch normalization in every block.
         seed: of the initial weights, block by block.
     """

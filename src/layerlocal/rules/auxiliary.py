@@ -25,6 +25,7 @@ from layerlocal.types import InputError
 
 __all__ = [
     "HEAD_SIZES",
+    "MOST_MEMBERS",
     "AuxiliaryRule",
     "ConvReadout",
     "HeadCost",
@@ -42,6 +43,8 @@ HEAD_SIZES: dict[str, dict[str, int | None]] = {
 """Kinds of heads, their sizes and the sizes' defaults; no width: as many channels as the activity has."""
 SHOWN = 3
 """Blocks that a warning of costs gives the numbers of."""
+MOST_MEMBERS = 1000
+"""Layers of a head, or nets beside one another."""
 TINY = 1e-12  # added to a mean square, so that the root of 0 has a gradient
 
 
@@ -162,6 +165,8 @@ def head_sizes(head: str, given: Mapping[str, int | None]) -> dict[str, int | No
             raise InputError(f"{name} belongs to {kinds}, not to head={head!r}; leave it out or set {kinds}")
         if type(value) is not int or value < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if name == "head_layers" and value > MOST_MEMBERS:
+            raise InputError(f"head_layers must be at most {MOST_MEMBERS}, got {value}")
         if name == "head_kernel" and value % 2 == 0:
             raise InputError(f"head_kernel must be odd, so that the map keeps its side, got {value}")
         found[name] = value

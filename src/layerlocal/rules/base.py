@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.networks.blocks import refuse_other_types
 from layerlocal.options import whole_number
 from layerlocal.rules.functional import fit_fusion_weights, fuse
 from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
@@ -32,7 +33,19 @@ from layerlocal.types import BlockLoss, InputError, Locality, derive_seed, unkno
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["BlockwiseRule", "LocalLoss", "Rule", "RuleInfo", "segment_loss", "segment_losses", "segment_name"]
+__all__ = [
+    "BlockwiseRule",
+    "LocalLoss",
+    "Rule",
+    "RuleInfo",
+    "refuse_no_task",
+    "segment_loss",
+    "segment_losses",
+    "segment_name",
+]
+
+
+MOST_CLASSES = 10**6
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class RuleInfo:
     channel_groups: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"a rule is named by text, got {self.name!r}")
         if self.locality not in get_args(Locality):
             raise unknown_name(f"locality of rule {self.name!r}:", self.locality, get_args(Locality))
 
@@ -82,7 +97,7 @@ class Rule(nn.Module):
         num_classes: K ≥ 2.
 
     Raises:
-        InputError: fewer than two classes.
+        InputError: what is no `Network`, weights that are not float32, or fewer than two classes.
     """
 
     info: ClassVar[RuleInfo]
@@ -96,11 +111,9 @@ class Rule(nn.Module):
 
     def __init__(self, network: Network, *, num_classes: int) -> None:
         super().__init__()
-        num_classes = whole_number("num_classes", num_classes)
-        if num_classes < 2:
-            raise InputError(f"a classifier needs at least 2 classes, got num_classes={num_classes}")
+        self.num_classes = refuse_no_task(network, num_classes)
+        refuse_other_types(network, "network")
         self.network = network
-        self.num_classes = num_classes
 
     @property
     def locality(self) -> Locality:
@@ -249,7 +262,8 @@ class Rule(nn.Module):
             for parameter in owned[name]:
                 if owner.setdefault(id(parameter), name) != name:
                     raise InputError(
-                        f"{names[id(parameter)]} is shared by {owner[id(parameter)]} and {name}: that couples blocks"
+                        f"{names[id(parameter)]} is shared by {owner[id(parameter)]} and {name}: that couples blocks; "
+                        "give each its own (copy.deepcopy)"
                     )
         for key, name in names.items():
             if key not in owner and self.get_parameter(name).requires_grad:
@@ -257,6 +271,22 @@ class Rule(nn.Module):
                     f"{name} belongs to no block: keep the parameters of a block's head in self.heads['blockN']"
                 )
         return owned
+
+
+def refuse_no_task(network: Any, num_classes: Any) -> int:
+    """The number of classes, once a rule can be made for it.
+
+    Raises:
+        InputError: what is no `Network`, or no number of classes from 2 to `MOST_CLASSES`.
+    """
+    if not isinstance(network, Network):
+        raise InputError(
+            f"a rule trains a Network, got {type(network).__name__}; make one by create_network, Network([...]) or Network.from_module"
+        )
+    number = whole_number("num_classes", num_classes, most=MOST_CLASSES)
+    if number < 2:
+        raise InputError(f"a classifier needs at least 2 classes, got num_classes={num_classes}")
+    return number
 
 
 class BlockwiseRule(Rule):
@@ -323,6 +353,10 @@ class BlockwiseRule(Rule):
     def keep_readouts(self, indices: Iterable[int]) -> None:
         """Read the network at these blocks only, and drop the heads of the others."""
         self.readouts = sorted(indices)
+        if not self.readouts or not 0 <= self.readouts[0] <= self.readouts[-1] < self.network.depth:
+            raise InputError(
+                f"readouts are at blocks 0 to {self.network.depth - 1}, at least at one of them, got {self.readouts}"
+            )
         for index, name in enumerate(self.network.block_names):
             if index not in self.readouts and name in self.heads:
                 del self.heads[name]

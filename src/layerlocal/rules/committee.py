@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from layerlocal.networks import Network
+from layerlocal.rules.auxiliary import MOST_MEMBERS
 from layerlocal.rules.base import RuleInfo
 from layerlocal.rules.members import (
     CommitteeHead,
@@ -124,6 +125,9 @@ class Committee(MemberRule):
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(f"head_{name} must be at least 1, got {value}")
+        for name, value in (("nets", nets), ("head_layers", head_layers)):
+            if value > MOST_MEMBERS:
+                raise InputError(f"{name} must be at most {MOST_MEMBERS}, got {value}")
         if nets < 0 or not (nets or linear):
             raise InputError(f"a block needs a reader: nets of at least 0, or linear, got {nets=} and {linear=}")
         reads: dict[str, Any] = {"statistic": readout, "grid": grid, "factors": factors}

@@ -1,14 +1,23 @@
-"""Run modules so that nothing in them can learn or move: how hybrids look at blocks that they do not train."""
+"""Run modules so that nothing in them learns or moves: how hybrids look at blocks that they do not train, and measures at a rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["call_apart", "call_frozen"]
+if TYPE_CHECKING:
+    from layerlocal.rules.base import Rule
+
+__all__ = ["call_apart", "call_frozen", "untouched", "with_gradients"]
+
+OF_TORCH = frozenset(vars(nn.Module()))
+"""Attributes that every module has."""
 
 
 class _Held(nn.Module):
@@ -46,3 +55,71 @@ def call_apart(modules: Iterable[nn.Module], function: Callable[..., Any], *args
 
 def _copied_buffers(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+@contextmanager
+def with_gradients() -> Iterator[None]:
+    """Gradients are made inside, also where the caller has switched them off by ``torch.no_grad`` or ``torch.inference_mode``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def untouched(rule: Rule) -> Iterator[None]:
+    """Put weights, buffers, gradients, mode, attributes and random generators back as they were.
+
+    Inside, the rule is rewound and gradients are made whatever the caller does.
+    """
+    state = {name: _copy(value) if isinstance(value, Tensor) else value for name, value in rule.state_dict().items()}
+    passing = [(buffer, buffer.clone()) for name, buffer in rule.named_buffers() if name not in state]
+    attributes = [(part, _attributes(part)) for part in rule.modules()]
+    gradients = [(p, p.grad) for p in rule.parameters()]
+    modes = [(part, part.training) for part in rule.modules()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    with torch.random.fork_rng(), with_gradients():
+        try:
+            rule.rewind()
+            yield
+        finally:
+            rule.load_state_dict(state)
+            with torch.no_grad():
+                for buffer, value in passing:
+                    buffer.copy_(value)
+            for part, kept in attributes:
+                _put_back(part, kept)
+            for part, training in modes:
+                part.training = training
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+
+
+Kept = dict[str, tuple[Any, Any, int]]
+"""By name: an attribute, a copy of its content where that may change in place, and a tensor's version."""
+
+
+def _attributes(part: nn.Module) -> Kept:
+    """A module's own attributes, such as counters."""
+    own = {name: value for name, value in vars(part).items() if name not in OF_TORCH}
+    return {name: (value, _copy(value), getattr(value, "_version", 0)) for name, value in own.items()}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return value.copy() if type(value) in (list, dict, set, deque) else None
+
+
+@torch.no_grad()
+def _put_back(part: nn.Module, kept: Kept) -> None:
+    own = vars(part)
+    for name in [name for name in own if name not in OF_TORCH and name not in kept]:
+        del own[name]
+    for name, (value, content, version) in kept.items():
+        own[name] = value
+        if isinstance(value, Tensor):
+            if value._version != version:
+                value.copy_(content)
+        elif content is not None:
+            value.clear()
+            value.extend(content) if isinstance(value, list | deque) else value.update(content)

@@ -77,7 +77,8 @@ def trained_module(
         found = TrainedNetwork(
             prepare=nn.Sequential(*before, *writes, *layout), blocks=blocks, readouts=readouts, feed=feed, fusion=fusion
         )
-    plain: nn.Module = found.to(next(rule.parameters()).device)
+    device = next((tensor.device for tensor in (*rule.parameters(), *rule.buffers())), torch.device("cpu"))
+    plain: nn.Module = found.to(device)
     return plain.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 

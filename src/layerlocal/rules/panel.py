@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from layerlocal.networks import Network
+from layerlocal.rules.auxiliary import MOST_MEMBERS
 from layerlocal.rules.base import RuleInfo
 from layerlocal.rules.members import GroupedNets, MemberRule, beginning, is_fused, small_block
 from layerlocal.rules.registry import register_rule
@@ -115,6 +116,8 @@ class Panel(MemberRule):
         ):
             if value < least:
                 raise InputError(f"{name} must be at least {least}, got {value}")
+        if nets > MOST_MEMBERS:
+            raise InputError(f"nets must be at most {MOST_MEMBERS}, got {nets}")
         sizes: dict[str, Any] = {"nets": nets, "side": head_side, "budget": budget, "widest": head_width}
         reads: dict[str, Any] = {"statistic": readout, "grid": grid, "factors": factors}
         fused = is_fused(network)

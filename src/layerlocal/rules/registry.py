@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from layerlocal.networks import Network
+from layerlocal.networks.blocks import within_memory
 from layerlocal.options import check_options, options_of, whole_number
-from layerlocal.rules.base import Rule, RuleInfo
+from layerlocal.rules.base import Rule, RuleInfo, refuse_no_task
 from layerlocal.types import InputError, describe_error, first_line, is_fault, unknown_name
 
 __all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_class", "rule_options"]
@@ -26,10 +27,25 @@ PLUGIN = "layerlocal_plugin_"
 
 
 def register_rule(rule: RuleClass) -> RuleClass:
-    """Class decorator: make a rule known by its ``info.name``."""
+    """Class decorator: make a rule known by its ``info.name``. The same class made again, as in a notebook, takes the place of the first.
+
+    Raises:
+        InputError: what is no class of a rule, one without ``info``, or a name that another rule has.
+    """
     rule_class(rule)
+    other = _RULES.get(rule.info.name)
+    if other is not None and (_source(other), other.__qualname__) != (_source(rule), rule.__qualname__):
+        raise InputError(
+            f"{rule.__name__} cannot be registered as {rule.info.name!r}, the name of {other.__module__}.{other.__name__}; give its info "
+            "another name"
+        )
     _RULES[rule.info.name] = rule
     return rule
+
+
+def _source(rule: type[Rule]) -> str:
+    """The file that a class comes from, or else its module."""
+    return str(getattr(sys.modules.get(rule.__module__), "__file__", None) or rule.__module__)
 
 
 def list_rules() -> list[str]:
@@ -43,6 +59,8 @@ def find_rule(name: str) -> type[Rule]:
     Raises:
         InputError: unknown name, missing file, a file that does not import, or a class in it that is not a `Rule`.
     """
+    if not isinstance(name, str):
+        raise InputError(f"a rule is found by its name or as FILE.py:CLASS, got {name!r}")
     if name in _RULES:
         return _RULES[name]
     path, _, class_name = name.rpartition(":")
@@ -126,23 +144,19 @@ def create_rule(
         ['block0', 'block1']
     """
     rule = rule_class(name)
-    if not isinstance(network, Network):
-        raise InputError(
-            f"a rule trains a Network, got {type(network).__name__}; make one by create_network or Network.from_module"
-        )
-    num_classes, seed = whole_number("num_classes", num_classes), None if seed is None else whole_number("seed", seed)
+    num_classes, seed = refuse_no_task(network, num_classes), None if seed is None else whole_number("seed", seed)
+    what = f"rule {rule.info.name!r}"
     parameters = inspect.signature(rule).parameters.values()
     collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    check_options(
-        f"rule {rule.info.name!r}", options_of(rule, TAKEN), options, _partner_options(rule, options, collects)
-    )
+    check_options(what, options_of(rule, TAKEN), options, _partner_options(rule, options, collects))
     if collects or any(p.name == "seed" for p in parameters):
         options["seed"] = seed
     try:
-        return rule(network, num_classes=num_classes, **options)
+        with within_memory(what):
+            return rule(network, num_classes=num_classes, **options)
     except TypeError as error:
         given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "seed") or "none given"
-        raise InputError(f"rule {rule.info.name!r} refused its options ({given}): {error}") from error
+        raise InputError(f"{what} refused its options ({given}): {first_line(error)}") from error
     except BaseException as error:
         if isinstance(error, InputError) or not rule.__module__.startswith(PLUGIN) or not is_fault(error):
             raise

@@ -37,7 +37,7 @@ def choose_segments(rule: BlockwiseRule, segment_size: int, segments: str | None
     if segments != FREE:
         return parse_segments(segments, rule.network.depth)
     generator = torch.Generator().manual_seed(0)
-    like = next(rule.network.parameters())
+    like = next(rule.network.parameters(), torch.empty(0))
     x = torch.randn(2, *rule.network.sample_shape, generator=generator).to(like.device, like.dtype)
     blocks = range(rule.network.depth)
     apart, together = (look_at_blocks(rule, x, cuts) for cuts in ([[index] for index in blocks], [blocks]))

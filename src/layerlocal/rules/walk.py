@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from layerlocal.rules.recompute import Buffer, Found, buffers_of, keep_input_only
@@ -17,7 +18,7 @@ from layerlocal.types import BlockLoss, InputError
 if TYPE_CHECKING:
     from layerlocal.rules.base import BlockwiseRule
 
-__all__ = ["LocalLoss", "run_blocks", "segment_loss", "segment_losses", "segment_name"]
+__all__ = ["LocalLoss", "learns_by", "run_blocks", "segment_loss", "segment_losses", "segment_name"]
 
 LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(block index, activity, labels) → the block's loss with a graph, and detached scalars to log."""
@@ -43,6 +44,7 @@ def segment_losses(
 
     One segment of all blocks is backprop (with deep supervision where there are several readouts), one segment a block is a strictly
     local rule. At any moment only one segment's graph exists, with its input and output: nothing else is held across a ``yield``.
+    A segment with nothing to train (frozen blocks, poolings) is run and has no loss.
     ``local_loss`` stands in for the rule's own: that is how hybrids are made. ``cuts`` are blocks at which a new chunk of a segment
     starts: of every chunk but a segment's last only the input is kept (`checkpointing`).
     """
@@ -53,10 +55,29 @@ def segment_losses(
         value, metrics, h = segment_loss(rule, segment, local_loss or rule.local_loss, h.detach(), y, cuts)
         if value is None:
             raise InputError(f"{name} has no readout, so nothing would train it")
-        yield BlockLoss(name, value, metrics)
+        if learns_by(rule, segment, value):
+            yield BlockLoss(name, value, metrics)
         del value
         if segment[-1] + 1 < depth:
             h = rule.feed(segment[-1], h)
+
+
+def learns_by(rule: BlockwiseRule, segment: Sequence[int], value: Tensor) -> bool:
+    """Whether a segment learns by its loss; not where its blocks and their heads have nothing to train.
+
+    Raises:
+        InputError: there is something to train, and the loss has no graph.
+    """
+    if value.requires_grad or not torch.is_grad_enabled():
+        return True
+    names = [rule.network.block_names[index] for index in segment]
+    parts = [*(rule.network.blocks[index] for index in segment), *(rule.heads[n] for n in names if n in rule.heads)]
+    if any(parameter.requires_grad for part in parts for parameter in part.parameters()):
+        raise InputError(
+            f"the loss of {segment_name(segment, rule.network.depth)} has no graph, so it cannot train what is there; local_loss of "
+            f"{type(rule).__name__} must not detach the activity, nor the block's forward"
+        )
+    return False
 
 
 def segment_loss(
