@@ -297,7 +297,8 @@ def _look(check: Callable[[_Bench], None], bench: _Bench, seen: set[object]) -> 
     except BaseException as error:
         if not is_fault(error):
             raise
-        death = (type(error), first_line(error), _own_line(error))
+        cause = error.__cause__ or error  # a rehearsal has put it in words
+        death = (type(cause), first_line(cause), _own_line(cause))
         if death in seen:
             return CheckResult(name, False, NOT_MEASURED, measured=False)
         seen.add(death)
