@@ -112,8 +112,8 @@ MADE = [
     (lambda: Network.from_module(nn.ReLU(), "0", sample_shape=(6,)), "blocks is a list with one entry a block"),
     (lambda: Network.from_module(nn.ReLU(), [5], sample_shape=(6,)), "blocks is a list with one entry a block"),
     (lambda: Network.from_module(nn.Sequential(nn.ReLU()), [[]], sample_shape=(6,)), "blocks is a list with one"),
-    (lambda: create_network(None, in_channels=3, image_size=8), "a network is given by its name, one of .*mlp.*got None"),
-    (lambda: create_network(nn.ReLU(), in_channels=3, image_size=8), "a network is given by its name"),
+    (lambda: create_network(None, in_channels=3, image_size=8), "a network by name is one of .*mlp.*got None"),
+    (lambda: create_network(nn.ReLU(), in_channels=3, image_size=8), "a network by name is one of"),
 ]  # fmt: skip
 
 

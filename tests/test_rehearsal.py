@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pytest
 import torch
@@ -281,7 +280,7 @@ def test_a_name_that_comes_later_is_refused_at_its_first_step():
 @pytest.mark.parametrize("value", [None, 5, "bp", Sound])
 def test_training_takes_a_rule_data_and_a_recipe(what, value):
     given = {"rule": create_rule("bp", network(), num_classes=K), "data": data(), "recipe": RECIPE} | {what: value}
-    with pytest.raises(InputError, match=f"{what} must be a {what.capitalize()}, got {re.escape(repr(value))}"):
+    with pytest.raises(InputError, match=f"{what} must be a {what.capitalize()}, got {type(value).__name__}"):
         Training(**given)
 
 
