@@ -265,7 +265,7 @@ class Recipe(Frozen):
         micro_batches: parts a batch is cut into, their gradients accumulated before one step: the step of the whole batch, except that
             batch statistics are those of each part and running averages move once a part (docs/run_options.md).
         optimizer: ``"adamw"`` or ``"sgd"`` (Nesterov momentum).
-        learning_rate: peak, > 0 and at most 1e6.
+        learning_rate: peak, > 0 and at most 1e30.
         momentum: of SGD, in [0, 1).
         weight_decay: decoupled for AdamW, L2 for SGD; on weights of two or more dimensions only.
         schedule: ``"cosine"`` or ``"linear"`` decay to 0, or ``"constant"``. A function of the step, never of a loss.
@@ -287,9 +287,9 @@ class Recipe(Frozen):
     batch_size: int = Field(default=64, ge=2)
     micro_batches: int = Field(default=1, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(default=2e-3, gt=0, le=1e6)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1e30)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=1e-2, ge=0, le=1e6)
+    weight_decay: float = Field(default=1e-2, ge=0, le=1e30)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, lt=1)
     clip: float | None = Field(default=None, gt=0)
