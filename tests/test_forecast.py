@@ -152,7 +152,7 @@ def test_a_large_batch_is_timed_in_part_and_counted_whole(monkeypatch):
     sizes = []
     losses = layerlocal.forecast.losses_of
     times = iter(float(second) for second in range(100))  # every step and the prediction take a second
-    monkeypatch.setattr(layerlocal.forecast, "clock", lambda _: next(times))
+    monkeypatch.setattr(layerlocal.forecast, "_now", lambda _: next(times))
     monkeypatch.setattr(
         layerlocal.forecast, "losses_of", lambda rule, x, y, p: sizes.append(len(x)) or losses(rule, x, y, p)
     )

@@ -154,21 +154,26 @@ def _distance(kind: _Kind, other: _Kind) -> tuple[bool, bool, bool]:
     return kind.network != other.network, one.network.name != two.network.name, one.rule.name != two.rule.name
 
 
+def _now(device: str) -> float:
+    """Of the processor that this process has had, which what else runs here leaves alone; on a GPU `clock`."""
+    return time.process_time() if device == "cpu" else clock(device)
+
+
 def _pace(kind: _Kind, device: str) -> Pace:
     """Forward and backward of some batches of noise, whole ones where that is soon done, and predictions of the last."""
     spec, task = kind.spec, kind.task
     batch = min(spec.recipe.batch_size, max(FEWEST, int(MOST_FLOPS / kind.flops)))
     rule = build_on(task, spec).to(device).train()
     x, y = (part.to(device) for part in task.noise(batch))
-    times = [clock(device)]
+    times = [_now(device)]
     for _ in range(1 + TIMED_STEPS):  # the first is not counted
         for loss in losses_of(rule, x, y, spec.recipe.precision):
             loss.value.backward()
         rule.zero_grad()
-        times.append(clock(device))
+        times.append(_now(device))
     with torch.no_grad():
         rule.eval().scores(x)
-    predicted = clock(device) - times[-1]
+    predicted = _now(device) - times[-1]
     step = median(later - earlier for earlier, later in pairwise(times[1:]))
     return Pace(WHOLE_STEP * step * spec.recipe.batch_size / batch, predicted / batch)
 

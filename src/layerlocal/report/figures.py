@@ -13,6 +13,7 @@ from layerlocal.report.format import (
     has_interval,
     is_number,
     known,
+    points,
     ratio,
     ratio_estimate,
     shorten,
@@ -38,7 +39,7 @@ def _handle(label: str, colour: str, marker: str, dashes: Any = "-") -> Any:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    return points(value / 100).removesuffix(" pp")
 
 
 def _rows(sheet: Sheet, names: list[str], positions: list[float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from layerlocal.report.format import (
@@ -66,8 +67,11 @@ def _measured_rules(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _most_accurate(rules: list[dict[str, Any]]) -> dict[str, Any]:
-    """By its fused accuracy; rules of which none is known by their gap."""
-    return max(rules, key=lambda r: (r["fused"]["mean"] if known(r.get("fused")) else -1.0, r["gap"]["mean"]))
+    """By its fused accuracy, of those in everybody's network if there are any; rules of which none is known by their gap."""
+    return max(
+        [r for r in rules if not r.get("own_width")] or rules,
+        key=lambda r: (r["fused"]["mean"] if known(r.get("fused")) else -1.0, r["gap"]["mean"]),
+    )
 
 
 def _beside_twin(rule: dict[str, Any]) -> str:
@@ -152,13 +156,21 @@ def _alone(estimate: Any) -> tuple[str, str]:
     return mean, accuracy(estimate).removeprefix(mean).strip()
 
 
+def _marks(rule: dict[str, Any], usual: Any) -> Iterator[str]:
+    """In what a row is unlike the others."""
+    if rule.get("reads") and rule["reads"] != usual:
+        yield f"reads {rule['reads']}"
+    if rule.get("own_width"):
+        yield f"in a network of width {rule['own_width']:g}, as its twins"
+
+
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a local rule for the first screen."""
     usual = (summary.get("accuracy") or {}).get("usual_reading")
     return [
         {
             "rule": rule.get("rule", "?"),
-            "reads": str(rule.get("reads") or "") if rule.get("reads") != usual else "",
+            "marks": list(_marks(rule, usual)),
             "accuracy": _alone(rule.get("fused")),
             "bp": _alone(((rule.get("twins") or {}).get("bp") or {}).get("fused")),
             "kind": judge(rule.get("gap")),

@@ -273,6 +273,7 @@ def _accuracy_section(
                     "rule": rule,
                     "note": _note(plan, rule),
                     "reads": plan.reads.get(rule, ""),
+                    "own_width": _own_width(plan, rule),
                     "seeds": [record.spec.seed for record in runs["local"]],
                     **_side(runs["local"]),
                     "twins": {"bp": _side(runs["bp"]), "bp-deepsup": _side(runs["bp-deepsup"])},
@@ -289,12 +290,18 @@ def _accuracy_section(
     }
 
 
+def _own_width(plan: AuditPlan, rule: str) -> float | None:
+    """Of its network in the comparison of accuracies, where it is not everybody's."""
+    size = plan.size
+    width = plan.network(rule, size.network, size.width, max(plan.real_classes)).width
+    return None if width == size.width else width
+
+
 def _note(plan: AuditPlan, rule: str) -> str:
     """What is to be said of a rule's row alone."""
-    size, partner = plan.size, plan.twins_of.get(rule, rule)
-    width = plan.network(rule, size.network, size.width, max(plan.real_classes)).width
+    width, partner = _own_width(plan, rule), plan.twins_of.get(rule, rule)
     said = [] if partner == rule else [f"twins made with the readout of {partner}"]
-    if width != size.width:
+    if width is not None:
         said.append(
             f"it and its twins at width {width:g}, at which channels can be dealt to the classes: compare it with its own twins only"
         )
