@@ -53,10 +53,9 @@ def main(store: str, results: str) -> None:
     for path, content in [*whole, *((tune_path(target, tune["name"]), tune) for tune in tune_summaries(out))]:
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
         print(path)
-    rows, sha256, _ = judge_claims(out)
-    write_atomic(
-        target / "claims.json", (json.dumps({"claims_sha256": sha256, "claims": rows}, indent=1) + "\n").encode()
-    )
+    rows, claims, _ = judge_claims(out)
+    content = {"claims_sha256": claims.sha256, "claims": rows}
+    write_atomic(target / "claims.json", (json.dumps(content, indent=1) + "\n").encode())
     write_runs_table(out, target / RUNS_TABLE)
     published_runs.main(target)
 

@@ -95,15 +95,16 @@ def test_a_verdict_says_claim_reported_measured_and_why(words: str) -> None:
     ):
         assert said in first
     assert "✗ contradicted" in words and "−8.00 pp per doubling [−8.40, −7.60]" in words
-    assert "0.52 [0.39, 0.64]" in words and "? inconclusive n = 11 would settle it" in words
+    assert "0.52 [0.39, 0.64]" in words and "? inconclusive n = 5 to 40 would settle it" in words
     assert "Of 4 claims, 1 is supported, 1 is contradicted, 1 is inconclusive and 1 is not run." in words
     assert "SHA-256 of the claims: " + "c0ffee" * 10 + "abcd" in words
 
 
-def test_only_a_claim_that_was_not_run_brings_its_command(page: str) -> None:
+def test_only_a_claim_that_was_not_run_or_that_seeds_would_settle_brings_its_command(page: str) -> None:
     part = text_of(page)
     part = part[: part.index("The audit: local rules")]
-    assert part.count("This runs it: layerlocal study planted-classes --size quick --out planted") == 1
+    assert part.count("This runs it: layerlocal study planted-classes --size quick --out planted") == 2
+    assert "This runs it" in part[part.index("P3 ") : part.index("1 claim is not run: P4")]
     last = part[part.index("P4 ") :]
     assert "○ not run" in last and "This runs it" in last
     assert "n = " not in last

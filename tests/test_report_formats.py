@@ -42,8 +42,9 @@ def test_markdown_says_the_numbers(markdown: str) -> None:
         "> planted warning: 2 runs are of an older protocol",
         "| P1: A planted sentence that is supported. | about −2.1 points | −8.0 pp [−8.4, −7.6] | ✓ supported; The mean over 3 seeds is "
         "shown to lie where it lies. | 3 | quick | 1 pp | 0.037 |",
-        "? inconclusive; n = 11 would settle it",
-        "P4 is not run; this runs it:\n\n```sh\nlayerlocal study planted-classes --size quick --out planted\n```",
+        "? inconclusive; n = 5 to 40 would settle it",
+        "Not run: P4.",
+        "To settle P3 and P4:\n\n```sh\nlayerlocal study planted-classes --size quick --out planted\n```",
         f"SHA-256 of the claims: {'c0ffee' * 10}abcd",
         "- The planted gap is −8.0 pp at 16 classes.",
         "| arm | classes | slope | BP | gap |\n| --- | ---: | ---: | ---: | ---: |\n"
@@ -80,7 +81,7 @@ def test_markdown_text_is_never_markup(text: str, written: str) -> None:
 
 
 def test_markdown_rows_have_as_many_cells_as_their_head_whatever_the_text() -> None:
-    rows = [claim("a|b\n|", "not run", sentence="| x | \\| `", command="echo ``` > x"), accuracy_row()]
+    rows = [claim("a|b\n|", "inconclusive", n_needed=7, sentence="| x | \\| `", command="echo ``` > x"), accuracy_row()]
     text = render_markdown({"claims": rows[:1]})
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}

@@ -184,7 +184,7 @@ def planted_claims() -> list[dict[str, Any]]:
     return [
         claim("P1", "supported"),
         claim("P2", "contradicted", unit="pp per doubling"),
-        claim("P3", "inconclusive", n_needed=11, reason="the interval holds both sides", **share),
+        claim("P3", "inconclusive", n_needed=11, n_needed_range=[5, 40], reason="the interval holds both sides", **share),
         claim("P4", "not run", estimate=None, p=None, p_adjusted=None, n=None, study="unknown-study"),
     ]  # fmt: skip
 

@@ -18,6 +18,7 @@ from layerlocal.stats import (
     r_squared,
     regress,
     samples_needed,
+    sd_interval,
     spread,
 )
 
@@ -229,6 +230,32 @@ def test_samples_needed_stop_at_the_cap_exactly():
 def test_samples_needed_refuse_nonsense(options):
     with pytest.raises(ValueError, match="alpha and power"):
         samples_needed(1.0, **{"sd": 1.0, "alpha": 0.05, **options})
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high"), [(2, 0.446, 31.91), (3, 0.521, 6.285), (10, 0.688, 1.826), (30, 0.796, 1.344)]
+)
+def test_the_interval_of_a_standard_deviation_is_that_of_any_table(n, low, high):
+    """Factors of the sample's standard deviation at 95 %, as handbooks print them (chi-square with n − 1 degrees of freedom)."""
+    assert sd_interval(2.0, n) == pytest.approx((2 * low, 2 * high), rel=2e-3)
+    assert sd_interval(0.0, n) == (0.0, 0.0)
+
+
+def test_the_interval_of_a_standard_deviation_holds_the_true_one_as_often_as_it_says():
+    found = [
+        sd_interval(float(s), 3, level=0.9) for s in np.random.default_rng(5).normal(size=(4000, 3)).std(axis=1, ddof=1)
+    ]
+    held = sum(low <= 1 <= high for low, high in found)
+    assert abs(held - 3600) <= 3 * (4000 * 0.9 * 0.1) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "given", [(-1.0, 3, 0.95), (float("nan"), 3, 0.95), (1.0, 1, 0.95), (1.0, 3, 0.0), (1.0, 3, 1.0)]
+)
+def test_the_interval_of_a_standard_deviation_refuses_nonsense(given):
+    sd, n, level = given
+    with pytest.raises(ValueError, match="two or more values"):
+        sd_interval(sd, n, level=level)
 
 
 def test_regression_finds_the_plane_it_was_given():

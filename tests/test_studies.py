@@ -166,7 +166,7 @@ def test_planted_rows_give_the_planted_gap_everywhere(name):
 def test_quantities_that_our_claims_name_are_there():
     from layerlocal.claims import load_claims
 
-    claims = load_claims(known_studies=[*STUDIES, "cost"]).about(STUDIES).claims
+    claims = [claim for claim in load_claims(known_studies=[*STUDIES, "cost"]).claims if claim.study in STUDIES]
     assert claims
     for claim in claims:
         plan = plan_of(claim.study)
@@ -385,7 +385,11 @@ def test_recovery_is_the_share_of_the_gap_that_comes_back():
 def test_no_gap_no_recovery_and_the_study_says_so():
     plan = plan_of("hybrid")
     found = summarize_study(plan, planted(plan, lambda spec, seed, method: 0.6 if method == "bp" else 0.61))
-    assert not any(name.startswith("recovery/") for name in found["quantities"]["dtg-ff"])
+    own = {name: of for name, of in found["quantities"]["dtg-ff"].items() if name.startswith("recovery/")}
+    assert own and not any(of["values"] for of in own.values())
+    assert {of["reason"] for of in own.values()} == {
+        "BP is below the local rule here (−1.0 pp [−1.0, −1.0], n=3), so there is nothing to recover"
+    }
     assert "no gap to recover" in " ".join(found["sentences"])
 
 

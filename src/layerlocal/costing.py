@@ -90,7 +90,7 @@ def run_cost(
 def _claims_begun(path: Path) -> str:
     """The hash of our claims about cost when this audit was first made."""
     begun = (read_json(path) or {}).get("claims_sha256")
-    return str(begun or load_claims().about([COST_STUDY]).sha256)
+    return str(begun or load_claims().sha256_about([COST_STUDY]))
 
 
 class _Audit:

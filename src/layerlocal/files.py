@@ -9,7 +9,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,7 +113,14 @@ def load_json(text: bytes | str, *, finite: bool = True) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
-def read_json(path: Path, *, needs: Iterable[str] = (), kind: type[Any] = dict, others: str = "finished runs") -> Any:
+def read_json(
+    path: Path,
+    *,
+    needs: Iterable[str] = (),
+    kind: type[Any] = dict,
+    others: str = "finished runs",
+    damaged: Callable[[Path, object], InputError] | None = None,
+) -> Any:
     """What a JSON file of ours says; ``None`` where there is none.
 
     Args:
@@ -121,6 +128,7 @@ def read_json(path: Path, *, needs: Iterable[str] = (), kind: type[Any] = dict, 
         needs: keys that an object has at least.
         kind: ``dict`` or ``list``.
         others: what the user keeps when this file is deleted.
+        damaged: path, reason → what to say of a damaged one instead.
 
     Raises:
         InputError: it is damaged, or cannot be read.
@@ -135,6 +143,8 @@ def read_json(path: Path, *, needs: Iterable[str] = (), kind: type[Any] = dict, 
     except FileNotFoundError:
         return None
     except (ValueError, IsADirectoryError) as error:
+        if damaged is not None:
+            raise damaged(path, error) from error
         raise InputError(
             f"{path} is damaged ({error}); delete it and run the same command again: {others} are kept"
         ) from error

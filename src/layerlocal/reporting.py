@@ -1,4 +1,8 @@
-"""What a store holds, said: audit, studies, claims, runs → a page, Markdown, CSV or JSON. Trains nothing and never loads torch."""
+"""What a store holds, said: audit, studies, claims, runs → a page, Markdown, CSV or JSON. Trains nothing and never loads torch.
+
+A folder of published results is read like a store: its summaries, of studies and of the audit, are taken as they are published, since the
+runs behind them are not there, only their table.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from layerlocal.claims import COST_STUDY, compare_accuracies, judge, load_accuracies, load_claims
-from layerlocal.files import cannot_read, read_json
+from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.files import read_json
 from layerlocal.report import render_csv, render_json, render_markdown, write_page
 from layerlocal.spec import PROTOCOL
 from layerlocal.store import RunRecord, RunStore, write_atomic
@@ -20,7 +24,7 @@ from layerlocal.studies import STUDIES
 from layerlocal.studies.audit import AuditPlan, summarize
 from layerlocal.studies.base import SIZES, StudyPlan
 from layerlocal.studies.summary import summarize_study
-from layerlocal.table import data_sha256, run_row
+from layerlocal.table import data_sha256, load_runs, published_table, run_row
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
@@ -32,6 +36,8 @@ Records = Mapping[str, RunRecord]
 KNOWN = (*STUDIES, COST_STUDY)
 """Studies that a claim may name."""
 PRINT_IT = "`layerlocal report --format md` prints it instead"
+AUDITED = ("title", "command", "accuracy", "runs")
+"""What a published audit has."""
 FORMATS = {"md": render_markdown, "csv": render_csv, "json": render_json}
 
 
@@ -51,7 +57,7 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
     content = _content(out, claim_files)
     if form != "html":
         return FORMATS[form](content)
-    if content["audit"] is not None:
+    if content["audit"] is not None and published_table(out) is None:
         write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode(), mend=PRINT_IT)
     return write_page(content, out / "report.html")
 
@@ -61,9 +67,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
     records, warnings = comparable(out)
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
     tunes = tune_summaries(out)
-    claims = claims.about(
-        [*(STUDIES if studies else ()), *([COST_STUDY] if costs else ())]
-    )  # a page of costs alone is about costs
+    shown = bool(studies or costs or claim_files)  # an audit alone says nothing of a claim
     if not records and audit is None and not studies and not costs and not tunes:
         raise InputError(
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
@@ -76,12 +80,21 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "studies": studies,
         "costs": costs,
         "tunes": tunes,
-        "claims": judge(claims, [*studies, *costs]),
-        "claims_sha256": claims.sha256 if claims.claims else None,
+        "claims": judge(claims, [*studies, *costs]) if shown else [],
+        "claims_sha256": claims.sha256 if shown else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
-        "runs": [run_row(record, options=False) for record in records.values()],
+        "runs": [run_row(record, options=False) for record in records.values()] or _published_runs(out),
         "warnings": [*warnings, *([] if claim_files else _claims_changed(studies, costs))],
     }
+
+
+def _published_runs(out: Path) -> list[dict[str, Any]]:
+    """The rows of a table of runs that is published instead of them."""
+    if published_table(out) is None:
+        return []
+    table = load_runs(out)
+    options = [name for name in table.column_names if name.partition(".")[1]]
+    return list(table.drop_columns(options).to_pylist())
 
 
 def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -91,7 +104,7 @@ def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mappin
         f"{found['study']} ({found['size']})"
         for kinds, begun in ((STUDIES, studies), ((COST_STUDY,), costs))
         for found in begun
-        if found.get("claims_sha256", "") not in ("", claims.about(kinds).sha256)
+        if found.get("claims_sha256", "") not in ("", claims.sha256_about(kinds))
     ]
     if not changed:
         return []
@@ -133,30 +146,30 @@ def judge_claims(
     rule: str | None = None,
     names: Sequence[str] = (),
     alpha: float | None = None,
-) -> tuple[list[dict[str, Any]], str, list[str]]:
-    """Verdict rows (`layerlocal.claims.judge`), the hash of the claims, which are loaded before any result is read, and warnings.
+) -> tuple[list[dict[str, Any]], ClaimSet, list[str]]:
+    """Verdict rows (`layerlocal.claims.judge`), the claims judged, which are loaded before any result is read, and warnings.
 
     Args:
-        out: the store.
+        out: the store, or a folder of published results; where there is none yet, nothing is run.
         files: claim files instead of ours.
-        rule: judged instead of the one each claim names.
-        names: only these claims.
+        rule: every claim is judged of this one instead of the one it names.
+        names: the claims whose rows are given; all are judged together, whichever are.
         alpha: family-wise error rate instead of the files' own.
 
     Raises:
-        InputError: a claim file that cannot be used, an unknown claim, no store.
+        InputError: a claim file that cannot be used, an unknown claim, a file in place of a store.
     """
-    claims = load_claims(files, known_studies=KNOWN, only=names)
-    if rule is not None:
-        claims = claims.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in claims.claims)})
-    records, warnings = comparable(out)
+    claims = load_claims(files, known_studies=KNOWN)
+    shown = claims.ids_of(names) if names else None
+    claims = claims if rule is None else claims.of_rule(rule)
+    claims = claims if alpha is None else claims.model_copy(update={"alpha": alpha})
+    records, warnings = comparable(out) if out.exists() else ({}, [])
     studies, costs = study_summaries(out, records), cost_summaries(out)
     known = sorted({name for found in [*studies, *costs] for name in found["rules"]})
     if rule is not None and known and rule not in known:
         raise unknown_name("rule of a study in this store:", rule, known)
-    rows = judge(claims, [*studies, *costs], alpha=alpha)
-    changed = [] if files else _claims_changed(studies, costs)
-    return rows, rows[0]["claims_sha256"] if rows else claims.sha256, [*warnings, *changed]
+    rows = judge(claims, [*studies, *costs], show=shown)
+    return rows, claims, [*warnings, *([] if files else _claims_changed(studies, costs))]
 
 
 def beside_published(out: Path) -> list[dict[str, Any]]:
@@ -178,27 +191,67 @@ def missing_path(out: Path, study: str, size: str) -> Path:
 
 
 def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
-    """A study's plan, if there is one."""
+    """A study's plan, if there is one.
+
+    Raises:
+        InputError: a damaged one, or a published summary in its place, which a study must not be run over.
+    """
     path = plan_path(out, study, size)
-    try:
-        return StudyPlan.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    content = read_json(path, damaged=_damaged_study)
+    if content is None:
         return None
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    except ValidationError as error:
+    if _is_summary(content):
         raise InputError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); delete it and run the study again: finished runs are kept"
-        ) from None
+            f"{path} is a published summary, not a study of a store; give another folder with --out to run the study there"
+        )
+    try:
+        return StudyPlan.model_validate(content, strict=False)
+    except ValidationError as error:
+        raise _damaged_study(path, str(error).splitlines()[0]) from None
 
 
 def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
-    """The summary of every study of which the store has a plan."""
-    plans = [plan for name in STUDIES for size in SIZES if (plan := read_plan(out, name, size)) is not None]
+    """The summary of every study of which the store has a plan; a published summary as it is.
+
+    Raises:
+        InputError: a damaged file, or a published summary of another study than its name says.
+    """
     return [
-        summarize_study(plan, records, reasons=read_json(missing_path(out, plan.study, plan.size)) or {})
-        for plan in plans
+        found for name in STUDIES for size in SIZES if (found := _study_summary(out, name, size, records)) is not None
     ]
+
+
+def _study_summary(out: Path, study: str, size: str, records: Records) -> dict[str, Any] | None:
+    path = plan_path(out, study, size)
+    content = read_json(path, damaged=_damaged_study)
+    if content is not None and _is_summary(content):
+        return _checked(path, content, study=study, size=size)
+    plan = read_plan(out, study, size)
+    if plan is None:
+        return None
+    return summarize_study(plan, records, reasons=read_json(missing_path(out, study, size)) or {})
+
+
+def _is_summary(content: Mapping[str, Any]) -> bool:
+    """Whether a file of a study holds what was found (published) rather than what is to be run (a plan)."""
+    return "quantities" in content or "rows" in content
+
+
+def _checked(path: Path, content: dict[str, Any], **named: str) -> dict[str, Any]:
+    """A published summary that has what verdicts and pages read, of the study that its file is named after."""
+    kinds = {"quantities": dict, "rules": list, "rows": list, "sentences": list, "figures": list, "tables": list}
+    for key, value in named.items():
+        if content.get(key) != value:
+            raise _damaged_result(path, f"it says {key} {content.get(key)!r}")
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind):
+            raise _damaged_result(path, f"it has no {key}")
+    if not all(
+        isinstance(of, dict) and all(isinstance(one, dict) for one in of.values())
+        for of in content["quantities"].values()
+    ):
+        raise _damaged_result(path, "its quantities are not by rule and name")
+    return content
 
 
 # --- the cost audit ---------------------------------------------------------------------------------------------------
@@ -216,7 +269,7 @@ def cost_summaries(out: Path) -> list[dict[str, Any]]:
         InputError: a damaged one.
     """
     needs = ("study", "size", "rules", "quantities")
-    found = [read_json(cost_summary_path(out, size), needs=needs) for size in SIZES]
+    found = [read_json(cost_summary_path(out, size), needs=needs, damaged=_damaged) for size in SIZES]
     return [summary for summary in found if summary is not None]
 
 
@@ -234,17 +287,22 @@ def tune_summaries(out: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: a damaged one.
     """
-    return [read_json(path, needs=("methods", "sentences", "budget")) for path in sorted(out.glob("tune-*.json"))]
+    needs = ("methods", "sentences", "budget")
+    return [read_json(path, needs=needs, damaged=_damaged) for path in sorted(out.glob("tune-*.json"))]
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------
 
 
 def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] | None:
-    """The summary of the store's audit, or ``None`` where it has none."""
+    """The summary of the store's audit, or the published one of the largest size; ``None`` where there is neither."""
     plan = _read_audit_plan(out)
     if plan is None:
-        return None
+        published = [out / f"audit-{size}.json" for size in reversed(SIZES)]
+        return next(
+            (found for path in published if (found := read_json(path, needs=AUDITED, damaged=_damaged_result))),
+            None,
+        )
     found = comparable(out)[0] if records is None else records
     return summarize(
         plan, found, failed=read_json(out / "failed.json", kind=list) or [], cost=read_json(cost_path(out, plan))
@@ -265,3 +323,21 @@ def _read_audit_plan(out: Path) -> AuditPlan | None:
         raise InputError(
             f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
         ) from None
+
+
+# --- files that cannot be read ----------------------------------------------------------------------------------------
+
+
+def _damaged(path: Path, reason: object, again: str = "run the same command again") -> InputError:
+    """What is wrong with a file and how to mend it; what is published is not ours to run again."""
+    if published_table(path.parent) is not None:
+        return _damaged_result(path, reason)
+    return InputError(f"{path} is damaged ({reason}); delete it and {again}: finished runs are kept")
+
+
+def _damaged_study(path: Path, reason: object) -> InputError:
+    return _damaged(path, reason, "run the study again")
+
+
+def _damaged_result(path: Path, reason: object) -> InputError:
+    return InputError(f"{path} cannot be read as a published result ({reason}); put back the file as it was published")

@@ -18,7 +18,7 @@ from scipy import special
 
 __all__ = [
     "Estimate", "Side", "bootstrap_p", "estimate", "holm", "one_sided_p", "paired_difference", "r_squared", "regress", "samples_needed",
-    "spread",
+    "sd_interval", "spread",
 ]  # fmt: skip
 
 Side = Literal["greater", "less"]
@@ -75,6 +75,26 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
         ValueError: fewer than two values, or one that is not finite.
     """
     return _mean_and_sd(_finite(values, 2, "a test"))
+
+
+def sd_interval(sd: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the true standard deviation behind a sample one, by the chi-square law of (n − 1) · s² / σ² (normal values).
+
+    Three values, with their two degrees of freedom, know it no closer than from 0.52 to 6.28 times the sample's.
+
+    Args:
+        sd: of the sample, ≥ 0.
+        n: values, ≥ 2.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: a negative sd, fewer than two values, or a level outside (0, 1).
+    """
+    if not sd >= 0 or n < 2 or not 0 < level < 1:
+        raise ValueError(f"need sd ≥ 0, two or more values and a level in (0, 1), got {sd}, {n} and {level}")
+    tail = (1 - level) / 2
+    low, high = (sd * math.sqrt((n - 1) / float(special.chdtri(n - 1, beyond))) for beyond in (tail, 1 - tail))
+    return low, high
 
 
 def one_sided_p(values: Sequence[float], threshold: float = 0.0, *, side: Side = "greater") -> float:

@@ -203,7 +203,7 @@ def _plan(
                 "seeds": max(before.seeds, plan.seeds, key=len),
             }
         )
-    begun = before.claims_sha256 if before is not None else load_claims().about(STUDIES).sha256
+    begun = before.claims_sha256 if before is not None else load_claims().sha256_about(STUDIES)
     twins = {rule: "local-heads" for rule in plan.rules if not issubclass(find_rule(rule), BlockwiseRule)}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
     own = {"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun}

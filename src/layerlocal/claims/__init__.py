@@ -1,6 +1,7 @@
 """Published statements as data, and the test that judges each one. Imports no torch.
 
-`load_claims` first (they are then fixed, with a hash), `judge` second; `load_accuracies` and `compare_accuracies` for published figures.
+`load_claims` first (they are then fixed, with a hash), `judge` second, all of them together;
+`load_accuracies` and `compare_accuracies` for published figures.
 """
 
 from layerlocal.claims.accuracies import Accuracy as Accuracy
@@ -12,7 +13,8 @@ from layerlocal.claims.claim import claims_hash as claims_hash
 from layerlocal.claims.claim import load_claims as load_claims
 from layerlocal.claims.judge import judge as judge
 from layerlocal.claims.measured import COST_STUDY as COST_STUDY
+from layerlocal.claims.verdicts import VERDICTS as VERDICTS
 
 __all__ = [
-    "COST_STUDY", "Accuracy", "Claim", "ClaimSet", "claims_hash", "compare_accuracies", "judge", "load_accuracies", "load_claims",
+    "COST_STUDY", "VERDICTS", "Accuracy", "Claim", "ClaimSet", "claims_hash", "compare_accuracies", "judge", "load_accuracies", "load_claims",
 ]  # fmt: skip

@@ -9,7 +9,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.claims.files import list_entries, own_file, parse_entry, read_yaml
-from layerlocal.claims.measured import Indexed, Measured, Summaries, find_measured, index_summaries, study_command
+from layerlocal.claims.measured import (
+    Indexed,
+    Measured,
+    Summaries,
+    Unmeasured,
+    find_measured,
+    index_summaries,
+    study_command,
+)
+from layerlocal.claims.verdicts import NOT_RUN
 from layerlocal.stats import estimate
 from layerlocal.types import InputError
 
@@ -85,7 +94,7 @@ def compare_accuracies(accuracies: Sequence[Accuracy], summaries: Summaries) -> 
 
 
 def _row(entry: Accuracy, indexed: Indexed) -> dict[str, Any]:
-    found: Measured | str = "we have no such rule"
+    found: Measured | Unmeasured = Unmeasured("we have no such rule")
     bp = None
     if entry.rule is not None:
         found = find_measured(indexed, STUDY, entry.rule, f"accuracy/{entry.data}")
@@ -102,7 +111,7 @@ def _row(entry: Accuracy, indexed: Indexed) -> dict[str, Any]:
         "reported_bp": None if entry.bp_percent is None else entry.bp_percent / 100,
         "text": entry.text or f"{entry.accuracy_percent:g} %",
         "rule": entry.rule,
-        "status": "not run" if measured is None else "measured",
+        "status": NOT_RUN if measured is None else "measured",
         "measured": measured,
         "measured_bp": bp,
         "difference": None if measured is None else measured["mean"] - reported,
@@ -111,7 +120,7 @@ def _row(entry: Accuracy, indexed: Indexed) -> dict[str, Any]:
         "n": measured["n"] if measured else 0,
         "protocol_differences": entry.protocol_differences,
         "note": entry.note,
-        "reason": "" if isinstance(found, Measured) else f"{found[0].upper()}{found[1:]}.",
+        "reason": "" if isinstance(found, Measured) else found.sentence,
         "command": _command(entry, found),
     }
 
@@ -123,7 +132,7 @@ def _backprop(accuracy: Measured, gap: Measured) -> Any:
     return estimate([own - difference for own, difference in zip(accuracy.values, gap.values, strict=True)])
 
 
-def _command(entry: Accuracy, found: Measured | str) -> str | None:
+def _command(entry: Accuracy, found: Measured | Unmeasured) -> str | None:
     if isinstance(found, Measured):
         return found.command
     return None if entry.rule is None else study_command(STUDY, entry.rule)

@@ -106,8 +106,8 @@ class ClaimSet(BaseModel):
         """`claims_hash` of these claims at this level; it stands in every verdict."""
         return claims_hash(self.claims, self.alpha)
 
-    def only(self, names: Iterable[str]) -> Self:
-        """The claims of these ids; ``"P1"`` also stands for its parts ``"P1-..."``. Other claims, other hash.
+    def ids_of(self, names: Iterable[str]) -> frozenset[str]:
+        """The ids that are asked for; ``"P1"`` also stands for its parts ``"P1-..."``. What is shown is chosen by it, never what is judged.
 
         Raises:
             InputError: an id that is not known.
@@ -117,12 +117,16 @@ class ClaimSet(BaseModel):
         for name in wanted:
             if name not in known:
                 raise unknown_name("claim", name, known)
-        kept = tuple(c for c in self.claims if c.id in wanted or c.id.partition("-")[0] in wanted)
-        return self.model_copy(update={"claims": kept})
+        ids = (claim.id for claim in self.claims)
+        return frozenset(name for name in ids if name in wanted or name.partition("-")[0] in wanted)
 
-    def about(self, studies: Collection[str]) -> Self:
-        """The claims that one of these studies speaks to; maybe none."""
-        return self.model_copy(update={"claims": tuple(claim for claim in self.claims if claim.study in studies)})
+    def of_rule(self, rule: str) -> Self:
+        """The same claims, every one, about another rule. Other claims, other hash."""
+        return self.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in self.claims)})
+
+    def sha256_about(self, studies: Collection[str]) -> str:
+        """`claims_hash` of the claims that one of these studies speaks to: kept with a study that is begun."""
+        return claims_hash([claim for claim in self.claims if claim.study in studies], self.alpha)
 
 
 def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
@@ -146,14 +150,12 @@ def load_claims(
     paths: Sequence[str | Path] | str | Path | None = None,
     *,
     known_studies: Collection[str] | None = None,
-    only: Sequence[str] = (),
 ) -> ClaimSet:
-    """Every claim of one or more files, checked.
+    """Every claim of one or more files, checked: they are judged together, so there is no reading of a part.
 
     Args:
         paths: YAML files; our own (the paper's claims and ours) where left out.
         known_studies: names a claim's study must be among; not checked where left out.
-        only: ids to keep, as in `ClaimSet.only`; all where empty.
 
     Raises:
         InputError: one sentence: which file, which claim, which field and how to mend it.
@@ -168,6 +170,10 @@ def load_claims(
             levels[_level(content["alpha"], path.name)] = path.name
         for entry in list_entries(content, "claims", path.name):
             claim = parse_entry(Claim, entry, path.name)
+            if claim.id != claim.id.strip() or "," in claim.id:
+                raise invalid(
+                    path.name, "id", "has a comma or a blank at an end, so that --claim could not name it", claim.id
+                )
             if claim.id in claims:
                 raise InputError(f"{path.name}: two claims have the id {claim.id!r}; give each its own")
             if known_studies is not None and claim.study not in known_studies:
@@ -178,8 +184,7 @@ def load_claims(
     if len(levels) > 1:
         told = " and ".join(f"{level:g} ({name})" for level, name in levels.items())
         raise InputError(f"the files give different levels alpha, {told}; give one, or judge them one by one")
-    loaded = ClaimSet(claims=tuple(claims.values()), alpha=next(iter(levels), ALPHA))
-    return loaded.only(only) if only else loaded
+    return ClaimSet(claims=tuple(claims.values()), alpha=next(iter(levels), ALPHA))
 
 
 def _level(value: Any, name: str) -> float:

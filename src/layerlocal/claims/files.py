@@ -16,6 +16,52 @@ from layerlocal.types import InputError, first_line, unknown_name
 __all__ = ["invalid", "list_entries", "own_file", "parse_entry", "read_yaml"]
 
 Model = TypeVar("Model", bound=BaseModel)
+LARGEST = 4_000_000
+"""Bytes of a file; ours have some 20,000."""
+MOST = 100_000
+"""Values of a file, those that a reference (``*name``) stands for counted wherever it stands."""
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML in which nothing is said twice and no reference stands for more than is written: what is read is what a reader sees."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """References to references grow as powers do; one to what it stands in never ends."""
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {})
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """PyYAML keeps the last of two values of one key and says nothing."""
+        seen: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line, again = key.start_mark.line + 1, seen.get(key.value)
+            if again is not None or key.value == "<<":
+                told = (
+                    "'<<' takes values from elsewhere"
+                    if again is None
+                    else f"{key.value!r} stands here and in line {again}"
+                )
+                mend = "write them out" if again is None else "keep one"
+                raise yaml.constructor.ConstructorError(None, None, f"{told}; {mend}", key.start_mark)
+            seen[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def _count(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Values in a node with its references written out; ``known`` has those of the nodes seen, ``None`` where one is not done yet."""
+    if id(node) in known:
+        counted = known[id(node)]
+    else:
+        known[id(node)] = None
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        flat = [part for pair in parts for part in pair] if isinstance(node, yaml.MappingNode) else parts
+        counted = known[id(node)] = 1 + sum(_count(part, known) for part in flat)
+    if counted is None or counted > MOST:
+        told = "a reference to what it stands in" if counted is None else f"references to more than {MOST:,} values"
+        raise yaml.composer.ComposerError(None, None, f"{told}; write it out", node.start_mark)
+    return counted
 
 
 def own_file(name: str) -> Traversable:
@@ -30,15 +76,18 @@ def read_yaml(path: Path | Traversable, key: str, *, optional: tuple[str, ...] =
         InputError: no such file, not text, not YAML, not such a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        if len(raw) > LARGEST:
+            raise InputError(f"{path.name} has {len(raw):,} bytes, too many for a list of {key}; give the right file")
+        content = yaml.load(raw.decode("utf-8-sig"), _Strict)  # a safe loader
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; give a YAML file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path.name} is not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise InputError(
-            f"{path.name} is not YAML: {_yaml_words(error)}; often a text with ': ' or '#' needs quotes"
-        ) from None
+        raise InputError(f"{path.name} is not YAML we can read: {_yaml_words(error)}") from None
+    except InputError:
+        raise
     except (RecursionError, ValueError) as error:
         raise InputError(
             f"{path.name} is not YAML we can read: {first_line(error)}; write a plain list of {key}"
@@ -101,6 +150,16 @@ def _fields(model: type[BaseModel]) -> list[str]:
 
 
 def _yaml_words(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
-    return first_line(error)
+    """Where, what and how to mend it."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"{first_line(error)}; save it as plain text"
+    text, mend = str(error.problem), "; often a text with ': ' or '#' needs quotes"
+    if "'\\t'" in text:
+        mend = "; indent with blanks instead of tabs"
+    elif "another document" in text:
+        mend = "; give each its own file"
+    elif "constructor" in text:
+        mend = "; write plain texts, numbers and lists"
+    elif "; " in text:
+        mend = ""
+    return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {text}{mend}"

@@ -1,4 +1,4 @@
-"""Finding one quantity in the summaries of studies: the largest size that has it, or one sentence why there is none."""
+"""Finding one quantity in the summaries of studies: the largest size that has it, or why there is none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ __all__ = [
     "Indexed",
     "Measured",
     "Summaries",
+    "Unmeasured",
     "find_measured",
     "index_summaries",
     "study_command",
+    "with_seeds",
 ]
 
 SIZE_ORDER = ("quick", "medium", "standard", "full")
@@ -46,6 +48,39 @@ class Measured:
     """What its values were taken over, in the plural."""
     protocol: str = ""
     """What was trained, in words, where the study says so."""
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Why a quantity has no value, in words that go on a sentence.
+
+    Args:
+        reason: the words.
+        unjudged: whether the study was run and says that what came out leaves the quantity without a meaning.
+        size: of that study.
+        command: of that study.
+    """
+
+    reason: str
+    unjudged: bool = False
+    size: str | None = None
+    command: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The reason by itself."""
+        return f"{self.reason[0].upper()}{self.reason[1:]}."
+
+
+def with_seeds(command: str, seeds: int) -> str:
+    """A study's command with another number of seeds."""
+    words, given = shlex.split(command), ["--seeds", str(seeds)]
+    for position, word in enumerate(words):
+        if word == "--seeds":
+            return shlex.join([*words[:position], *given, *words[position + 2 :]])
+        if word.startswith("--seeds="):
+            return shlex.join([*words[:position], *given, *words[position + 1 :]])
+    return shlex.join([*words, *given])
 
 
 def study_command(study: str, rule: str = "dtg-ff") -> str:
@@ -77,8 +112,8 @@ def index_summaries(summaries: Summaries) -> Indexed:
     }
 
 
-def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | str:
-    """The quantity at the largest size that has values of it; otherwise the reason why it is missing.
+def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | Unmeasured:
+    """The quantity at the largest size that has values of it, or says why it cannot; otherwise the reason why it is missing.
 
     Which size is taken depends on what was run, never on what came out.
 
@@ -86,21 +121,31 @@ def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Mea
         InputError: a value that is no finite number.
     """
     if not indexed.get(study):
-        return f"the study {study!r} has not been run"
+        return Unmeasured(f"the study {study!r} has not been run")
     known: set[str] = set()
     for size, summary in indexed[study]:
         quantities = (summary.get("quantities") or {}).get(rule, {})
         known |= set(quantities)
-        if quantities.get(quantity, {}).get("values"):
-            command = str(summary.get("command") or study_command(study, rule))
-            return _read(quantities[quantity], study, size, command, f"{study} ({size}), {rule}, {quantity}")
+        found = quantities.get(quantity, {})
+        command = str(summary.get("command") or study_command(study, rule))
+        if found.get("values"):
+            return _read(found, study, size, command, f"{study} ({size}), {rule}, {quantity}")
+        if found.get("reason"):
+            return Unmeasured(str(found["reason"]), unjudged=True, size=size, command=command)
     if not known:
-        return f"the study {study!r} has been run, but has finished nothing of the rule {rule!r} yet"
+        return Unmeasured(_other_rules(indexed[study], study, rule))
     if quantity in known:
-        return f"the study {study!r} has no finished seed of {quantity!r} yet"
+        return Unmeasured(f"the study {study!r} has no finished seed of {quantity!r} yet")
     near = difflib.get_close_matches(quantity, sorted(known), n=1)
     hint = f"; nearest is {near[0]!r}" if near else ""
-    return f"the study {study!r} has been run, but not what {quantity!r} needs{hint}"
+    return Unmeasured(f"the study {study!r} has been run, but not what {quantity!r} needs{hint}")
+
+
+def _other_rules(found: list[tuple[str, dict[str, Any]]], study: str, rule: str) -> str:
+    """That nothing of this rule is there, and of which rules there is something."""
+    others = {other for _, summary in found for other, of in (summary.get("quantities") or {}).items() if of}
+    told = f"; it has {', '.join(sorted(others))}" if others else ""
+    return f"the study {study!r} has been run, but has finished nothing of the rule {rule!r} yet{told}"
 
 
 def _read(found: dict[str, Any], study: str, size: str, command: str, where: str) -> Measured:

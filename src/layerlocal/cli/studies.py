@@ -27,11 +27,7 @@ from layerlocal.cli.app import (
 )
 from layerlocal.types import InputError
 
-_MARKS = {
-    "supported": "[green]✓ supported[/]",
-    "contradicted": "[red]✗ contradicted[/]",
-    "inconclusive": "[yellow]? inconclusive[/]",
-}
+_COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"}
 
 
 def _names(words: list[str] | None, option: str) -> list[str]:
@@ -142,7 +138,9 @@ def claims(
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Hold published claims against the finished studies of a store: supported, contradicted, inconclusive or not run."""
+    """Hold published claims against the finished studies of a store, or list them where there is none: supported, contradicted, inconclusive,
+    cannot be judged or not run. All of them are judged together, whichever are shown.
+    """
     from layerlocal.reporting import beside_published, judge_claims
 
     if accuracies:
@@ -153,36 +151,46 @@ def claims(
         rows = beside_published(out)
         print(json.dumps(rows)) if as_json else _print_accuracies(rows)
         return
-    rows, sha256, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim, "--claim"), alpha=alpha)
+    rows, judged, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim, "--claim"), alpha=alpha)
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    if not out.exists():
+        err.print(
+            f"there is no store at {out} yet, so nothing is judged: these are the statements",
+            highlight=False,
+            markup=False,
+        )
     if as_json:
-        print(json.dumps({"claims_sha256": sha256, "claims": rows}))
+        print(json.dumps({"claims_sha256": judged.sha256, "claims": rows}))
         return
-    console = Console(width=None if Console().is_terminal else 140)
-    table = Table(box=None, title=f"claims {sha256[:12]}, fixed before the results were read", title_justify="left")
-    for column in ("claim", "reported", "measured", "n", "size", "verdict"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        verdict = _MARKS.get(row["verdict"], row["verdict"])
-        table.add_row(
-            f"[bold]{escape(row['id'])}[/] {escape(row['sentence'])}", escape(str(row["reported"].get("text") or "")), _measured(row),
-            str(row["n"] or ""), row["size"] or "", f"{verdict}\n[dim]{escape(row['reason'])}[/]",
-        )  # fmt: skip
-    console.print(table)
+    from layerlocal.report.claims import claim_rows
+
+    title = f"claims {judged.sha256[:12]}, fixed before the results were read"
+    if len(rows) < len(judged.claims):
+        title += f"; {len(rows)} of {len(judged.claims)} shown, all judged together"
+    console = Console(soft_wrap=True)
+    console.print(f"{title}\n", style="italic", highlight=False)
+    for view in claim_rows(rows):
+        _print_claim(console, view, judged=out.exists())
 
 
-def _measured(row: dict[str, Any]) -> str:
-    """The estimate in the unit readers see."""
-    found = row["estimate"]
-    if found is None:
-        return "–"
-    factor = 100 if (row["unit"] or "").startswith(("pp", "%")) else 1
-    digits = 1 if factor == 100 else 2
-    text = f"{factor * found['mean']:+.{digits}f} {row['unit']}"
-    if found["low"] is not None:
-        text += f" \\[{factor * found['low']:+.{digits}f}, {factor * found['high']:+.{digits}f}]"
-    return text
+def _print_claim(console: Console, view: dict[str, Any], *, judged: bool) -> None:
+    """Statement and verdict, then what was reported, measured and found, and the command that would find more."""
+    kind, sign, verdict = view["verdict"]
+    mark, colour = f"{sign} {verdict}", _COLOURS.get(kind)
+    head = f"[{colour}]{mark}[/] " if colour else f"{mark} "
+    reported = f"reported: {view['reported']}"
+    if not judged:
+        lines = [f"{reported} ({view['source']})", *view["how"][:1]]
+    elif view["measured"][1]:
+        lines = [f"{reported}; measured: {' '.join(view['measured'])}, n = {view['n']}, {view['size']}", view["reason"]]
+    else:
+        lines = [reported, view["reason"]]
+    if view["command"]:
+        lines.append(f"$ {view['command']}")
+    console.print(f"{head if judged else ''}[bold]{escape(view['id'])}[/] {escape(view['sentence'])}", highlight=False)
+    for line in lines:
+        console.print(f"    {line}", style="dim", markup=False, highlight=False)
 
 
 def _print_accuracies(rows: list[dict[str, Any]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from layerlocal.claims import COST_STUDY, VERDICTS
+from layerlocal.claims.verdicts import INCONCLUSIVE, NOT_RUN, UNJUDGED
 from layerlocal.report.format import (
     NOTHING,
     cell,
@@ -19,19 +21,17 @@ from layerlocal.report.format import (
     spoken,
 )
 
-__all__ = ["VERDICTS", "accuracy_table", "claim_rows", "claims_headline", "reported_text"]
+__all__ = ["accuracy_table", "brings_command", "claim_rows", "claims_headline", "reported_text"]
 
 View = dict[str, Any]
 Homes = dict[tuple[Any, Any], str]
-VERDICTS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "○"}
-"""A verdict's sign: it is told apart without colour."""
 
 
 def claims_headline(rows: Sequence[View]) -> str:
     """``Of 5 claims, 2 are supported, 1 is contradicted and 2 are not run.``"""
     verdicts = [_verdict(row) for row in rows]
     counts = [(verdicts.count(word), word) for word in dict.fromkeys([*VERDICTS, *verdicts])]
-    told = [f"{n} {'is' if n == 1 else 'are'} {word}" for n, word in counts if n]
+    told = [f"{n} {word}" if word == UNJUDGED else f"{n} {'is' if n == 1 else 'are'} {word}" for n, word in counts if n]
     return f"Of {len(rows)} claim{'' if len(rows) == 1 else 's'}, {spoken(told)}."
 
 
@@ -60,7 +60,8 @@ def _claim(row: View, studies: Homes) -> View:
         "verdict": (verdict.replace(" ", "-") if verdict in VERDICTS else "other", VERDICTS.get(verdict, "·"), verdict),
         "needs": _needs(row, verdict),
         "reason": _text(row.get("reason"), ""),
-        "command": _text(row.get("command"), "") if verdict == "not run" else "",
+        "left": verdict == NOT_RUN,
+        "command": _text(row.get("command"), "") if brings_command(row) else "",
         "n": plain(row.get("n", estimate.get("n") if isinstance(estimate, dict) else None)),
         "size": _text(row.get("size")),
         "effect": _as_shown(row.get("smallest_effect"), unit),
@@ -70,7 +71,15 @@ def _claim(row: View, studies: Homes) -> View:
 
 
 def _verdict(row: View) -> str:
-    return clean(row.get("verdict") or "not run")
+    return clean(row.get("verdict") or NOT_RUN)
+
+
+def brings_command(row: View) -> bool:
+    """Whether its command is of runs that are not there yet: of a claim that is not run, or that a number of seeds would settle."""
+    verdict = _verdict(row)
+    return verdict == NOT_RUN or (
+        verdict == INCONCLUSIVE and is_number(row.get("n_needed")) and row.get("study") != COST_STUDY
+    )
 
 
 def _unit(row: View) -> str:
@@ -97,10 +106,12 @@ def _what(row: View) -> str:
 
 
 def _needs(row: View, verdict: str) -> str:
-    """For a verdict that is open, the number of seeds that would settle it."""
-    if verdict == "inconclusive" and is_number(row.get("n_needed")):
-        return f"n = {plain(row['n_needed'])} would settle it"
-    return ""
+    """For a verdict that is open, the numbers of seeds between which it would be settled."""
+    ends = row.get("n_needed_range")
+    if verdict != INCONCLUSIVE or not ends:
+        return ""
+    least, most = (f"{end:,}" if is_number(end) else "more than 10,000" for end in ends)
+    return f"n = {least} would settle it" if least == most else f"n = {least} to {most} would settle it"
 
 
 def _test(row: View) -> str:

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from layerlocal.claims.verdicts import NOT_RUN
 from layerlocal.report import verdict
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
-from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number
-from layerlocal.report.page import NOT_RUN, whole_content
+from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number, spoken
+from layerlocal.report.page import whole_content
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 from layerlocal.report.tuning import tune_table
@@ -88,6 +89,7 @@ def _strict(value: Any) -> Any:
 def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
     head = ["claim", "reported", "measured", "verdict", "n", "size", "smallest effect that counts", "adjusted p"]
     views = claim_rows([dict(row) for row in rows])
+    left = [view["id"] for view in views if view["left"]]
     body = [
         [
             f"{view['id']}: {view['sentence']}",
@@ -100,11 +102,18 @@ def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
             view["p"],
         ]
         for view in views
+        if not view["left"]
     ]
     yield "## Claims, as reported and as measured"
-    yield _escape(claims_headline([dict(row) for row in rows]))
+    yield _escape(claims_headline([dict(row) for row in rows])) if body else ""
     yield _table(head, body)
-    yield from (f"{_escape(v['id'])} is not run; this runs it:\n\n{_code(v['command'])}" for v in views if v["command"])
+    yield _escape(f"Not run: {spoken(left)}.") if left else ""
+    commands: dict[str, list[str]] = {}
+    for view in views:
+        if view["command"]:
+            commands.setdefault(view["command"], []).append(view["id"])
+    for command, ids in commands.items():
+        yield f"To settle {_escape(spoken(ids))}:\n\n{_code(command)}"
     if sha256:
         yield f"SHA-256 of the claims: {_escape(sha256)}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from layerlocal.claims.verdicts import NOT_RUN
 from layerlocal.report import claims, cost, figures, runs, studies, svg, tuning
 from layerlocal.report.audit_part import audit_facts, audit_view
 from layerlocal.report.format import clean, spoken
@@ -16,7 +17,6 @@ from layerlocal.types import InputError
 
 __all__ = ["readme_figure", "render_page", "whole_content", "write_page"]
 
-NOT_RUN = "not run"
 _HERE = Path(__file__).parent
 _CONTENT = {"audit", "studies", "costs", "tunes", "claims", "accuracies"}
 

@@ -16,7 +16,7 @@ A summary is plain JSON:
      "planned": int, "finished": int, "missing": [{"label", "runs": int, "reason"}], "notes": [text],
      "sentences": [text],                          what was found, in plain words
      "figures": [figure], "tables": [table], "rows": [row],
-     "quantities": {rule: {name: {"what": text, "unit": text, "values": {seed: number}}}}}
+     "quantities": {rule: {name: {"what": text, "unit": text, "values": {seed: number}, "reason": why there is no value, where the study says}}}}
 
 A figure: ``{"name", "kind": "lines" | "heat" | "points", "caption", "x": axis, "y": axis, "z": axis (heat only), "series": [series]}``,
 an axis ``{"label", "unit": "pp" | "%" | "", "scale": "linear" | "log2" | "category"}``, a series ``{"name", "panel": text or None,

@@ -8,7 +8,7 @@ the output error has no share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layerlocal.spec import RuleSpec
@@ -82,16 +82,12 @@ class HybridStudy(Study):
             for name, (family, _, _, share) in HYBRIDS.items():
                 gains = contrast(by_seed(part, name), local)
                 price = ratio_of_means(gains, prices) if mean_price > LEAST_GAP else {}
-                if price:
-                    own[f"price_recovery/{name}"] = quantity(
-                        f"({name} − local) ÷ (DeepSup − local)", price, unit="share"
-                    )
+                own[f"price_recovery/{name}"] = _recovery(name, "BP-DeepSup", price, prices)
                 own[f"gain/{name}"] = quantity(f"{name} − local", gains)
                 last = contrast(_last(part, name), _last(part, "local"))
                 own[f"gain_last/{name}"] = quantity(f"{name} − local, read at the last block alone (exploratory)", last)
                 recovery = ratio_of_means(gains, gaps) if mean_gap > LEAST_GAP else {}
-                if recovery:
-                    own[f"recovery/{name}"] = quantity(f"({name} − local) ÷ (BP − local)", recovery, unit="share")
+                own[f"recovery/{name}"] = _recovery(name, "BP", recovery, gaps)
                 body.append(
                     {
                         "method": name, "family": family, "share": share, "accuracy": estimate(list(by_seed(part, name).values())),
@@ -110,6 +106,18 @@ class HybridStudy(Study):
                 difference_table("The rule and its twins on this task", rows, [("rule", "rule"), ("data", "data set")])
             )
         return found
+
+
+def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[int, float]) -> dict[str, Any]:
+    """The quantity, or why there is none: claims about it then cannot be judged."""
+    found = quantity(f"({name} − local) ÷ ({twin.removeprefix('BP-')} − local)", shares, unit="share")
+    if shares:
+        return found
+    gap = estimate(list(gaps.values()))
+    where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
+    if gap["mean"] > LEAST_GAP:
+        where = "without one of the seeds exactly as good as"
+    return found | {"reason": f"{twin} is {where} the local rule here ({points(gap)}), so there is nothing to recover"}
 
 
 def _last(rows: Sequence[Row], method: str) -> dict[int, float]:

@@ -1,0 +1,63 @@
+"""Conclude the studies in `results/` anew from their rows, and judge the claims on them: for when a study or a verdict says more than it did.
+
+    python scripts/conclude_again.py    # from the repository's root; trains nothing, and needs no run
+
+Quantities are added to and take new words; a number that comes out otherwise than it was published is refused, not replaced. Then
+``claims.json`` is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from layerlocal.reporting import judge_claims
+from layerlocal.store import write_atomic
+from layerlocal.studies import find_study
+from layerlocal.studies.base import StudyPlan, whole_seeds
+from layerlocal.types import InputError
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def concluded(summary: dict[str, Any]) -> dict[str, Any]:
+    """Rule → name → quantity, as the study finds them in the summary's rows today."""
+    plan = StudyPlan.model_validate(summary["plan"])
+    found = find_study(plan.study).conclude(plan, whole_seeds(summary["rows"])).quantities
+    return dict(json.loads(json.dumps(found)))
+
+
+def merged(file: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Today's quantities with the numbers that were published, which are the same up to rounding.
+
+    Raises:
+        InputError: a quantity that is gone or a number that differs.
+    """
+    for rule, quantities in old.items():
+        for name, quantity in quantities.items():
+            values, today = quantity["values"], new.get(rule, {}).get(name, {"values": {}})["values"]
+            if values.keys() != today.keys() or not all(
+                math.isclose(values[s], today[s], rel_tol=1e-9, abs_tol=1e-9) for s in values
+            ):
+                raise InputError(f"results/{file}: {name} of {rule} was {values} and is {today}: run the study again")
+            new[rule][name]["values"] = values
+    return new
+
+
+def main() -> None:
+    """Write the summaries that say more now, and ``claims.json``."""
+    for path in sorted(RESULTS.glob("study-*.json")):
+        summary = json.loads(path.read_text())
+        found = merged(path.name, summary["quantities"], concluded(summary))
+        if found != summary["quantities"]:
+            write_atomic(path, (json.dumps(summary | {"quantities": found}, indent=1) + "\n").encode())
+            print(path)
+    rows, claims, _ = judge_claims(RESULTS)
+    content = {"claims_sha256": claims.sha256, "claims": rows}
+    write_atomic(RESULTS / "claims.json", (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
