@@ -191,3 +191,10 @@ def test_a_study_is_not_run_over_what_is_published(published):
     ):
         read_plan(published, "composition", "quick")
     assert read_plan(published, "composition", "medium") is None
+
+
+def test_a_folder_in_place_of_a_summary_is_named(published, refused):
+    path = published / STUDIES[0]
+    path.unlink()
+    path.mkdir()
+    assert refused("claims", "--out", published).startswith(f"{path} cannot be read as a published result (")

@@ -205,7 +205,7 @@ def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
             f"{path} is a published summary, not a study of a store; give another folder with --out to run the study there"
         )
     try:
-        return StudyPlan.model_validate(content, strict=False)
+        return StudyPlan.model_validate(content)
     except ValidationError as error:
         raise _damaged_study(path, str(error).splitlines()[0]) from None
 
