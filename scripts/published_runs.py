@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
 from layerlocal.store import RunRecord
 from layerlocal.studies.audit import ROLES, AuditPlan, accuracy_specs
 from layerlocal.studies.base import StudyPlan, twins_of_rule
@@ -82,7 +82,7 @@ def _audit(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
     for run in content["runs"]:
         spec = RunSpec.parse(run["spec"])
         _same(file, spec, {run["run"]})
-        kept = ("test_accuracy", "block_accuracies", "samples_per_s", "peak_saved_bytes", "command")
+        kept = ("test_accuracy", "block_accuracies", "samples_per_s", "peak_saved_bytes")
         yield Quoted(file, spec, {key: run[key] for key in kept}, content["environment"])
 
 
@@ -232,10 +232,24 @@ def names_in_studies(results: Path) -> dict[str, set[str]]:
     return found
 
 
+def with_commands(rows: list[dict[str, Any]], results: Path) -> list[dict[str, Any]]:
+    """Rows of a store with the command that today's program takes for their run: a default may have become another since it was trained."""
+    specs: dict[str, Any] = {}
+    for path in results.glob("study-*.json"):
+        specs |= json.loads(path.read_text()).get("specs", {})
+    found = []
+    for row in rows:
+        spec = RunSpec.parse(specs[row["run"]]) if row["run"] in specs else None
+        if spec is not None:
+            _same(RUNS_TABLE, spec, {row["run"]})
+        found.append(row if spec is None else row | {"command": f"{command_of(spec)} --threads {row['threads'] or 1}"})
+    return found
+
+
 def main(results: Path = ROOT / "results") -> None:
     """Write ``runs.parquet`` anew."""
     rows = [row for row in load_runs(results / RUNS_TABLE).to_pylist() if row["store"] == "."]
-    whole = merge(rows, quoted_runs(results), names_in_studies(results))
+    whole = merge(with_commands(rows, results), quoted_runs(results), names_in_studies(results))
     print(
         write_rows(whole, results / RUNS_TABLE),
         f"{len(rows)} runs of a store, {len(whole) - len(rows)} rows of results files",

@@ -97,6 +97,7 @@ def test_a_row_says_where_it_is_from(table):
 
 def test_making_the_table_again_gives_the_same_rows(script, table):
     rows = [row for rows in table.values() for row in rows if row["store"] == "."]
+    rows = script.with_commands(rows, RESULTS)
     again = script.merge(rows, script.quoted_runs(RESULTS), script.names_in_studies(RESULTS))
     assert [{k: v for k, v in row.items() if v is not None} for row in again] == [
         {k: v for k, v in row.items() if v is not None} for name in sorted(table) for row in table[name]
