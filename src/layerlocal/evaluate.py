@@ -12,6 +12,7 @@ from torch import Tensor
 from layerlocal.data import Batches, Data, Split
 from layerlocal.data.splits import refuse_unlike
 from layerlocal.devices import Device, find_device
+from layerlocal.options import check_kind
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
 
@@ -142,8 +143,7 @@ def evaluate_split(
         InputError: a split of other data, a device that is not here, scores that `evaluate` refuses.
     """
     for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("split", split, Split)):
-        if not isinstance(given, kind):
-            raise InputError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
+        check_kind(name, given, kind)
     if len(split) == 0:
         raise InputError("the split is empty: no accuracy can be said of it")
     if data.num_classes != rule.num_classes:

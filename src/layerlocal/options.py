@@ -6,12 +6,12 @@ import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
-from types import NoneType
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 from layerlocal.types import InputError, shown, unknown_name
 
-__all__ = ["check_options", "options_of", "real_number", "whole_number"]
+__all__ = ["check_kind", "check_options", "options_of", "real_number", "whole_number"]
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", NoneType: "null"}
 """Types that are checked, and how a message calls them."""
@@ -96,3 +96,14 @@ def real_number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise InputError(f"{name} must be a finite number, got {shown(value)}")
     return float(value)
+
+
+def check_kind(name: str, value: Any, kind: type | UnionType) -> None:
+    """See that something that only we make is of its kind.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(value, kind):
+        wanted = " or ".join(part.__name__ for part in get_args(kind) or (kind,)).replace("NoneType", "None")
+        raise InputError(f"{name} must be a {wanted}, got {type(value).__name__}")

@@ -27,6 +27,7 @@ from layerlocal.measure import (
     reset_peak_resident,
 )
 from layerlocal.networks import create_network, network_options
+from layerlocal.options import check_kind
 from layerlocal.pin import contents_of, file_sha256, of_other_data, pin_data, pin_plugin
 from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
@@ -207,6 +208,10 @@ def run_spec(
         RunBusyError: another process is working on the run, and ``wait`` is false.
     """
     device = find_device(device)
+    check_kind("spec", spec, RunSpec)
+    check_kind("store", store, RunStore)
+    if listen is not None and not callable(listen):
+        raise InputError(f"listen must be a function that takes an event, got {type(listen).__name__}")
     spec = spec.with_content(contents_of([spec]))
     if not store.is_done(spec):
         spec = _pin_or_refuse(spec)

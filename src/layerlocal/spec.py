@@ -367,6 +367,8 @@ class RunSpec(Frozen):
         Raises:
             InputError: a key or a value that is not known or not allowed.
         """
+        if not isinstance(settings, dict):
+            raise InputError(f'settings must be a dictionary such as {{"recipe.epochs": 3}}, got {shown(settings)}')
         content = self.model_dump()
         content["data"] = dict.fromkeys(UNWRITTEN) | content["data"]
         for key, value in settings.items():
@@ -374,7 +376,7 @@ class RunSpec(Frozen):
             if section in ("seed", "judged_on") and not name:
                 content[section] = value
             elif section not in ("data", "network", "rule", "recipe") or not name:
-                raise unknown_name("setting", key, _known_settings())
+                raise unknown_name("setting", str(key), _known_settings())
             elif name in content[section]:
                 content[section][name] = value
             elif section == "data" and name.startswith("teacher."):
@@ -385,7 +387,7 @@ class RunSpec(Frozen):
             elif "options" in content[section]:
                 content[section]["options"] = {**content[section]["options"], name: value}
             else:
-                raise unknown_name("setting", key, _known_settings())
+                raise unknown_name("setting", str(key), _known_settings())
         if settings.keys() & _ELSEWHERE and "data.content_sha256" not in settings:
             content["data"]["content_sha256"] = None  # it was of other data, or of data read otherwise
         return type(self).parse(content)

@@ -79,6 +79,8 @@ def load_runs(path: str | Path) -> pa.Table:
     Raises:
         InputError: no finished run there, or a file that is not such a table. Runs that cannot be used are warned of (`RunStore.scan`).
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"load_runs takes the name of a folder or a table, got {type(path).__name__}")
     path = Path(path)
     if (table := published_table(path)) is not None:
         return _read_table(table)

@@ -80,7 +80,7 @@ class RuleInfo:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"a rule is named by text, got {self.name!r}")
         if self.locality not in get_args(Locality):
-            raise unknown_name(f"locality of rule {self.name!r}:", self.locality, get_args(Locality))
+            raise unknown_name(f"locality of rule {self.name!r}:", str(self.locality), get_args(Locality))
 
 
 _HOOKS = ("losses", "local_loss", "block_score", "block_scores", "inputs", "feed", "fuse", "calibrate", "rewind")

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from layerlocal.networks.base import CompiledForward
+from layerlocal.options import check_kind
 from layerlocal.rules.base import Rule
 from layerlocal.rules.functional import fuse, goodness, rms_normalize
 from layerlocal.rules.readout import SpatialReadout
 from layerlocal.scale import Scale
-from layerlocal.types import InputError
+from layerlocal.types import InputError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -58,28 +59,42 @@ class Normalize(nn.Module):
         scale: Scale | None = None,
     ) -> None:
         super().__init__()
+        check_kind("scale", scale, Scale | None)
         self.scale = scale
         for name, given in (("mean", mean), ("std", std)):
-            values = torch.as_tensor(given, dtype=torch.float32).detach().clone()
+            try:
+                values = torch.as_tensor(given, dtype=torch.float32).detach().clone()
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise InputError(f"{name} must be numbers, one a channel or feature: {first_line(error)}") from error
             if values.shape != (sample_shape[0],):
                 raise InputError(
                     f"{name} needs one number for each of the {sample_shape[0]} channels, got shape {tuple(values.shape)}"
                 )
             self.register_buffer(name, values.view(-1, *[1] * (len(sample_shape) - 1)))
+        if not bool(self.mean.isfinite().all()):
+            raise InputError(f"mean must be finite numbers, got {self.mean.flatten().tolist()}")
         if not bool((self.std > 0).all()):
             raise InputError(f"std must be above 0, got {self.std.flatten().tolist()}")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *sample_shape) → the same shape, in the type of ``mean``."""
-        pixels = x.dtype == torch.uint8
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            self._refuse(x)
+        pixels = self.scale.pixels if self.scale is not None else x.dtype == torch.uint8
         if self.scale is not None:
-            pixels = self.scale.pixels
             self.scale.refuse_type(x.dtype)
-            if x.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-                with contextlib.suppress(RuntimeError):  # values that cannot be looked at: of fake tensors, under vmap
-                    self.scale.refuse_values(x)
         x = x.to(self.mean.dtype)
         return ((x / 255 if pixels else x) - self.mean) / self.std
+
+    def _refuse(self, x: Tensor) -> None:
+        """What broadcasting would let through, and images on another scale."""
+        check_kind("a batch", x, Tensor)
+        if x.dim() != self.mean.dim() + 1 or x.shape[1] != self.mean.shape[0]:
+            wanted = ", ".join(["B", str(self.mean.shape[0]), "H", "W"][: self.mean.dim() + 1])
+            raise InputError(f"the module takes batches ({wanted}), got shape {tuple(x.shape)}")
+        if self.scale is not None and x.device.type == "cpu":
+            with contextlib.suppress(RuntimeError):  # values that cannot be looked at: of fake tensors, under vmap
+                self.scale.refuse_values(x)
 
 
 class ChannelsLast(nn.Module):

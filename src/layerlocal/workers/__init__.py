@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from layerlocal.devices import Device, device_name, find_device
 from layerlocal.options import real_number, whole_number
@@ -53,6 +54,12 @@ def _refuse_what_are_no_runs(specs: Sequence[RunSpec], store: RunStore) -> None:
         raise InputError(f"run_many keeps its runs in a RunStore, got {shown(store)}; RunStore(folder) makes one")
 
 
+def _refuse_no_functions(**given: Any) -> None:
+    for name, function in given.items():
+        if function is not None and not callable(function):
+            raise InputError(f"{name} must be a function, got {shown(function)}")
+
+
 def run_many(
     specs: Sequence[RunSpec],
     store: RunStore,
@@ -92,6 +99,7 @@ def run_many(
     threads = None if threads is None else whole_number("threads", threads, least=1, most=MOST_THREADS)
     if real_number("gpus", gpus) <= 0:
         raise InputError(f"gpus must be above 0, got {gpus}; for runs without one, device='cpu'")
+    _refuse_no_functions(listen=listen, on_done=on_done)
     _refuse_what_are_no_runs(specs, store)
     outcome = Outcome()
     contents = contents_of(specs)
