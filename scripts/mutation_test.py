@@ -269,6 +269,18 @@ MUTANTS: list[tuple] = [
     ),
     # whatever a lock gives means that it is held
     ("store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
+    # the result of another run under the right spec counts
+    ("records.py", "store_folders", ('if result.get("run", spec.hash) != spec.hash:', "if False:")),
+    # what may not be read is called damaged
+    (
+        "records.py",
+        "store_reading",
+        ('return InputError(f"run {cannot_read(path, error)}")', "return damaged_run(path, error)"),
+    ),
+    # a kernel library that was cut short is loaded
+    ("kernels/native.py", "kernels_library", ("if path == _place(folder, key, path.read_bytes()) and (", "if (")),
+    # a folder that a group may write is used
+    ("kernels/native.py", "kernels_library", ("facts.st_mode & 0o022", "facts.st_mode & 0o002")),
     # hidden files of others are swept away
     ("files.py", "store_folders", ("if ours.fullmatch(entry.name) and", 'if entry.name.startswith(".") and')),
     # two processes hold one run

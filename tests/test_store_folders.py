@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from layerlocal.pin import of_other_data
 from layerlocal.reporting import comparable, write_report
 from layerlocal.run import run_spec
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
@@ -313,6 +314,17 @@ def test_a_checkpoint_of_0_1_0_which_did_not_name_its_run_is_continued(store):
         assert folder.load_checkpoint()[1] == {"epoch": 1}
 
 
+def test_a_run_put_aside_under_another_name_is_not_called_one_of_other_data(tmp_path):
+    store = RunStore(tmp_path / "runs")
+    spec = TINY.with_settings({"data.source": "photos", "data.content_sha256": "a" * 64})
+    plant_run(store.root, spec).rename(store.root / f"{spec.hash}.bak")
+    assert of_other_data(store, [spec]) == []
+    other = TINY.with_settings({"data.source": "photos", "data.content_sha256": "b" * 64})
+    plant_run(store.root, other)
+    [sentence] = of_other_data(store, [spec])
+    assert other.hash in sentence and ".bak" not in sentence
+
+
 def test_folders_that_are_no_runs_are_passed_over(planted):
     store, specs = planted
     for name in ("photos", ".git", "tensorboard", "0123456789abcdef"):
@@ -361,3 +373,10 @@ def test_a_planted_run_is_read_at_all(tmp_path):
     """The tests above would pass where nothing can be read."""
     plant_run(tmp_path / "runs", SPEC)
     assert RunStore(tmp_path / "runs").load(SPEC.hash).spec == SPEC
+
+
+def test_the_command_reads_the_home_folder_where_a_shell_does_not(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    plant_run(tmp_path / "home" / "runs", SPEC)
+    code, out, _ = cli("show", "--out=~/runs")
+    assert code == 0 and SPEC.hash in out and not (tmp_path / "~").exists()

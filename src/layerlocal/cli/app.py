@@ -81,6 +81,7 @@ err = Console(stderr=True, soft_wrap=True)
 def _folder(text: str) -> Path:
     if not text:
         raise typer.BadParameter("it needs the name of a folder; write --out . for the current one")
+    text = os.path.expanduser(text)  # a shell does not, in --out=~/runs
     try:
         file = next((path for path in (Path(text), *Path(text).parents) if path.exists() and not path.is_dir()), None)
     except (OSError, ValueError) as error:
