@@ -212,7 +212,7 @@ def test_what_may_not_be_read_is_not_called_damaged_and_the_others_are_read(plan
         with pytest.warns(UserWarning, match=f"{specs[0].hash} cannot be read"):
             assert load_runs(store.root).num_rows == 2
         records, problems = comparable(store.root)
-        assert len(records) == 2 and len(problems) == 1
+        assert len(records) == 2 and sum("cannot be read" in text for text in problems) == 1
     assert f"{specs[0].hash} cannot be read (Permission denied)" in sentence and len(found) == 2
     assert "delete" not in sentence
 
