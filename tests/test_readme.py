@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
@@ -140,3 +142,18 @@ def test_a_published_command_makes_the_run_that_it_stands_for(monkeypatch, cli):
     for row in rows:
         cli(*shlex.split(row["command"])[1:])
     assert len(rows) > 10 and found == [row["run"] for row in rows]
+
+
+def test_what_the_readme_says_of_class_sweeps_is_what_its_seeds_carry():
+    """Slope of the gap per doubling of K in each seed (NumPy's line) and its Student interval (t = 4.3027 at 2 degrees of freedom)."""
+    classes = json.loads((ROOT / "results/audit-quick.json").read_text())["classes"]
+    for kind, key in (("synthetic", "gap"), ("synthetic", "extra_supervision"), ("real", "gap")):
+        doublings = np.log2([row["num_classes"] for row in classes[kind]])
+        values = 100 * np.array([row[key]["values"] for row in classes[kind]])  # (K, seeds)
+        slopes = np.polyfit(doublings, values, 1)[0]
+        half = 4.3027 * slopes.std(ddof=1) / np.sqrt(3)
+        ends = [
+            f"{value:+.1f}".replace("-", "−") for value in (slopes.mean(), slopes.mean() - half, slopes.mean() + half)
+        ]
+        assert f"{ends[0]} [{ends[1]}, {ends[2]}]" in text()
+    assert "does not grow" not in text()
