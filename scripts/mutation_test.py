@@ -67,7 +67,7 @@ MUTANTS: list[tuple] = [
     # a locality may be any word
     ("rules/base.py", "cli_mishaps", ("if self.locality not in get_args(Locality):", "if False:")),
     # an empty name of data is the current folder
-    ("data/load.py", "cli_mishaps", ("if not str(source):", "if False:")),
+    ("data/arguments.py", "cli_mishaps", ("if not str(source):", "if False:")),
     # printing to a full disk is a traceback
     ("cli/app.py", "cli_mishaps", ("(errno.ENOSPC, errno.EDQUOT, errno.EPIPE)", "(errno.EPIPE,)")),
     # what is left in the buffer is printed when Python ends
@@ -405,7 +405,35 @@ MUTANTS: list[tuple] = [
     # series of a category on top of each other
     ("report/plot_paint.py", "report_plots", ("if not categories and (frame.kind", "if (frame.kind")),
     # a run that went on elsewhere says where it began, and no more
-    ("run.py", "run", ("and instructions[-1:] != [vector_instructions()]", "and not instructions")),
+    (
+        "run.py",
+        "run",
+        ("if not parts or any(parts[-1].get(key) != value for key, value in here.items()):", "if not parts:"),
+    ),
+    # a run of data that were not recorded is an answer
+    ("store.py", "data_identity", ("spec.data.is_recorded and is_finished(path)", "is_finished(path)")),
+    # the path counts beside what the data are
+    ("spec.py", "spec", ("if self.data.content_sha256 is not None:\n            for", "if False:\n            for")),
+    # data that changed since the plan are trained on
+    ("run.py", "data_identity", ("if spec.content_sha256 not in (None, found.content_sha256):", "if False:")),
+    # what was begun on other data is passed over in silence
+    ("pin.py", "data_identity", ("if words in wanted and name != wanted[words]:", "if False:")),
+    # names of classes are no part of the data
+    ("data/bundle.py", "data_identity", ("list(shape), list(class_names), groups]", "list(shape), groups]")),
+    # pixels of the decoded copy are believed
+    ("data/cache.py", "data_cache", ('if digest.hexdigest() != meta["pixels_sha256"]:', "if False:")),
+    # what is read again is not kept
+    ("data/cache.py", "data_cache", ("meta = None if reread else _read_meta(folder)", "meta = _read_meta(folder)")),
+    # a damaged copy is moved away under a whole one
+    ("data/cache.py", "data_cache", ('meta["sha256"] != _sum_of(meta)', "False")),
+    # a received rule file is run
+    ("exporting.py", "cli_export", ("is not None and not trust_rule_files:", "is not None and False:")),
+    # exports with the data as they are now
+    (
+        "exporting.py",
+        "data_identity",
+        ("    if facts is not None:\n        return facts", "    if False:\n        return facts"),
+    ),
     # a spreadsheet runs a cell as a formula
     (
         "table.py",

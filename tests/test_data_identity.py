@@ -17,7 +17,7 @@ from PIL import Image
 
 import layerlocal
 import layerlocal.studies.scale as scale_module
-from layerlocal import data_from_arrays, load_data
+from layerlocal import data_from_arrays, exporting, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.load import TEACHER_NAME, content_of
 from layerlocal.pin import pin
@@ -290,7 +290,7 @@ def test_many_runs_say_once_what_the_store_has_of_other_data(tmp_path):
 # --- what is known without the data -----------------------------------------------------------------------------------
 
 
-def test_a_run_is_exported_with_the_classes_and_the_normalization_it_was_trained_with(cli, tmp_path):
+def test_a_run_is_exported_with_the_classes_and_the_normalization_it_was_trained_with(cli, tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "data", ("cat", "zebra"))
     result, _ = train(cli, "--data", "data")
     mean = load_data(folder, validation=0).mean
@@ -299,6 +299,7 @@ def test_a_run_is_exported_with_the_classes_and_the_normalization_it_was_trained
     for split in ("train", "test"):
         os.rename(folder / split / "cat", folder / split / "dog")
     changed, _ = train(cli, "--data", "data")
+    monkeypatch.setattr(exporting, "load_task", lambda _: pytest.fail("data are looked for"))
     assert cli("export", result["run"], "--torch", "m.pt2", "--out", "store")[0] == 0
     shutil.rmtree(folder)
     assert cli("export", result["run"], "--torch", "n.pt2", "--out", "store")[0] == 0, "without any data at hand"
