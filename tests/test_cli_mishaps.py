@@ -131,7 +131,7 @@ def test_a_summary_that_lacks_its_parts_is_damaged(refused, tmp_path, cli, name,
 
 def test_too_much_of_everything_is_one_sentence(refused):
     huge = [word.replace("hidden=16", "hidden=100000000") for word in TINY]
-    assert "not enough memory" in refused(*huge)
+    assert "needs more memory than this machine has" in refused(*huge)
     assert "--threads 100000 is more than this machine can use" in refused(*TINY, "--threads", "100000")
 
 

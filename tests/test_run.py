@@ -561,7 +561,7 @@ def test_an_edited_plugin_is_never_stored_under_the_name_of_the_old_one(tmp_path
     ("block", "at", "batch_size", "value", "where"),
     [
         (1, STEPS + 4, 32, 0.0, "block1 .* step 4 of epoch 2"),
-        (0, 1, 32, 1.0, "block0 .* step 1 of epoch 1"),
+        (0, 1, 32, 1.0, "block0 .* is inf on the first training samples, before any step"),
         (2, 5, 2, 0.0, "block2 .* step 5 of epoch 1"),
     ],
 )
