@@ -2,7 +2,7 @@
 
 layerlocal check examples/my_rule.py:LogisticMargin    # does it keep the contract? is it really local?
 layerlocal train --rule examples/my_rule.py:LogisticMargin --network cnn4 --epochs 2
-layerlocal audit --rule examples/my_rule.py:LogisticMargin
+layerlocal audit --rules examples/my_rule.py:LogisticMargin
 """
 
 from torch import Tensor

@@ -182,7 +182,10 @@ def test_a_rule_in_a_network_of_its_own_width_is_marked_and_not_the_most_accurat
         {"rule": "b", **side(0.9), "twins": {"bp": side(0.8)}, "gap": estimate(0.1, 0.02), "own_width": 0.625},
     ]
     text = text_of(render_page({"accuracy": {"rules": rules}}))
-    assert "The most accurate is a: 70.0 %" in text and "b in a network of width 0.625, as its twins" in text
+    assert (
+        "The most accurate in the network that most share is a: 70.0 %" in text
+        and "b in a network of width 0.625, as its twins" in text
+    )
 
 
 def test_rows_that_are_read_otherwise_are_marked_and_the_others_are_not() -> None:

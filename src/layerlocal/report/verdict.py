@@ -59,7 +59,8 @@ def headline(summary: dict[str, Any]) -> str:
         opening = f"all {len(rules)} local rules {_placed(told[0][0], len(rules))}"
     else:
         opening = f"of {len(rules)} local rules {spoken([f'{n} {_placed(k, n)}' for k, n in told])}"
-    return f"{where}, {opening}. The most accurate is {best['rule']}: {_beside_twin(best)}."
+    of = " in the network that most share" if any(r.get("own_width") for r in rules) else ""
+    return f"{where}, {opening}. The most accurate{of} is {best['rule']}: {_beside_twin(best)}."
 
 
 def _measured_rules(summary: dict[str, Any]) -> list[dict[str, Any]]:
