@@ -15,8 +15,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +23,11 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import refuse_other_types
-from layerlocal.options import whole_number
 from layerlocal.rules.functional import fit_fusion_weights, fuse
+from layerlocal.rules.info import RuleInfo, refuse_no_task
 from layerlocal.rules.walk import LocalLoss, segment_loss, segment_losses, segment_name
 from layerlocal.scale import Scale
-from layerlocal.types import BlockLoss, InputError, Locality, derive_seed, unknown_name
+from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,44 +42,6 @@ __all__ = [
     "segment_losses",
     "segment_name",
 ]
-
-
-MOST_CLASSES = 10**6
-
-
-@dataclass(frozen=True)
-class RuleInfo:
-    """What a rule declares about itself; `check_rule` measures whether it is so.
-
-    Args:
-        name: the name for `create_rule`.
-        locality: how far one loss reaches: ``"global"``, ``"segment"`` or ``"block"``.
-        summary: one line for ``layerlocal list rules``.
-        references: papers, as ``arXiv:<id>`` or an address.
-        passes_per_step: forward passes through the network for one training sample.
-        passes_per_prediction: forward passes to classify one sample; ``"num_classes"`` where every label is tried.
-        compares_samples: whether a loss compares the samples of a batch with one another, so that micro-batches would change it.
-        negatives: whether it makes negative data.
-        unsupervised: whether blocks learn without labels, which only readouts that change no block are given.
-        channel_groups: whether the channels of every block are dealt to the classes, so that K must divide their number.
-    """
-
-    name: str
-    locality: Locality
-    summary: str = ""
-    references: tuple[str, ...] = field(default=())
-    passes_per_step: int = 1
-    passes_per_prediction: int | Literal["num_classes"] = 1
-    compares_samples: bool = False
-    negatives: bool = False
-    unsupervised: bool = False
-    channel_groups: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"a rule is named by text, got {self.name!r}")
-        if self.locality not in get_args(Locality):
-            raise unknown_name(f"locality of rule {self.name!r}:", str(self.locality), get_args(Locality))
 
 
 _HOOKS = ("losses", "local_loss", "block_score", "block_scores", "inputs", "feed", "fuse", "calibrate", "rewind")
@@ -271,22 +232,6 @@ class Rule(nn.Module):
                     f"{name} belongs to no block: keep the parameters of a block's head in self.heads['blockN']"
                 )
         return owned
-
-
-def refuse_no_task(network: Any, num_classes: Any) -> int:
-    """The number of classes, once a rule can be made for it.
-
-    Raises:
-        InputError: what is no `Network`, or no number of classes from 2 to `MOST_CLASSES`.
-    """
-    if not isinstance(network, Network):
-        raise InputError(
-            f"a rule trains a Network, got {type(network).__name__}; make one by create_network, Network([...]) or Network.from_module"
-        )
-    number = whole_number("num_classes", num_classes, most=MOST_CLASSES)
-    if number < 2:
-        raise InputError(f"a classifier needs at least 2 classes, got num_classes={num_classes}")
-    return number
 
 
 class BlockwiseRule(Rule):
