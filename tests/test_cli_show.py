@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +31,7 @@ def store(tmp_path, monkeypatch):
     store.prepare()
     for rule, of, data, network, seed, day, accuracy in RUNS:
         spec = RunSpec(
-            data=DataSpec(source=data), network=NetworkSpec(name=network, width=0.25), seed=seed,
+            data=DataSpec(source=data, content_sha256="0" * 64), network=NetworkSpec(name=network, width=0.25), seed=seed,
             rule=RuleSpec(name=rule, options={"of": of} if of else {}), recipe=Recipe(epochs=3),
         )  # fmt: skip
         with store.open(spec) as folder:
@@ -126,3 +128,10 @@ def test_json_has_the_whole_spec_and_the_time(cli, store):
 )
 def test_what_cannot_be_asked_is_refused(refused, store, words, said):
     assert said in refused("show", *words)
+
+
+def test_published_results_are_no_store_and_that_is_said(refused, tmp_path):
+    (tmp_path / "results").mkdir()
+    shutil.copy(Path(__file__).resolve().parents[1] / "results" / "runs.parquet", tmp_path / "results")
+    sentence = refused("show", "--out", "results")
+    assert "holds published results, not runs" in sentence and "load_runs('results')" in sentence

@@ -362,6 +362,7 @@ def test_reports_say_of_which_runs_nobody_knows_the_data(cli, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     store = RunStore(tmp_path / "store")
     plant_unrecorded(store, small("data"))
+    assert "data (data not recorded)" in cli("show", "--out", "store")[1]
     records, warnings = comparable(store.root)
     assert list(records) == [small("data").hash] and "Of 1 of 1 runs the data were not recorded" in warnings[0]
     [chunk] = run_view([run_row(record) for record in records.values()])["chunks"]

@@ -76,6 +76,7 @@ def show(
     from layerlocal.store import RunStore
 
     store = RunStore(out)
+    _refuse_published(out)
     if run is not None:
         if any(value is not None for value in (rule, data, network, seed, since, limit)):
             raise InputError("a run's hash names one run: leave out what chooses among many, or the hash")
@@ -105,6 +106,17 @@ def show(
         print(f"{len(chosen)} of {len(found)} runs")
 
 
+def _refuse_published(out: Path) -> None:
+    """Published results have a table of runs, and no run folders to show."""
+    from layerlocal.table import published_table
+
+    if (table := published_table(out)) is not None:
+        raise InputError(
+            f"{out} holds published results, not runs; `layerlocal report --out {out}` shows them, and layerlocal.load_runs({str(out)!r}) gives "
+            f"the runs of {table.name} as a table"
+        )
+
+
 def _day(text: str | None) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
@@ -132,10 +144,18 @@ def _table(runs: Sequence[_Shown]) -> Table:
         spec, of = shown.record.spec, shown.record.spec.rule.options.get("of")
         table.add_row(
             shown.record.hash, f"{shown.when:%Y-%m-%d %H:%M}", escape(shown.rule), escape(str(of or "").rpartition("/")[2]),
-            escape(spec.data.source), spec.network.name, f"{spec.network.width:g}", _length(shown.record), str(spec.seed),
+            escape(_data(shown.record)), spec.network.name, f"{spec.network.width:g}", _length(shown.record), str(spec.seed),
             _accuracy(shown.record.result),
         )  # fmt: skip
     return table
+
+
+def _data(record: RunRecord) -> str:
+    """Its name or folder, marked where nobody knows what lay there (runs of 0.1.0)."""
+    from layerlocal.table import data_sha256
+
+    source = record.spec.data.source
+    return source if data_sha256(record) else f"{source} (data not recorded)"
 
 
 def _length(record: RunRecord) -> str:
@@ -153,7 +173,7 @@ def _show_one(store: RunStore, run: str, as_json: bool) -> None:
         print(json.dumps(shown.as_json()))
         return
     print_run(record.result, last_losses(store, record))
-    print(f"finished {shown.when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}")
+    print(f"finished {shown.when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}; data {_data(record)}")
     print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
     print(command_of(record.spec))
 
