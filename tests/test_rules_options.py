@@ -11,7 +11,17 @@ import torch
 
 from layerlocal.networks import create_network
 from layerlocal.options import check_options, options_of
-from layerlocal.rules import BlockwiseRule, LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules
+from layerlocal.rules import (
+    BlockwiseRule,
+    LocalHeads,
+    Rule,
+    RuleInfo,
+    create_rule,
+    find_rule,
+    list_rules,
+    register_rule,
+    rule_options,
+)  # fmt: skip
 from layerlocal.types import InputError
 
 
@@ -106,3 +116,74 @@ def test_a_rule_without_heads_says_what_to_fill():
     rule: Rule = Bare(network(), num_classes=3)
     with pytest.raises(InputError, match=r"Bare has no head for block0: fill self\.heads with self\.head_per_block"):
         rule.block_scores(rule.network.prepare(torch.zeros(2, 3, 8, 8)))
+
+
+# --- every option of every rule ---------------------------------------------------------------------------------------
+
+NEVER = [math.nan, math.inf, "x", [1], -5]
+"""What no option takes, one aside."""
+ANY_SIGN = {"temperature_gain"}
+EVERY = [(name, option) for name in list_rules() for option in [*rule_options(find_rule(name)), "num_classes", "seed"]]
+
+
+def made_with(name, option, value):
+    """On a small mlp; an option that another one asks for gets it."""
+    small = create_network("mlp", in_channels=6, image_size=1, width=6 / 256, depth=3, seed=0)
+    beside = {"head": "mlp"} if name == "local-heads" and option in ("head_layers", "head_width") else {}
+    return create_rule(name, small, **{"num_classes": 3, **beside, option: value})
+
+
+@pytest.mark.filterwarnings("ignore:the heads of")
+@pytest.mark.parametrize(("name", "option"), EVERY)
+def test_every_option_of_every_rule_refuses_what_it_cannot_take_in_one_sentence(name, option, monkeypatch):
+    monkeypatch.setattr("layerlocal.networks.blocks._memory_bytes", lambda: 1e9)  # whatever the machine
+    for value in (*NEVER, 0, 1.5, None, True, 10**9):
+        if value == -5 and option in ANY_SIGN | {"seed"}:
+            made_with(name, option, value)
+            continue
+        try:
+            made_with(name, option, value)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert not any(value is never for never in NEVER), f"{option}={value!r} is taken"
+
+
+def test_a_rule_is_registered_once_and_only_as_a_rule(monkeypatch):
+    monkeypatch.setattr("layerlocal.rules.registry._RULES", {"bp": find_rule("bp")})
+
+    def define(name):
+        return type("Mine", (BlockwiseRule,), {"info": RuleInfo(name=name, locality="block"), "__module__": __name__})
+
+    assert register_rule(define("mine")) is find_rule("mine")
+    again = register_rule(define("mine"))  # a cell of a notebook that is run twice
+    assert find_rule("mine") is again
+    with pytest.raises(
+        InputError, match=r"Mine cannot be registered as 'bp', the name of layerlocal\.rules\.twins\.BP"
+    ):
+        register_rule(define("bp"))
+    for value in (None, 5, "bp", dict, LocalHeads.__init__):
+        with pytest.raises(InputError, match="a rule is "):
+            register_rule(value)
+    with pytest.raises(InputError, match="BlockwiseRule declares no info"):
+        register_rule(BlockwiseRule)
+    for value in (None, 5, ""):
+        with pytest.raises(InputError, match="a rule is named by text, got"):
+            RuleInfo(name=value, locality="block")
+
+
+def test_what_is_no_network_and_what_is_no_number_of_classes_make_no_rule():
+    for value in (None, 5, "mlp", torch.nn.Linear(3, 3)):
+        with pytest.raises(InputError, match=r"a rule trains a Network, got .*; make one by create_network"):
+            create_rule("bp", value, num_classes=3)
+    for value in (0, 1, -5, 2.0, math.nan, None, "3", True, 10**9):
+        with pytest.raises(InputError, match="num_classes"):
+            create_rule("bp", network(), num_classes=value)
+    assert create_rule("bp", network(), num_classes=np.int64(3)).num_classes == 3
+
+
+@pytest.mark.parametrize("readouts", [[], [3], [-1, 0]])
+def test_readouts_are_at_blocks_that_there_are(readouts):
+    rule = create_rule("local-heads", network(), num_classes=3)
+    with pytest.raises(InputError, match="readouts are at blocks 0 to 3"):
+        rule.keep_readouts([4, *readouts] if readouts == [3] else readouts)

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ __all__ = [
 
 MOST_PIXELS = 2**14
 """Side of the largest image; activities of larger ones fit no machine."""
+TENSORS_PER_WEIGHT = 4
+"""The weight, its gradient and the two averages of AdamW."""
 
 
 def as_blocks(blocks: Any) -> list[nn.Module]:
@@ -170,7 +173,7 @@ def within_memory(what: str) -> Iterator[None]:
         what: what is made, for the message.
 
     Raises:
-        InputError: weights of more bytes than there is memory, or sizes that cannot be counted.
+        InputError: weights that cannot be trained in the memory there is, or sizes that cannot be counted.
     """
     most, total = _memory_bytes(), 0
 
@@ -178,9 +181,10 @@ def within_memory(what: str) -> Iterator[None]:
         nonlocal total
         if parameter is not None and parameter.device.type == "cpu":
             total += parameter.numel() * parameter.element_size()
-            if total > most:
+            if TENSORS_PER_WEIGHT * total > most:
                 raise InputError(
-                    f"the weights of {what} need more than the {most / 1e9:.3g} GB of memory of this machine; make it smaller"
+                    f"the weights of {what} need {total / 1e9:.3g} GB or more, their training {TENSORS_PER_WEIGHT} times as much, and this "
+                    f"machine has {most / 1e9:.3g} GB of memory; make it smaller"
                 )
 
     handle = register_module_parameter_registration_hook(count)
@@ -201,10 +205,15 @@ def _copy_input(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _memory_bytes() -> float:
+    """Of this machine, or what a container leaves of it; infinity where nobody tells."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not every system tells
-        return float("inf")
+        found: float = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        found = float("inf")
+    try:
+        return min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return found
 
 
 def _storage(x: Tensor) -> int:

@@ -32,6 +32,8 @@ def register_rule(rule: RuleClass) -> RuleClass:
     Raises:
         InputError: what is no class of a rule, one without ``info``, or a name that another rule has.
     """
+    if isinstance(rule, str):
+        raise InputError(f"a rule is registered by its class, not by the name {rule!r}")
     rule_class(rule)
     other = _RULES.get(rule.info.name)
     if other is not None and (_source(other), other.__qualname__) != (_source(rule), rule.__qualname__):
