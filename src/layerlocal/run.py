@@ -33,7 +33,7 @@ from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.train import EpochRecord, Training
-from layerlocal.types import InputError, describe_error, is_fault, unknown_name
+from layerlocal.types import InputError, describe_error, is_fault, shown, unknown_name
 
 __all__ = [
     "RunEvent", "RunState", "build", "build_rule", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec",
@@ -207,6 +207,10 @@ def run_spec(
         InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
         RunBusyError: another process is working on the run, and ``wait`` is false.
     """
+    if not isinstance(spec, RunSpec):
+        raise InputError(f"run_spec takes a RunSpec as spec, got {shown(spec)}")
+    if not isinstance(store, RunStore):
+        raise InputError(f"run_spec keeps its run in a RunStore, got {shown(store)}; RunStore(folder) makes a store")
     device = find_device(device)
     check_kind("spec", spec, RunSpec)
     check_kind("store", store, RunStore)

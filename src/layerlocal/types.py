@@ -76,6 +76,7 @@ def shown(value: object) -> str:
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not known: lists the known ones, of ``group.name`` those of its group, and the nearest, if one is near."""
+    name = str(name)
     group = name.partition(".")[0] + "."
     names = sorted(known)
     if "." in name:

@@ -31,6 +31,7 @@ from layerlocal.cli.app import (
     typed_options,
 )
 from layerlocal.cli.show import last_losses, print_run
+from layerlocal.cli.studies import _names
 
 if TYPE_CHECKING:
     from layerlocal.progress import OneRun
@@ -64,7 +65,7 @@ def audit(
     if device != "cpu":
         prepare_torch(device, None)
     asked: dict[str, Any] = {
-        "rules": [name for word in rules or [] for name in word.split(",") if name],
+        "rules": _names(rules, "--rules"),
         "data": data,
         "seeds": seeds,
         "size": size,

@@ -25,7 +25,7 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
-from layerlocal.types import InputError
+from layerlocal.types import InputError, unknown_name
 
 _COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"}
 
@@ -120,6 +120,15 @@ def _list_studies(as_json: bool) -> None:
         Console(soft_wrap=True).print(f"[cyan]{found.name:<12}[/] {escape(found.question)}", highlight=False)
 
 
+def _refuse_unknown_rule(name: str) -> None:
+    """Of a file only the name is looked at: its runs are what is judged."""
+    from layerlocal.listing import describe
+
+    known = [row["name"] for row in describe("rules")["rules"]]
+    if name not in known and ".py:" not in name:
+        raise unknown_name("rule", name, [*known, "FILE.py:CLASS"])
+
+
 @app.command()
 def claims(
     rule: Annotated[
@@ -151,6 +160,8 @@ def claims(
         rows = beside_published(out)
         print(json.dumps(rows)) if as_json else _print_accuracies(rows)
         return
+    if rule is not None:
+        _refuse_unknown_rule(rule)
     rows, judged, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim, "--claim"), alpha=alpha)
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)

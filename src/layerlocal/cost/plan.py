@@ -10,7 +10,7 @@ from layerlocal.cost.budget import parse_memory, refuse_below_weights
 from layerlocal.cost.case import BASELINE, MODES, CostCase, check_case, check_division, has_no_effect, parse_mode
 from layerlocal.cost.process import Request, request_of
 from layerlocal.cost.ranks import methods_of
-from layerlocal.rules import Rule
+from layerlocal.rules import Rule, find_rule
 from layerlocal.run import file_sha256
 from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.types import InputError, unknown_name
@@ -222,8 +222,12 @@ def make_plan(
     fixed = {"threads": threads, "device": device}
     given = {key: value for key, value in (chosen or {}).items() if value is not None}
     names = tuple(dict.fromkeys(rules or RULES))
+    for name in names:
+        find_rule(name)
     plan = CostPlan(size, tuple(parts) or PARTS, names, memory or found.memory, threads, device)
     parse_memory(plan.memory)
+    if memory is not None and "budget" not in plan.parts:
+        raise InputError("--memory is that of the part budget; add --part budget, or leave it out")
     maker = _Maker(plan.rules, tuple(rules), tuple(modes))
     single = "network" in given
     if {"methods", "roofline"} & set(plan.parts):

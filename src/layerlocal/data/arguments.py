@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any
 
 from layerlocal.data.assemble import Request
+from layerlocal.networks.blocks import MOST_PIXELS
 from layerlocal.options import real_number, whole_number
 from layerlocal.types import InputError
 
@@ -62,8 +63,8 @@ def _share(value: Any) -> float | None:
 
 def _pixels(value: Any) -> int | None:
     size = _optional("image_size", value, 0)
-    if size == 0:
-        raise InputError("image_size=0 must be at least 1 pixel")
+    if size is not None and not 1 <= size <= MOST_PIXELS:
+        raise InputError(f"image_size={size} must be at least 1 pixel and at most {MOST_PIXELS}")
     return size
 
 

@@ -164,7 +164,7 @@ class Batches:
         self.channels_last = channels_last
         self.seed = seed
         self.augment = augment or Augment()
-        _check(split, self.augment, batch_size=batch_size, drop_last=drop_last)
+        _check(split, self.augment, std, batch_size=batch_size, drop_last=drop_last)
         movable = self.device.type != "cpu" and split.num_bytes <= ON_DEVICE_BYTES
         self.split = split.to(self.device) if movable else split
         self.mean = _one_a_channel("mean", mean, split).to(self.device)
@@ -244,10 +244,12 @@ def _one_a_channel(name: str, values: Tensor, split: Split) -> Tensor:
     return values
 
 
-def _check(split: Split, augment: Augment, *, batch_size: int, drop_last: bool) -> None:
+def _check(split: Split, augment: Augment, std: Tensor, *, batch_size: int, drop_last: bool) -> None:
     """Refuse what cannot give a batch."""
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} must be at least 1")
+    if bool((std == 0).any()):
+        raise InputError("std has a 0, by which no image can be divided; give 1 where a channel does not vary")
     if drop_last and len(split) < batch_size:
         raise InputError(f"batch_size={batch_size} is more than the {len(split)} images there are; take a smaller one")
     if augment and len(split.sample_shape) != 3:

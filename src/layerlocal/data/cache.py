@@ -32,7 +32,7 @@ import PIL
 
 from layerlocal.data.decode import EncodedImage, decode_image
 from layerlocal.data.sources import READ_ROWS, OpenSplit, SplitSource, pick_label
-from layerlocal.types import InputError
+from layerlocal.types import InputError, shown
 
 __all__ = ["CachedSplit", "decoded_split", "default_cache_dir"]
 
@@ -41,6 +41,7 @@ _PART = 32  # images a thread decodes before it takes the next part
 _TEMPORARY = ".decoding-"
 _STALE_SECONDS = 2 * 24 * 3600  # a temporary folder nobody wrote to for so long was left by a killed process
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
 _NEEDED = {"count": int, "shape": list, "names": dict, "facts": dict, "pixels_sha256": str, "label_sha256": list}
@@ -54,9 +55,13 @@ def default_cache_dir() -> Path:
         InputError: there is no home directory.
     """
     try:
-        return Path(os.environ.get("LAYERLOCAL_CACHE") or Path.home() / ".cache" / "layerlocal").expanduser()
+        place = Path(os.environ.get("LAYERLOCAL_CACHE") or Path.home() / ".cache" / "layerlocal").expanduser()
+        place.exists()
     except RuntimeError as error:
         raise InputError("there is no home directory to keep decoded images in; set LAYERLOCAL_CACHE") from error
+    except OSError as error:
+        raise InputError(f"LAYERLOCAL_CACHE names no folder: {error.strerror}: {shown(str(place))}") from error
+    return place
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ def _write_entry(folder: Path, opened: OpenSplit, *, image_size: int | None, min
             raise InputError(
                 f"the disk is full: no room for decoded images in {folder.parent}; free some or set LAYERLOCAL_CACHE"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _NO_PLACE and str(error.filename or folder).startswith(str(folder.parent.parent)):
             raise InputError(
                 f"cannot write decoded images to {folder.parent} ({error.strerror}); set LAYERLOCAL_CACHE"
             ) from error

@@ -24,7 +24,7 @@ from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.teacher import TeacherOptions, create_teacher, draw_balanced
 from layerlocal.data.views import find_superclasses
 from layerlocal.spec import DataSpec
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import InputError, shown, unknown_name
 
 __all__ = ["TEACHER_NAME", "content_of", "list_data", "load_data"]
 
@@ -215,7 +215,11 @@ def _own_copy(source: str | Path) -> Path | None:
 def _existing_folder(source: str | Path) -> Path:
     """The folder; a word that is neither a name nor a path is taken for a misspelt name."""
     folder = Path(source).expanduser()
-    if isinstance(source, str) and not folder.exists() and os.sep not in source:
+    try:
+        there = folder.exists()
+    except OSError as error:
+        raise InputError(f"data {shown(str(source))} cannot be a folder: {error.strerror}") from error
+    if isinstance(source, str) and not there and os.sep not in source:
         raise InputError(f"{unknown_name('data', source, list_data())} A path to a folder of images may be given, too.")
     return folder
 

@@ -38,7 +38,7 @@ def measure_speed(
         InputError: steps that are no functions, numbers out of their range, a device that is not here.
     """
     device = find_device(device)
-    if not isinstance(steps, Mapping) or not all(callable(step) for step in steps.values()):
+    if not isinstance(steps, Mapping) or not steps or not all(callable(step) for step in steps.values()):
         raise InputError("steps must be a dictionary: a label, and a function without arguments that trains one batch")
     batch_size, repeats = whole_number("batch_size", batch_size, least=1), whole_number("repeats", repeats, least=1)
     warm_up = whole_number("warm_up", warm_up, least=0)

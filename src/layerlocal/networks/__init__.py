@@ -13,7 +13,7 @@ from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
 from layerlocal.options import check_options, options_of, real_number, whole_number
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import InputError, first_line, shown, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks"]
 
@@ -36,6 +36,10 @@ def network_options(name: str) -> dict[str, inspect.Parameter]:
     if name not in _BUILDERS:
         raise unknown_name("network", name, _BUILDERS)
     return options_of(_BUILDERS[name], ("in_channels", "image_size", "width", "seed"))
+
+
+def _sizes(width: float, options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={shown(value)}" for name, value in {"width": width, **options}.items())
 
 
 def create_network(
@@ -80,8 +84,11 @@ def create_network(
     for flag, value in (("channels_last", channels_last), ("compile", compile), ("fused", fused)):
         if not isinstance(value, bool):
             raise InputError(f"{flag} must be true or false, got {value!r}")
-    with within_memory(what):
-        network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+    try:
+        with within_memory(what):
+            network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+    except (TypeError, OverflowError) as error:  # a size that torch cannot count
+        raise InputError(f"{what} refused its sizes ({_sizes(width, options)}): {first_line(error)}") from error
     if channels_last:
         network.to_channels_last()
     network.use_fused(fused)

@@ -157,14 +157,14 @@ class Rule(nn.Module):
             x: (B, *sample_shape) normalized inputs.
             y: (B,) integer labels.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no losses; write losses(self, x, y)")
 
     def rewind(self) -> None:
         """Go back to the step that reaches furthest, in a rule whose steps differ: measures look at that one. Default: steps are alike."""
 
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K): what each readout alone would answer; takes no label."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no scores; write block_scores(self, x)")
 
     def fuse(self, block_scores: Tensor) -> Tensor:
         """(L, B, K) → (B, K): from every readout's answer to one."""

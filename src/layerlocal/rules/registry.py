@@ -14,7 +14,7 @@ from layerlocal.networks import Network
 from layerlocal.networks.blocks import within_memory
 from layerlocal.options import check_options, options_of, whole_number
 from layerlocal.rules.base import Rule, RuleInfo, refuse_no_task
-from layerlocal.types import InputError, describe_error, first_line, is_fault, unknown_name
+from layerlocal.types import InputError, describe_error, first_line, is_fault, shown, unknown_name
 
 __all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_class", "rule_options"]
 
@@ -78,6 +78,8 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
         source = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in it
+        raise InputError(f"the rule file {shown(str(path))} cannot be one: {error}") from error
     module_name = f"{PLUGIN}{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)

@@ -1,0 +1,109 @@
+"""What the commands and calls of the battery find on disk: good things with known names, and broken ones beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from layerlocal.run import run_spec
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.store import RunStore
+
+VECTORS = DataSpec(source="teacher_student", classes=3, num_train=96, num_test=32)
+MLP = NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16})
+TINY = RunSpec(data=VECTORS, network=MLP, rule=RuleSpec(name="dtg-ff"), recipe=Recipe(epochs=1, batch_size=32))
+
+RULE = """
+from layerlocal import RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Mine(LocalHeads):
+    info = RuleInfo(name="mine", locality="block")
+"""
+
+
+def png(path, *, size=8, value=0, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (size, size), value if mode != "RGB" else (value, 0, 0)).save(path, "PNG")
+
+
+def image_folder(root, *, classes=("cat", "dog"), splits=("train", "test"), size=8, each=4):
+    for split in splits:
+        for name in classes:
+            for index in range(each):
+                png(root / split / name / f"{index}.png", size=size, value=40 * index)
+    return root
+
+
+def encoded(value=0, size=8):
+    """Bytes of a PNG image."""
+    import io
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), (value, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def table(**columns):
+    """Eight rows of images with a label, but for the columns that are given; ``None`` leaves one out."""
+    content = {
+        "image": [{"bytes": encoded(20 * row), "path": None} for row in range(8)],
+        "label": [row % 2 for row in range(8)],
+    } | columns
+    return pa.table({name: values for name, values in content.items() if values is not None})
+
+
+def parquet_folder(root, train=None, test=None):
+    root.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table() if train is None else train, root / "train-00000-of-00001.parquet")
+    pq.write_table(table() if test is None else test, root / "test-00000-of-00001.parquet")
+    return root
+
+
+def make(root: Path) -> Path:
+    """Everything below ``root``."""
+    record = run_spec(TINY, RunStore(root / "runs"))
+    (root / "run.txt").write_text(record.hash)
+    (root / "empty").mkdir()
+    (root / "afile").write_text("no folder\n")
+    (root / "mine.py").write_text(RULE)
+    image_folder(root / "images")
+    parquet_folder(root / "parquet")
+    _claims(root)
+    return root
+
+
+def _claims(root):
+    (root / "empty.yaml").write_text("")
+    (root / "list.yaml").write_text("- 1\n- 2\n")
+    (root / "broken.yaml").write_text("claims:\n- id: [\n")
+    (root / "deep.yaml").write_text("claims: " + "[" * 1000)
+    (root / "latin.yaml").write_bytes("claims: caf\xe9".encode("latin-1"))
+    (root / "twice.yaml").write_text("claims: []\nclaims: []\n")
+    (root / "other.yaml").write_text("claims: []\nfoo: 1\n")
+    (root / "none.yaml").write_text("claims: []\n")
+    (root / "noid.yaml").write_text("claims:\n- sentence: x\n")
+
+
+__all__ = [
+    "MLP",
+    "RULE",
+    "TINY",
+    "VECTORS",
+    "encoded",
+    "image_folder",
+    "json",
+    "make",
+    "np",
+    "os",
+    "parquet_folder",
+    "png",
+    "table",
+]
