@@ -331,7 +331,7 @@ RunStore("runs").metrics("nothing")                                             
 load_runs("nowhere")                                                                         | nowhere
 load_runs("afile")                                                                           | afile
 load_runs("empty")                                                                           | empty
-load_runs(None)                                                                              | None
+load_runs(None)                                                                              | NoneType
 load_runs("a\0b")                                                                            | no run store
 load_runs("images/train/cat/0.png")                                                          | 0.png
 load_runs("parquet/train-00000-of-00001.parquet")                                            | train-00000
