@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import zipfile
@@ -44,8 +45,7 @@ class Embedded:
 
     def array(self, name: str) -> np.ndarray:
         """One of train_images (10000, 28, 28) uint8, train_labels (10000,), test_images (2000, …), test_labels."""
-        with np.load(io.BytesIO(self._data), allow_pickle=False) as arrays:
-            return arrays[name]
+        return _unpacked(self._data, name)
 
     def images(self, split: str, *, image_size: int | None = None) -> np.ndarray:
         """uint8 (N, 1, H, W), resized if asked."""
@@ -58,6 +58,14 @@ class Embedded:
     def reader(self, split: str, *, image_size: int | None = None) -> partial[np.ndarray]:
         """A function of no arguments that unpacks the images when called."""
         return partial(self.images, split, image_size=image_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _unpacked(data: bytes, name: str) -> np.ndarray:
+    """Once a process: tasks of other classes or sizes copy what they take."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        found: np.ndarray = arrays[name]
+        return found
 
 
 def load_embedded() -> Embedded:
