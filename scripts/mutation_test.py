@@ -65,7 +65,7 @@ MUTANTS: list[tuple] = [
     # so is one below it
     ("rules/base.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
     # a locality may be any word
-    ("rules/base.py", "cli_mishaps", ("if self.locality not in get_args(Locality):", "if False:")),
+    ("rules/info.py", "cli_mishaps", ("if self.locality not in get_args(Locality):", "if False:")),
     # an empty name of data is the current folder
     ("data/arguments.py", "cli_mishaps", ("if not str(source):", "if False:")),
     # printing to a full disk is a traceback
@@ -89,7 +89,7 @@ MUTANTS: list[tuple] = [
     ("tuning.py", "tune", ("max(runs * sum(seconds) / count, *seconds)", "runs * sum(seconds) / count")),
     # a trial is evaluated once more
     (
-        "run.py",
+        "run_result.py",
         "tune",
         ("    assert training.data.validation is not None", "    assert training.validate() is not None"),
     ),
@@ -356,7 +356,7 @@ MUTANTS: list[tuple] = [
     ("data/teacher.py", "data_views", ("(1 - options.similarity**2) ** 0.5", "(1 - options.similarity)")),
     # two looks at the same data count as one
     (
-        "claims/judge.py",
+        "claims/case.py",
         "claims",
         (
             "min(1.0, 2 * min(self.p_supported, self.p_contradicted))",
@@ -610,7 +610,7 @@ MUTANTS: list[tuple] = [
     (
         "networks/__init__.py",
         "networks",
-        ('    check_options(f"network {name!r}", network_options(name), options)\n', ""),
+        ("    check_options(what, network_options(name), options)\n", ""),
     ),
     # the proposed width is not tried
     (

@@ -14,7 +14,7 @@ from layerlocal.rules import find_rule, list_rules
 SOURCE = Path(__file__).resolve().parents[1] / "src/layerlocal"
 ORDER = [
     {"types"},
-    {"files"},
+    {"files", "validated"},
     {"kernels", "spec", "stats", "environment", "saved", "options", "devices", "scale"},
     {"networks"},
     {"rules", "data"},
@@ -22,6 +22,7 @@ ORDER = [
     {"rehearsal"},
     {"train", "store"},
     {"measure", "fitting", "pin"},
+    {"run_result"},
     {"check", "run", "estimator"},
     {"workers", "exporting", "distributed", "tune"},
     {"preview"},

@@ -10,36 +10,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import torch
-
-from layerlocal.data import Data, DataFacts, load_data
-from layerlocal.data.batches import normalize
+from layerlocal.data import Data, load_data
 from layerlocal.devices import Device, find_device
 from layerlocal.environment import describe_environment, environment_of_parts
 from layerlocal.evaluate import Evaluation
 from layerlocal.kernels import kernels_in_use
-from layerlocal.measure import (
-    measure_flops,
-    measure_locality,
-    measure_saved_bytes,
-    measure_separability,
-    peak_resident_bytes,
-    reset_peak_resident,
-)
+from layerlocal.measure import measure_separability
 from layerlocal.networks import create_network, network_options
 from layerlocal.options import check_kind
 from layerlocal.pin import contents_of, file_sha256, of_other_data, pin_data, pin_plugin
 from layerlocal.rules import Rule, create_rule, find_rule, rule_options
+from layerlocal.run_result import peaks, reset_peaks, result_of, rows_of
 from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.train import EpochRecord, Training
-from layerlocal.types import InputError, describe_error, is_fault, shown, unknown_name
+from layerlocal.types import InputError, describe_error, is_fault, unknown_name
 
 __all__ = [
     "RunEvent", "RunState", "build", "build_rule", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec",
 ]  # fmt: skip
 
-LOCALITY_BATCH = 8
 LOSS_SECONDS = 5.0
 MUCH_PIXELS, FEW_PIXELS = 64, 32
 BUSY_SECONDS = 0.5
@@ -207,10 +197,6 @@ def run_spec(
         InputError: the spec does not fit its data, a loss is not finite, the store cannot be written, a file is damaged.
         RunBusyError: another process is working on the run, and ``wait`` is false.
     """
-    if not isinstance(spec, RunSpec):
-        raise InputError(f"run_spec takes a RunSpec as spec, got {shown(spec)}")
-    if not isinstance(store, RunStore):
-        raise InputError(f"run_spec keeps its run in a RunStore, got {shown(store)}; RunStore(folder) makes a store")
     device = find_device(device)
     check_kind("spec", spec, RunSpec)
     check_kind("store", store, RunStore)
@@ -286,18 +272,19 @@ def _train_run(
     def progress() -> dict[str, Any]:
         return {"epoch": training.epoch, "rows": rows, "seconds": seconds, "parts": parts}
 
-    _reset_peaks(training.device)
+    reset_peaks(training.device)
     while not training.finished:
         record = training.run_epoch(_step_report(spec, training, listen))
-        rows += _rows(record)
+        rows += rows_of(record)
         seconds += record.seconds
         folder.save_checkpoint(training.state_tensors(), progress())
         if listen is not None:
             done, rate = training.steps_done, record.samples_per_s
             listen(RunEvent(spec.hash, done, training.steps, record.epoch, training.epochs, rate, record))
-    peaks = _peaks(training.device)  # before anything else is measured
+    memory = peaks(training.device)  # before anything else is measured
     kept = training.close()
-    result = _result(spec, training, seconds, rows) | peaks | kept
+    result = result_of(spec, training, seconds, rows, lambda: _separability(spec.data.model_dump_json()))
+    result |= memory | kept
     folder.save_checkpoint(dict(rule.state_dict()), progress())  # enough to finish from, should DONE not be reached
     environment = environment_of_parts(parts) if parts else _environment(spec, device)
     return folder.finish(env=environment, result=result, metrics=rows)
@@ -323,98 +310,3 @@ def _step_report(spec: RunSpec, training: Training, listen: Listener | None) -> 
         listen(RunEvent(spec.hash, before + step, training.steps, epoch, training.epochs, rate, loss=loss))
 
     return report
-
-
-def _rows(record: EpochRecord) -> list[MetricRow]:
-    """An epoch's record as rows of the long table."""
-    rows: list[MetricRow] = [
-        (record.epoch, "train_seconds", "all", record.seconds),
-        (record.epoch, "samples_per_s", "all", record.samples_per_s),
-        (record.epoch, "learning_rate", "all", record.learning_rate),
-    ]
-    rows += [(record.epoch, "train_loss", block, value) for block, value in record.losses.items()]
-    for name, value in record.metrics.items():
-        metric, _, block = name.partition("/")
-        rows.append((record.epoch, metric, block or "all", value))
-    if record.validation is not None:
-        rows.append((record.epoch, "validation_accuracy", "fused", record.validation.accuracy))
-        rows += [
-            (record.epoch, "validation_accuracy", block, v) for block, v in record.validation.block_accuracies.items()
-        ]
-    return rows
-
-
-def _result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
-    """Everything a report needs: the one look at the test split, the certificate, the costs."""
-    if spec.judged_on == "validation":
-        return _trial_result(spec, training, seconds, rows)
-    rule, data = training.rule, training.data
-    test = training.test()
-    samples = data.train.gather(torch.arange(min(spec.recipe.batch_size, len(data.train))))
-    x = normalize(samples.images, data.mean, data.std).to(training.device)
-    y = samples.labels.to(training.device)
-    validation = [value for _, metric, block, value in rows if metric == "validation_accuracy" and block == "fused"]
-    return {
-        "run": spec.hash,
-        "rule": spec.rule.name,
-        "test_accuracy": test.accuracy,
-        "block_accuracies": test.block_accuracies,
-        "validation_accuracy": validation[-1] if validation else None,
-        "num_test": test.num_samples,
-        "num_classes": data.num_classes,
-        "chance": data.chance,
-        "group_accuracies": test.group_accuracies,
-        "data": _data_result(data) | {"separability": _separability(spec.data.model_dump_json())},
-        "steps": training.steps,
-        "train_seconds": seconds,
-        "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
-        "num_parameters": sum(p.numel() for p in rule.parameters()),
-        "passes_per_step": rule.passes_per_step,
-        "passes_per_prediction": rule.passes_per_prediction,
-        "locality": measure_locality(rule, x[:LOCALITY_BATCH], y[:LOCALITY_BATCH], seed=spec.seed),
-        **measure_saved_bytes(rule, x, y),
-        **measure_flops(rule, x, y),
-    }
-
-
-def _data_result(data: Data) -> dict[str, Any]:
-    """What is kept of the data: enough to use the trained network without them, and to tell them from others."""
-    known = {"name": data.name, "provenance": data.provenance, "content_sha256": data.content_sha256}
-    return known | DataFacts.of(data).as_json()
-
-
-def _trial_result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
-    """What a search needs, as the last epoch found it; nothing of the test split is read."""
-    assert training.data.validation is not None  # `build` refuses a spec without one
-    last = {
-        block: value
-        for epoch, metric, block, value in rows
-        if (epoch, metric) == (training.epoch, "validation_accuracy")
-    }
-    return {
-        "run": spec.hash,
-        "rule": spec.rule.name,
-        "judged_on": "validation",
-        "validation_accuracy": last.pop("fused"),
-        "block_accuracies": last,
-        "num_validation": len(training.data.validation),
-        "data": _data_result(training.data),
-        "steps": training.steps,
-        "train_seconds": seconds,
-        "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
-    }
-
-
-def _reset_peaks(device: str) -> None:
-    reset_peak_resident()
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peaks(device: str) -> dict[str, int | None]:
-    """The most memory that training took since `_reset_peaks`: of the process, and on CUDA of its allocator."""
-    found = {"process_peak_resident_bytes": peak_resident_bytes()}
-    if device.startswith("cuda"):
-        found["cuda_peak_allocated_bytes"] = torch.cuda.max_memory_allocated(device)
-        found["cuda_peak_reserved_bytes"] = torch.cuda.max_memory_reserved(device)
-    return found

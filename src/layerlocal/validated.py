@@ -1,0 +1,97 @@
+"""`Frozen`: what every spec, plan and case is made of. Immutable, and one sentence for whatever does not fit."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from layerlocal.types import InputError, shown
+
+__all__ = ["Frozen"]
+
+
+class Frozen(BaseModel):
+    """What a run or a measurement depends on: immutable, no unknown field, no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **content: Any) -> None:
+        try:
+            super().__init__(**content)
+        except ValidationError as error:
+            raise _refusal(error) from None
+        except RecursionError:
+            raise _nested(content) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """NumPy's numbers as Python's, which hash alike; true and false are no numbers."""
+        assert info.field_name is not None
+        value = _as_plain(value)
+        kind = cls.model_fields[info.field_name].annotation
+        kinds = {kind, *get_args(kind)}
+        parts = value if isinstance(value, list | tuple) else [value]
+        if kinds & {int, float} and bool not in kinds and any(isinstance(part, bool) for part in parts):
+            raise PydanticCustomError("number", "Input should be a number, not true or false")
+        wrong = None if isinstance(kind, type) and issubclass(kind, BaseModel) else _unfit(value)
+        if wrong is not None:
+            raise PydanticCustomError("unfit", wrong)
+        return value
+
+    @classmethod
+    def parse(cls, content: dict[str, Any]) -> Self:
+        """Validated, from plain JSON content; `InputError` says which field is wrong."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise _refusal(error) from None
+        except RecursionError:
+            raise _nested(content) from None
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_as_plain(part) for part in value)
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def _unfit(value: Any) -> LiteralString | None:
+    """What neither a table nor a file of JSON can hold."""
+    if isinstance(value, dict | list | tuple):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return next(filter(None, map(_unfit, parts)), None)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "Input should be a number of at most 64 bits"
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        return "Input should be UTF-8 text"
+    return None
+
+
+def _nested(content: Any) -> InputError:
+    return InputError(f"a value is nested too deep in {shown(content)}; give numbers, words, true, false or null")
+
+
+def _refusal(error: ValidationError) -> InputError:
+    """The first thing that is wrong, and in which field."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, InputError):  # of a section, which has said which of its fields it is
+        return InputError(".".join([*where, str(inner)]))
+    if (
+        "options" in where[:-2] or "teacher" in where[:-2]
+    ):  # then a member of `Scalar` follows, which tells nobody anything
+        where, first["msg"] = where[:-1], "Input should be true, false, null, a finite number or text"
+    if "classes" in where[:-1]:  # a union, too
+        where, first["msg"] = (
+            where[: 1 + where.index("classes")],
+            "Input should be a number, or a list of indices and names",
+        )
+    if not where:
+        return InputError(f"{first['msg']}, got {shown(first['input'])}")
+    return InputError(f"{'.'.join(where)}: {first['msg']}, got {shown(first['input'])}")
