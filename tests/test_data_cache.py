@@ -145,3 +145,15 @@ def test_meta_says_what_is_needed_to_tell_a_whole_copy(folder, cache):
     for entry in entries(cache):
         meta = json.loads((entry / "meta.json").read_text())
         assert len(meta["label_sha256"]) == len(meta["names"]) == 1 and len(meta["pixels_sha256"]) == 64
+
+
+def test_an_entry_in_the_place_of_another_is_no_copy(folder, cache, monkeypatch):
+    expected = everything(load_data(folder))
+    one, other = entries(cache)
+    one.rename(cache / "aside")
+    other.rename(one)
+    (cache / "aside").rename(other)
+    new_process(monkeypatch)
+    with pytest.warns(UserWarning, match="was damaged and is made again"):
+        found = everything(load_data(folder))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -112,12 +112,12 @@ def _words_below(store: RunStore) -> Iterator[tuple[str, str, str]]:
 def _say_other(store: RunStore, state: str, pairs: list[tuple[str, str]]) -> str:
     old, new = pairs[0]
     runs = f"run {old}" if len(pairs) == 1 else f"{len(pairs)} runs (the first {old})"
-    new = new if len(pairs) == 1 else f"new ones (the first {new})"
-    one = len(pairs) == 1
+    one, alone = len(pairs) == 1, len({wanted for _, wanted in pairs}) == 1
+    new = new if alone else f"new ones (the first {new})"
     what = {
         "finished": f"{'is' if one else 'are'} of the same settings on other data, and no answer here; {'it is' if one else 'they are'} kept",
         "begun": f"{'was' if one else 'were'} begun with the same settings on other data and {'is' if one else 'are'} not continued",
         "unrecorded": f"{'was' if one else 'were'} made with the same settings by a version that did not record its data, so "
         f"{'it is' if one else 'they are'} no answer here; {'it is' if one else 'they are'} kept",
     }
-    return f"{runs} in {store.root} {what[state]}; {new} {'is' if one else 'are'} trained on the data as they are now"
+    return f"{runs} in {store.root} {what[state]}; {new} {'is' if alone else 'are'} trained on the data as they are now"

@@ -78,7 +78,7 @@ def _load(data: str) -> Data:
     if spec.content_sha256 not in (None, found.content_sha256):
         raise InputError(
             f"the data at {spec.source!r} are not those of this run, whose content_sha256 begins with {spec.content_sha256[:12]}: "
-            "they were changed, or another folder has the name; give the command again to run it on the data as they are"
+            "they were changed, or another folder has the name; give the command again (without data.content_sha256) for the data as they are"
         )
     return found
 

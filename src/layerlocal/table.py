@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from layerlocal.spec import RunSpec, command_of
+from layerlocal.spec import FIXED_SOURCES, RunSpec, command_of
 from layerlocal.store import RunRecord, RunStore, write_atomic
 from layerlocal.types import InputError
 
 __all__ = [
     "RUNS_TABLE",
     "csv_text",
+    "data_names",
     "data_sha256",
     "load_runs",
     "published_table",
@@ -196,6 +197,29 @@ def data_sha256(record: RunRecord) -> str | None:
     data = record.result.get("data") or {}
     known = data.get("content_sha256") or record.spec.data.content_sha256
     return known or ((data.get("provenance") or {}).get("checksum") if record.spec.data.is_fixed else None)
+
+
+def data_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to call the data of each of some rows of `run_row`: the name; with the beginning of their sum where one name stands for several
+    data; marked where nobody recorded what they were. A row without ``data_sha256`` says nothing of it.
+    """
+    sums: dict[Any, set[str]] = {}
+    for row in rows:
+        if row.get("data_sha256") and row.get("data") not in FIXED_SOURCES:
+            sums.setdefault(_asked(row), set()).add(row["data_sha256"])
+    return [_data_name(row, several=len(sums.get(_asked(row), ())) > 1) for row in rows]
+
+
+def _asked(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of a row may change the sum of the same data: the place, and how they are read."""
+    return tuple(row.get(key) for key in ("data", "labels", "image_size", "data.image_size", "draw", "data.draw"))
+
+
+def _data_name(row: Mapping[str, Any], *, several: bool) -> str:
+    name, found = str(row.get("data") or ""), row.get("data_sha256", "")
+    if not name or found == "":
+        return name
+    return f"{name} (data not recorded)" if found is None else f"{name} ({found[:8]})" if several else name
 
 
 def _finite(value: Any) -> Any:

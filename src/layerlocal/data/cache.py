@@ -36,7 +36,7 @@ from layerlocal.types import InputError, shown
 
 __all__ = ["CachedSplit", "decoded_split", "default_cache_dir"]
 
-FORMAT = 2  # of an entry; part of its key, as Pillow's version is: another one may decode to other pixels
+FORMAT = 3  # of an entry; part of its key, as Pillow's version is: another one may decode to other pixels
 _PART = 32  # images a thread decodes before it takes the next part
 _TEMPORARY = ".decoding-"
 _STALE_SECONDS = 2 * 24 * 3600  # a temporary folder nobody wrote to for so long was left by a killed process
@@ -44,7 +44,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
-_NEEDED = {"count": int, "shape": list, "names": dict, "facts": dict, "pixels_sha256": str, "label_sha256": list}
+_NEEDED = {"key": str, "count": int, "shape": list, "names": dict, "facts": dict, "pixels_sha256": str, "label_sha256": list}
 _whole: set[tuple[str, int, int, int]] = set()  # image files that this process has held against their sum
 
 
@@ -70,7 +70,7 @@ class CachedSplit:
 
     Attributes:
         folder: of the entry.
-        meta: count, shape, class names by label column, sha256 of the pixels and of the label files, facts about the source.
+        meta: key (the folder's name), count, shape, class names by label column, sha256 of the pixels and of the label files, facts about the source.
         remake: decodes the source again and puts the entry in place anew; gives its meta.
     """
 
@@ -143,6 +143,8 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
         meta = json.loads((folder / "meta.json").read_bytes())
         if any(not isinstance(meta[key], kind) for key, kind in _NEEDED.items()) or meta["sha256"] != _sum_of(meta):
             return None
+        if meta["key"] != folder.name:  # a whole entry, but of another split
+            return None
         labels = [(folder / f"label-{index}.npy").read_bytes() for index in range(len(meta["names"]))]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -203,7 +205,7 @@ def _write_entry(folder: Path, opened: OpenSplit, *, image_size: int | None, min
             np.save(packed, opened.labels[name], allow_pickle=False)
             (temporary / f"label-{position}.npy").write_bytes(packed.getvalue())
             sums.append(hashlib.sha256(packed.getvalue()).hexdigest())
-        meta |= {"names": opened.names, "facts": opened.facts, "label_sha256": sums}
+        meta |= {"key": folder.name, "names": opened.names, "facts": opened.facts, "label_sha256": sums}
         meta["sha256"] = _sum_of(meta)
         (temporary / "meta.json").write_text(json.dumps(meta))
         _rename(temporary, folder)
