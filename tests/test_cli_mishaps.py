@@ -232,3 +232,12 @@ def test_a_locality_that_there_is_not_is_refused():
         InputError, match=r"unknown locality of rule 'mine': 'blocks'; known: block, .* Did you mean 'block'"
     ):
         RuleInfo(name="mine", locality="blocks")
+
+
+@pytest.mark.parametrize("words", [["list"], ["train", "--data", "./images"], ["report"]], ids=" ".join)
+def test_a_working_folder_that_is_gone_is_one_sentence(refused, tmp_path, monkeypatch, words):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    said = refused(*words)
+    assert "the folder this command is given in cannot be used" in said and "cd to" in said

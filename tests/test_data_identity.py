@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -284,6 +285,7 @@ def test_many_runs_say_once_what_the_store_has_of_other_data(tmp_path):
     with pytest.warns(UserWarning) as caught:
         outcome = run_many(specs, store)
     assert len(caught) == 1 and "2 runs (the first" in str(caught[0].message) and not outcome.failed
+    assert "; new ones (the first" in str(caught[0].message)
     assert len(list(store.root.glob("*/DONE"))) == 4
 
 
@@ -367,6 +369,33 @@ def test_reports_say_of_which_runs_nobody_knows_the_data(cli, tmp_path, monkeypa
     assert list(records) == [small("data").hash] and "Of 1 of 1 runs the data were not recorded" in warnings[0]
     [chunk] = run_view([run_row(record) for record in records.values()])["chunks"]
     assert "data (data not recorded)" in [text for text, _ in chunk["rows"][0]["cells"]]
+
+
+def test_one_run_after_several_of_other_data_is_spoken_of_as_one(tmp_path):
+    folder, store = make_folder(tmp_path / "data"), RunStore(tmp_path / "store")
+    with warnings.catch_warnings(action="ignore"):
+        for change in (lambda _: None, swap_labels):
+            change(folder)
+            run_spec(small(folder, epochs=1), store)
+    darken(folder)
+    with pytest.warns(UserWarning, match=f"2 runs .* they are kept; {pin(small(folder, epochs=1)).hash} is trained"):
+        run_spec(small(folder, epochs=1), store)
+
+
+def test_one_name_of_several_data_is_told_apart(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+    folder, store, sums = make_folder(tmp_path / "data"), RunStore(tmp_path / "store"), []
+    for change in (None, swap_labels):
+        if change:
+            change(folder)
+        sums.append(load_data(folder).content_sha256[:8])
+        with warnings.catch_warnings(action="ignore"):
+            run_spec(small("data", epochs=1), store)
+        shown = cli("show", "--out", "store")[1]
+        assert all((f"data ({name})" in shown) == bool(change) for name in sums)
+    [chunk] = run_view([run_row(record) for record in store.finished()])["chunks"]
+    assert {cell for row in chunk["rows"] for cell, _ in row["cells"]} > {f"data ({name})" for name in sums}
 
 
 def test_a_received_study_does_not_run_files_that_nobody_named(tmp_path):

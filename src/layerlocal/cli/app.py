@@ -281,6 +281,7 @@ def main() -> None:
     )
     try:
         _refuse_what_is_no_text(sys.argv[1:])
+        _refuse_no_place()
         status = app(prog_name="layerlocal", standalone_mode=False)
     except BaseException as error:
         text = _in_one_sentence(error)
@@ -310,6 +311,16 @@ def _refuse_what_is_no_text(words: list[str]) -> None:
             raise InputError(f"the name {word} is no UTF-8 text, which a run's record needs; rename the file or folder")
         if "\0" in word:
             raise InputError(f"the word {shown(word)} has a NUL character in it; leave it out")
+
+
+def _refuse_no_place() -> None:
+    """Without a working folder nothing that is named can be found, and torch cannot even be imported."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(
+            f"the folder this command is given in cannot be used ({error.strerror}); cd to one that is there"
+        ) from error
 
 
 def _in_one_sentence(error: BaseException) -> str | None:

@@ -136,26 +136,21 @@ def _is_named(asked: str | None, *names: Any) -> bool:
 
 
 def _table(runs: Sequence[_Shown]) -> Table:
+    from layerlocal.table import data_names, run_row
+
     table = Table(box=None)
     names = ("run", "finished", "rule", "twin of", "data", "network", "width", "epochs", "seed", "test accuracy")
     for name in names:
         table.add_column(name, no_wrap=name in ("run", "finished"), overflow="fold")
-    for shown in runs:
+    called = data_names([run_row(shown.record) for shown in runs])
+    for shown, data in zip(runs, called, strict=True):
         spec, of = shown.record.spec, shown.record.spec.rule.options.get("of")
         table.add_row(
             shown.record.hash, f"{shown.when:%Y-%m-%d %H:%M}", escape(shown.rule), escape(str(of or "").rpartition("/")[2]),
-            escape(_data(shown.record)), spec.network.name, f"{spec.network.width:g}", _length(shown.record), str(spec.seed),
+            escape(data), spec.network.name, f"{spec.network.width:g}", _length(shown.record), str(spec.seed),
             _accuracy(shown.record.result),
         )  # fmt: skip
     return table
-
-
-def _data(record: RunRecord) -> str:
-    """Its name or folder, marked where nobody knows what lay there (runs of 0.1.0)."""
-    from layerlocal.table import data_sha256
-
-    source = record.spec.data.source
-    return source if data_sha256(record) else f"{source} (data not recorded)"
 
 
 def _length(record: RunRecord) -> str:
@@ -166,6 +161,7 @@ def _length(record: RunRecord) -> str:
 
 def _show_one(store: RunStore, run: str, as_json: bool) -> None:
     from layerlocal.spec import command_of
+    from layerlocal.table import data_names, run_row
 
     record = store.load(run)
     shown = _shown(store, record)
@@ -173,7 +169,8 @@ def _show_one(store: RunStore, run: str, as_json: bool) -> None:
         print(json.dumps(shown.as_json()))
         return
     print_run(record.result, last_losses(store, record))
-    print(f"finished {shown.when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}; data {_data(record)}")
+    [data] = data_names([run_row(record)])
+    print(f"finished {shown.when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}; data {data}")
     print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
     print(command_of(record.spec))
 

@@ -44,7 +44,15 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 
 
-_NEEDED = {"key": str, "count": int, "shape": list, "names": dict, "facts": dict, "pixels_sha256": str, "label_sha256": list}
+_NEEDED = {
+    "key": str,
+    "count": int,
+    "shape": list,
+    "names": dict,
+    "facts": dict,
+    "pixels_sha256": str,
+    "label_sha256": list,
+}
 _whole: set[tuple[str, int, int, int]] = set()  # image files that this process has held against their sum
 
 
@@ -70,7 +78,8 @@ class CachedSplit:
 
     Attributes:
         folder: of the entry.
-        meta: key (the folder's name), count, shape, class names by label column, sha256 of the pixels and of the label files, facts about the source.
+        meta: key (the folder's name), count, shape, class names by label column, sha256 of the pixels and of the label files, facts about
+            the source.
         remake: decodes the source again and puts the entry in place anew; gives its meta.
     """
 

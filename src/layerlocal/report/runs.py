@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from layerlocal.report.format import byte_count, clean, count, is_number, percent, plain
+from layerlocal.table import data_names
 
 __all__ = ["merge_runs", "run_view"]
 
@@ -18,12 +19,6 @@ CHUNK = 250
 def _rule(row: View) -> str:
     rule = clean(row.get("rule", "?"))
     return f"{rule} (twin of {clean(row['twin_of'])})" if row.get("twin_of") else rule
-
-
-def _data(row: View) -> str:
-    """Its name; a run whose row says that nothing is known of its data is marked."""
-    name = clean(row.get("data") or "")
-    return f"{name} (data not recorded)" if name and row.get("data_sha256", "") is None else name
 
 
 def _network(row: View) -> str:
@@ -45,7 +40,7 @@ def _if_known(key: str, write: Callable[[Any], str]) -> Callable[[View], str]:
 _COLUMNS: tuple[tuple[str, bool, float, Callable[[View], str]], ...] = (
     ("rule", False, 9.2, _rule),
     ("label", False, 12, _if_known("label", clean)),
-    ("data", False, 7.5, _data),
+    ("data", False, 7.5, _if_known("data_name", clean)),
     ("classes", True, 4, _if_known("num_classes", plain)),
     ("network", False, 7, _network),
     ("epochs", True, 3.7, _if_known("epochs", plain)),
@@ -76,6 +71,8 @@ def run_view(runs: list[View]) -> View | None:
     """The table of all runs in chunks, or ``None`` where there is none."""
     if not runs:
         return None
+    called = data_names(runs)
+    runs = [{**row, "data_name": name} for row, name in zip(runs, called, strict=True)]
     wanted = [column for column in _COLUMNS if not any(_INSTEAD.get(column[0]) in row for row in runs)]
     filled = [(column, [column[3](row) for row in runs]) for column in wanted]
     columns = [(column, texts) for column, texts in filled if any(texts)]
