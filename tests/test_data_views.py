@@ -290,6 +290,10 @@ def test_a_name_of_one_s_own_is_looked_up_and_a_path_is_not(tmp_path, monkeypatc
     monkeypatch.setenv("LAYERLOCAL_DATA", "")
     with pytest.raises(InputError, match="unknown data 'birds'"):
         load_data("birds")
+    monkeypatch.setenv("LAYERLOCAL_DATA", str(tmp_path / "misspelt"))
+    for name in ("birds", "cifar100"):  # neither looked for elsewhere nor fetched
+        with pytest.raises(InputError, match=r"LAYERLOCAL_DATA is '.*misspelt', which is no folder"):
+            load_data(name)
 
 
 # --- two images in one: the plan --------------------------------------------------------------------------------------

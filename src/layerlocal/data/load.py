@@ -208,6 +208,8 @@ def _own_copy(source: str | Path) -> Path | None:
     place = os.environ.get("LAYERLOCAL_DATA")
     if not place or not isinstance(source, str) or source in ("", ".", "..") or os.sep in source:
         return None
+    if not Path(place).expanduser().is_dir():
+        raise InputError(f"LAYERLOCAL_DATA is {place!r}, which is no folder; correct it, or unset it")
     folder = Path(place).expanduser() / source
     return folder if folder.is_dir() else None
 

@@ -75,13 +75,7 @@ def relabel(labels: np.ndarray, groups: Sequence[Sequence[int]]) -> tuple[np.nda
 def check_classes(train_labels: np.ndarray, test_labels: np.ndarray, names: Sequence[str], *, where: str) -> None:
     """Refuse data in which a class has no training image, or the test split is empty, and data of one class."""
     if len(names) < 2:
-<<<<<<< HEAD
         raise InputError(f"{where} has one class, {', '.join(map(repr, names))}; a classifier needs at least 2")
-=======
-        raise InputError(
-            f"{where} has 1 class only, {names[0]!r}; a classifier needs at least 2: add images of another"
-        )
->>>>>>> 7f68830 (Swapped copies of decoded images, one class, one name of several data and a working folder that is gone are told, not answered)
     train = np.bincount(train_labels, minlength=len(names))
     test = np.bincount(test_labels, minlength=len(names))
     for index, name in enumerate(names):
