@@ -382,6 +382,18 @@ def test_missing_negative_and_unnamed_labels_are_refused(tmp_path):
             load_data(tmp_path / "set")
 
 
+def test_parquet_files_beside_a_folder_of_images_are_refused(tmp_path):
+    folder = tmp_path / "set"
+    make_folder(folder)
+    (folder / "train" / "cow").mkdir(parents=True)  # without an image it is no second reading
+    expected = load_data(folder).content_sha256
+    picture(1).save(folder / "train" / "cow" / "0.png")
+    with pytest.raises(InputError, match=r"set has both train.*\.parquet and images in train/.*; keep one of the two"):
+        load_data(folder)
+    (folder / "train").rename(tmp_path / "elsewhere")
+    assert load_data(folder).content_sha256 == expected
+
+
 def test_a_class_without_images_and_a_class_only_in_test_are_refused(tmp_path):
     folder = make_image_folder(tmp_path / "set")
     (folder / "train" / "cow").mkdir()

@@ -28,7 +28,7 @@ from layerlocal.data.split_source import (
 )
 from layerlocal.types import InputError
 
-__all__ = ["image_folder", "image_suffixes"]
+__all__ = ["has_training_images", "image_folder", "image_suffixes"]
 
 ANNOTATIONS = "val_annotations.txt"  # Tiny-ImageNet's: name of the image, class, box
 _LEFT_BEHIND = {
@@ -82,6 +82,12 @@ def image_folder(folder: Path, *, test_share: bool) -> tuple[SplitSource, SplitS
         return _sources(names, [_scan(train, names)])
     names += [name for name in _class_folders(test) if name not in names]
     return _sources(names, [_scan(train, names), _scan(test, names)], notes)
+
+
+def has_training_images(folder: Path) -> bool:
+    """Whether there is an image in ``train/<class>/``; among the first files found."""
+    train = folder / "train"
+    return train.is_dir() and any(_has_image(train / name, strict=False) for name in _class_folders(train))
 
 
 def _test_folder(folder: Path, classes: set[str]) -> tuple[Path | None, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from layerlocal.data.folders import image_folder
+from layerlocal.data.folders import has_training_images, image_folder
 from layerlocal.data.parquet import parquet_files, parquet_folder
 from layerlocal.data.split_source import READ_ROWS, OpenSplit, SplitSource, pick_label
 from layerlocal.types import InputError
@@ -26,7 +26,7 @@ def find_folder(
         test_share: a folder without a test split will do, since one is drawn from the training images; the test source is then None.
 
     Raises:
-        InputError: no such folder, no training or no test images in it, no column of images or labels.
+        InputError: no such folder, no training or no test images in it, images beside Parquet files, no column of images or labels.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is a broken link" if folder.is_symlink() else "does not exist"
@@ -42,6 +42,10 @@ def find_folder(
         if places[0] != folder and len(places) > 1:
             raise InputError(
                 f"{folder} has Parquet files in {', '.join(p.name for p in places)}; give one of these folders"
+            )
+        if places[0] == folder and has_training_images(folder):
+            raise InputError(
+                f"{folder} has both {parquet_files(folder, 'train')[0].name} and images in train/, which may be other data; keep one of the two"
             )
         return "parquet", *parquet_folder(places[0], labels=labels, test_share=test_share)
     train, test = image_folder(folder, test_share=test_share)
