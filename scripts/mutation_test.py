@@ -426,6 +426,7 @@ MUTANTS: list[tuple] = [
     ("data/cache.py", "data_cache", ("meta = None if reread else _read_meta(folder)", "meta = _read_meta(folder)")),
     # a damaged copy is moved away under a whole one
     ("data/cache.py", "data_cache", ('meta["sha256"] != _sum_of(meta)', "False")),
+    ("data/cache.py", "data_cache", ('meta["key"] != folder.name', "False")),
     # a received rule file is run
     ("exporting.py", "cli_export", ("is not None and not trust_rule_files:", "is not None and False:")),
     # exports with the data as they are now
