@@ -282,6 +282,14 @@ def test_a_name_of_one_s_own_is_looked_up_and_a_path_is_not(tmp_path, monkeypatc
     found = load_data("birds", validation=0)
     assert torch.equal(found.train.images, load_data(tmp_path / "place/birds", validation=0).train.images)
     assert not torch.equal(load_data("./sub/birds", validation=0).train.images, found.train.images)
+    monkeypatch.chdir(tmp_path / "here" / "sub")
+    with pytest.warns(
+        UserWarning, match=r"the data are .*place/birds, not the folder birds here; write \./birds for that"
+    ):
+        load_data("birds")
+    monkeypatch.chdir(tmp_path / "place")  # the very same folder: nothing to say
+    load_data("birds")
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(InputError, match="unknown data 'fish'"):
         load_data("fish")
     make_folder(tmp_path / "place", seed=3)  # "." is the folder one is in, whatever lies in LAYERLOCAL_DATA

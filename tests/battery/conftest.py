@@ -117,7 +117,9 @@ def identity(words):
 
 
 def pytest_make_parametrize_id(config, val):
-    return identity(val) if isinstance(val, str | tuple) else None
+    """Of every test of a session, also of those beside this folder: what is not words is left to pytest."""
+    words = isinstance(val, tuple) and all(isinstance(part, str) for part in val)
+    return identity(val) if words or isinstance(val, str) else None
 
 
 def pytest_ignore_collect(collection_path: Path):

@@ -166,6 +166,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
     """A benchmark on the Hub or a folder, through the cache of decoded images."""
     info = BENCHMARKS.get(source) if isinstance(source, str) else None
     own = _own_copy(source)
+    _tell_of_namesake(source, own, named=info is not None)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
         kind, train, test = find_folder(own, labels=request.labels, test_share=request.test is not None)
@@ -212,6 +213,16 @@ def _own_copy(source: str | Path) -> Path | None:
         raise InputError(f"LAYERLOCAL_DATA is {place!r}, which is no folder; correct it, or unset it")
     folder = Path(place).expanduser() / source
     return folder if folder.is_dir() else None
+
+
+def _tell_of_namesake(source: str | Path, own: Path | None, *, named: bool) -> None:
+    """A name goes before a folder of that name right here: say so where there is one, as it may be the one that was meant."""
+    here = Path(source)
+    if not isinstance(source, str) or os.sep in source or not (named or own) or not here.is_dir():
+        return
+    if own is None or not own.samefile(here):
+        taken = f"{source} on the Hub" if own is None else own
+        warnings.warn(f"the data are {taken}, not the folder {source} here; write ./{source} for that", stacklevel=4)
 
 
 def _existing_folder(source: str | Path) -> Path:
