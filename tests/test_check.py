@@ -124,6 +124,21 @@ class NaNLoss(Honest):
         return (loss._replace(value=loss.value * float("nan")) for loss in super().losses(x, y))
 
 
+class NaNScores(Honest):
+    def scores(self, x):
+        return super().scores(x) * float("nan")
+
+
+class OtherScores(Honest):
+    def scores(self, x):
+        return -super().scores(x)
+
+
+class OtherName(Honest):
+    def losses(self, x, y):
+        return (loss._replace(block="layer1") for loss in super().losses(x, y))
+
+
 class MetricWithGraph(Honest):
     def losses(self, x, y):
         return (loss._replace(metrics={"loss/again": loss.value * 2}) for loss in super().losses(x, y))
@@ -328,6 +343,10 @@ STEPS = {name for name in CLAUSES if not name.startswith(("Losses", "Scores"))}
         (DetachedLoss, "has no graph", STEPS),
         (NaNLoss, "the loss of block0 is nan", clauses("Measured", "state_dict", "The same", "Beats")),
         (Raises, "no score today", clauses("Scores", "No label", "state", "The same", "Beats", "Declared")),
+        (WrongShape, "gives shape (12, 2)", clauses("state", "The same", "Beats")),
+        (NaNScores, "scores are not finite", clauses("No label", "state", "The same", "Beats")),
+        (OtherScores, "scores() is not fuse(block_scores())", clauses("state", "The same", "Beats")),
+        (OtherName, "a loss names its blocks as 'block1', 'block2-3' or 'all', got 'layer1'", clauses("state", "The same", "Beats")),
     ],
 )  # fmt: skip
 def test_one_fault_is_said_once_and_what_it_hides_is_not_measured(rule, found, hidden):

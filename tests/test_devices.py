@@ -136,6 +136,20 @@ def test_fit_makes_its_own_gradients_and_gives_the_same_weights(off):
     fit(found.rule, found.data, RECIPE)  # its weights are ordinary ones
 
 
+@pytest.mark.parametrize(
+    "switched",
+    [lambda: torch.autocast("cpu", torch.bfloat16), lambda: torch.device("meta")],
+    ids=["autocast", "default device"],
+)
+def test_what_the_caller_has_switched_in_torch_does_not_change_what_fit_gives(switched):
+    expected = fit("dtg-ff", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted")
+    with switched():
+        found = fit("dtg-ff", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted")
+    assert found.records[-1].losses == expected.records[-1].losses
+    weights = found.rule.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in expected.rule.state_dict().items())
+
+
 def test_data_that_were_made_under_inference_mode_are_trained_on():
     with torch.inference_mode():
         made = data()

@@ -112,6 +112,33 @@ def test_a_broken_rule_is_refused_before_the_first_step_in_one_sentence(broken, 
     assert all(parameter.grad is None for parameter in rule.parameters())
 
 
+class OwnScores(Sound):
+    """Answers by ``scores`` of its own."""
+
+    def scores(self, x):
+        """(B, K)."""
+        return self.part("scores", super().scores(x))
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (
+            lambda s: s * math.nan,
+            r"scores\(\) of rule 'mine' gives NaN or infinite numbers on the first training samples",
+        ),
+        (
+            lambda s: -s,
+            r"scores\(\) of rule 'mine' is not fuse\(block_scores\(\)\), on which accuracy is counted; write ",
+        ),
+    ],
+)
+def test_scores_of_a_rules_own_are_those_that_accuracy_is_counted_on(broken, words):
+    with pytest.raises(InputError, match=words):
+        Training(create_rule(OwnScores, network(), num_classes=K, scores=broken), data(), RECIPE)
+    Training(create_rule(OwnScores, network(), num_classes=K), data(), RECIPE)
+
+
 def test_a_sound_rule_trains():
     assert fit(create_rule(Sound, network(), num_classes=K), data(), RECIPE)[-1].validation.num_samples == 36
 

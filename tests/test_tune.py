@@ -68,6 +68,8 @@ def test_a_dimension_is_read_as_it_is_written(text, kind, low, high, choices, ru
         ("rule.x=2:1", "LOW must be below HIGH"),
         ("rule.x=0:inf", "both finite"),
         ("rule.x=log:0:1", "above 0"),
+        ("rule.x=0,nan", "a finite number"),
+        ("rule.x=-Infinity,0.1", "a finite number"),
     ],
 )
 def test_a_dimension_that_is_none_is_refused(text, sentence):
@@ -322,6 +324,20 @@ def test_a_search_from_the_command_line(cli, tmp_path):
 )
 def test_a_mistake_is_one_sentence(refused, words, sentence):
     assert sentence in refused("tune", *words, "--network", "mlp")
+
+
+def test_a_rule_of_a_file_that_cannot_begin_is_refused_before_any_trial(refused, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import sys\nfrom layerlocal.rules import LocalHeads, RuleInfo\n\n\nclass Exits(LocalHeads):\n"
+        "    info = RuleInfo(name='exits', locality='block')\n\n    def local_loss(self, *_):\n        sys.exit(0)\n"
+    )
+    words = (
+        "--rule mine.py:Exits --network cnn4 --width 0.125 --set data.num_train=100 --set data.num_test=50 --out runs"
+    )
+    assert "rule mine.py:Exits raised SystemExit at mine.py:9: it would end the program" in refused(
+        "tune", *words.split()
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_train_can_be_judged_on_validation_data_too(cli, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Data, Split, data_from_splits
-from layerlocal.evaluate import evaluate_split
+from layerlocal.evaluate import OTHER_SCORES, evaluate_split
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.networks import Network, create_network
@@ -144,16 +144,18 @@ def check_scores(bench: _Bench) -> None:
         turned = rule.scores(bench.x[order])[order]
         single = torch.cat([rule.scores(sample) for sample in bench.x.split(1)])
     expected = (len(bench.x), NUM_CLASSES)
-    _require(tuple(scores.shape) == expected, f"scores() gives shape {tuple(scores.shape)}, not (B, K) = {expected}")
+    shape = tuple(scores.shape)
+    _require(shape == expected, f"scores() gives shape {shape}, not (B, K) = {expected}", "shapes")
     wanted = (len(rule.readout_blocks), *expected)
-    _require(
-        tuple(blocks.shape) == wanted, f"block_scores() gives shape {tuple(blocks.shape)}, not (L, B, K) = {wanted}"
-    )
-    _require(bool(scores.isfinite().all() and blocks.isfinite().all()), "scores are not finite")
+    shape = tuple(blocks.shape)
+    _require(shape == wanted, f"block_scores() gives shape {shape}, not (L, B, K) = {wanted}", "shapes")
+    _require(bool(scores.isfinite().all() and blocks.isfinite().all()), "scores are not finite", "scores")
     _require(torch.allclose(scores, turned, rtol=1e-3, atol=1e-4), "scores depend on the order of the batch")
     _require(
         torch.allclose(scores, single, rtol=1e-3, atol=1e-4), "the score of a sample depends on the others of its batch"
     )
+    same = torch.allclose(scores, rule.fuse(blocks), rtol=1e-3, atol=1e-4)
+    _require(same, f"scores() {OTHER_SCORES}", "shapes")
 
 
 def check_no_label_in_scores(bench: _Bench) -> None:
@@ -249,9 +251,13 @@ CHECKS: tuple[Callable[[_Bench], None], ...] = (
 HIDDEN: dict[str, tuple[Callable[[_Bench], None], ...]] = {
     "": (),
     "values": (check_locality, check_state_dict, check_repeatable, check_learns),
+    "shapes": (check_state_dict, check_repeatable, check_learns),
+    "scores": (check_no_label_in_scores, check_state_dict, check_repeatable, check_learns),
     "steps": tuple(check for check in CHECKS if check not in (check_losses, check_scores)),
 }
-"""Clauses that cannot be looked at: nothing; without finite losses; without a step of training."""
+"""Clauses that cannot be looked at: nothing; without finite losses; without scores that `fit` takes; without finite scores, which are unlike
+themselves; without a step of training.
+"""
 
 
 def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
@@ -298,11 +304,12 @@ def _look(check: Callable[[_Bench], None], bench: _Bench, seen: set[object]) -> 
         if not is_fault(error):
             raise
         cause = error.__cause__ or error  # a rehearsal has put it in words
+        said = describe_error(error)
         death = (type(cause), first_line(cause), _own_line(cause))
-        if death in seen:
+        if death in seen or said in seen:
             return CheckResult(name, False, NOT_MEASURED, measured=False)
-        seen.add(death)
-        return CheckResult(name, False, describe_error(error))
+        seen.update({death, said})
+        return CheckResult(name, False, said)
     return CheckResult(name, True, "")
 
 

@@ -19,6 +19,7 @@ from layerlocal.types import InputError
 __all__ = ["Evaluation", "calibrate", "check_finite", "check_scores", "evaluate", "evaluate_split"]
 
 EVALUATION_BATCH = 500
+OTHER_SCORES = "is not fuse(block_scores()), on which accuracy is counted; write block_scores or fuse instead of it"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlocal.evaluate import check_finite, check_scores
+from layerlocal.evaluate import OTHER_SCORES, check_finite, check_scores
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import protect_input, refuse_other_activity, version_of
 from layerlocal.optimizer import loss_without_name, second_loss
@@ -135,7 +135,17 @@ def _see_scores(rule: Rule, x: Tensor) -> None:
     fused = check_scores(rule, blocks, len(x))
     check_finite(rule, blocks, fused, WHERE)
     if type(rule).scores is not Rule.scores:
-        check_scores(rule, blocks, len(x), rule.scores(x))
+        _refuse_other_scores(rule, check_scores(rule, blocks, len(x), rule.scores(x)), fused)
+
+
+def _refuse_other_scores(rule: Rule, found: Tensor, fused: Tensor) -> None:
+    """``scores()`` of a rule's own: an exported module answers by it, and accuracy is counted on what ``fuse`` gives."""
+    if not found.isfinite().all():
+        raise InputError(
+            f"scores() of rule {rule.info.name!r} gives NaN or infinite numbers {WHERE}; look at what it computes"
+        )
+    if not torch.allclose(found, fused, rtol=1e-3, atol=1e-4):
+        raise InputError(f"scores() of rule {rule.info.name!r} {OTHER_SCORES}")
 
 
 @contextlib.contextmanager

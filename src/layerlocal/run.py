@@ -23,7 +23,7 @@ from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.run_result import peaks, reset_peaks, result_of, rows_of
 from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
 from layerlocal.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
-from layerlocal.train import EpochRecord, Training
+from layerlocal.train import EpochRecord, Training, with_gradients
 from layerlocal.types import InputError, describe_error, is_fault, unknown_name
 
 __all__ = [
@@ -246,6 +246,7 @@ def plugin_errors(spec: RunSpec) -> Iterator[None]:
         raise InputError(f"rule {spec.rule.name} {describe_error(error)}; `layerlocal check` shows more") from error
 
 
+@with_gradients()
 def _train_run(
     spec: RunSpec, folder: RunFolder, device: str, listen: Listener | None, make_training: Callable[..., Training]
 ) -> RunRecord:

@@ -17,9 +17,10 @@ from layerlocal.forecast import forecast_seconds
 from layerlocal.pin import contents_of
 from layerlocal.progress import ManyRuns
 from layerlocal.reporting import tune_path
-from layerlocal.run import build, file_sha256
+from layerlocal.run import build, file_sha256, plugin_errors
 from layerlocal.spec import RunSpec, command_of
 from layerlocal.store import RunStore, write_atomic
+from layerlocal.train import Training
 from layerlocal.tune import AT_ONCE, Method, Search, TunePlan
 from layerlocal.workers import run_many, usual_workers
 
@@ -130,13 +131,17 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
 
 
 def _checked(plan: TunePlan, *, reread: bool = False) -> TunePlan:
-    """The plan with the hashes of its rule files and of its data, once it is seen that each method can be built."""
+    """The plan with the hashes of its rule files and of its data, once it is seen that each method can be built, and each of a file can begin."""
     plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
     plan.check()
     first = plan.run(plan.methods[0], {}, 0)
     plan = plan.model_copy(update={"contents": contents_of([first], reread=reread)})
     for method in plan.methods:
-        build(plan.run(method, Search(plan, method).first, 0))
+        spec = plan.run(method, Search(plan, method).first, 0)
+        with plugin_errors(spec):
+            data, rule = build(spec)
+            if spec.rule.source_sha256 is not None:  # ours are known to train
+                Training(rule, data, spec.recipe, seed=spec.seed)
     return plan
 
 

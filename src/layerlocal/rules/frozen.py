@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,8 +59,16 @@ def _copied_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def with_gradients() -> Iterator[None]:
-    """Gradients are made inside, also where the caller has switched them off by ``torch.no_grad`` or ``torch.inference_mode``."""
-    with torch.inference_mode(False), torch.enable_grad():
+    """What the caller has switched in torch counts for nothing inside: gradients are made in spite of ``torch.no_grad`` and
+    ``torch.inference_mode``, ``torch.autocast`` does not change the precision, and a default device that is not the CPU does not move what
+    is made.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         yield
 
 

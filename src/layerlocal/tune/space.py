@@ -87,7 +87,7 @@ def parse_dimension(text: str) -> Dimension:
             choices = tuple(_value(word) for word in values.split(","))
         except InputError as error:
             raise InputError(f"--space {shown(key)}: {error}") from None
-        if "" in choices or any(isinstance(choice, float) and not math.isfinite(choice) for choice in choices):
+        if "" in choices or any(map(_is_endless, choices)):
             raise InputError(f"--space {shown(text)}: a choice is a word, true, false, null or a finite number")
         if len(choices) == 1:
             raise InputError(
@@ -107,6 +107,14 @@ def parse_dimension(text: str) -> Dimension:
     if kind == "log" and low <= 0:
         raise InputError(f"--space {shown(text)}: on a log scale LOW must be above 0")
     return Dimension(key=key, rule=rule or None, kind="log" if kind == "log" else "linear", low=low, high=high)
+
+
+def _is_endless(choice: Scalar) -> bool:
+    """NaN or infinite, as a number or as a word for it."""
+    try:
+        return isinstance(choice, float | str) and not math.isfinite(float(choice))
+    except ValueError:
+        return False
 
 
 def _value(word: str) -> Scalar:
