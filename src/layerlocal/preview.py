@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from layerlocal.data.load import TEACHER_NAME
 from layerlocal.data.teacher import TeacherOptions
+from layerlocal.kernels import kernels_in_use
 from layerlocal.rules import Rule, find_rule
 from layerlocal.run import build_rule, load_task, plugin_errors
 from layerlocal.spec import DataSpec, RuleSpec, RunSpec
@@ -114,6 +115,8 @@ def look_ahead(spec: RunSpec) -> tuple[Task, float]:
     task = task_of(spec.data)
     kind = kind_of(task, spec)
     if kind not in _LOOKED_AT:
+        if spec.network.fused:
+            kernels_in_use()  # it warns once a process where there are none, which is not to be lost below
         with plugin_errors(spec), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run itself says what there is to warn of
             rule, shape = build_on(task, spec), task.sample_shape

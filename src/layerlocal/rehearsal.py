@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlocal.evaluate import OTHER_SCORES, check_finite, check_scores
+from layerlocal.kernels import kernels_in_use
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import protect_input, refuse_other_activity, version_of
 from layerlocal.optimizer import loss_without_name, second_loss
@@ -62,6 +63,8 @@ def rehearse(rule: Rule, samples: Callable[[int], tuple[Tensor, Tensor]], recipe
 
 
 def _look(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:
+    if any(getattr(part, "fused", False) for part in rule.modules()):
+        kernels_in_use(x.device.type)  # it warns once a process where there are none, which is not to be lost below
     eager = torch.compiler.set_stance("force_eager") if rule.network.compiled else contextlib.nullcontext()
     with untouched(rule), eager, warnings.catch_warnings(), _watched(rule.network):
         warnings.simplefilter("ignore")  # the first step says it again

@@ -131,7 +131,7 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
 
 
 def _checked(plan: TunePlan, *, reread: bool = False) -> TunePlan:
-    """The plan with the hashes of its rule files and of its data, once it is seen that each method can be built, and each of a file can begin."""
+    """The plan with the hashes of its rule files and of its data, once each method is seen to be built, and each of a file to begin."""
     plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
     plan.check()
     first = plan.run(plan.methods[0], {}, 0)
