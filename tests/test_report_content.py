@@ -291,6 +291,7 @@ def test_a_store_of_plain_runs_makes_a_page_of_runs() -> None:
     text = text_of(render_page({"audit": None, "studies": [], "runs": [audit_run(30)], "command": "layerlocal report"}))
     assert "All 1 run, each with its command" in text and "layerlocal train --rule local-heads --seed 10" in text
     assert "audit" not in text.lower() and "Claims" not in text
+    assert "Hardware and versions: each run has its own, in its env.json" in text and "not recorded" not in text
 
 
 def test_a_page_of_nothing_says_so() -> None:
