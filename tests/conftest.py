@@ -1,8 +1,9 @@
-"""For all tests: one thread (tiny tensors are much faster on one, and sums then have one order) and a fresh seed each."""
+"""For all tests: one thread (tiny tensors are much faster on one, and sums then have one order), a fresh seed each, and no Hub."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 import layerlocal.cli
 
 torch.set_num_threads(1)
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # or each set that a test names would be asked for, and waited for, on the network
 
 
 @pytest.fixture(autouse=True)

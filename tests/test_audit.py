@@ -697,7 +697,7 @@ def test_classes_too_few_to_fill_a_batch_are_left_out_of_the_sweep_and_that_is_s
 
 def test_one_class_is_refused_in_one_sentence(stubbed, tmp_path):
     data = image_folder(tmp_path / "data", ["only"])
-    with pytest.raises(InputError, match="at least 2 classes"):
+    with pytest.raises(InputError, match="one class, 'only'; a classifier needs at least 2"):
         run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
     assert not (tmp_path / "runs").exists()
 

@@ -60,7 +60,7 @@ def test_help_comes_without_words_and_a_slip_names_the_command_whose_help_helps(
 
 
 def test_a_name_given_twice_in_a_list_counts_once_and_a_list_without_a_name_is_refused(cli, refused):
-    words = ["study", "calibration", "--dry-run", "--json"]
+    words = ["study", "composition", "--dry-run", "--json"]
     once, twice = (
         json.loads(cli(*words, "--rules", rules)[1]) for rules in ("local-heads", "local-heads,local-heads,")
     )

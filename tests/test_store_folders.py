@@ -166,7 +166,7 @@ def test_a_file_of_a_run_that_is_a_link_is_replaced_and_its_target_stays(store, 
     assert (tmp_path / "target").read_bytes() and not (tmp_path / "nothing").exists()
 
 
-def test_a_store_may_be_a_link_and_a_finished_run_in_it_too(store, tmp_path):
+def test_a_store_may_be_a_link_and_a_finished_run_in_it_is_none(store, tmp_path):
     (tmp_path / "real").mkdir()
     store.root.symlink_to(tmp_path / "real")
     with store.open(SPEC) as folder:
@@ -174,7 +174,12 @@ def test_a_store_may_be_a_link_and_a_finished_run_in_it_too(store, tmp_path):
     elsewhere = RunStore(tmp_path / "other")
     elsewhere.prepare()
     (elsewhere.root / SPEC.hash).symlink_to(tmp_path / "real" / SPEC.hash)
-    assert elsewhere.is_done(SPEC) and elsewhere.load(SPEC.hash) == store.load(SPEC.hash)
+    assert store.is_done(SPEC) and store.load(SPEC.hash).result["test_accuracy"] == 0.5
+    assert not elsewhere.is_done(SPEC)
+    with pytest.raises(InputError, match="is a link to another folder"):
+        elsewhere.load(SPEC.hash)
+    records, [problem] = elsewhere.scan()
+    assert not records and "is a link" in problem
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])

@@ -50,8 +50,12 @@ def read_run(path: Path) -> RunRecord:
     """The finished run in a folder.
 
     Raises:
-        InputError: it is damaged, cannot be read, lies under another run's name, or is of another version of this program.
+        InputError: it is damaged, cannot be read, is a link, lies under another run's name, or is of another version of this program.
     """
+    if path.is_symlink():
+        raise InputError(
+            f"run {path} is a link to another folder, so it is not this store's; put a copy of that folder in its place"
+        )
     try:
         sums = read_sums(path)
         content = {part: (path / part).read_bytes() for part in PARTS}

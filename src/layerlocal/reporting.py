@@ -69,6 +69,8 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
     tunes = tune_summaries(out)
     shown = bool(studies or costs or claim_files)  # an audit alone says nothing of a claim
     if not records and audit is None and not studies and not costs and not tunes:
+        if warnings:
+            raise InputError(f"nothing in {out} can be reported: {'; '.join(warnings[:3])}")
         raise InputError(
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
         )
