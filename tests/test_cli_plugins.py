@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,3 +178,16 @@ def test_what_an_exception_says_is_one_short_line():
     assert first_line(ValueError("one\ntwo")) == "one" and first_line(ValueError()) == "no message"
     assert len(first_line(ValueError("x" * 10**6))) < 500
     assert describe_error(SystemExit(3)) == "raised SystemExit: it would end the program with exit code 3"
+
+
+def test_a_rule_file_runs_as_it_is_now_and_leaves_no_bytecode_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "rule.py"
+    text = "from layerlocal.rules import LocalHeads\n\nclass Mine(LocalHeads):\n    value = 1\n"
+    path.write_text(text)
+    time = path.stat().st_mtime_ns
+    assert find_rule(f"{path}:Mine").value == 1
+    path.write_text(text.replace("1", "2"))
+    os.utime(path, ns=(time, time))  # a cache of bytecode knows a file by its time and size
+    assert find_rule(f"{path}:Mine").value == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["rule.py"]

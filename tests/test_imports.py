@@ -87,7 +87,8 @@ def test_types_imports_nothing_of_ours():
 
 
 def test_spec_imports_only_types():
-    assert rooms_imported(SOURCE / "spec.py") == {"types"}
+    assert rooms_imported(SOURCE / "spec.py") == {"types", "validated"}
+    assert rooms_imported(SOURCE / "validated.py") == {"types"}
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if room_of(p) == "report"], ids=lambda path: path.name)

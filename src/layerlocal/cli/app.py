@@ -283,6 +283,7 @@ def main() -> None:
         _refuse_what_is_no_text(sys.argv[1:])
         _refuse_no_place()
         status = app(prog_name="layerlocal", standalone_mode=False)
+        sys.stdout.flush()  # now, while a full disk can still be told in a sentence
     except BaseException as error:
         text = _in_one_sentence(error)
         if text is None:

@@ -87,7 +87,9 @@ def _load_class(path: Path, class_name: str) -> type[Rule]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            exec(
+                compile(source, str(path), "exec"), module.__dict__
+            )  # what was hashed, and no bytecode of another time
         except BaseException as error:
             del sys.modules[module_name]
             if not is_fault(error):
