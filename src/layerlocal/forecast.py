@@ -28,7 +28,7 @@ __all__ = ["Pace", "forecast_runs", "forecast_seconds", "measure_pace"]
 TIMED_STEPS = 3
 WHOLE_STEP = 1.15
 """A step over its forward and backward: what the optimizer and the making of a batch add, about."""
-SECONDS = 1.0
+SECONDS = 0.5
 """Of timing, after which kinds of runs are no longer timed; the kind that was begun is ended."""
 MOST_FLOPS = 1e9
 """Of the forward passes of a timed step; larger batches are timed in part, of `FEWEST` samples at least."""

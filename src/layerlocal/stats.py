@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 __all__ = [
     "Estimate", "Side", "bootstrap_p", "estimate", "holm", "one_sided_p", "paired_difference", "r_squared", "regress", "samples_needed",
@@ -37,6 +36,13 @@ class Estimate(TypedDict):
     values: list[float]
 
 
+def _special() -> Any:
+    """SciPy's distributions, half a second of CPU that planning and listing need not wait for."""
+    from scipy import special
+
+    return special
+
+
 def estimate(values: Sequence[float], *, level: float = 0.95) -> Estimate:
     """Mean and Student-t interval over independent values (seeds).
 
@@ -53,7 +59,7 @@ def estimate(values: Sequence[float], *, level: float = 0.95) -> Estimate:
     mean = float(array.mean())
     if array.size < 2:
         return Estimate(mean=mean, low=None, high=None, n=1, values=array.tolist())
-    half = float(special.stdtrit(array.size - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(array.size))
+    half = float(_special().stdtrit(array.size - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(array.size))
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=int(array.size), values=array.tolist())
 
 
@@ -93,7 +99,7 @@ def sd_interval(sd: float, n: int, *, level: float = 0.95) -> tuple[float, float
     if not sd >= 0 or n < 2 or not 0 < level < 1:
         raise ValueError(f"need sd ≥ 0, two or more values and a level in (0, 1), got {sd}, {n} and {level}")
     tail = (1 - level) / 2
-    low, high = (sd * math.sqrt((n - 1) / float(special.chdtri(n - 1, beyond))) for beyond in (tail, 1 - tail))
+    low, high = (sd * math.sqrt((n - 1) / float(_special().chdtri(n - 1, beyond))) for beyond in (tail, 1 - tail))
     return low, high
 
 
@@ -115,7 +121,7 @@ def one_sided_p(values: Sequence[float], threshold: float = 0.0, *, side: Side =
     distance = _distance(mean, threshold, side)
     if sd == 0:
         return 0.0 if distance > 0 else 1.0
-    return float(special.stdtr(len(values) - 1, -distance / (sd / math.sqrt(len(values)))))
+    return float(_special().stdtr(len(values) - 1, -distance / (sd / math.sqrt(len(values)))))
 
 
 def bootstrap_p(
