@@ -393,6 +393,18 @@ def test_no_gap_no_recovery_and_the_study_says_so():
     assert "no gap to recover" in " ".join(found["sentences"])
 
 
+def test_no_share_is_given_of_a_gap_that_seeds_cannot_tell_from_zero():
+    plan = plan_of("hybrid")
+    leads = {0: 0.01, 1: 0.09, 2: 0.05}  # mean 5 pp, t interval of three seeds [-4.9, +14.9]
+    found = summarize_study(
+        plan, planted(plan, lambda spec, seed, method: 0.6 + (leads[seed] if method in ("bp", "bp-deepsup") else 0.0))
+    )
+    own = {name: of for name, of in found["quantities"]["dtg-ff"].items() if "recovery/" in name}
+    assert own and not any(of["values"] for of in own.values())
+    assert all("not told from zero above, by 3 seeds" in of["reason"] for of in own.values())
+    assert "3 seeds cannot tell BP's lead from zero" in " ".join(found["sentences"])
+
+
 def test_composition_tells_seen_from_unseen():
     plan = plan_of("composition")
     records = planted(plan, lambda spec, seed, method: 0.6 - (0.05 if method == "local" else 0))

@@ -44,7 +44,9 @@ HYBRIDS: dict[str, tuple[str, str, dict[str, Any], float | None]] = {
 }
 """Method → (family, rule, options, share of global signal at depth 8)."""
 LEAST_GAP = 0.005
-"""Where BP is on average less than half a point above the local rule there is nothing to recover: no ratio is given, and that is said."""
+"""Where BP is on average less than half a point above the local rule, or seeds cannot tell its lead from zero, no ratio is given, and that
+is said.
+"""
 
 
 class HybridStudy(Study):
@@ -77,16 +79,15 @@ class HybridStudy(Study):
             local, bp = by_seed(part, "local"), by_seed(part, "bp")
             gaps = contrast(bp, local)
             prices = contrast(by_seed(part, "bp-deepsup"), local)
-            mean_gap, mean_price = (sum(of.values()) / len(of) for of in (gaps, prices))
             body = []
             for name, (family, _, _, share) in HYBRIDS.items():
                 gains = contrast(by_seed(part, name), local)
-                price = ratio_of_means(gains, prices) if mean_price > LEAST_GAP else {}
+                price = ratio_of_means(gains, prices) if _is_a_gap(prices) else {}
                 own[f"price_recovery/{name}"] = _recovery(name, "BP-DeepSup", price, prices)
                 own[f"gain/{name}"] = quantity(f"{name} − local", gains)
                 last = contrast(_last(part, name), _last(part, "local"))
                 own[f"gain_last/{name}"] = quantity(f"{name} − local, read at the last block alone (exploratory)", last)
-                recovery = ratio_of_means(gains, gaps) if mean_gap > LEAST_GAP else {}
+                recovery = ratio_of_means(gains, gaps) if _is_a_gap(gaps) else {}
                 own[f"recovery/{name}"] = _recovery(name, "BP", recovery, gaps)
                 body.append(
                     {
@@ -108,6 +109,12 @@ class HybridStudy(Study):
         return found
 
 
+def _is_a_gap(gaps: Mapping[int, float]) -> bool:
+    """Whether something can be recovered: half a point at least, and told from zero. A share of what may be nothing is any number."""
+    gap = estimate(list(gaps.values()))
+    return gap["mean"] > LEAST_GAP and gap["low"] is not None and gap["low"] > 0
+
+
 def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[int, float]) -> dict[str, Any]:
     """The quantity, or why there is none: claims about it then cannot be judged."""
     found = quantity(f"({name} − local) ÷ ({twin.removeprefix('BP-')} − local)", shares, unit="share")
@@ -116,7 +123,7 @@ def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[i
     gap = estimate(list(gaps.values()))
     where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
     if gap["mean"] > LEAST_GAP:
-        where = "without one of the seeds exactly as good as"
+        where = f"not told from zero above, by {len(gaps)} seed{'s' * (len(gaps) > 1)},"
     return found | {"reason": f"{twin} is {where} the local rule here ({points(gap)}), so there is nothing to recover"}
 
 
@@ -137,6 +144,10 @@ def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]
     if gap["mean"] <= LEAST_GAP:
         found.append(
             f"{rule}: BP is not {100 * LEAST_GAP:.1f} pp above the local rule here, so there is no gap to recover."
+        )
+    elif gap["low"] is None or gap["low"] <= 0:
+        found.append(
+            f"{rule}: {gap['n']} seed{'s' * (gap['n'] > 1)} cannot tell BP's lead from zero, so no share of it is given."
         )
     return found
 
