@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs
 
-.PHONY: audit test lint mutation clean
+.PHONY: audit test mutation docs clean
 
 audit: .venv/installed
 	$(BIN)/layerlocal audit --out $(OUT)
@@ -17,6 +17,10 @@ test: .venv/installed-dev
 mutation: .venv/installed-dev
 	$(BIN)/python scripts/mutation_test.py
 
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 .venv/bin/python:
 	$(PYTHON) -c "import sys; sys.exit('layerlocal needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv .venv
@@ -28,7 +32,11 @@ mutation: .venv/installed-dev
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python scripts/install.py dev
+	touch $@ .venv/installed .venv/installed-docs
+
+.venv/installed-docs: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python scripts/install.py docs
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache

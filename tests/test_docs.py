@@ -1,0 +1,91 @@
+"""The documentation is true: every link leads somewhere, every page is reached, and the site builds without a warning."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from documents import ROOT, anchors, broken_links, links, name, pages
+
+DOCS = ROOT / "docs"
+SOLITARY = {"rules/TEMPLATE.md", "search-log.md"}
+"""Pages that the index does not lead to: a form for the next card, and a log."""
+
+
+def module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_every_link_of_the_page_leads_to_a_file_and_a_heading_that_are_there(page):
+    assert broken_links(page) == []
+
+
+def test_a_link_to_nowhere_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("documents.ROOT", tmp_path)
+    (tmp_path / "there.md").write_text("# One (`two`, three)\n## Same\n## Same\n```bash\n# no heading\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](there.md#one-two-three) [b](there.md#same-1) `[c](gone.md)` [d](https://x.org/gone)\n"
+        '[e](gone.md) [f](there.md#no-heading) [g](#here) <img src="gone.svg">\n```python\nheads[0](x)\n```\n'
+    )
+    assert broken_links(page) == [
+        "page.md: gone.md is not there",
+        "page.md: there.md has no heading #no-heading",
+        "page.md:  has no heading #here",
+        "page.md: gone.svg is not there",
+    ]
+
+
+def test_anchors_are_those_of_github():
+    """Of headings in this repository, as github.com renders them."""
+    text = "## Each at its best (`python benchmarks/tuned.py`, CIFAR-10)\n## A/B & *C*: [d](e.md)\n## Über 4×4\n"
+    assert anchors(text) == {"each-at-its-best-python-benchmarkstunedpy-cifar-10", "ab--c-d", "über-44"}
+
+
+def test_every_page_is_reached_from_the_index():
+    """In two steps at the most: the index, then the list of rules."""
+    index = [DOCS / "README.md", DOCS / "rules/README.md"]
+    reached = {(page.parent / target).resolve() for page in index for target, _ in links(page.read_text()) if target}
+    there = {path.resolve() for path in (*DOCS.glob("**/*.md"), *DOCS.glob("*.ipynb"))}
+    missing = {path.relative_to(DOCS).as_posix() for path in there - reached}
+    assert missing - {"README.md"} <= SOLITARY
+
+
+def test_generated_pages_are_what_the_code_says():
+    """Where this fails, `python scripts/generated_pages.py` writes them anew."""
+    for path, make in module(ROOT / "scripts/generated_pages.py").PAGES.items():
+        assert path.read_text() == make(), f"{name(path)} is old"
+
+
+def test_every_rule_has_a_card_and_every_card_is_of_a_rule():
+    from layerlocal.rules import list_rules
+
+    assert {path.stem for path in DOCS.glob("rules/*.md")} == {*list_rules(), "README", "TEMPLATE"}
+
+
+def test_the_site_builds_without_network_and_without_a_warning(tmp_path):
+    for needed in ("mkdocs", "material", "mkdocstrings"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip("the extra `docs` is not installed")
+    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(
+        words, cwd=ROOT, env={**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert {path.name for path in (tmp_path / "site").iterdir()} >= {"index.html", "CONTRIBUTING.html", "rules"}
+    outside = {
+        (page.name, link)
+        for page in (tmp_path / "site").rglob("*.html")
+        for link, _ in links(page.read_text())
+        if link.startswith("http") and link.endswith((".js", ".css", ".woff2", ".svg", ".png"))
+    }
+    assert {link for _, link in outside if "github.com/layerlocal" not in link} == set(), "fetched when a page is read"
