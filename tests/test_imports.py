@@ -31,7 +31,7 @@ ORDER = [
     {"claims", "studies"},
     {"report"},
     {"progress", "listing", "reporting"},
-    {"auditing", "studying", "costing", "tuning"},
+    {"auditing", "studying", "costing", "tuning", "citing"},
     {"cli"},
     {"__main__"},
 ]

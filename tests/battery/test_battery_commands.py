@@ -364,6 +364,26 @@ report --claims twice.yaml                                      | claims
 report --claims afile                                           | afile
 report extra                                                    | extra
 
+cite --out nowhere                                              | nowhere
+cite --out afile                                                | afile
+cite --out empty                                                | empty
+cite --out ''                                                   | --out
+cite --rule nothing                                             | nothing
+cite --rule ''                                                  | rule
+cite --rule dtg-ff,fff                                          | fff
+cite --rule nothing.py:Mine                                     | nothing.py
+cite --rule mine.py:Other                                       | Other
+cite --rule {LONG}                                              | aaaa
+cite --data nowhere                                             | nowhere
+cite --data ''                                                  | data
+cite --all --rule ff                                            | --all
+cite --all --out runs                                           | --out
+cite --data mnist --out runs                                    | --out
+cite --format pdf                                               | pdf
+cite --format ''                                                | format
+cite --foo                                                      | --foo
+cite extra                                                      | extra
+
 cost --size tiny                                                | tiny
 cost --rules nothing                                            | nothing
 cost --rules ''                                                 | rule
