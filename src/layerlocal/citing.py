@@ -276,7 +276,7 @@ def _latex(text: str) -> str:
 
 def _accented(sign: str) -> str:
     """``é`` → ``{\\'e}``; a sign without an accent, or with one that is not known, as it is."""
-    letter, *accents = unicodedata.normalize("NFD", sign)
+    letter, *accents = list(unicodedata.normalize("NFD", sign))
     if len(accents) != 1 or accents[0] not in ACCENTS:
         return sign
     mark = ACCENTS[accents[0]]
