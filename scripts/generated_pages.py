@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 from pathlib import Path
 
+import layerlocal
 from layerlocal.listing import describe
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -48,7 +52,62 @@ def _paper(reference: str) -> str:
     return f"[{where}](https://arxiv.org/abs/{where})" if kind == "arXiv" else f"[OpenReview]({reference})"
 
 
-PAGES = {DOCS / "rules/README.md": rules_page}
+TASKS = {
+    "Data": ["data"],
+    "Networks": ["networks"],
+    "Rules": ["rules"],
+    "Training": ["fitting", "estimator", "evaluate"],
+    "Certificates and measurements": ["check", "measure"],
+    "Runs": ["spec", "run", "workers", "store", "table"],
+    "Words that all share": ["types"],
+}
+"""Modules of the public names by task; a module that is in none has a task of its own, by its name."""
+API = """# Python API
+
+Every public name: `from layerlocal import fit`. Arguments, shapes, units and errors are in the docstrings: `help(layerlocal.fit)` shows
+them, and on the site they stand under each table. Names of other modules may change without notice.
+"""
+
+
+def api_page() -> str:
+    """docs/api.md: a table a task, and a comment a name, which the site makes its reference."""
+    named = {home for homes in TASKS.values() for home in homes}
+    others = {home.capitalize(): [home] for home in layerlocal._HOMES if home not in named}
+    parts = [API]
+    for task, homes in {**TASKS, **others}.items():
+        names = sorted((name for home in homes for name in layerlocal._HOMES.get(home, [])), key=str.lower)
+        rows = [f"| [`{name}`]({_source(name)}) | {_first_line(name)} |" for name in names]
+        references = [f"<!-- ::: layerlocal.{name} -->" for name in names]
+        parts.append("\n".join([f"## {task}", "", "| name | what it is |", "|---|---|", *rows, "", *references, ""]))
+    return "\n".join(parts)
+
+
+def _home(name: str):
+    """The module in which a public name is written."""
+    found = getattr(layerlocal, name)
+    where = getattr(found, "__module__", "")
+    return importlib.import_module(where if where.startswith("layerlocal") else f"layerlocal.{layerlocal._HOME[name]}")
+
+
+def _source(name: str) -> str:
+    file = Path(_home(name).__file__)
+    return f"../src/layerlocal/{file.relative_to(Path(layerlocal.__file__).parent).as_posix()}"
+
+
+def _first_line(name: str) -> str:
+    """What its docstring says first; of a constant the string under it."""
+    found = getattr(layerlocal, name)
+    doc = inspect.getdoc(found) if inspect.isclass(found) or inspect.isfunction(found) else _said_below(name)
+    return doc.partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+
+
+def _said_below(name: str) -> str:
+    body = ast.parse(inspect.getsource(_home(name))).body
+    [at] = [i for i, node in enumerate(body) if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name]
+    return ast.literal_eval(body[at + 1].value)
+
+
+PAGES = {DOCS / "rules/README.md": rules_page, DOCS / "api.md": api_page}
 
 if __name__ == "__main__":
     for path, make in PAGES.items():

@@ -3,7 +3,7 @@
 - CONTRIBUTING.md and CHANGELOG.md of the root are pages too.
 - A link to a file outside docs/ leads to the repository; a picture from outside is copied into the site.
 - A list or a table may follow a line of text without an empty line between, and a list in a list may be indented by two, as GitHub reads them.
-- A page of a rule that is written as a comment, ``<!-- ::: layerlocal.fit -->``, becomes the reference of that name.
+- A comment ``<!-- ::: layerlocal.fit -->`` becomes the reference of that name, and the table of api.md leads to it instead of to the source.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def on_page_markdown(markdown, page, config, files):
             uri = f"{config.extra['repository']}/{path.relative_to(ROOT).as_posix()}"
         return f"{before}{uri}{anchor or ''}{after}"
 
+    if page.file.src_uri == "api.md":
+        markdown = re.sub(r"\[`(\w+)`\]\(\.\./src/[^)]+\)", r"[`\1`][layerlocal.\1]", markdown)
     return "\n".join(
         line if code else _outside_code(line, lambda part: LINK.sub(lead, part)) for line, code in _lines(markdown)
     )
@@ -97,7 +99,7 @@ def _lines(markdown: str):
                 fence, shift = mark[2], _indent(line, step) - len(mark[1])
             elif mark and mark[2].startswith(fence):
                 fence = ""
-            before = ""
+            before = "```"
             yield " " * shift * bool(line) + line, True
             continue
         line = re.sub(r"^<!-- (::: \S+) -->$", r"\1", line)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import layerlocal
 from documents import ROOT, anchors, broken_links, links, name, pages
 
 DOCS = ROOT / "docs"
@@ -82,6 +83,8 @@ def test_the_site_builds_without_network_and_without_a_warning(tmp_path):
     )
     assert built.returncode == 0, built.stdout + built.stderr
     assert {path.name for path in (tmp_path / "site").iterdir()} >= {"index.html", "CONTRIBUTING.html", "rules"}
+    reference = (tmp_path / "site/api.html").read_text()
+    assert [name for name in layerlocal._HOME if f'id="layerlocal.{name}"' not in reference] == []
     outside = {
         (page.name, link)
         for page in (tmp_path / "site").rglob("*.html")
