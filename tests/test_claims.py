@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -15,7 +16,10 @@ from scipy import stats
 import layerlocal.claims
 from layerlocal.claims import Claim, ClaimSet, claims_hash, compare_accuracies, judge, load_accuracies, load_claims
 from layerlocal.claims.measured import SIZE_ORDER
-from layerlocal.stats import estimate
+from layerlocal.cli.app import MOST_SEEDS
+from layerlocal.cost.plan import MOST_REPLICAS
+from layerlocal.report.claims import brings_command, claim_rows
+from layerlocal.stats import estimate, samples_needed
 from layerlocal.studies import STUDIES
 from layerlocal.types import InputError
 
@@ -425,11 +429,22 @@ def test_an_open_claim_says_what_is_measured_and_counts_and_the_command_that_wou
     assert bare["command"] == f"layerlocal study classes --seeds {row['n_needed']}"
 
 
-def test_the_command_of_a_claim_about_cost_is_that_of_its_audit():
-    """Rounds are no seeds: how many there are is a matter of the audit's size."""
-    found = summary([1.1, 1.2, 1.0], study="cost", unit="×", command="layerlocal cost --size quick")
+@pytest.mark.parametrize(("of", "option"), [("processes", "--repeats"), ("rounds", "--rounds")])
+@pytest.mark.parametrize("ratios", [[1.1, 1.2, 1.0], [1.1]])
+def test_the_command_of_an_open_claim_about_cost_asks_for_what_its_values_are_taken_over(of, option, ratios):
+    """Processes or rounds, not seeds; of a single one for three, as of a single seed."""
+    found = summary(ratios, study="cost", unit="×", command=f"layerlocal cost --size quick {option} 2 --out here")
+    found["quantities"]["dtg-ff"]["gap"]["of"] = of
     row = judge(claim_set({"study": "cost", "reference": 1.0, "smallest_effect": 0.05}), [found])[0]
-    assert row["verdict"] == "inconclusive" and row["command"] == "layerlocal cost --size quick"
+    assert row["verdict"] == "inconclusive" and (row["n_needed"] is None) == (len(ratios) == 1)
+    assert row["command"] == f"layerlocal cost --size quick {option} {row['n_needed'] or 3} --out here"
+    assert brings_command(row) and claim_rows([row])[0]["command"] == row["command"]
+
+
+def test_the_number_that_an_open_claim_asks_for_is_one_that_the_commands_take():
+    """A plan of seeds ends at 10,000; so do --seeds, --repeats and --rounds."""
+    most = inspect.signature(samples_needed).parameters["cap"].default
+    assert most == MOST_SEEDS == MOST_REPLICAS
 
 
 def test_what_cannot_be_judged_is_called_so_and_takes_no_part_in_the_correction():

@@ -124,6 +124,99 @@ def test_an_interrupted_audit_goes_on_and_measures_nothing_twice(tmp_path):
     assert again == summary
 
 
+def kind_of(request):
+    return request["kind"], request.get("processes"), len(request["cases"])
+
+
+def test_more_repeats_and_rounds_measure_only_the_new_ones(tmp_path):
+    """Five methods: two repeats more are ten processes more; rounds come five at a time, of which 12 need two times more."""
+    parts = {"memory": None, "parts": ["methods", "distribution"], "modes": ["plain", "micro-4"]}
+    first = audit(tmp_path, **parts)
+    methods = len(first["groups"][0]["rows"])
+    made = []
+    grown = audit(tmp_path, run=lambda r: made.append(r) or planted(r), repeats=5, **parts)
+    assert [kind_of(request) for request in made] == [("alone", None, 1)] * (2 * methods)
+    assert sorted(request["repeat"] for request in made) == [3] * methods + [4] * methods
+    made.clear()
+    more = audit(tmp_path, run=lambda r: made.append(r) or planted(r), repeats=5, rounds=12, **parts)
+    kinds = [("turns", None, methods)] * 2 + [("ranks", 1, 2)] * 2 + [("ranks", 2, 2)] * 2
+    assert [kind_of(request) for request in made] == kinds
+    for summary, repeats, rounds in ((first, 3, 5), (grown, 5, 5), (more, 5, 12)):
+        [group], [spread] = summary["groups"], summary["distribution"]
+        assert (group["repeats"], group["n"], spread["n"]) == (repeats, rounds, rounds)
+        assert {len(r["memories"]) for r in group["rows"]} == {repeats}
+        assert {r["speed_ratio"]["n"] for r in group["rows"] + spread["rows"]} == {rounds}
+        quantities = summary["quantities"]["dtg-ff"]
+        assert len(quantities["memory_against_micro_bp"]["values"]) == repeats
+        assert {len(quantities[name]["values"]) for name in ("speed_against_bp", "layers_against_pipeline")} == {rounds}
+
+
+def test_rounds_of_a_later_measurement_follow_those_of_the_first(tmp_path):
+    """PLANTED: speeds of the two measurements are 100 and 1,000; seven rounds are five and two of them. Counts are the first's."""
+
+    def drifts(request):
+        factor = 10 ** request.get("repeat", 0) if request["kind"] == "turns" else 1
+        found = planted(request)
+        if request["kind"] == "turns":
+            return {
+                label: content | {"samples_per_s": [100.0 * factor] * request["rounds"], "flops_per_step": 7 * factor}
+                for label, content in found.items()
+            }
+        return found
+
+    summary = audit(tmp_path, run=drifts, rounds=7, parts=["methods"], memory=None)
+    for method in summary["groups"][0]["rows"]:
+        assert method["speeds"] == [100.0] * 5 + [1000.0] * 2 and method["flops_per_step"] == 7
+
+
+def test_fewer_repeats_and_rounds_than_the_size_says_are_the_first_of_them(tmp_path):
+    audit(tmp_path, parts=["methods"], memory=None)
+    fewer = audit(
+        tmp_path, run=lambda _: pytest.fail("measured twice"), parts=["methods"], memory=None, repeats=1, rounds=2
+    )
+    [group] = fewer["groups"]
+    assert {(len(r["memories"]), len(r["speeds"])) for r in group["rows"]} == {(1, 2)}
+
+
+def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp_path, cli):
+    """PLANTED: the memory of dtg-ff alternates between 1.0 and 1.2 times bp micro-4's, so that three processes leave P7-memory open and
+    as many as its command asks for show 1.1.
+    """
+
+    def alternates(request):
+        found = planted(request)
+        if request["kind"] == "alone":
+            first = next(iter(request["cases"].values()))
+            local = first["rule"]["name"] == "dtg-ff"
+            found["resident_bytes"] = 10**6 + local * 200_000 * (request["repeat"] % 2)
+        return found
+
+    audit(tmp_path, run=alternates)
+    [row] = judge_claims(tmp_path, names=["P7-memory"])[0]
+    assert row["verdict"] == "inconclusive" and row["command"] == f"layerlocal cost planted --repeats {row['n_needed']}"
+    _, text, _ = cli("claims", "--claim", "P7-memory", "--out", tmp_path)
+    assert f"$ {row['command']}" in text and row["command"] in write_report(tmp_path).read_text()
+    made = []
+    audit(tmp_path, run=lambda r: made.append(r["repeat"]) or alternates(r), repeats=row["n_needed"])
+    assert sorted(set(made)) == list(range(3, row["n_needed"]))
+    [after] = judge_claims(tmp_path, names=["P7-memory"])[0]
+    assert after["n"] == row["n_needed"]
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**9, 2.5, True, "3"])
+@pytest.mark.parametrize("name", ["repeats", "rounds"])
+def test_numbers_of_repeats_and_rounds_are_whole_and_from_1_to_10000(name, number):
+    with pytest.raises(InputError, match=f"^{name} must be"):
+        make_plan(chosen=CHOSEN, parts=["methods"], **{name: number})
+
+
+def test_repeats_and_rounds_belong_to_parts():
+    with pytest.raises(InputError, match="--part methods"):
+        make_plan(chosen=CHOSEN, parts=["distribution"], repeats=4)
+    with pytest.raises(InputError, match="methods and distribution"):
+        make_plan(chosen=CHOSEN, parts=["scaling"], rounds=4)
+
+
 def test_another_machine_or_other_code_measures_anew(tmp_path, monkeypatch):
     request = request_of("alone", {"bp": case()}, steps=1)
     here = Measurements(tmp_path, machine={"processor": "one", "commit": "a"}, run=planted)

@@ -105,11 +105,11 @@ class _Audit:
         plan, total = self.plan, sum(_work(self.plan.scaling(axis)) for axis in self.plan.axes)
         for group in plan.groups:
             if "methods" in plan.parts:
-                total += _work(plan.turns(group)) + len(group.cases) * plan.detail.repeats * ALONE
+                total += sum(map(_work, plan.turns(group))) + len(group.cases) * plan.repeats * ALONE
             if "roofline" in plan.parts:
                 total += _work(plan.roofline(group))
-        total += sum(3 * _spread_work(plan.ranks(group)) for group in plan.distributions)
-        return total + sum(_work(plan.turns(group)) + len(_searches(group)) * SEARCH for group in plan.budgets)
+        total += sum(3 * sum(map(_spread_work, plan.ranks(group))) for group in plan.distributions)
+        return total + sum(_work(plan.turns(group)[0]) + len(_searches(group)) * SEARCH for group in plan.budgets)
 
     def measure(self, progress: Tasks) -> dict[str, Any]:
         """Every part of the summary."""
@@ -132,17 +132,22 @@ class _Audit:
         return found
 
     def _one(self, request: Request, label: str, progress: Tasks) -> dict[str, Any]:
-        with progress.running(label, _work(request), before=self.kept.has(request)):
-            return self.kept.get(request)
+        return self._all([request], label, _work(request), progress)[0]
+
+    def _all(self, requests: list[Request], label: str, work: int, progress: Tasks) -> list[dict[str, Any]]:
+        """The results of requests that are one task to whoever looks on."""
+        with progress.running(label, work, before=all(map(self.kept.has, requests))):
+            return self.kept.all(requests)
 
     def _group(self, group: Group, progress: Tasks) -> dict[str, Any]:
-        turns = self._one(self.plan.turns(group), f"{group.base.network.name}: methods in turns", progress)
+        requests = self.plan.turns(group)
+        turns = self._all(requests, f"{group.base.network.name}: methods in turns", sum(map(_work, requests)), progress)
         alone = {}
         for label, case in group.by_label.items():
             requests = self.plan.alone(case)
-            text, work = f"{case.network.name}: memory of {label}", len(requests) * ALONE
-            with progress.running(text, work, before=all(map(self.kept.has, requests))):
-                alone[label] = self.kept.all(requests)
+            alone[label] = self._all(
+                requests, f"{case.network.name}: memory of {label}", len(requests) * ALONE, progress
+            )
         return group_summary(self.plan, group, turns, alone)
 
     def _budget(self, group: Group, progress: Tasks) -> dict[str, Any]:
@@ -160,18 +165,16 @@ class _Audit:
             for label, case in group.by_label.items()
             if found[label, "batch_size"]["largest"]
         }
-        with progress.running(f"samples/s within {plan.memory}", _work(plan.turns(group))):
+        with progress.running(f"samples/s within {plan.memory}", _work(plan.turns(group)[0])):
             turns = self._speeds(largest)
         return budget_summary(plan, group, found, turns)
 
     def _distribution(self, group: Group, progress: Tasks) -> dict[str, Any]:
         name, alone = group.base.network.name, self.plan.ranks(group)
-        work = _spread_work(alone)
-        with progress.running(f"{name}: blocks and methods on one process", 2 * work, before=self.kept.has(alone)):
-            one = self.kept.get(alone)
-        together = self.plan.ranks(group, one["ranks"][0]["costs"])
-        with progress.running(f"{name}: methods on two processes", work, before=self.kept.has(together)):
-            two = self.kept.get(together)
+        work = sum(map(_spread_work, alone))
+        one = self._all(alone, f"{name}: blocks and methods on one process", 2 * work, progress)
+        together = self.plan.ranks(group, one[0]["ranks"][0]["costs"])
+        two = self._all(together, f"{name}: methods on two processes", work, progress)
         return distribution_summary(self.plan, group, one, two)
 
     def _speeds(self, cases: dict[str, CostCase]) -> dict[str, Any]:

@@ -401,6 +401,19 @@ cost --memory -1GB                                              | memory
 cost --memory nanGB                                             | memory
 cost --memory 1e999GB                                           | memory
 cost --memory 1MB --part methods                                | memory
+cost --repeats 0                                                | repeats
+cost --repeats -1                                               | repeats
+cost --repeats 1000000000                                       | repeats
+cost --repeats 99999999999999999999                             | repeats
+cost --repeats 2.5                                              | repeats
+cost --repeats many                                             | repeats
+cost --repeats ''                                               | repeats
+cost --repeats 4 --part scaling                                 | repeats
+cost --rounds 0                                                 | rounds
+cost --rounds -1                                                | rounds
+cost --rounds 1000000000                                        | rounds
+cost --rounds 2.5                                               | rounds
+cost --rounds 4 --part budget                                   | rounds
 cost --network nothing                                          | nothing
 cost --network cnn4 --width 0 --part methods                    | width
 cost --network cnn4 --width inf --part methods                  | width

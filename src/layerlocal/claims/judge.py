@@ -24,8 +24,8 @@ A verdict row is plain JSON:
      "verdict": one of `layerlocal.claims.verdicts`, "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range": [fewest, most] or None (most
      None: more than 10,000), "reason", "protocol_differences", "note", "command", "claims_sha256"}
 
-``n_needed`` is the number of seeds that would settle an open claim if mean and spread stay; its range is that at both ends of the 95 % interval
-of the spread, of which three seeds say little. The command of an open claim runs that number.
+``n_needed`` is the number of seeds (of the cost audit: rounds or processes) that would settle an open claim if mean and spread stay; its range
+is that at both ends of the 95 % interval of the spread, of which three seeds say little. The command of an open claim runs that number.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from typing import Any
 from layerlocal.claims.case import Case, reason, shown
 from layerlocal.claims.claim import ClaimSet, claims_hash
 from layerlocal.claims.measured import (
-    COST_STUDY,
+    REPLICAS,
     Measured,
     Summaries,
     find_measured,
     index_summaries,
     study_command,
-    with_seeds,
+    with_more,
 )
 from layerlocal.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNJUDGED
 from layerlocal.stats import bootstrap_p, estimate, holm, one_sided_p, samples_needed, sd_interval
@@ -53,8 +53,8 @@ __all__ = ["BOOTSTRAP_SEEDS", "judge"]
 
 BOOTSTRAP_SEEDS = 6
 """Fewer seeds than this give too few different resamples."""
-FEW_SEEDS = 3
-"""What the command of a claim with a single seed asks for."""
+FEW = 3
+"""Seeds, rounds or processes that the command of a claim with a single seed asks for."""
 POWER = 0.8
 """Of the test that `n_needed` plans for."""
 _ONE = {"seeds": "seed", "rounds": "round", "processes": "process"}
@@ -180,11 +180,11 @@ def _row(case: Case, alpha: float, sha256: str) -> dict[str, Any]:
 
 
 def _command(case: Case) -> str:
-    """What measures it; of an open claim, with as many seeds as would settle it."""
-    claim, command = case.claim, case.found.command
-    if not command:
+    """What measures it; of an open claim, with as many seeds, rounds or processes as would settle it."""
+    claim, found = case.claim, case.found
+    if not found.command:
         return study_command(claim.study, claim.rule)
-    seeds = case.n_needed if len(case.values) > 1 else FEW_SEEDS
-    if case.verdict != INCONCLUSIVE or seeds is None or claim.study == COST_STUDY:
-        return command
-    return with_seeds(command, seeds)
+    number = case.n_needed if len(case.values) > 1 else FEW
+    if case.verdict != INCONCLUSIVE or number is None or not isinstance(found, Measured) or found.of not in REPLICAS:
+        return found.command
+    return with_more(found.command, number, found.of)

@@ -13,6 +13,7 @@ from layerlocal.types import InputError, unknown_name
 
 __all__ = [
     "COST_STUDY",
+    "REPLICAS",
     "SIZE_ORDER",
     "Indexed",
     "Measured",
@@ -21,9 +22,11 @@ __all__ = [
     "find_measured",
     "index_summaries",
     "study_command",
-    "with_seeds",
+    "with_more",
 ]
 
+REPLICAS = {"seeds": "--seeds", "rounds": "--rounds", "processes": "--repeats"}
+"""What values are taken over → the option of the study, or of the cost audit, that says of how many."""
 SIZE_ORDER = ("quick", "medium", "standard", "full")
 """Sizes of a study from small to large."""
 COST_STUDY = "cost"
@@ -72,13 +75,20 @@ class Unmeasured:
         return f"{self.reason[0].upper()}{self.reason[1:]}."
 
 
-def with_seeds(command: str, seeds: int) -> str:
-    """A study's command with another number of seeds."""
-    words, given = shlex.split(command), ["--seeds", str(seeds)]
+def with_more(command: str, number: int, of: str = "seeds") -> str:
+    """The command of a study or of the cost audit with another number of what a quantity's values were taken over.
+
+    Args:
+        command: as it was typed.
+        number: of the seeds, rounds or processes.
+        of: a key of `REPLICAS`.
+    """
+    option = REPLICAS[of]
+    words, given = shlex.split(command), [option, str(number)]
     for position, word in enumerate(words):
-        if word == "--seeds":
+        if word == option:
             return shlex.join([*words[:position], *given, *words[position + 2 :]])
-        if word.startswith("--seeds="):
+        if word.startswith(f"{option}="):
             return shlex.join([*words[:position], *given, *words[position + 1 :]])
     return shlex.join([*words, *given])
 

@@ -72,7 +72,8 @@ app = typer.Typer(
     "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
 )
 MOST_THREADS = 256
-MOST_SEEDS = 1000
+MOST_SEEDS = 10_000
+"""As many as a claim asks for at most."""
 MOST_LETTERS = 900
 """Of a sentence about a mistake; a longer one has a name in it that nobody can read."""
 err = Console(stderr=True, soft_wrap=True)

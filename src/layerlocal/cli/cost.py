@@ -48,6 +48,17 @@ def cost(
     memory: Annotated[
         str | None, typer.Option(help="Budget of the part budget: a number with KB, MB, GB, KiB, MiB or GiB.")
     ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fresh processes of each method's memory; default: 3."),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rounds in which methods take turns (methods, distribution); default: the size's.",
+        ),
+    ] = None,
     network: Annotated[str | None, typer.Option(help="One network instead of the size's own.")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Its blocks.")] = None,
@@ -74,7 +85,8 @@ def cost(
     **budget**: the largest batch and images that train within `--memory`, and samples/s there.
     **distribution**: data-parallel, layer-parallel and pipelined training on two processes, and a model of more.
 
-    Every finished measurement is kept in OUT/cost and never made again: the same command goes on where it was interrupted.
+    Every finished measurement is kept in OUT/cost and never made again: the same command goes on where it was interrupted, and with more
+    `--repeats` or `--rounds` only the new ones are made.
     `layerlocal report` draws the page. What each number means: docs/cost.md.
     """  # fmt: skip
     import torch
@@ -89,8 +101,8 @@ def cost(
     }  # fmt: skip
     with err.status("looking at rules and networks"):
         plan = make_plan(
-            size, rules=_names(rules, "--rules"), modes=_names(modes, "--modes"), parts=_names(part, "--part"), memory=memory, chosen=chosen,
-            threads=threads or torch.get_num_threads(), device=device,
+            size, rules=_names(rules, "--rules"), modes=_names(modes, "--modes"), parts=_names(part, "--part"), memory=memory,
+            repeats=repeats, rounds=rounds, chosen=chosen, threads=threads or torch.get_num_threads(), device=device,
         )  # fmt: skip
     summary = run_cost(plan, out, command=typed(), console=err)
     if as_json:

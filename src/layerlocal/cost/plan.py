@@ -10,12 +10,13 @@ from layerlocal.cost.budget import parse_memory, refuse_below_weights
 from layerlocal.cost.case import BASELINE, MODES, CostCase, check_case, check_division, has_no_effect, parse_mode
 from layerlocal.cost.process import Request, request_of
 from layerlocal.cost.ranks import methods_of
+from layerlocal.options import whole_number
 from layerlocal.rules import Rule, find_rule
 from layerlocal.run import file_sha256
 from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["PARTS", "SIZES", "Axis", "CostPlan", "Group", "make_plan"]
+__all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "CostPlan", "Group", "make_plan"]
 
 PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
 SIZES = {
@@ -25,6 +26,8 @@ SIZES = {
 }
 TWINS = (BASELINE, "bp-deepsup")
 RULES = ("dtg-ff", "ff")
+MOST_REPLICAS = 10_000
+"""Rounds, or fresh processes, at most: more are never asked for to settle a claim."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ class CostPlan:
         memory: the budget, as given.
         threads: of torch, in every case.
         device: of every case.
+        repeats: fresh processes of each method's memory.
+        rounds: in which the methods of a network take turns, in the parts methods and distribution.
         notes: what was left out and why.
     """
 
@@ -129,6 +134,8 @@ class CostPlan:
     parts: tuple[str, ...]
     rules: tuple[str, ...]
     memory: str
+    repeats: int
+    rounds: int
     threads: int = 1
     device: str = "cpu"
     groups: tuple[Group, ...] = ()
@@ -139,7 +146,7 @@ class CostPlan:
 
     @property
     def detail(self) -> _Size:
-        """Rounds, repeats and bounds of the size."""
+        """What the size says: rounds, repeats and bounds."""
         return _SIZES[self.size]
 
     @property
@@ -147,13 +154,18 @@ class CostPlan:
         """The budget."""
         return parse_memory(self.memory)
 
-    def turns(self, group: Group) -> Request:
-        """Speed side by side, and counts."""
-        return request_of("turns", group.by_label, rounds=self.detail.rounds)
+    def turns(self, group: Group) -> list[Request]:
+        """Speed side by side, and counts: the size's rounds a request, so that more rounds are more requests and the first stay."""
+        return self._by_rounds(request_of("turns", group.by_label, rounds=self.detail.rounds))
 
     def alone(self, case: CostCase) -> list[Request]:
-        """Memory and energy, each in a process of its own, as often as the size says."""
-        return [request_of("alone", {case.label: case}, steps=3, repeat=index) for index in range(self.detail.repeats)]
+        """Memory and energy, each in a process of its own: a request a repeat."""
+        return [request_of("alone", {case.label: case}, steps=3, repeat=index) for index in range(self.repeats)]
+
+    def _by_rounds(self, request: Request) -> list[Request]:
+        """As many requests as have the rounds together; the first is that of the size."""
+        more = -(-self.rounds // request["rounds"]) - 1
+        return [request, *(request | {"repeat": index} for index in range(1, more + 1))]
 
     def roofline(self, group: Group) -> Request:
         """Ceilings and profiles of the methods as they are."""
@@ -170,17 +182,17 @@ class CostPlan:
         }
         return request_of("turns", cases, rounds=3)
 
-    def ranks(self, group: Group, costs: dict[str, Any] | None = None) -> Request:
-        """Every way to spread the group's rules, on one process, or with what was found there as ``costs`` on two."""
+    def ranks(self, group: Group, costs: dict[str, Any] | None = None) -> list[Request]:
+        """Every way to spread the group's rules, on one process, or with what was found there as ``costs`` on two; rounds as in `turns`."""
         methods = {
             name: label
             for label, case in group.by_label.items()
             for name in methods_of(label, backprop=case.rule.name == BASELINE)
         }
         more: dict[str, Any] = {"processes": 1} if costs is None else {"processes": 2, "costs": costs}
-        return request_of(
-            "ranks", group.by_label, methods=methods, rounds=self.detail.rounds, steps=self.detail.steps, **more
-        )
+        detail = self.detail
+        request = request_of("ranks", group.by_label, methods=methods, rounds=detail.rounds, steps=detail.steps, **more)
+        return self._by_rounds(request)
 
 
 def make_plan(
@@ -190,6 +202,8 @@ def make_plan(
     modes: Sequence[str] = (),
     parts: Sequence[str] = (),
     memory: str | None = None,
+    repeats: int | None = None,
+    rounds: int | None = None,
     chosen: dict[str, Any] | None = None,
     threads: int = 1,
     device: str = "cpu",
@@ -202,6 +216,8 @@ def make_plan(
         modes: of `MODES`; all where none is named.
         parts: of `PARTS`; all where none is named.
         memory: the budget; the size's own where left out.
+        repeats: fresh processes of each method's memory, 1 to `MOST_REPLICAS`; as the size says where left out.
+        rounds: in which methods take turns, 1 to `MOST_REPLICAS`; likewise.
         chosen: fields of every case instead of the size's: ``network`` (a name), ``width``, ``image_size``, ``batch_size``, ``depth``,
             ``precision``, ``compile``, ``fused``, ...
         threads: of torch.
@@ -209,7 +225,7 @@ def make_plan(
 
     Raises:
         InputError: an unknown name, a mode that means nothing to any named rule, a micro-batch that does not divide the batch, a budget
-            below the weights.
+            below the weights, numbers of repeats or rounds out of their range or without the part that they are of.
     """
     if size not in _SIZES:
         raise unknown_name("size", size, _SIZES)
@@ -224,10 +240,10 @@ def make_plan(
     names = tuple(dict.fromkeys(rules or RULES))
     for name in names:
         find_rule(name)
-    plan = CostPlan(size, tuple(parts) or PARTS, names, memory or found.memory, threads, device)
+    often = _replicas("repeats", repeats, found.repeats), _replicas("rounds", rounds, found.rounds)
+    plan = CostPlan(size, tuple(parts) or PARTS, names, memory or found.memory, *often, threads, device)
     parse_memory(plan.memory)
-    if memory is not None and "budget" not in plan.parts:
-        raise InputError("--memory is that of the part budget; add --part budget, or leave it out")
+    _refuse_without_part(plan.parts, memory=memory, repeats=repeats, rounds=rounds)
     maker = _Maker(plan.rules, tuple(rules), tuple(modes))
     single = "network" in given
     if {"methods", "roofline"} & set(plan.parts):
@@ -243,6 +259,22 @@ def make_plan(
     if "distribution" in plan.parts:
         plan = replace(plan, distributions=tuple(_distributions(maker, found, given, fixed)))
     return replace(plan, notes=tuple(dict.fromkeys(maker.notes)))
+
+
+_PART_OF = {"memory": ("budget",), "repeats": ("methods",), "rounds": ("methods", "distribution")}
+
+
+def _refuse_without_part(parts: Sequence[str], **given: Any) -> None:
+    """An option of a part that is not measured."""
+    for name, value in given.items():
+        of = _PART_OF[name]
+        if value is not None and not set(of) & set(parts):
+            words = f"part {of[0]}" if len(of) == 1 else f"parts {' and '.join(of)}"
+            raise InputError(f"--{name} is that of the {words}; add --part {of[0]}, or leave it out")
+
+
+def _replicas(name: str, given: int | None, default: int) -> int:
+    return default if given is None else whole_number(name, given, least=1, most=MOST_REPLICAS)
 
 
 def _rule(name: str) -> RuleSpec:

@@ -59,22 +59,44 @@ _ALONE = ("resident_bytes", "allocated_bytes", "reserved_bytes", "joules_per_sam
 _COUNTS = ("peak_saved_bytes", "flops_per_step", "flops_per_prediction", "passes_per_step", "passes_per_prediction")
 
 
-def group_summary(plan: CostPlan, group: Group, turns: Row, alone: Mapping[str, Sequence[Row]]) -> Row:
+def _joined_turns(results: Sequence[Row], rounds: int) -> Row:
+    """Measurements in turns as one: speeds of as many rounds, counts of the first; what failed in one has failed."""
+    found: Row = {}
+    for label, first in results[0].items():
+        rows = [result[label] for result in results]
+        failed = next((row for row in rows if "failed" in row), None)
+        speeds = [speed for row in rows for speed in row.get("samples_per_s", [])][:rounds]
+        found[label] = failed or first | {"samples_per_s": speeds}
+    return found
+
+
+def _joined_ranks(results: Sequence[Row], rounds: int) -> Row:
+    """Likewise of training on several processes, process by process; costs and link are those of the first."""
+    ranks = []
+    for parts in zip(*(result["ranks"] for result in results), strict=True):
+        names = parts[0]["rounds"]
+        every = {name: [entry for part in parts for entry in part["rounds"][name]][:rounds] for name in names}
+        ranks.append(parts[0] | {"rounds": every})
+    return {"ranks": ranks}
+
+
+def group_summary(plan: CostPlan, group: Group, turns: Sequence[Row], alone: Mapping[str, Sequence[Row]]) -> Row:
     """The methods of one network.
 
     Args:
         plan: for rounds and repeats.
         group: the cases.
-        turns: the result of ``plan.turns(group)``.
+        turns: the results of ``plan.turns(group)``.
         alone: label → results of ``plan.alone(case)``.
     """
     rows = []
+    side_by_side = _joined_turns(turns, plan.rounds)
     first = group.base
     memory_key = "allocated_bytes" if first.device.startswith("cuda") else "resident_bytes"
-    speeds = {label: found["samples_per_s"] for label, found in turns.items() if "failed" not in found}
+    speeds = {label: found["samples_per_s"] for label, found in side_by_side.items() if "failed" not in found}
     ratios = speed_ratios(speeds, BASELINE if BASELINE in speeds else next(iter(speeds))) if speeds else {}
     for label, case in group.by_label.items():
-        found = turns[label]
+        found = side_by_side[label]
         row: Row = {"label": label, "rule": case.rule.name, "mode": case.mode, **ratios.get(label, {})}
         row |= {key: value for key, value in found.items() if key not in ("samples_per_s", "limits")}
         row["speeds"] = speeds.get(label, [])
@@ -92,11 +114,11 @@ def group_summary(plan: CostPlan, group: Group, turns: Row, alone: Mapping[str, 
         "image_size": first.image_size,
         "device": first.device,
         "threads": first.threads,
-        "n": plan.detail.rounds,
-        "repeats": plan.detail.repeats,
+        "n": plan.rounds,
+        "repeats": plan.repeats,
         "memory_key": memory_key,
         "rows": rows,
-        "limits": _limits(first, turns[BASELINE], base, memory_key),
+        "limits": _limits(first, side_by_side[BASELINE], base, memory_key),
         "paper": _paper(rows, RATIOS[memory_key]),
     }
 
@@ -227,7 +249,7 @@ def budget_summary(plan: CostPlan, group: Group, searches: Mapping[tuple[str, st
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def distribution_summary(plan: CostPlan, group: Group, one: Row, two: Row) -> Row:
+def distribution_summary(plan: CostPlan, group: Group, alone: Sequence[Row], together: Sequence[Row]) -> Row:
     """Every way to spread a rule: measured on one and on two processes beside the model, and the model for up to 64.
 
     ``speed_ratio`` is to data-parallel backprop on as many processes, paired round by round; ``bytes_per_step`` of the process that sends
@@ -236,9 +258,10 @@ def distribution_summary(plan: CostPlan, group: Group, one: Row, two: Row) -> Ro
     Args:
         plan: for rounds and steps.
         group: backprop and a block-local rule.
-        one: the result of ``plan.ranks(group)``.
-        two: that of ``plan.ranks(group, costs)``.
+        alone: the results of ``plan.ranks(group)``.
+        together: those of ``plan.ranks(group, costs)``.
     """
+    one, two = _joined_ranks(alone, plan.rounds), _joined_ranks(together, plan.rounds)
     first, link = group.base, Link(**two["ranks"][0]["link"])
     costs = {name: [BlockCost(**cost) for cost in found] for name, found in one["ranks"][0]["costs"].items()}
 
@@ -264,7 +287,7 @@ def distribution_summary(plan: CostPlan, group: Group, one: Row, two: Row) -> Ro
     return {
         "place": first.place,
         "setting": first.setting,
-        "n": plan.detail.rounds,
+        "n": plan.rounds,
         "steps": plan.detail.steps,
         "micro_batches": MICRO_BATCHES,
         "link": asdict(link),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from layerlocal.claims import COST_STUDY, VERDICTS
+from layerlocal.claims import VERDICTS
 from layerlocal.claims.verdicts import INCONCLUSIVE, NOT_RUN, UNJUDGED
 from layerlocal.report.format import (
     NOTHING,
@@ -75,11 +75,9 @@ def _verdict(row: View) -> str:
 
 
 def brings_command(row: View) -> bool:
-    """Whether its command is of runs that are not there yet: of a claim that is not run, or that a number of seeds would settle."""
+    """Whether its command is of what is not there yet: of a claim that is not run, or that more seeds, rounds or processes would settle."""
     verdict = _verdict(row)
-    return verdict == NOT_RUN or (
-        verdict == INCONCLUSIVE and is_number(row.get("n_needed")) and row.get("study") != COST_STUDY
-    )
+    return verdict == NOT_RUN or (verdict == INCONCLUSIVE and (is_number(row.get("n_needed")) or row.get("n") == 1))
 
 
 def _unit(row: View) -> str:
