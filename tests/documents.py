@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from typer.main import get_command
@@ -71,12 +72,56 @@ def refusals(text):
     return refused, found
 
 
-def run_python(page, folder, namespace):
-    """All its python blocks, in order, in one namespace, as a reader would paste them; the folder has ``examples``."""
-    if not (folder / "examples").exists():
-        (folder / "examples").symlink_to(ROOT / "examples")
+def missing_files(page):
+    """The files that its commands and the comments of its code name and that are not there."""
+    text = page.read_text()
+    words = [word.rpartition("=")[2].partition(":")[0] for command in commands(text) for word in command]
+    named = {word for word in words if word.endswith(".py")}
+    written = {match for body in blocks(text, "python") for match in re.findall(r"# (\S+\.py)\b", body)}
+    return sorted(file for file in named | written if not (ROOT / file).exists())
+
+
+def wide_lines(text, width=80):
+    """Lines that a reader types, Python or shell, and that are wider than a narrow page."""
+    typed = blocks(text, "python", *(language for language in SHELLS if language != "console"))
+    lines = [line for body in typed for line in body.splitlines()]
+    lines += [line for body in blocks(text, "console") for line in body.splitlines() if line.startswith("$ ")]
+    return [line for line in lines if len(line) > width]
+
+
+def run_python(page, folder):
+    """All its python blocks, in order, in one namespace, as a reader would paste them; the folder has ``examples``.
+
+    What a block prints goes to standard output. Gives back (said, printed) for every ``print(...)  # said`` of the page.
+    """
+    (folder / "examples").symlink_to(ROOT / "examples")
+    printed = {}
+
+    def show(*values, **options):
+        print(*values, **options)
+        caller = sys._getframe(1)
+        printed[caller.f_code.co_filename, caller.f_lineno] = " ".join(map(str, values))
+
+    namespace, pairs = {"__name__": "page", "print": show}, []
     for number, block in enumerate(blocks(page.read_text(), "python"), 1):
-        exec(compile(block, f"{name(page)}, python block {number}", "exec"), namespace)
+        file = f"{name(page)}, python block {number}"
+        exec(compile(block, file, "exec"), namespace)
+        for line, text in enumerate(block.splitlines(), 1):
+            said = re.match(r"print\(.*\)  # (.+)$", text)
+            if said:
+                pairs.append((said[1], printed[file, line]))
+    return pairs
+
+
+def says(said, printed):
+    """Whether a page says what is printed, or its end; numbers with a decimal point may differ by a tenth, as accuracies do by machine."""
+    decimal = re.compile(r"\d+\.\d+")
+    if not decimal.sub("", printed).endswith(decimal.sub("", said)):
+        return False
+    ours, theirs = ([float(number) for number in reversed(decimal.findall(text))] for text in (said, printed))
+    return len(ours) <= len(theirs) and all(
+        abs(a - b) <= 0.1 * max(1, abs(b)) for a, b in zip(ours, theirs, strict=False)
+    )
 
 
 def prose(text):

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 import layerlocal
-from documents import ROOT, anchors, broken_links, links, name, pages
+from documents import (
+    ROOT,
+    anchors,
+    blocks,
+    broken_links,
+    links,
+    missing_files,
+    name,
+    pages,
+    refusals,
+    run_python,
+    says,
+    wide_lines,
+)
 
 DOCS = ROOT / "docs"
 SOLITARY = {"rules/TEMPLATE.md", "search-log.md"}
@@ -22,6 +36,40 @@ def module(path):
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
+
+
+CODE = [page for page in pages() if page.name != "TEMPLATE.md" and page != ROOT / "README.md"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:torch", "ignore::FutureWarning")
+@pytest.mark.parametrize("page", [page for page in CODE if blocks(page.read_text(), "python")], ids=name)
+def test_the_python_of_the_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
+    """Block after block in one namespace, in a folder of its own beside ``examples``; the comment after a ``print`` is what it prints."""
+    for extra, needed in (("sklearn", "sklearn"), ("onnx", "onnxscript"), ("onnx", "onnxruntime"), ("tune", "optuna")):
+        if re.search(rf"\bimport {needed}|torch\.onnx|Classifier", page.read_text()):
+            pytest.importorskip(needed, reason=f"the extra `{extra}` is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert [pair for pair in run_python(page, tmp_path) if not says(*pair)] == []
+
+
+def test_what_a_page_says_is_printed_is_told_from_what_is_not():
+    assert says("0.73", "validation accuracy 0.71") and says("(1, 3) True", "(1, 3) True")
+    assert not says("0.73", "validation accuracy 0.52") and not says("(1, 3) True", "(1, 4) True")
+    assert not says("True", "False") and not says("0.73", "12") and not says("two words", "words")
+
+
+@pytest.mark.parametrize("page", CODE, ids=name)
+def test_every_command_of_the_page_is_one_the_program_takes_and_its_files_are_there(page):
+    assert refusals(page.read_text())[0] == []
+    assert missing_files(page) == []
+
+
+WIDE = ("README.md", "cost.md", "deploy.md", "distributed.md", "search-log.md", "tuning.md")
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.name not in WIDE], ids=name)
+def test_code_that_a_reader_types_fits_a_narrow_page(page):
+    assert wide_lines(page.read_text()) == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)

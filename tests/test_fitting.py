@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import importlib
 import math
-import re
 import runpy
 from pathlib import Path
 
@@ -178,21 +177,6 @@ def test_a_network_that_is_made_must_take_the_samples_and_has_its_width():
 
 
 # --- what the documents say -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:torch", "ignore::FutureWarning")
-def test_the_python_of_the_page_on_deployment_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
-    for extra, module in (("sklearn", "sklearn"), ("onnx", "onnxscript"), ("onnx", "onnxruntime")):
-        pytest.importorskip(module, reason=f"the extra `{extra}` is not installed")
-    monkeypatch.chdir(tmp_path)
-    python = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL | re.MULTILINE)
-    namespace = {}
-    for number, block in enumerate(python, 1):
-        exec(compile(block, f"docs/deploy.md, python block {number}", "exec"), namespace)
-    said = re.findall(r"^print\(.*\)  # (.+)$", "\n".join(python), re.MULTILINE)
-    accuracy, *rest = capsys.readouterr().out.splitlines()
-    assert rest == said[1:] and abs(float(accuracy.split()[-1]) - float(said[0])) < 0.1
-    assert {path.name for path in tmp_path.iterdir()} >= {"weights.safetensors", "model.pt2", "model.onnx"}
 
 
 @pytest.mark.parametrize("module", ["layerlocal.fitting", "layerlocal.data.arrays", "layerlocal.estimator"])

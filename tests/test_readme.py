@@ -1,4 +1,4 @@
-"""The README is true: its Python runs, its commands are commands, its files are there."""
+"""The README is true: its Python runs, its commands are commands, its files are there. Its links: test_docs.py."""
 
 from __future__ import annotations
 
@@ -7,50 +7,19 @@ import json
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
-from typer.main import get_command
 
 import layerlocal
 import layerlocal.run
-from layerlocal.cli import app
+from documents import ROOT, blocks, commands, missing_files, refusals, run_python
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 FIXED = ("fashion_mnist_subset", "teacher_student")
-LANGUAGES = ("console", "bash", "sh", "shell")
 
 
 def text():
-    return README.read_text() if README.exists() else ""
-
-
-def blocks(*languages):
-    """The fenced blocks of these languages, in order."""
-    found = re.findall(r"^```([\w-]*)[^\n]*\n(.*?)^```", text(), re.DOTALL | re.MULTILINE)
-    return [body for language, body in found if language in languages]
-
-
-def commands():
-    """Every shell command, without prompt, output, comment and ``NAME=value`` before it; ``&&``, ``;`` and ``|`` part commands."""
-    for language in LANGUAGES:
-        for body in blocks(language):
-            for line in body.replace("\\\n", " ").splitlines():
-                if language == "console" and not line.startswith("$ "):
-                    continue  # what the command prints
-                words = shlex.split(line.removeprefix("$ "), comments=True)
-                part = []
-                for word in [*words, ";"]:
-                    if word in ("&&", ";", "|", "||"):
-                        while part and re.fullmatch(r"[A-Z_]+=.*", part[0]):
-                            part.pop(0)
-                        if part:
-                            yield part
-                        part = []
-                    else:
-                        part.append(word)
+    return README.read_text()
 
 
 def test_the_readme_opens_with_a_figure_and_then_the_two_commands():
@@ -61,13 +30,9 @@ def test_the_readme_opens_with_a_figure_and_then_the_two_commands():
 
 def test_the_readme_has_python_and_it_runs(tmp_path, monkeypatch):
     """All blocks, in order, in one namespace, as a reader would paste them, in a folder of their own beside ``examples``."""
-    python = blocks("python")
-    assert python, "README.md has no python block"
+    assert blocks(text(), "python"), "README.md has no python block"
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    namespace = {"__name__": "readme"}
-    for number, block in enumerate(python, 1):
-        exec(compile(block, f"README.md, python block {number}", "exec"), namespace)
+    run_python(README, tmp_path)
 
 
 def test_nothing_in_the_readme_is_still_to_be_filled_in():
@@ -86,51 +51,24 @@ def functions(source, name):
 
 
 def test_the_rule_in_the_readme_is_the_one_in_the_example():
-    [block] = [block for block in blocks("python") if "class LogisticMargin" in block]
+    [block] = [block for block in blocks(text(), "python") if "class LogisticMargin" in block]
     example = (ROOT / "examples" / "my_rule.py").read_text()
     assert functions(block, "LogisticMargin") == functions(example, "LogisticMargin") != {}
 
 
 def test_every_layerlocal_command_of_the_readme_is_one_the_program_takes():
-    program = get_command(app)
-    found = 0
-    for words in commands():
-        if Path(words[0]).name != "layerlocal":
-            continue
-        found += 1
-        line = shlex.join(words)
-        if words[1:2] and words[1].startswith("-"):
-            assert words[1] in ("--help", "--version"), line
-            continue
-        assert words[1] in program.commands, line
-        if "--help" in words:
-            continue
-        try:
-            context = program.commands[words[1]].make_context(words[1], [word for word in words[2:] if word != ">"])
-        except Exception as error:
-            pytest.fail(f"{line}: {error}")
-        assert context.params, line
-    assert found, "README.md has no layerlocal command"
+    refused, found = refusals(text())
+    assert refused == [] and found, "README.md has no layerlocal command"
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    asked = {word for words in commands() if words[0] == "make" for word in words[1:] if "=" not in word}
+    asked = {word for words in commands(text()) if words[0] == "make" for word in words[1:] if "=" not in word}
     assert {"audit", "test"} <= asked <= targets
 
 
-def test_every_file_the_readme_links_to_is_there():
-    prose = re.sub(r"^```.*?^```", "", text(), flags=re.DOTALL | re.MULTILINE)  # heads["block0"](activity) is no link
-    links = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'(?:src|srcset|href)="([^"#]+)"', prose)
-    local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (ROOT / link).exists()] == []
-
-
-def test_every_file_named_in_a_command_of_the_readme_is_there():
-    words = [word.rpartition("=")[2].partition(":")[0] for command in commands() for word in command]
-    named = {word for word in words if word.endswith(".py")}
-    written = {match for body in blocks("python") for match in re.findall(r"# (\S+\.py)\b", body)}
-    assert [name for name in named - written if not (ROOT / name).exists()] == []
+def test_every_file_the_readme_names_in_a_command_or_a_comment_is_there():
+    assert missing_files(README) == []
 
 
 def test_a_published_command_makes_the_run_that_it_stands_for(monkeypatch, cli):
