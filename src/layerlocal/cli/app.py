@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from layerlocal import __version__
+from layerlocal.cli import complete
 from layerlocal.progress import as_time
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
@@ -65,7 +66,6 @@ class _Interruptible(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_Interruptible,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Train networks by layer-local rules beside their backprop twins, and see whether it holds up and what it costs.\n\n"
@@ -117,7 +117,7 @@ Workers = Annotated[
         "--workers", min=1, callback=_refuse_crowd, help="Worker processes of one thread each; default: one a core."
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", autocompletion=complete.devices)]
 DryRun = Annotated[
     bool,
     typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import Out, app
 from layerlocal.cli.studies import _names
 from layerlocal.types import InputError, unknown_name
@@ -20,14 +21,14 @@ def cite(
     rules: Annotated[
         list[str] | None,
         typer.Option(
-            "--rule", "--rules", help="Rules instead of a store: names or FILE.py:CLASS, comma-separated or repeated."
+            "--rule", "--rules", autocompletion=complete.rules_list, help="Rules instead of a store: names or FILE.py:CLASS, comma-separated."
         ),
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="Data sets instead of a store, comma-separated or repeated.")
+        list[str] | None, typer.Option(autocompletion=complete.data_list, help="Data sets instead of a store, comma-separated or repeated.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every known rule and data set instead of a store.")] = False,
-    form: Annotated[str, typer.Option("--format", help="text or bibtex.")] = "text",
+    form: Annotated[str, typer.Option("--format", autocompletion=complete.one_of(FORMATS), help="text or bibtex.")] = "text",
     out: Out = Path("runs"),
 ) -> None:  # fmt: skip
     """Name the papers of the rules and data that a store's runs used, and how to cite layerlocal."""

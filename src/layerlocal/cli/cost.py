@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Device, Out, app, err, prepare_torch, typed
 from layerlocal.cli.studies import _names
 
@@ -23,7 +24,8 @@ def cost(
     size: Annotated[
         str,
         typer.Option(
-            help="quick (10 minutes on 2 cores), standard (an hour) or full (a GPU: ResNet-18 and VGG-16 at 224 px, 8 GB)."
+            autocompletion=complete.one_of(complete.COST_SIZES),
+            help="quick (10 minutes on 2 cores), standard (an hour) or full (a GPU: ResNet-18 and VGG-16 at 224 px, 8 GB).",
         ),
     ] = "quick",
     rules: Annotated[
@@ -31,6 +33,7 @@ def cost(
         typer.Option(
             "--rules",
             "--rule",
+            autocompletion=complete.rules_list,
             help="Beside bp and bp-deepsup; names or FILE.py:CLASS, comma-separated; default dtg-ff,ff.",
         ),
     ] = None,
@@ -43,7 +46,11 @@ def cost(
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option("--part", help="methods, scaling, roofline, budget, distribution; comma-separated; default all."),
+        typer.Option(
+            "--part",
+            autocompletion=complete.several_of(complete.PARTS),
+            help="methods, scaling, roofline, budget, distribution; comma-separated; default all.",
+        ),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Budget of the part budget: a number with KB, MB, GB, KiB, MiB or GiB.")
@@ -59,13 +66,17 @@ def cost(
             help="Rounds in which methods take turns (methods, distribution); default: the size's.",
         ),
     ] = None,
-    network: Annotated[str | None, typer.Option(help="One network instead of the size's own.")] = None,
+    network: Annotated[
+        str | None, typer.Option(autocompletion=complete.networks, help="One network instead of the size's own.")
+    ] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Its blocks.")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Samples a step.")] = None,
     num_classes: Annotated[int | None, typer.Option("--classes", min=2, help="Number of classes.")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or bf16.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(autocompletion=complete.one_of(("float32", "bf16")), help="float32 or bf16.")
+    ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile every block.")] = False,
     fused: Annotated[
         bool, typer.Option("--fused/--no-fused", help="Our fused operations, for every method alike.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError
 
@@ -26,7 +27,12 @@ def _file(text: str) -> Path:
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="A finished run's hash, or its first digits (`layerlocal show`).")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.runs, help="A finished run's hash, or its first digits (`layerlocal show`)."
+        ),
+    ],
     onnx: Annotated[
         Path | None, typer.Option("--onnx", parser=_file, metavar="FILE", help="Write an ONNX model (extra `onnx`).")
     ] = None,

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import (
     AsJson,
     Device,
@@ -44,12 +45,23 @@ def audit(
     rules: Annotated[
         list[str] | None,
         typer.Option(
-            "--rules", "--rule", help="Rules to audit beside ours: names or FILE.py:CLASS, comma-separated or repeated."
+            "--rules",
+            "--rule",
+            autocompletion=complete.rules_list,
+            help="Rules to audit beside ours: names or FILE.py:CLASS, comma-separated or repeated.",
         ),
     ] = None,
-    data: Annotated[str, typer.Option("--data", help="Name or folder of the real data set.")] = "fashion_mnist_subset",
+    data: Annotated[
+        str, typer.Option("--data", autocompletion=complete.data, help="Name or folder of the real data set.")
+    ] = "fashion_mnist_subset",
     size: Annotated[
-        str, typer.Option("--size", "--budget", help="quick (minutes on 2 cores) or standard (hours).")
+        str,
+        typer.Option(
+            "--size",
+            "--budget",
+            autocompletion=complete.one_of(complete.AUDIT_SIZES),
+            help="quick (minutes on 2 cores) or standard (hours).",
+        ),
     ] = "quick",
     seeds: Seeds = 3,
     reread: Reread = False,
@@ -89,11 +101,19 @@ def audit(
 @app.command()
 def train(
     context: typer.Context,
-    rule: Annotated[str, typer.Option(help="A name of `layerlocal list rules`, or FILE.py:CLASS.")] = "dtg-ff",
+    rule: Annotated[
+        str, typer.Option(autocompletion=complete.rules, help="A name of `layerlocal list rules`, or FILE.py:CLASS.")
+    ] = "dtg-ff",
     data: Annotated[
-        str, typer.Option(help="A name of `layerlocal list data`, or a folder of Parquet files or images.")
+        str,
+        typer.Option(
+            autocompletion=complete.data,
+            help="A name of `layerlocal list data`, or a folder of Parquet files or images.",
+        ),
     ] = "fashion_mnist_subset",
-    network: Annotated[str, typer.Option(help="A name of `layerlocal list networks`.")] = "vgg8",
+    network: Annotated[
+        str, typer.Option(autocompletion=complete.networks, help="A name of `layerlocal list networks`.")
+    ] = "vgg8",
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     seed: Annotated[
@@ -109,7 +129,8 @@ def train(
     parallel: Annotated[
         str | None,
         typer.Option(
-            help="Under `torchrun -m layerlocal train`: data (each batch spread over the processes) or layers (a local rule's blocks)."
+            autocompletion=complete.one_of(("data", "layers")),
+            help="Under `torchrun -m layerlocal train`: data (each batch spread over the processes) or layers (a local rule's blocks).",
         ),
     ] = None,
     tensorboard: Annotated[
@@ -181,7 +202,9 @@ def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: 
 
 @app.command()
 def check(
-    rule: Annotated[str, typer.Argument(help="A name of `layerlocal list rules`, or FILE.py:CLASS.")],
+    rule: Annotated[
+        str, typer.Argument(autocompletion=complete.rules, help="A name of `layerlocal list rules`, or FILE.py:CLASS.")
+    ],
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -209,7 +232,13 @@ def check(
 
 @app.command("list")
 def list_known(
-    what: Annotated[str, typer.Argument(help="rules, networks or data; all where left out.")] = "all",
+    what: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.one_of(("rules", "networks", "data", "all")),
+            help="rules, networks or data; all where left out.",
+        ),
+    ] = "all",
     as_json: AsJson = False,
 ) -> None:
     """List the known rules, networks and data sets."""

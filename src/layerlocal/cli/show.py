@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError, unknown_name
 
@@ -60,14 +61,14 @@ SORTS: dict[str, Callable[[_Shown], Any]] = {
 @app.command()
 def show(
     run: Annotated[
-        str | None, typer.Argument(help="A run's hash, or its first digits; every run where left out.")
+        str | None, typer.Argument(autocompletion=complete.runs, help="A run's hash, or its first digits; every run where left out.")
     ] = None,
-    rule: Annotated[str | None, typer.Option(help="Only runs of this rule, and of its twins.")] = None,
-    data: Annotated[str | None, typer.Option(help="Only runs on this data set: its name, or a folder's.")] = None,
-    network: Annotated[str | None, typer.Option(help="Only runs of this network.")] = None,
+    rule: Annotated[str | None, typer.Option(autocompletion=complete.rules, help="Only runs of this rule, and of its twins.")] = None,
+    data: Annotated[str | None, typer.Option(autocompletion=complete.data, help="Only runs on this data set: its name, or a folder's.")] = None,
+    network: Annotated[str | None, typer.Option(autocompletion=complete.networks, help="Only runs of this network.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Only runs with this seed.")] = None,
     since: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Only runs finished on that day or later.")] = None,
-    sort: Annotated[str, typer.Option(help=f"By {', '.join(SORTS)}.")] = "date",
+    sort: Annotated[str, typer.Option(autocompletion=complete.one_of(SORTS), help=f"By {', '.join(SORTS)}.")] = "date",
     limit: Annotated[int | None, typer.Option(min=1, help="The last so many; of --sort accuracy the best.")] = None,
     out: Out = Path("runs"),
     as_json: AsJson = False,

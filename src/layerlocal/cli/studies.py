@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import (
     AsJson,
     Device,
@@ -44,23 +45,36 @@ def _names(words: list[str] | None, option: str) -> list[str]:
 
 @app.command()
 def study(
-    name: Annotated[str | None, typer.Argument(help="A study; all of them are listed where it is left out.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=complete.one_of(complete.STUDIES),
+            help="A study; all of them are listed where it is left out.",
+        ),
+    ] = None,
     size: Annotated[
         str,
         typer.Option(
-            help="quick (10 minutes on 2 cores), medium (an hour), standard (a night) or full (a day on a GPU)."
+            autocompletion=complete.one_of(complete.STUDY_SIZES),
+            help="quick (10 minutes on 2 cores), medium (an hour), standard (a night) or full (a day on a GPU).",
         ),
     ] = "quick",
     rules: Annotated[
         list[str] | None,
         typer.Option(
-            "--rules", "--rule", help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff."
+            "--rules",
+            "--rule",
+            autocompletion=complete.rules_list,
+            help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff.",
         ),
     ] = None,
     seeds: Seeds = 3,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Data sets instead of the study's own: names or folders, comma-separated or repeated."),
+        typer.Option(
+            autocompletion=complete.data_list,
+            help="Data sets instead of the study's own: names or folders, comma-separated or repeated.",
+        ),
     ] = None,
     reread: Reread = False,
     workers: Workers = None,
@@ -132,10 +146,16 @@ def _refuse_unknown_rule(name: str) -> None:
 @app.command()
 def claims(
     rule: Annotated[
-        str | None, typer.Option(help="Judge the claims for this rule instead of the one each names.")
+        str | None,
+        typer.Option(
+            autocompletion=complete.rules, help="Judge the claims for this rule instead of the one each names."
+        ),
     ] = None,
     claim: Annotated[
-        list[str] | None, typer.Option("--claim", help="Only these claims, by id; comma-separated or repeated.")
+        list[str] | None,
+        typer.Option(
+            "--claim", autocompletion=complete.claims, help="Only these claims, by id; comma-separated or repeated."
+        ),
     ] = None,
     file: Annotated[
         list[Path] | None, typer.Option("--file", help="Claim files (YAML) instead of ours; repeatable.")
@@ -223,7 +243,12 @@ def _print_accuracies(rows: list[dict[str, Any]]) -> None:
 def report(
     out: Out = Path("runs"),
     form: Annotated[
-        str, typer.Option("--format", help="html (a page beside the runs), or md, csv, json on standard output.")
+        str,
+        typer.Option(
+            "--format",
+            autocompletion=complete.one_of(("html", "md", "csv", "json")),
+            help="html (a page beside the runs), or md, csv, json on standard output.",
+        ),
     ] = "html",
     file: Annotated[
         list[Path] | None, typer.Option("--claims", help="Claim files (YAML) instead of ours; repeatable.")

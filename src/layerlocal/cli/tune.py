@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from layerlocal.cli import complete
 from layerlocal.cli.app import (
     MOST_SEEDS,
     AsJson,
@@ -36,7 +37,10 @@ def tune(
     rules: Annotated[
         list[str] | None,
         typer.Option(
-            "--rules", "--rule", help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff."
+            "--rules",
+            "--rule",
+            autocompletion=complete.rules_list,
+            help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff.",
         ),
     ] = None,
     space: Annotated[
@@ -55,9 +59,15 @@ def tune(
         ),
     ] = 16,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of each trial; their mean counts.")] = 1,
-    sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",
-    data: Annotated[str, typer.Option(help="A name of `layerlocal list data`, or a folder.")] = "fashion_mnist_subset",
-    network: Annotated[str, typer.Option(help="A name of `layerlocal list networks`.")] = "vgg8",
+    sampler: Annotated[
+        str, typer.Option(autocompletion=complete.one_of(("tpe", "random")), help="tpe or random.")
+    ] = "tpe",
+    data: Annotated[
+        str, typer.Option(autocompletion=complete.data, help="A name of `layerlocal list data`, or a folder.")
+    ] = "fashion_mnist_subset",
+    network: Annotated[
+        str, typer.Option(autocompletion=complete.networks, help="A name of `layerlocal list networks`.")
+    ] = "vgg8",
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,
