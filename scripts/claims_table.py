@@ -31,7 +31,9 @@ def _plain(text: str) -> str:
 
 
 def _quantity(row: dict) -> str:
-    return row["what"].replace("price_of_locality", "price of locality").replace("extra_supervision", "extra supervision")
+    return (
+        row["what"].replace("price_of_locality", "price of locality").replace("extra_supervision", "extra supervision")
+    )
 
 
 def settled_by(row: dict) -> str:

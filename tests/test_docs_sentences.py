@@ -1,0 +1,235 @@
+"""Sentences that the pages quote are those that the program says: of broken rules, of networks that are refused, of claims, of pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from documents import ROOT, blocks
+from layerlocal import BlockLoss, BlockwiseRule, InputError, Network, RuleInfo, SpatialReadout, create_rule, fit
+from layerlocal import check as contract
+
+RULES, NETWORKS = (ROOT / f"docs/own-{what}.md" for what in ("rules", "networks"))
+
+
+class Heads(BlockwiseRule):
+    info = RuleInfo(name="heads", locality="block")
+
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes, seed=seed)
+        shapes = network.activity_shapes
+        self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, grid=2))
+
+    def loss_of(self, index, activity, y):
+        return cross_entropy(self.block_score(index, activity), y)
+
+
+class NoDetach(Heads):
+    def losses(self, x, y):
+        h = self.network.prepare(x)
+        for index, block in enumerate(self.network.blocks):
+            h = block(h)
+            yield BlockLoss(self.network.block_names[index], self.loss_of(index, h, y), {})
+
+
+class AllGraphs(Heads):
+    def losses(self, x, y):
+        h, found = self.network.prepare(x), []
+        for index, block in enumerate(self.network.blocks):
+            h = block(h.detach())
+            found.append(BlockLoss(self.network.block_names[index], self.loss_of(index, h, y), {}))
+        yield from found
+
+
+class OneSum(Heads):
+    def losses(self, x, y):
+        h, total = self.network.prepare(x), torch.zeros(())
+        for index, block in enumerate(self.network.blocks):
+            h = block(h.detach())
+            total = total + self.loss_of(index, h, y)
+        yield BlockLoss("all", total, {})
+
+
+class OneHead(Heads):
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes, seed=seed)
+        shared = SpatialReadout(network.activity_shapes[0], num_classes, grid=2)
+        self.heads = nn.ModuleDict({name: shared for name in network.block_names})
+
+
+class NextWeights(Heads):
+    def local_loss(self, index, activity, y):
+        later = self.network.block_names[min(index + 1, self.network.depth - 1)]
+        return self.loss_of(index, activity, y) * self.heads[later].linear.weight.detach().norm(), {}
+
+
+class BatchScores(Heads):
+    def block_score(self, index, activity):
+        score = super().block_score(index, activity)
+        return (score - score.mean(0)) / (score.std(0, correction=0) + 1e-5)
+
+
+class PlainList(Heads):
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes, seed=seed)
+        self.centre = [torch.zeros(num_classes) for _ in network.block_names]
+
+    def local_loss(self, index, activity, y):
+        score = self.block_score(index, activity)
+        self.centre[index] = 0.9 * self.centre[index] + 0.1 * score.detach().mean(0)
+        return cross_entropy(score, y), {}
+
+    def block_score(self, index, activity):
+        return super().block_score(index, activity) - self.centre[index]
+
+
+class OwnDraws(Heads):
+    def local_loss(self, index, activity, y):
+        return self.loss_of(index, activity * torch.from_numpy(np.random.rand(*activity.shape) > 0.1), y), {}
+
+
+class TwoPasses(Heads):
+    def losses(self, x, y):
+        with torch.no_grad():
+            self.network(x)
+        yield from super().losses(x, y)
+
+
+class Idle(Heads):
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes, seed=seed)
+        for head in self.heads.values():
+            head.scale = nn.Parameter(torch.ones(()))
+
+
+class OfNoBlock(Heads):
+    def __init__(self, network, *, num_classes, seed=None):
+        super().__init__(network, num_classes=num_classes, seed=seed)
+        self.margin = nn.Parameter(torch.ones(()))
+
+    def local_loss(self, index, activity, y):
+        return cross_entropy(self.margin * self.block_score(index, activity), y), {}
+
+
+class GraphInMetric(Heads):
+    def local_loss(self, index, activity, y):
+        loss = self.loss_of(index, activity, y)
+        return loss, {"loss": loss}
+
+
+MISTAKES = {
+    NoDetach: contract.check_losses, AllGraphs: contract.check_memory, OneSum: contract.check_locality, OneHead: contract.check_locality,
+    NextWeights: contract.check_locality, BatchScores: contract.check_scores, PlainList: contract.check_state_dict,
+    OwnDraws: contract.check_repeatable, TwoPasses: contract.check_passes, Idle: contract.check_every_parameter,
+    OfNoBlock: contract.check_locality, GraphInMetric: contract.check_losses,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", MISTAKES, ids=lambda rule: rule.__name__)
+def test_what_the_page_on_own_rules_says_of_a_mistake_is_what_check_says(rule):
+    """Up to the first comma or semicolon that begins a list, which the page cuts short."""
+    with pytest.raises(Exception) as error:
+        MISTAKES[rule](contract._Bench(rule, {}))
+    said, page = str(error.value), RULES.read_text()
+    assert said in page or re.split(r"[,;] ", said)[0] in page, said
+
+
+def test_a_misspelt_method_is_warned_of_as_the_page_says():
+    with pytest.warns(UserWarning) as caught:
+        type("Typo", (Heads,), {"local_los": lambda self: None})
+    assert str(caught[0].message) in RULES.read_text()
+
+
+def test_the_page_has_a_line_for_every_clause_of_the_contract():
+    [table] = re.findall(r"\| clause \|.*?\n\n", RULES.read_text(), re.DOTALL)
+    assert table.count("\n| ") == len(contract.CHECKS)
+
+
+def test_the_rule_of_the_page_is_the_one_in_the_example():
+    from test_readme import functions
+
+    [block] = [block for block in blocks(RULES.read_text(), "python") if "class LogisticMargin" in block]
+    example = (ROOT / "examples/my_rule.py").read_text()
+    assert functions(block, "LogisticMargin").keys() == functions(example, "LogisticMargin").keys()
+    namespace = {"__name__": "page"}
+    exec(block, namespace)
+    assert namespace["LogisticMargin"].info.name == "logistic-margin"
+
+
+def small_resnet():
+    """As the page defines it."""
+    namespace = {"__name__": "page", "nn": nn, "torch": torch}
+    [block] = [block for block in blocks(NETWORKS.read_text(), "python") if "class SmallResNet" in block]
+    exec(block, namespace)
+    return namespace["SmallResNet"]()
+
+
+def whole():
+    names = [["conv1", "bn1", "relu"], "layer1", "layer2", ["avgpool", "fc"]]
+    Network.from_module(small_resnet(), names, sample_shape=(1, 28, 28))
+
+
+def without_classifier():
+    names = [["conv1", "bn1", "relu"], "layer1", "layer2"]
+    Network.from_module(small_resnet(), names, sample_shape=(1, 28, 28))
+
+
+def shared():
+    layer = nn.Linear(8, 8)
+    Network([nn.Flatten(), nn.Linear(784, 8), layer, layer], sample_shape=(1, 28, 28))
+
+
+def tokens():
+    blocks = [nn.Linear(28, 32), nn.TransformerEncoderLayer(32, 2, 8, batch_first=True)]
+    create_rule("local-heads", Network(blocks, sample_shape=(16, 28)), num_classes=10)
+
+
+def oblong():
+    network = Network([nn.Conv2d(1, 4, 3)], sample_shape=(1, 20, 28))
+    fit("dtg-ff", (torch.rand(60, 1, 20, 28), torch.arange(60) % 3), network=network)
+
+
+REFUSED = {
+    "tuple": lambda: Network([nn.LSTM(28, 8)], sample_shape=(28, 28)),
+    "shared": shared,
+    "function": lambda: Network([lambda x: x], sample_shape=(8,)),
+    "half": lambda: Network([nn.Sequential(nn.Conv2d(1, 8, 3)).half()], sample_shape=(1, 28, 28)),
+    "whole module": lambda: Network(small_resnet(), sample_shape=(1, 28, 28)),
+    "does not fit": whole,
+    "no classifier": without_classifier,
+    "tokens": tokens,
+    "oblong": oblong,
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_page_on_own_networks_says_of_a_refusal_is_what_is_said(case):
+    with pytest.raises(InputError) as error:
+        REFUSED[case]()
+    assert str(error.value).replace("(precision='bf16' of a recipe computes in bf16 all the same)", "(…)") in (
+        NETWORKS.read_text()
+    )
+
+
+def script(name, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_the_table_of_claims_is_that_of_the_results(monkeypatch):
+    """Where this fails, `python scripts/claims_table.py` writes it anew."""
+    made, page = script("claims_table", monkeypatch), (ROOT / "docs/studies.md").read_text()
+    claims = json.loads((ROOT / "results/claims.json").read_text())["claims"]
+    assert made.table(claims) in page
+    assert all(f"**{claim['id']}** {claim['sentence']}" in page for claim in claims)
