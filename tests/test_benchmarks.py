@@ -133,14 +133,13 @@ def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
-def test_the_smallest_price_in_the_readme_and_the_card_is_that_of_the_results(benchmarks, data):
+def test_the_smallest_price_in_the_card_is_that_of_the_results(benchmarks, data):
     import price_figure
 
-    from layerlocal.studies.words import bare_points, points
+    from layerlocal.studies.words import points
 
     price = price_figure.prices()[data]["+ wide readers"]
     assert points(price).removesuffix(", n=3") in (ROOT / "docs/rules/committee.md").read_text()
-    assert bare_points(price) in (ROOT / "README.md").read_text()
 
 
 def protocol_at_best():
@@ -183,26 +182,3 @@ def test_the_tables_of_the_protocol_in_the_docs_are_those_of_the_results(benchma
         table(json.loads((ROOT / f"results/{name}.json").read_text())["rows"])
         in (ROOT / "docs/findings.md").read_text()
     )
-
-
-def test_the_table_of_the_protocol_in_the_readme_is_that_of_the_results(benchmarks):
-    from protocol import table
-
-    assert (
-        table(json.loads((ROOT / "results/cpu_protocol.json").read_text())["rows"]) in (ROOT / "README.md").read_text()
-    )
-
-
-def test_the_table_of_the_audit_in_the_readme_is_that_of_its_results(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
-    from readme_figure import lines
-
-    summary, readme = json.loads((ROOT / "results/audit-quick.json").read_text()), (ROOT / "README.md").read_text()
-    assert "\n".join(lines(summary)) in readme
-    assert (
-        f"commit `{summary['environment']['commit']}`,\n{summary['environment']['processor']} ({summary['environment']['instructions']})"
-        in readme
-    )
-    for kind in ("synthetic", "real"):
-        at = (f"{100 * row['gap']['mean']:+.1f} at K={row['num_classes']}" for row in summary["classes"][kind])
-        assert ", ".join(at) in readme
