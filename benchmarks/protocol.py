@@ -21,7 +21,7 @@ from layerlocal.studies.words import bare_points, points
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
 STRONGEST = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"grid": 4, "fusion": "fitted"}}
-"""The same with the options that validation data of CIFAR-10 found best (docs/search-log.md), for networks with fixed first filters."""
+"""The same with the options that validation data of CIFAR-10 found best (results/search-log.md), for networks with fixed first filters."""
 FIGURES = {"gap": "gap to BP", "price_of_locality": "price of locality"}
 NAMES = {
     "cifar10": "CIFAR-10",

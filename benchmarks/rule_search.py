@@ -8,7 +8,7 @@
 A row: validation accuracy of the fused prediction, local and twin, and their paired difference (the price of locality) with its 95 % interval;
 BP, the same runs for all, reads the last head of `base`. Beside them the FLOPs of its
 training step over those of BP with a linear readout, in that network and in the same one at width 1.
-The rows, what was expected of each and what was concluded stand in docs/search-log.md. The test split is never opened.
+The rows, what was expected of each and what was concluded stand in results/search-log.md. The test split is never opened.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from documents import (
 )
 
 DOCS = ROOT / "docs"
-SOLITARY = {"rules/TEMPLATE.md", "search-log.md"}
-"""Pages that the index does not lead to: a form for the next card, and a log."""
+SOLITARY = {"rules/TEMPLATE.md"}
+"""Pages that the index does not lead to: a form for the next card."""
 
 
 def module(path):

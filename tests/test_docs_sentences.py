@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -153,15 +154,21 @@ def test_the_page_has_a_line_for_every_clause_of_the_contract():
     assert table.count("\n| ") == len(contract.CHECKS)
 
 
-def test_the_rule_of_the_page_is_the_one_in_the_example():
-    from test_readme import functions
+def functions(source, name):
+    """The functions of a class, as syntax: without comments, layout and annotations."""
+    [found] = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef) and node.name == name]
+    functions = {node.name: node for node in found.body if isinstance(node, ast.FunctionDef)}
+    for node in functions.values():
+        node.returns = None
+        for argument in (*node.args.args, *node.args.kwonlyargs):
+            argument.annotation = None
+    return {name: ast.dump(node) for name, node in functions.items()}
 
+
+def test_the_rule_of_the_page_is_the_one_in_the_example():
     [block] = [block for block in blocks(RULES.read_text(), "python") if "class LogisticMargin" in block]
     example = (ROOT / "examples/my_rule.py").read_text()
-    assert functions(block, "LogisticMargin").keys() == functions(example, "LogisticMargin").keys()
-    namespace = {"__name__": "page"}
-    exec(block, namespace)
-    assert namespace["LogisticMargin"].info.name == "logistic-margin"
+    assert functions(block, "LogisticMargin") == functions(example, "LogisticMargin") != {}
 
 
 def small_resnet():
