@@ -1,6 +1,6 @@
 """The figure and the table of results/trainer.json: speed and memory of local training against backprop on plain layers.
 
-    python benchmarks/trainer_figure.py    # writes results/trainer.svg, prints the table of docs/cost.md
+    python benchmarks/trainer_figure.py    # writes results/trainer.svg, prints the table of results/trainer.md
 
 `trainer.py` draws it too when it has measured everything.
 """

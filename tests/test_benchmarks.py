@@ -129,7 +129,7 @@ def test_settings_of_another_search(benchmarks, tmp_path):
 def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
     from trainer_figure import table
 
-    assert table(json.loads((ROOT / "results/trainer.json").read_text())) in (ROOT / "docs/cost.md").read_text()
+    assert table(json.loads((ROOT / "results/trainer.json").read_text())) in (ROOT / "results/trainer.md").read_text()
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
