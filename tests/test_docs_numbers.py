@@ -110,3 +110,35 @@ def test_the_readouts_of_the_findings_are_those_of_the_results():
         cells = [f"{100 * row[key]['mean']:.1f} %" for key in ("local", "bp", "bp-deepsup")]
         cells += [bare_points(row[key]) for key in ("gap", "price_of_locality")]
         assert f"| {row['grid']}×{row['grid']} | {' | '.join(cells)} |" in FINDINGS.read_text()
+
+
+COST = ROOT / "docs/cost.md"
+
+
+def test_the_rows_of_the_page_on_cost_are_rows_of_the_whole_table():
+    rows = re.findall(
+        r"^\| (`(?:bp|bp-deepsup|local-heads|dtg-ff|committee), fused` \|.*)$", COST.read_text(), re.MULTILINE
+    )
+    whole = (ROOT / "results/trainer.md").read_text()
+    assert len(rows) == 5 and all(f"| vgg8 1, 32 px, batch 32 | {row}\n" in whole for row in rows)
+
+
+def test_the_points_of_the_page_on_cost_are_those_of_the_results():
+    found, page = results("trainer"), COST.read_text()
+    kept = {(row["method"], row["depth"]): row["peak_saved_bytes"] for row in found["depth"]}
+    grown = [kept[method, 64] / kept[method, 4] for method in ("dtg-ff, fused", "bp, fused")]
+    assert f"`dtg-ff` grow {grown[0]:.2f}×, those of `bp` {grown[1]:.1f}×" in page
+    above = found["process"]["bytes_above_idle"]
+    said = [f"{above[method] / 1e6:.0f} MB" for method in ("bp", "bp, fused", "dtg-ff, fused")]
+    assert "`bp` {}, fused `bp` {}, fused `dtg-ff` {}".format(*said) in page
+    ratios = [above["dtg-ff, fused"] / above[method] for method in ("bp", "bp, fused")]
+    assert "{:.2f}× and {:.2f}×".format(*ratios) in page
+    loop = found["loop"]
+    interval = f"[{loop['low']:.1f}, {loop['high']:+.1f}]".replace("-", "−")
+    assert f"{loop['overhead_percent']:+.1f} % {interval} over the same steps by hand (n = {loop['n']} rounds)" in page
+
+
+def test_where_the_page_on_cost_says_that_backprop_wins_it_does():
+    rows = {row["label"]: row["resident_ratio"] for row in results("cost-quick")["groups"][0]["rows"]}
+    said = f"8 parts needs {rows['bp micro-8']:.2f}× of plain BP's process memory, `dtg-ff` on whole batches {rows['dtg-ff']:.2f}×"
+    assert said in COST.read_text() and rows["bp micro-8"] < rows["dtg-ff"]

@@ -240,3 +240,14 @@ def test_the_table_of_claims_is_that_of_the_results(monkeypatch):
     claims = json.loads((ROOT / "results/claims.json").read_text())["claims"]
     assert made.table(claims) in page
     assert all(f"**{claim['id']}** {claim['sentence']}" in page for claim in claims)
+
+
+def test_the_annotated_report_shows_the_numbers_of_the_results_with_a_line_for_every_mark(monkeypatch):
+    """Where this fails, `python scripts/report_annotated.py` draws it anew."""
+    Image = pytest.importorskip("PIL.Image")
+    made = script("report_annotated", monkeypatch)
+    assert made.PICTURE.stat().st_size < 300_000
+    with Image.open(made.PICTURE) as picture:
+        assert picture.text["shows"] == made.mark(made.AUDIT)
+    explained = re.findall(r"^(\d+)\. ", (ROOT / "docs/report.md").read_text(), re.MULTILINE)
+    assert explained == [str(number) for number in range(1, len(made.MARKS) + 1)]
