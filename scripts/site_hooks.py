@@ -3,11 +3,14 @@
 - CONTRIBUTING.md and CHANGELOG.md of the root are pages too.
 - A link to a file outside docs/ leads to the repository; a picture from outside is copied into the site.
 - A list or a table may follow a line of text without an empty line between, and a list in a list may be indented by two, as GitHub reads them.
+- A notebook of docs/ is a page, with the outputs that are kept in it.
 - A comment ``<!-- ::: layerlocal.fit -->`` becomes the reference of that name, and the table of api.md leads to it instead of to the source.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import posixpath
 import re
@@ -22,12 +25,17 @@ LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")([^)\"#\s]+)(#[^)\"\s]*)?([)\
 
 
 def on_files(files, config):
-    """Add the pages of the root, and every picture outside docs/ that a page shows."""
+    """Add the pages of the root, the notebooks, and every picture outside docs/ that a page shows."""
     from mkdocs.structure.files import File
 
+    for path in (ROOT / "docs").rglob("*.ipynb"):
+        page, pictures = _notebook(path)
+        files.append(File.generated(config, f"{_uri(path)}.md", content=page))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"{_uri(path)}-{name}", content=content))
     for name in ROOT_PAGES:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
-    for page in list(files.documentation_pages()):
+    for page in [page for page in files.documentation_pages() if page.abs_src_path]:
         for target in _targets(Path(page.abs_src_path)):
             name = _picture(target)
             if name and target.is_file() and files.get_file_from_path(name) is None:
@@ -37,8 +45,9 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """The page as MkDocs shall read it."""
-    source = Path(page.file.abs_src_path)
+    source = Path(page.file.abs_src_path or ROOT / "docs" / page.file.src_uri)
     known = {Path(file.abs_src_path).resolve(): file.src_uri for file in files if file.abs_src_path}
+    known |= {path: f"{_uri(path)}.md" for path in (ROOT / "docs").rglob("*.ipynb")}
 
     def lead(match):
         before, target, anchor, after = match.groups()
@@ -56,6 +65,28 @@ def on_page_markdown(markdown, page, config, files):
     return "\n".join(
         line if code else _outside_code(line, lambda part: LINK.sub(lead, part)) for line, code in _lines(markdown)
     )
+
+
+def _uri(notebook: Path) -> str:
+    return notebook.relative_to(ROOT / "docs").with_suffix("").as_posix()
+
+
+def _notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook as a page, and its pictures by name."""
+    parts, pictures = [], {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            if "image/png" in shown:
+                name = f"{len(pictures) + 1}.png"
+                pictures[name] = base64.b64decode(shown["image/png"])
+                parts.append(f"![What the code above draws]({path.stem}-{name})")
+            else:
+                said = "".join(output.get("text", shown.get("text/plain", ""))).rstrip()
+                parts.append(f"```text\n{said}\n```")
+    return "\n\n".join(parts), pictures
 
 
 def _local(source: Path, target: str) -> Path | None:

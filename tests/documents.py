@@ -151,10 +151,10 @@ def anchors(text):
     return found
 
 
-def broken_links(page):
-    """Every relative link of a page whose file is not there, or whose heading is not."""
+def broken_links(page, text=None):
+    """Every relative link of a page (or of a text in its place) whose file is not there, or whose heading is not."""
     broken = []
-    for target, anchor in links(page.read_text()):
+    for target, anchor in links(page.read_text() if text is None else text):
         if re.match(r"[a-z]+:", target):
             continue
         path = (page.parent / target).resolve() if target else page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -106,6 +107,41 @@ def test_every_page_is_reached_from_the_index():
     there = {path.resolve() for path in (*DOCS.glob("**/*.md"), *DOCS.glob("*.ipynb"))}
     missing = {path.relative_to(DOCS).as_posix() for path in there - reached}
     assert missing - {"README.md"} <= SOLITARY
+
+
+NOTEBOOK = DOCS / "notebook.ipynb"
+
+
+def said_by(cells):
+    """What the cells print, without decimals and signs, which differ by machine; a picture is its kind."""
+    texts = []
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            text = "".join(output.get("text", shown.get("text/plain", "")))
+            texts.append("picture" if "image/png" in shown else re.sub(r"[-+]?\d+\.\d+", "", text))
+    return "".join(texts)
+
+
+def test_the_notebook_runs_from_top_to_bottom_and_prints_what_it_keeps(tmp_path, monkeypatch):
+    """`jupyter execute --inplace docs/notebook.ipynb` makes what it keeps anew."""
+    nbformat = pytest.importorskip("nbformat", reason="nbclient is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    kept = nbformat.read(NOTEBOOK, as_version=4)
+    again = nbformat.read(NOTEBOOK, as_version=4)
+    nbclient.NotebookClient(again, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert said_by(again.cells) == said_by(kept.cells) and "picture" in said_by(kept.cells)
+
+
+def test_the_notebook_is_small_and_its_links_and_lines_are_those_of_a_page():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert NOTEBOOK.stat().st_size < 150_000
+    fenced = {"code": "```python\n{}\n```", "markdown": "{}"}
+    text = "\n\n".join(fenced[cell["cell_type"]].format("".join(cell["source"])) for cell in cells)
+    assert wide_lines(text) == []
+    assert broken_links(NOTEBOOK, text) == []
 
 
 def test_generated_pages_are_what_the_code_says():
