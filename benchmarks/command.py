@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
 from layerlocal.pin import pin_all
 from layerlocal.progress import ManyRuns
+from layerlocal.report.svg import FORMATS
 from layerlocal.types import InputError
 from layerlocal.workers import run_many
 
@@ -27,6 +29,12 @@ def run_main(main):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def write_drawing(path, drawing):
+    """A figure at ``path``, which ends with .svg, and beside it as PNG and PDF."""
+    for form in FORMATS:
+        Path(path).with_suffix(f".{form}").write_bytes(drawing.to_file(form))
 
 
 def pinned(specs):

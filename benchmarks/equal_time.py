@@ -17,13 +17,13 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from command import run_main, typed
+from command import run_main, typed, write_drawing
 
 from layerlocal.data import load_data
 from layerlocal.environment import describe_environment
 from layerlocal.forecast import measure_pace
 from layerlocal.networks import create_network
-from layerlocal.report import plots, svg
+from layerlocal.report import plots
 from layerlocal.rules import create_rule
 from layerlocal.spec import Recipe
 from layerlocal.train import Training
@@ -77,10 +77,11 @@ def picture(rows):
         for row in rows
     ]  # fmt: skip
     figure = {
-        "kind": "lines", "caption": "Validation accuracy against seconds of training", "series": series,
+        "kind": "lines", "title": "Validation accuracy after the same time of training",
+        "caption": "Validation accuracy against seconds of training", "series": series,
         "x": {"label": "seconds of training on 2 cores"}, "y": {"label": "validation accuracy, %"},
     }  # fmt: skip
-    return svg.standalone(plots.draw_figure(figure, "equal-time")[0])
+    return plots.draw_figure(figure, "equal-time")[0]
 
 
 def main():
@@ -110,7 +111,7 @@ def main():
             found = [rows[name] for name in METHODS if name in rows]
             content = {"width": WIDTH, "recipe": RECIPE.model_dump(), "rows": found}
             path.write_text(json.dumps(content, indent=1) + "\n")
-            Path("results/equal_time.svg").write_text(picture(found))
+            write_drawing("results/equal_time.svg", picture(found))
 
 
 if __name__ == "__main__":

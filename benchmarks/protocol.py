@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from command import finish, first_options, typed
+from command import finish, first_options, typed, write_drawing
 
 from layerlocal.environment import describe_environment
 from layerlocal.pin import contents_of
-from layerlocal.report import plots, svg
+from layerlocal.report import plots
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.store import RunStore
 from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
@@ -22,7 +22,11 @@ RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
 STRONGEST = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"grid": 4, "fusion": "fitted"}}
 """The same with the options that validation data of CIFAR-10 found best (results/search-log.md), for networks with fixed first filters."""
-FIGURES = {"gap": "gap to BP", "price_of_locality": "price of locality"}
+FIGURES = {
+    "gap": ("gap to BP", "0 is as good as BP"),
+    "price_of_locality": ("price of locality", "0 is as good as BP-DeepSup"),
+}
+"""Column → its name, and what its zero is."""
 NAMES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -100,7 +104,7 @@ def run_protocol(study, *, seeds, out, results, workers, threads=1, device="cpu"
         path = Path(results)
         path.write_text(json.dumps(content, indent=1) + "\n")
         for key in FIGURES:
-            path.with_name(f"{path.stem}_{key}.svg").write_text(draw(rows, key))
+            write_drawing(path.with_name(f"{path.stem}_{key}.svg"), draw(rows, key))
     return rows
 
 
@@ -113,20 +117,22 @@ def mean_blocks(rows):
 
 
 def draw(rows, key):
-    """One of `FIGURES` as SVG: tasks on x, a series a rule, intervals over seeds."""
+    """One of `FIGURES`: tasks on x, a series a rule, intervals over seeds."""
+    shown, zero = FIGURES[key]
     series = [
         {
             "name": rule,
-            "panel": FIGURES[key],
+            "panel": "",
             "points": [{"x": NAMES[row["task"]], "y": row[key]} for row in rows if row["rule"] == rule],
         }
         for rule in dict.fromkeys(row["rule"] for row in rows)
     ]
     figure = {
-        "kind": "points", "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,
-        "x": {"label": "", "scale": "category"}, "y": {"label": "percentage points", "unit": "pp"},
+        "kind": "points", "title": f"{shown} of local rules", "note": zero,
+        "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,
+        "x": {"label": "", "scale": "category"}, "y": {"label": f"{shown}, test accuracy", "unit": "pp"},
     }  # fmt: skip
-    return svg.standalone(plots.draw_figure(figure, "protocol")[0])
+    return plots.draw_figure(figure, "protocol")[0]
 
 
 def as_line(row):

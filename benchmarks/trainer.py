@@ -24,6 +24,7 @@ from statistics import median
 import numpy as np
 import torch
 import torch.nn.functional as F
+from command import write_drawing
 from trainer_figure import picture, table, title
 
 from layerlocal import Batches, Recipe, Split, create_network, create_rule, load_data
@@ -299,7 +300,7 @@ def main():
         environment = describe_environment() | {"kernels": kernels_in_use(), "load_before": os.getloadavg()[0]}
         found |= {"command": "python benchmarks/trainer.py", "environment": environment}
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-        arguments.out.with_suffix(".svg").write_text(picture(found))
+        write_drawing(arguments.out.with_suffix(".svg"), picture(found))
         print(table(found))
         print(f"written: {arguments.out} and its figure")
 

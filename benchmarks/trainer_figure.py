@@ -1,6 +1,6 @@
 """The figure and the table of results/trainer.json: speed and memory of local training against backprop on plain layers.
 
-    python benchmarks/trainer_figure.py    # writes results/trainer.svg, prints the table of results/trainer.md
+    python benchmarks/trainer_figure.py    # writes results/trainer.svg, .png and .pdf, prints the table of results/trainer.md
 
 `trainer.py` draws it too when it has measured everything.
 """
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from layerlocal.report import plots, svg
+from command import write_drawing
+
+from layerlocal.report import plots
 
 SHOWN = ("bp, fused", "local-heads, fused", "dtg-ff, fused", "committee, fused")
 """Methods of the figure, where `bp` is 1 on both axes; the table has all."""
@@ -30,13 +32,18 @@ def title(row):
     return f"{row['network']} {row['width']:g}, {row['image_size']} px, batch {row['batch_size']}"
 
 
+def short(row):
+    """The name beside a point: the network, and the side of its images where that is not 32."""
+    return row["network"] if row["image_size"] == 32 else f"{row['network']}, {row['image_size']} px"
+
+
 def quartiles(ratio):
     """A median and its quartiles as the plots read an estimate."""
     return {"mean": ratio["median"], "low": ratio["low"], "high": ratio["high"], "n": ratio["n"]}
 
 
 def picture(found):
-    """Speed against memory, a series a method, a point a network, as SVG."""
+    """Speed against memory, a series a method, a point a network with its name."""
     kept = {(title(row), row["method"]): row["saved_bytes_ratio"]["bp"] for row in found["memory"]}
     series = [
         {
@@ -46,7 +53,7 @@ def picture(found):
                 {
                     "x": kept[title(row), method],
                     "y": quartiles(row["ratio to bp"]),
-                    "label": title(row).rpartition(",")[0],
+                    "label": short(row),
                 }
                 for row in found["speed"]
                 if row["method"] == method
@@ -55,10 +62,12 @@ def picture(found):
         for method in SHOWN
     ]
     figure = {
-        "kind": "points", "caption": "Training against backprop on plain layers, which is (1, 1)", "series": series,
-        "x": {"label": "peak saved bytes ÷ backprop's"}, "y": {"label": "samples/s ÷ backprop's"},
+        "kind": "points", "title": "Speed and memory of training beside backprop",
+        "caption": "Training against backprop on plain layers, which is (1, 1)", "series": series,
+        "x": {"label": "peak saved bytes ÷ backprop's", "scale": "log2"}, "y": {"label": "samples/s ÷ backprop's"},
+        "reference": {"x": 1, "y": 1, "label": "BP, plain layers (1, 1)"},
     }  # fmt: skip
-    return svg.standalone(plots.draw_figure(figure, "trainer")[0])
+    return plots.draw_figure(figure, "trainer")[0]
 
 
 def table(found):
@@ -77,7 +86,7 @@ def table(found):
 
 def main():
     found = json.loads(Path("results/trainer.json").read_text())
-    Path("results/trainer.svg").write_text(picture(found))
+    write_drawing("results/trainer.svg", picture(found))
     print(table(found))
 
 

@@ -1,10 +1,11 @@
-"""Draw docs/audit.svg, the README's figure, from a finished audit, and print its table: python scripts/readme_figure.py runs"""
+"""Draw docs/audit.svg, .png and .pdf, the README's figure, from a finished audit, and print its table: python scripts/readme_figure.py runs"""
 
 import json
 import sys
 from pathlib import Path
 
 from layerlocal.report import readme_figure
+from layerlocal.report.svg import FORMATS
 from layerlocal.studies.base import DIFFERENCES
 from layerlocal.studies.words import bare_points
 
@@ -20,5 +21,6 @@ def lines(summary):
 
 if __name__ == "__main__":
     summary = json.loads((Path(sys.argv[1]) / "summary.json").read_text())
-    Path("docs/audit.svg").write_text(readme_figure(summary))
+    for form in FORMATS:
+        Path(f"docs/audit.{form}").write_bytes(readme_figure(summary).to_file(form))
     print("\n".join(lines(summary)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 
+from layerlocal.report.palette import EXTRA, LOCAL
 from layerlocal.report.plot_axes import Axis, make_axis, read_series
 from layerlocal.report.plots import draw_figure, heat_key, is_wide, numbers
 from test_report_planted import estimate
@@ -156,8 +156,11 @@ def test_a_heat_map_writes_every_value_into_its_cell_first_row_on_top() -> None:
 def fills(svg: str) -> dict[str, float]:
     """Strongest shade of each colour."""
     found: dict[str, float] = {}
-    for colour, strength in re.findall(r"fill: var\(--(\w+),[^)]*\); opacity: ([\d.]+)", svg):
-        found[colour] = max(found.get(colour, 0), float(strength))
+    names = {LOCAL: "local", EXTRA: "extra"}
+    for element in ET.fromstring(svg).iter(f"{SVG}path"):
+        colour = names.get(element.get("fill", ""), element.get("fill", ""))
+        if element.get("opacity") and colour != "none":
+            found[colour] = max(found.get(colour, 0), float(element.get("opacity", "nan")))
     return found
 
 
@@ -193,7 +196,9 @@ def test_points_have_their_labels_and_a_diagonal_where_both_axes_are_accuracies(
 
 def test_a_text_alternative_says_kind_caption_and_numbers_and_ends_somewhere() -> None:
     label = label_of(draw_figure(lines_figure(), "f")[0])
-    assert label.startswith("Line chart. Planted gap against the number of classes. real classes. gap: 2: −2.0 pp")
+    assert label.startswith(
+        "Line chart. Planted gap against the number of classes. real classes. Up is better. gap: 2: −2.0 pp"
+    )
     many = simple([{"x": i, "y": i} for i in range(500)])
     assert "440 more are in the table" in label_of(draw_figure(many, "f")[0])
     assert len(numbers(many)["rows"]) == 500

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, load_accuracies, load_claims
 from layerlocal.files import read_json
-from layerlocal.report import render_csv, render_json, render_markdown, write_page
+from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.spec import PROTOCOL
 from layerlocal.store import RunRecord, RunStore, write_atomic
 from layerlocal.studies import STUDIES
@@ -29,7 +29,7 @@ from layerlocal.types import InputError, unknown_name
 
 __all__ = [
     "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
-    "missing_path", "plan_path", "read_plan", "study_summaries", "tune_path", "tune_summaries", "write_report",
+    "missing_path", "plan_path", "read_plan", "study_summaries", "tune_path", "tune_summaries", "write_report", "write_report_figures",
 ]  # fmt: skip
 
 Records = Mapping[str, RunRecord]
@@ -60,6 +60,23 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
     if content["audit"] is not None and published_table(out) is None:
         write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode(), mend=PRINT_IT)
     return write_page(content, out / "report.html")
+
+
+def write_report_figures(
+    out: Path, folder: Path, *, forms: Sequence[str], claim_files: Sequence[Path] | None = None
+) -> list[Path]:
+    """Every figure of a store's page as files.
+
+    Args:
+        out: the store.
+        folder: where they are written; made where there is none.
+        forms: of ``svg``, ``png``, ``pdf``.
+        claim_files: instead of our claims.
+
+    Raises:
+        InputError: as for `write_report`; no figure, or a folder that cannot be written.
+    """
+    return write_figures(_content(out, claim_files), folder, forms)
 
 
 def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:

@@ -243,19 +243,33 @@ def _print_accuracies(rows: list[dict[str, Any]]) -> None:
 def report(
     out: Out = Path("runs"),
     form: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
-            autocompletion=complete.one_of(("html", "md", "csv", "json")),
-            help="html (a page beside the runs), or md, csv, json on standard output.",
+            autocompletion=complete.one_of(("html", "md", "csv", "json", "svg", "png", "pdf")),
+            help="html (a page beside the runs, as where left out), or md, csv, json on standard output; "
+            "with --figures some of svg,png,pdf, all where left out.",
         ),
-    ] = "html",
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write every figure of the page into this folder instead, each a file."),
+    ] = None,
     file: Annotated[
         list[Path] | None, typer.Option("--claims", help="Claim files (YAML) instead of ours; repeatable.")
     ] = None,
 ) -> None:
     """Write report.html (and an audit's summary.json) from everything in a store: claims, audit, studies, runs; trains nothing."""
-    from layerlocal.reporting import write_report
+    from layerlocal.report.svg import FORMATS
+    from layerlocal.reporting import write_report, write_report_figures
 
+    if figures is not None:
+        forms = FORMATS if form is None else _names([form], "--format")
+        written = write_report_figures(out, figures, forms=forms, claim_files=file)
+        print("\n".join(map(str, written)))
+        return
+    form = "html" if form is None else form
+    if set(form.split(",")) <= set(FORMATS):
+        raise InputError(f"--format {form} is of figures: say with --figures FOLDER where they go")
     found = write_report(out, form=form, claim_files=file)
     print(found) if isinstance(found, Path) else print(found, end="")

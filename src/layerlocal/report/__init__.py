@@ -5,7 +5,8 @@ write_page(content, path) -> Path       # the same, on disk, by an atomic rename
 render_markdown(content) -> str         # verdicts, findings, tables, commands
 render_csv(content) -> str              # every row of every study, or the runs where there is no study
 render_json(content) -> str             # everything, strict
-readme_figure(summary) -> str           # an audit's first figure as an SVG file of its own
+write_figures(content, folder, forms)   # every figure of the page as files: SVG, PNG, PDF
+readme_figure(summary) -> Drawing       # an audit's first figure; its to_file("svg") is a file of its own
 
 A content is ``{"title", "command", "created", "audit", "studies", "claims", "claims_sha256", "accuracies", "runs", "warnings"}``, any part of
 which may be missing; an audit's summary alone is taken for the content of a page about that audit.
@@ -16,6 +17,15 @@ from layerlocal.report.formats import render_json as render_json
 from layerlocal.report.formats import render_markdown as render_markdown
 from layerlocal.report.page import readme_figure as readme_figure
 from layerlocal.report.page import render_page as render_page
+from layerlocal.report.page import write_figures as write_figures
 from layerlocal.report.page import write_page as write_page
 
-__all__ = ["readme_figure", "render_csv", "render_json", "render_markdown", "render_page", "write_page"]
+__all__ = [
+    "readme_figure",
+    "render_csv",
+    "render_json",
+    "render_markdown",
+    "render_page",
+    "write_figures",
+    "write_page",
+]

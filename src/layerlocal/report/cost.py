@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from markupsafe import Markup
-
 from layerlocal.report import plots
 from layerlocal.report.distribution import distribution_table, distribution_view
 from layerlocal.report.format import (
@@ -125,8 +123,8 @@ def _group(group: View, command: str, name: str) -> View:
         paper = _paper(group, words) if not index else []
         panels.append(
             draw_pareto(
-                points, title=title, x_label=f"{kind} ÷ plain BP's (less is better)", y_label="samples/s ÷ plain BP's",
-                name=f"{name}-{index}", limits=_limits(limits, limit, kind), paper=paper,
+                points, title=title, x_label=f"{kind} ÷ plain BP's", y_label="samples/s ÷ plain BP's",
+                name=f"{name}-{index}", limits=_limits(limits, limit, kind), paper=paper, reference=True,
             )
         )  # fmt: skip
     return {
@@ -251,7 +249,7 @@ def _scaling(axis: View, command: str, name: str) -> Iterator[View]:
             "x": {"label": label, "scale": "log2"}, "y": {"label": words, "scale": "log2"},
         }  # fmt: skip
         numbers = plots.numbers(figure)
-        svgs = [Markup(svg) for svg in plots.draw_figure(figure, f"{name}-{index}")]
+        svgs = plots.draw_figure(figure | {"rules": list(dict.fromkeys(r["rule"] for r in rows))}, f"{name}-{index}")
         view = figure_view([], caption, command, numbers=[table(**numbers)] if numbers["rows"] else [])
         yield view | {"svgs": svgs, "folded": True}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
-
 from layerlocal.report import plots
 from layerlocal.report.format import NOTHING, byte_count, clean, count, is_number, percent, plain, ratio_estimate
 from layerlocal.report.sections import figure_view, table
@@ -43,7 +41,7 @@ def distribution_view(part: View, command: str, name: str) -> View:
         "x": {"label": "processes", "scale": "log2"}, "y": {"label": "samples/s", "scale": "log2"},
     }  # fmt: skip
     numbers = plots.numbers(figure)
-    svgs = [Markup(svg) for svg in plots.draw_figure(figure, name)]
+    svgs = plots.draw_figure(figure, name)
     shown = figure_view([], caption, command, numbers=[table(**numbers)] if numbers["rows"] else [])
     return {"figures": [shown | {"svgs": svgs, "folded": True}] if svgs else [], "table": distribution_table(part)}
 

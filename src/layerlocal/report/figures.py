@@ -18,7 +18,8 @@ from layerlocal.report.format import (
     ratio_estimate,
     shorten,
 )
-from layerlocal.report.svg import BP, EXTRA, INK, LOCAL, PAPER, PRICE, SERIES, Sheet, draw
+from layerlocal.report.palette import EXTRA, INK, LOCAL, PAPER, PRICE, base_of, look_of, looks_of
+from layerlocal.report.svg import Drawing, Sheet, draw
 
 __all__ = ["PARTS", "block_curves", "decomposition", "depth_lines", "forest", "ratio_bars", "short_names", "sweep"]
 
@@ -27,9 +28,7 @@ PARTS = (
     ("extra_supervision", "extra supervision", EXTRA, "s"),
     ("price_of_locality", "price of locality", PRICE, "D"),
 )
-_MARKERS = "o^DvPX*"
 _OFFSET: dict[str, Any] = {"textcoords": "offset points", "bbox": {"fc": PAPER, "ec": "none", "pad": 0.6}}
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (8, 3)), (0, (2, 3)))
 
 
 def _handle(label: str, colour: str, marker: str, dashes: Any = "-") -> Any:
@@ -57,7 +56,7 @@ def _say(rules: list[dict[str, Any]]) -> str:
     return "; ".join(parts)
 
 
-def forest(rules: list[dict[str, Any]], name: str = "forest") -> str:
+def forest(rules: list[dict[str, Any]], name: str = "forest") -> Drawing:
     """Each rule's paired differences with their 95 % intervals; the small dots are the seeds."""
     step = 4.0
 
@@ -72,12 +71,20 @@ def forest(rules: list[dict[str, Any]], name: str = "forest") -> str:
                 ax.axhline(i * step - 1, color=INK, alpha=0.14, lw=0.7)
         ax.axvline(0, color=INK, lw=1.1, alpha=0.8)
         ax.set_ylim(len(rules) * step - 0.8, -1.0)
-        ax.margins(x=0.09)
+        ax.margins(x=0.14)
         ax.locator_params(axis="x", nbins=6)
         ax.set_xlabel("difference in test accuracy, pp")
         sheet.legend([_handle(t, c, m) for _, t, c, m in PARTS])
 
-    return draw(name, 78 + 66 * len(rules), f"Paired differences in test accuracy. {_say(rules)}", paint)
+    title, better = "How far from its backprop twins each rule ends", "right is better; small dots are the seeds"
+    return draw(
+        name,
+        78 + 66 * len(rules),
+        f"Paired differences in test accuracy. {_say(rules)}",
+        paint,
+        title=title,
+        better=better,
+    )
 
 
 def _whisker(sheet: Sheet, estimate: dict[str, Any], y: float, colour: str, marker: str, text: str) -> None:
@@ -98,7 +105,7 @@ def _whisker(sheet: Sheet, estimate: dict[str, Any], y: float, colour: str, mark
     sheet.hit(ax, mean, y, f"{text}: {difference(estimate)}")
 
 
-def decomposition(rules: list[dict[str, Any]], name: str = "decomposition") -> str:
+def decomposition(rules: list[dict[str, Any]], name: str = "decomposition") -> Drawing:
     """Two steps that add up: extra supervision from BP (0) to BP-DeepSup, then the price of locality to the rule."""
 
     def paint(sheet: Sheet) -> None:
@@ -121,7 +128,8 @@ def decomposition(rules: list[dict[str, Any]], name: str = "decomposition") -> s
         dot.set_markeredgewidth(2)
         sheet.legend([*handles, dot])
 
-    return draw(name, 78 + 66 * len(rules), f"The gap to BP as the sum of two steps. {_say(rules)}", paint)
+    title, label = "The gap to BP as the sum of two steps", f"The gap to BP as the sum of two steps. {_say(rules)}"
+    return draw(name, 78 + 66 * len(rules), label, paint, title=title, better="right is better")
 
 
 def _two_steps(sheet: Sheet, rule: dict[str, Any], row: int) -> None:
@@ -153,14 +161,15 @@ def short_names(names: list[Any]) -> tuple[list[str], bool]:
     return [shorten(n, 9) for n in cleaned], False
 
 
-def block_curves(rule: dict[str, Any], chance: Any, limits: tuple[float, float], name: str) -> str:
+def block_curves(rule: dict[str, Any], chance: Any, limits: tuple[float, float], name: str) -> Drawing:
     """Test accuracy of every block alone and of their fusion: the local rule, its DeepSup twin and its BP twin."""
     twins = rule.get("twins") or {}
-    sources = (
-        (rule.get("rule", "?"), rule, LOCAL, "o", "-"),
-        ("BP-DeepSup", twins.get("bp-deepsup") or {}, EXTRA, "s", (0, (5, 2))),
-        ("BP", twins.get("bp") or {}, BP, "^", (0, (1, 1.4))),
+    named = (
+        (str(rule.get("rule", "?")), rule),
+        ("BP-DeepSup", twins.get("bp-deepsup") or {}),
+        ("BP", twins.get("bp") or {}),
     )
+    sources = [(text, data, *look_of(text)[:3]) for text, data in named]
     longest = max((s[1] for s in sources), key=lambda d: len(d.get("block_accuracies") or []))
     count = len(longest.get("block_accuracies") or [])
     names = [str(n) for n in longest.get("blocks") or range(count)]
@@ -187,7 +196,8 @@ def block_curves(rule: dict[str, Any], chance: Any, limits: tuple[float, float],
         ax.set_ylabel("test accuracy, %")
         sheet.legend([_handle(shorten(t, 24), c, m, d) for t, _, c, m, d in sources])
 
-    return draw(name, 270, "Test accuracy by block. " + ". ".join(words), paint)
+    title = f"{rule.get('rule', '?')} and its twins: accuracy by block"
+    return draw(name, 274, "Test accuracy by block. " + ". ".join(words), paint, title=title, better="up is better")
 
 
 def _places(data: dict[str, Any], names: list[str]) -> list[tuple[int, Any]]:
@@ -218,7 +228,7 @@ def _curve(
             sheet.hit(sheet.axes, x, 100 * e["mean"], f"{text}, {where}: {accuracy(e, with_n=True)}")
 
 
-def sweep(rows: list[dict[str, Any]], title: str, limits: dict[str, tuple[float, float]], name: str) -> str:
+def sweep(rows: list[dict[str, Any]], title: str, limits: dict[str, tuple[float, float]], name: str) -> Drawing:
     """Local − BP and DeepSup − BP against the number of classes, with 95 % intervals.
 
     Args:
@@ -237,12 +247,12 @@ def sweep(rows: list[dict[str, Any]], title: str, limits: dict[str, tuple[float,
         ax.axhline(0, color=INK, lw=1.1, alpha=0.8)
         _class_ticks(ax, [r["num_classes"] for r in rows], limits["x"])
         ax.set_ylim(*limits["y"])
-        ax.set_title(title, loc="left", fontweight="bold")
         ax.set_xlabel("number of classes K (log scale)")
         ax.set_ylabel("difference to BP, pp")
         sheet.legend([_handle("local − BP (gap)", LOCAL, "o"), _handle("DeepSup − BP", EXTRA, "s", (0, (5, 2)))], 2)
 
-    return draw(name, 290, f"{title}. {words}", paint)
+    shown = f"Difference to BP by number of classes: {title}"
+    return draw(name, 278, f"{title}. {words}", paint, title=shown, better="up is better")
 
 
 def _sweep_line(sheet: Sheet, rows: list[dict[str, Any]], part: tuple[str, str, str, str], dashes: Any) -> None:
@@ -272,7 +282,7 @@ def _class_ticks(ax: Any, classes: list[int], limits: tuple[float, float]) -> No
     ax.set_xticks([math.log2(k) for k in sorted(set(classes))], labels)
 
 
-def ratio_bars(rows: list[tuple[str, Any]], title: str, xlabel: str, name: str) -> str:
+def ratio_bars(rows: list[tuple[str, Any]], title: str, xlabel: str, name: str, *, better: str) -> Drawing:
     """One bar a rule, relative to BP (1.0); a row is a name and a ratio, or a median with a low and a high."""
     medians: list[Any] = [v.get("median") if isinstance(v, dict) else v for _, v in rows]
 
@@ -283,8 +293,7 @@ def ratio_bars(rows: list[tuple[str, Any]], title: str, xlabel: str, name: str) 
             if not is_number(median):
                 ax.annotate("not run", (0, i), (4, 0), va="center", fontsize=10, **_OFFSET)
                 continue
-            colour = {"bp": BP, "bp-deepsup": EXTRA}.get(label.split(",")[0], LOCAL)
-            bar = ax.barh(i, median, 0.56, color=colour, alpha=0.55 if colour == BP else 0.9)
+            bar = ax.barh(i, median, 0.56, color=look_of(base_of(label)).colour, alpha=0.9)
             sheet.tip(bar[0], f"{label}: {ratio_estimate(value)}")
             end = median
             if isinstance(value, dict) and is_number(value.get("low")) and is_number(value.get("high")):
@@ -294,14 +303,13 @@ def ratio_bars(rows: list[tuple[str, Any]], title: str, xlabel: str, name: str) 
         ax.axvline(1, color=INK, lw=1.1, ls=(0, (4, 2)))
         ax.set_xlim(0, 1.18 * max([1.0, *(m for m in medians if is_number(m))]))
         ax.set_ylim(len(rows) - 0.4, -0.6)
-        ax.set_title(title, loc="left", fontweight="bold")
         ax.set_xlabel(xlabel)
 
     words = "; ".join(f"{label}: {ratio_estimate(value)}" for label, value in rows)
-    return draw(name, 84 + 27 * len(rows), f"{title}. {words}", paint)
+    return draw(name, 64 + 27 * len(rows), f"{title}. {words}", paint, title=title, better=better)
 
 
-def depth_lines(depths: list[float], series: list[dict[str, Any]], name: str = "depth") -> str:
+def depth_lines(depths: list[float], series: list[dict[str, Any]], name: str = "depth") -> Drawing:
     """Peak saved bytes against depth, one line a rule."""
     tops = [b for s in series for b in s.get("peak_saved_bytes") or [] if is_number(b)]
     unit, scale = next(
@@ -312,27 +320,20 @@ def depth_lines(depths: list[float], series: list[dict[str, Any]], name: str = "
     )
 
     def paint(sheet: Sheet) -> None:
-        handles, local = [], 0
-        for s in series:
-            label = str(s.get("rule", "?"))
-            look: tuple[str, str, Any] = {"bp": (BP, "^", _DASHES[2]), "bp-deepsup": (EXTRA, "s", _DASHES[1])}.get(
-                label, (SERIES[local % 6], _MARKERS[local % 7], _DASHES[local % 7])
-            )
-            size = 9.0 - 1.2 * min(local, 4) if label not in ("bp", "bp-deepsup") else 6.0
-            local += label not in ("bp", "bp-deepsup")
+        names = [str(s.get("rule", "?")) for s in series]
+        for i, (s, label, look) in enumerate(zip(series, names, looks_of(names, names), strict=True)):
             line = [(d, b) for d, b in zip(depths, s.get("peak_saved_bytes") or [], strict=False) if is_number(b)]
-            sheet.axes.plot([d for d, _ in line], [b / scale for _, b in line], color=look[0], ls=look[2], lw=1.8)
-            sheet.axes.plot(
-                [d for d, _ in line], [b / scale for _, b in line], look[1], ms=size, mfc="none", mec=look[0], mew=1.6
-            )
+            xs, ys = [d for d, _ in line], [b / scale for _, b in line]
+            sheet.axes.plot(xs, ys, color=look.colour, ls=look.dashes, lw=1.8)
+            sheet.axes.plot(xs, ys, look.marker, ms=10.5 - 1.2 * min(i, 4), mfc="none", mec=look.colour, mew=1.6)
             for d, b in line:
                 sheet.hit(sheet.axes, d, b / scale, f"{label}, {d} blocks: {byte_count(b)}")
-            handles.append(_handle(shorten(label, 16), *look))
+        handles = [_handle(shorten(n, 16), *look[:3]) for n, look in zip(names, looks_of(names, names), strict=True)]
         sheet.axes.set_xticks(depths, [f"{d:g}" for d in depths])
         sheet.axes.set_ylim(0, 1.08 * max(tops, default=1) / scale)
-        sheet.axes.set_title("Peak saved bytes against depth", loc="left", fontweight="bold")
         sheet.axes.set_xlabel("depth, blocks")
         sheet.axes.set_ylabel(unit)
         sheet.legend(handles, 3)
 
-    return draw(name, 250 + 17 * math.ceil(len(series) / 3), f"Peak saved bytes at depths {depths}. {words}", paint)
+    height, label = 236 + 16 * math.ceil(len(series) / 3), f"Peak saved bytes at depths {depths}. {words}"
+    return draw(name, height, label, paint, title="Peak saved bytes of a step by depth", better="down is better")

@@ -8,7 +8,8 @@ from typing import Any
 
 from layerlocal.report.figures import short_names
 from layerlocal.report.format import is_number, shorten
-from layerlocal.report.svg import INK, LOCAL, WIDTH, WRONG, Sheet, draw
+from layerlocal.report.palette import INK, LOCAL, WRONG
+from layerlocal.report.svg import WIDTH, Drawing, Sheet, draw
 
 __all__ = ["allowed_pairs", "locality_words", "picture", "verdict_of"]
 
@@ -104,7 +105,7 @@ def locality_words(entry: dict[str, Any]) -> str:
     )
 
 
-def picture(entry: dict[str, Any], name: str) -> str:
+def picture(entry: dict[str, Any], name: str) -> Drawing:
     """Both matrices of one rule, side by side, the same cell size."""
     blocks, losses = [str(b) for b in entry.get("blocks") or []], [str(x) for x in entry.get("losses") or []]
     short, numbered = short_names(blocks)
@@ -122,13 +123,14 @@ def picture(entry: dict[str, Any], name: str) -> str:
     def paint(sheet: Sheet) -> None:
         for k, (cells, labels, down, across) in enumerate(halves):
             left = _LEFT + k * (WIDTH / 2)
-            axes = sheet.figure.add_axes((left / WIDTH, _FOOT / height, side / WIDTH, 1 - (_TOP + _FOOT) / height))
+            share = (height - _TOP - _FOOT) / sheet.height
+            axes = sheet.figure.add_axes((left / WIDTH, _FOOT / sheet.height, side / WIDTH, share))
             _grid(sheet, axes, cells, (columns, labels), (side / cell, (height - _TOP - _FOOT) / cell), cell)
             axes.set_title(across, loc="left", pad=4)
             axes.set_ylabel(down, loc="top", labelpad=3)
 
-    label = f"{entry.get('rule')}: {verdict_of(entry)}. {locality_words(entry)}"
-    return draw(name, height, label, paint, bare=True)
+    title = f"{entry.get('rule')}: {verdict_of(entry)}"
+    return draw(name, height, f"{title}. {locality_words(entry)}", paint, title=title, bare=True)
 
 
 def _grid(

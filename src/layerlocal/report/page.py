@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from layerlocal.claims.verdicts import NOT_RUN
-from layerlocal.report import claims, cost, figures, runs, studies, svg, tuning
+from layerlocal.report import claims, cost, figures, runs, studies, tuning
 from layerlocal.report.audit_part import audit_facts, audit_view
 from layerlocal.report.format import clean, spoken
+from layerlocal.report.palette import dark_style
 from layerlocal.report.sections import table
+from layerlocal.report.svg import FORMATS, Drawing
 from layerlocal.store import write_atomic
-from layerlocal.types import InputError
+from layerlocal.types import InputError, unknown_name
 
-__all__ = ["readme_figure", "render_page", "whole_content", "write_page"]
+__all__ = ["page_figures", "readme_figure", "render_page", "whole_content", "write_figures", "write_page"]
 
 _HERE = Path(__file__).parent
 _CONTENT = {"audit", "studies", "costs", "tunes", "claims", "accuracies"}
@@ -36,7 +38,8 @@ def render_page(content: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
+    colours = dark_style("var(--ink)", "var(--paper)", within="svg[role=img] ")
+    style = Markup(f"{(_HERE / 'page.css').read_text(encoding='utf-8')}{colours}\n")
     return environment.get_template("page.html").render(style=style, **_view(whole_content(content)))
 
 
@@ -48,12 +51,63 @@ def write_page(content: Mapping[str, Any], path: str | Path) -> Path:
     return path
 
 
-def readme_figure(summary: dict[str, Any]) -> str:
-    """An audit's first figure, every rule's paired differences, as an SVG file that needs no page around it."""
+def page_figures(content: Mapping[str, Any]) -> dict[str, Drawing]:
+    """Every figure of the page, in its order, by its name, which is also its id on the page.
+
+    Args:
+        content: see `render_page`.
+    """
+    return {drawing.name: drawing for drawing in _drawings(_view(whole_content(content)))}
+
+
+def write_figures(content: Mapping[str, Any], folder: str | Path, forms: Sequence[str] = FORMATS) -> list[Path]:
+    """Writes every figure of the page as ``NAME.FORMAT`` into a folder, each file whole or not at all.
+
+    Args:
+        content: see `render_page`.
+        folder: made where there is none.
+        forms: of ``svg``, ``png``, ``pdf``.
+
+    Raises:
+        InputError: no such format, no figure in the content, a folder that cannot be written.
+    """
+    folder = Path(folder)
+    for form in forms:
+        if form not in FORMATS:
+            raise unknown_name("format of a figure", form, FORMATS)
+    drawings = page_figures(content)
+    if not drawings:
+        raise InputError("there is no figure to write: nothing that is finished has one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made a folder ({error.strerror}); give another with --figures") from None
+    written = []
+    for name, drawing in drawings.items():
+        for form in forms:
+            written.append(folder / f"{name}.{form}")
+            write_atomic(written[-1], drawing.to_file(form), mend="give another folder with --figures")
+    return written
+
+
+def _drawings(view: Any) -> Iterator[Drawing]:
+    """Every drawing in a view, however deep."""
+    if isinstance(view, Drawing):
+        yield view
+    elif isinstance(view, Mapping):
+        for inner in view.values():
+            yield from _drawings(inner)
+    elif isinstance(view, list | tuple):
+        for inner in view:
+            yield from _drawings(inner)
+
+
+def readme_figure(summary: dict[str, Any]) -> Drawing:
+    """An audit's first figure: every rule's paired differences."""
     rules = (summary.get("accuracy") or {}).get("rules") or []
     if not rules:
         raise InputError("this summary has no accuracy section to draw; `layerlocal audit` writes one")
-    return svg.standalone(figures.forest(rules))
+    return figures.forest(rules)
 
 
 def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from layerlocal.report.format import is_number, shorten
-from layerlocal.report.svg import BP, EXTRA, INK, PAPER, SERIES, Sheet, draw
+from layerlocal.report.palette import BP, INK, PAPER, Look, looks_of
+from layerlocal.report.svg import Drawing, Sheet, draw
 
 __all__ = ["draw_pareto"]
 
-_COLOURS = {"bp": BP, "bp-deepsup": EXTRA}
-_MARKS = {"plain": "o", "checkpointing": "s", "step-per-block": "D"}
+_MODES = {"plain": ("", "as it is"), "checkpointing": ("c", "checkpointing"), "step-per-block": ("b", "step per block")}
+_OTHER = ("m", "micro-batches")
+"""A mode's letter beside its point, and what it means."""
 _PAPER_MARK = "*"
 
 
@@ -24,7 +26,8 @@ def draw_pareto(
     name: str,
     limits: dict[str, Any] | None = None,
     paper: Sequence[dict[str, Any]] = (),
-) -> str:
+    reference: bool = False,
+) -> Drawing:
     """Points ``{"label", "rule", "mode", "x", "y", "low", "high", "text"}``; the best of them are named and joined by a line.
 
     Args:
@@ -34,45 +37,59 @@ def draw_pareto(
         y_label: speed.
         name: of the SVG, unique in the page.
         limits: ``{"x", "x_text", "y", "y_text"}``: what theory allows a block-local rule; either number may be ``None``.
+        reference: whether both axes are ratios to plain BP, whose point (1, 1) is then drawn in.
         paper: as points, with ``label``, ``x``, ``y`` and ``text``.
     """
     points = [p for p in points if is_number(p.get("x")) and is_number(p.get("y"))]
     paper = [p for p in paper if is_number(p.get("x")) and is_number(p.get("y"))]
     limits = limits or {}
-    local = [r for r in dict.fromkeys(p["rule"] for p in points) if r not in _COLOURS]
-    colours = _COLOURS | {rule: SERIES[i % len(SERIES)] for i, rule in enumerate(local)}
+    rules = list(dict.fromkeys(p["rule"] for p in points))
+    looks = dict(zip(rules, looks_of(rules, rules), strict=True))
 
     def paint(sheet: Sheet) -> None:
         ax = sheet.axes
         ax.grid(True, axis="both", color=INK, alpha=0.12, linewidth=0.7)
+        if reference:
+            _reference(sheet, ax)
         _limit_lines(ax, limits)
         best = [p for p in points if p.get("front")]
         best.sort(key=lambda p: p["x"])
         ax.plot([p["x"] for p in best], [p["y"] for p in best], color=INK, lw=1, alpha=0.4, zorder=1)
         for p in points:
-            _point(sheet, p, colours[p["rule"]])
+            _point(sheet, p, looks[p["rule"]])
         for p in paper:
             ax.plot([p["x"]], [p["y"]], _PAPER_MARK, color=PAPER, mec=INK, ms=12, mew=1.1, zorder=4)
             sheet.hit(ax, p["x"], p["y"], p["text"])
         _bounds(ax, points, paper, limits)
-        ax.set_title(title, loc="left", fontweight="bold")
         ax.set_xlabel(x_label)
         ax.set_ylabel(y_label)
-        sheet.legend(_handles(points, paper, limits, colours), 3)
+        sheet.legend(_handles(points, paper, limits, looks, reference), 3)
 
-    return draw(name, 360, _spoken(title, points, limits, paper), paint)
-
-
-def _mark(mode: str) -> str:
-    return _MARKS.get(mode, "^")
+    words = _spoken(title, points, limits, paper)
+    return draw(name, 356, words, paint, title=title, better="up and left is better; the filled marks are the best")
 
 
-def _point(sheet: Sheet, p: dict[str, Any], colour: str) -> None:
-    ax = sheet.axes
+def _letter(mode: str) -> str:
+    return _MODES.get(mode, _OTHER)[0]
+
+
+def _reference(sheet: Sheet, ax: Any) -> None:
+    """Plain BP: both ratios are 1."""
+    look: dict[str, Any] = {"color": BP, "lw": 0.9, "ls": (0, (4, 2)), "alpha": 0.8}
+    ax.axvline(1, **look)
+    ax.axhline(1, **look)
+    ax.plot([1], [1], "o", color=BP, mfc="none", ms=15, mew=1.2)
+
+
+def _point(sheet: Sheet, p: dict[str, Any], look: Look) -> None:
+    ax, colour = sheet.axes, look.colour
     if is_number(p.get("low")) and is_number(p.get("high")):
         ax.plot([p["x"], p["x"]], [p["low"], p["high"]], color=colour, lw=1.2, alpha=0.6)
     face = colour if p.get("front") else PAPER
-    ax.plot([p["x"]], [p["y"]], _mark(p["mode"]), color=colour, mfc=face, mec=colour, ms=7, mew=1.5, zorder=3)
+    ax.plot([p["x"]], [p["y"]], look.marker, color=colour, mfc=face, mec=colour, ms=7.5, mew=1.5, zorder=3)
+    letter = _letter(p["mode"])
+    if letter:
+        ax.annotate(letter, (p["x"], p["y"]), (5, 3), textcoords="offset points", fontsize=10.5, zorder=4)
     sheet.hit(ax, p["x"], p["y"], p["text"])
 
 
@@ -91,17 +108,19 @@ def _bounds(ax: Any, points: Sequence[Any], paper: Sequence[Any], limits: dict[s
     ax.set_ylim(0, 1.08 * max(ys, default=1))
 
 
-def _handles(points: Sequence[Any], paper: Sequence[Any], limits: dict[str, Any], colours: dict[str, str]) -> list[Any]:
+def _handles(
+    points: Sequence[Any], paper: Sequence[Any], limits: dict[str, Any], looks: dict[str, Look], reference: bool
+) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def handle(label: str, **look: Any) -> Any:
         return Line2D([], [], label=label, **{"ls": "none", "ms": 6.5, "color": INK, **look})
 
-    rules = list(dict.fromkeys(p["rule"] for p in points))
-    found = [handle(shorten(r, 16), marker="o", color=colours[r]) for r in rules]
-    kinds = {"o": "as it is", "^": "micro-batches", "s": "checkpointing", "D": "step per block"}
-    used = dict.fromkeys(_mark(p["mode"]) for p in points)
-    found += [handle(text, marker=m, mfc="none", mec=INK) for m, text in kinds.items() if m in used]
+    found = [handle(shorten(rule, 16), marker=look.marker, color=look.colour) for rule, look in looks.items()]
+    used = dict.fromkeys(_letter(p["mode"]) for p in points)
+    found += [handle(f"{letter}: {text}") for letter, text in (*_MODES.values(), _OTHER) if letter and letter in used]
+    if reference:
+        found.append(handle("plain BP (1, 1)", marker="o", mfc="none", mec=BP, ms=11))
     if paper:
         found.append(handle("the paper's points", marker=_PAPER_MARK, mfc="none", mec=INK, ms=10))
     if is_number(limits.get("x")):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from layerlocal.report.format import (
     accuracy,
@@ -19,32 +18,12 @@ from layerlocal.report.format import (
     measured,
     plain,
 )
-from layerlocal.report.svg import BP, EXTRA, LOCAL, PRICE, SERIES
+from layerlocal.report.palette import Look, looks_of
 
-__all__ = ["Axis", "Look", "Point", "Series", "make_axis", "read_series"]
+__all__ = ["Axis", "Point", "Series", "make_axis", "read_reference", "read_series"]
 
 Interval = tuple[float, float, float]
 """Low, mean, high; all three the same where there is no interval."""
-
-
-class Look(NamedTuple):
-    """How a series is told apart: by colour, by mark and by dashes."""
-
-    colour: str
-    marker: str
-    dashes: Any
-
-
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.5, 2)), (0, (1, 1.4)), (0, (3, 1)), (0, (8, 3)), (0, (2, 3)))
-_KNOWN = {
-    **dict.fromkeys(("local", "gap", "local − bp"), Look(LOCAL, "o", _DASHES[0])),
-    **dict.fromkeys(("bp-deepsup", "extra supervision", "deepsup − bp"), Look(EXTRA, "s", _DASHES[1])),
-    **dict.fromkeys(("price of locality", "local − deepsup"), Look(PRICE, "D", _DASHES[2])),
-    "bp": Look(BP, "^", _DASHES[3]),
-}
-"""Names that look alike all over the page."""
-_MARKERS = "osD^vPX*<>"
-_COLOURS = (LOCAL, EXTRA, PRICE, *SERIES[2:], BP)
 
 
 @dataclass(frozen=True)
@@ -67,6 +46,11 @@ class Series:
     look: Look
 
 
+_MORE = ("accuracy", "samples/s", "speed", "recovery")
+_LESS = ("bytes", "saved", "memory", "seconds", "time a ", "time per")
+_NEITHER = ("predicted", "measured", "reported")
+
+
 @dataclass(frozen=True)
 class Axis:
     """Places values on a straight line: fractions of unit ``pp`` and ``%`` times 100, log2 of numbers, words by their position."""
@@ -75,6 +59,7 @@ class Axis:
     unit: str = ""
     scale: str = "linear"
     categories: list[Any] = field(default_factory=list)
+    direction: str | None = None
 
     @property
     def factor(self) -> float:
@@ -120,6 +105,18 @@ class Axis:
         shown = label if not self.unit or label.endswith(self.unit) else f"{label}, {clean(self.unit)}".lstrip(", ")
         return f"{shown} (log scale)" if self.scale == "log2" and "log" not in shown else shown
 
+    @property
+    def better(self) -> str:
+        """``more`` or ``less`` where that is better: what the figure says, or what the label is known to mean; else empty."""
+        if self.direction is not None:
+            return self.direction
+        label = self.label.lower()
+        if label.startswith(_NEITHER):
+            return ""
+        if self.unit == "pp" or any(word in label for word in _MORE):
+            return "more"
+        return "less" if any(word in label for word in _LESS) else ""
+
     def tick(self, value: float) -> str:
         """A tick's label; ``value`` as drawn."""
         text = plain(2**value if self.scale == "log2" else value)
@@ -138,7 +135,7 @@ def make_axis(given: Any, values: Iterable[Any], *, category: bool = False) -> A
     """An axis from a figure's description and everything that stands on it.
 
     Args:
-        given: ``{"label", "unit", "scale"}``; any part may be missing.
+        given: ``{"label", "unit", "scale", "better": "more", "less" or ""}``; any part may be missing.
         values: of all series.
         category: one position a value whatever the scale says, as a heat map needs.
     """
@@ -150,14 +147,16 @@ def make_axis(given: Any, values: Iterable[Any], *, category: bool = False) -> A
     keys = list(dict.fromkeys(_key(value) for value in values)) if scale == "category" else []
     if all(is_number(key) for key in keys):
         keys.sort()
-    return Axis(str(given.get("label") or ""), str(given.get("unit") or ""), scale, keys)
+    better = given.get("better")
+    direction = None if better is None else str(better)
+    return Axis(str(given.get("label") or ""), str(given.get("unit") or ""), scale, keys, direction)
 
 
 def read_series(figure: dict[str, Any]) -> list[Series]:
     """A figure's series, each name with one look in every panel."""
     given = [s for s in figure.get("series") or [] if isinstance(s, dict)]
     names = list(dict.fromkeys(clean(s.get("name") or "") for s in given))
-    looks = dict(zip(names, _looks(names), strict=True))
+    looks = dict(zip(names, looks_of(names, _rules(figure)), strict=True))
     return [
         Series(
             clean(s.get("name") or ""),
@@ -169,14 +168,16 @@ def read_series(figure: dict[str, Any]) -> list[Series]:
     ]
 
 
+def _rules(figure: dict[str, Any]) -> set[str]:
+    """The names that a figure says are rules."""
+    return {clean(rule) for rule in figure.get("rules") or []}
+
+
+def read_reference(figure: dict[str, Any]) -> Point | None:
+    """The point that a figure's others are compared with, if it has one."""
+    given = figure.get("reference")
+    return _point(given) if isinstance(given, dict) else None
+
+
 def _point(given: dict[str, Any]) -> Point:
     return Point(given.get("x"), given.get("y"), given.get("z"), clean(given.get("label") or ""))
-
-
-def _looks(names: Sequence[str]) -> list[Look]:
-    """Known names look as everywhere; the others take what is left, colour and mark never both the same."""
-    known_looks = [_KNOWN.get(name.lower().partition(":")[0]) for name in names]
-    taken = {look[:2] for look in known_looks if look}
-    cycle = (Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)]) for i in count())
-    free = (look for look in cycle if look[:2] not in taken)
-    return [look or next(free) for look in known_looks]

@@ -8,19 +8,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from layerlocal.report.format import mean_of, plain, shorten
+from layerlocal.report.palette import BP, EXTRA, INK, LOCAL, PAPER
 from layerlocal.report.plot_axes import Axis, Interval, Point, Series
-from layerlocal.report.svg import EXTRA, INK, LOCAL, PAPER, WIDTH, Sheet
+from layerlocal.report.plot_labels import label_points
+from layerlocal.report.svg import WIDTH, Sheet
 
 __all__ = ["Frame", "heat", "marks"]
 
 Painter = tuple[Callable[[Sheet], None], float, float]
 """What paints a panel, and the height and width of its sheet."""
-_LETTER = 6.2  # width of a letter of tick labels, about
-_PLOT_HEIGHT = 205.0
-_LEGEND_ROW = 16.5
+_LETTER = 6.8  # width of a letter of tick labels, about
+_PLOT_HEIGHT, _TALL, _FEW_LABELS = 205.0, 300.0, 8
+_LEGEND_ROW = 15.4
 _MOST_BANDS = 3
 _WIDE_COLUMNS = 10
-_MOST_LABELS = 14
+_MOST_LABELS = 20
 _MOST_HITS = 800
 
 
@@ -32,8 +34,9 @@ class _Ticks(NamedTuple):
 class Frame:
     """The axes that all panels of one figure share."""
 
-    def __init__(self, kind: str, x: Axis, y: Axis, z: Axis) -> None:
+    def __init__(self, kind: str, x: Axis, y: Axis, z: Axis, reference: Point | None = None) -> None:
         self.kind, self.x, self.y, self.z = kind, x, y, z
+        self.reference = reference
         self.x_limits = self.y_limits = (0.0, 1.0)
         self.largest = self.smallest = 0.0
 
@@ -41,6 +44,11 @@ class Frame:
     def wide(self) -> bool:
         """Whether a heat map has too many columns for half the page."""
         return self.kind == "heat" and len(self.x.categories) > _WIDE_COLUMNS
+
+    @property
+    def alike(self) -> bool:
+        """Whether both axes of scattered points measure the same, so that the diagonal means something."""
+        return self.kind == "points" and self.x.unit == self.y.unit and self.x.unit in ("%", "pp")
 
     def placed(self, point: Point) -> tuple[Interval, Interval] | None:
         """Where a point stands, or ``None`` where it cannot be drawn."""
@@ -61,6 +69,8 @@ class Frame:
         places = [place for s in series for p in s.points if (place := self.placed(p))]
         if not places:
             return
+        if self.reference is not None and (place := self.placed(self.reference)):
+            places.append(place)
         self.x_limits = _limits(self.x, [v for x, _ in places for v in x])
         self.y_limits = _limits(self.y, [v for _, y in places for v in y])
         values = [self.z.factor * mean for s in series for p in s.points if (mean := mean_of(p.z)) is not None]
@@ -87,7 +97,8 @@ def _ticks(axis: Axis, limits: tuple[float, float], known: list[float], room: fl
         return _Ticks([float(i) for i in at], [str(axis.categories[i]) for i in at])
     values = sorted(set(known))
     if not values or len(values) > 12:
-        nice = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
+        whole = axis.scale == "log2" and limits[1] - limits[0] >= 2
+        nice = MaxNLocator(nbins=6, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
         values = [float(v) for v in nice if limits[0] <= v <= limits[1]]
     span, last, kept = limits[1] - limits[0], -math.inf, _Ticks([], [])
     for value in values:
@@ -118,19 +129,31 @@ def _words_under(labels: list[str], letters: float) -> _Words:
     return _Words(short, turn, 40.0 + 0.55 * _LETTER * max(map(len, short)))
 
 
+def _standing(title: str, room: float) -> str:
+    """The vertical axis's title in one line or in two, whichever its length needs."""
+    lines = textwrap.wrap(shorten(title, 60), max(10, int(room / _LETTER)))
+    return "\n".join([*lines[:1], *([shorten(" ".join(lines[1:]), 30)] if lines[1:] else [])])
+
+
 def marks(frame: Frame, panel: list[Series]) -> Painter:
     """Lines or scattered points with their intervals."""
     names = [s.name for s in panel if s.name]
     columns = 1 if max(map(len, names), default=0) > 24 else 2 if max(map(len, names), default=0) > 14 else 3
-    legend = _LEGEND_ROW * math.ceil(len(names) / columns)
+    legend = _LEGEND_ROW * math.ceil(len(names) / columns) + 4 * bool(names)
     y_ticks = _ticks(frame.y, frame.y_limits, [], 8 * 4)
-    left = 26 + _LETTER * max((len(shorten(t, 16)) for t in y_ticks.labels), default=1)
+    y_title = _standing(frame.y.title(), _PLOT_HEIGHT)
+    left = 30 + 14 * y_title.count("\n") + _LETTER * max((len(shorten(t, 16)) for t in y_ticks.labels), default=1)
     places = [place for s in panel for p in s.points if (place := frame.placed(p))]
     room = (WIDTH - left - 12) / _LETTER
     x_ticks = _ticks(frame.x, frame.x_limits, [] if frame.kind == "points" else [x[1] for x, _ in places], room)
     words = _words_under(x_ticks.labels, room / max(1, len(x_ticks.labels)))
-    top = legend + (22 if panel[0].panel else 6)
-    height = top + _PLOT_HEIGHT + words.foot
+    top = legend + 6
+    named = (
+        frame.kind == "points"
+        and len(places) <= _MOST_LABELS
+        and sum(p.label not in ("", s.name) for s in panel for p in s.points)
+    )
+    height = top + (_TALL if named and named > _FEW_LABELS else _PLOT_HEIGHT) + words.foot
 
     def paint(sheet: Sheet) -> None:
         ax = _add_axes(sheet, left, words.foot, top)
@@ -139,13 +162,13 @@ def marks(frame: Frame, panel: list[Series]) -> Painter:
         ax.set_yticks(y_ticks.at, [shorten(t, 16) for t in y_ticks.labels])
         ax.set_xticks(x_ticks.at, words.labels, **words.turn)
         ax.set_xlabel(shorten(frame.x.title(), 60))
-        ax.set_ylabel(shorten(frame.y.title(), 40))
+        ax.set_ylabel(y_title)
         _guides(sheet, ax, frame)
         for i, series in enumerate(panel):
             _series(sheet, ax, frame, series, _dodge(frame, i, panel), len(panel) <= _MOST_BANDS)
-        if frame.kind == "points" and len(places) <= _MOST_LABELS:
-            _labels(ax, frame, panel)
-        _titles(sheet, panel, columns, legend, joined=frame.kind != "points")
+        if named:
+            label_points(ax, frame, panel, [_dodge(frame, i, panel) for i in range(len(panel))])
+        _legend(sheet, panel, columns, joined=frame.kind != "points")
 
     return paint, height, WIDTH
 
@@ -153,39 +176,47 @@ def marks(frame: Frame, panel: list[Series]) -> Painter:
 def _add_axes(sheet: Sheet, left: float, foot: float, top: float, right: float = 12) -> Any:
     """Axes with margins in user units: no layout pass, which would take longer than the drawing."""
     wide, high = sheet.width, sheet.height
-    box = (left / wide, foot / high, 1 - (left + right) / wide, 1 - (foot + top) / high)
+    box = (left / wide, foot / high, 1 - (left + right) / wide, 1 - (foot + top + sheet.header) / high)
     ax = sheet.figure.add_axes(box)
     sheet.plain(ax)
     return ax
 
 
-def _titles(sheet: Sheet, panel: list[Series], columns: int, legend: float, *, joined: bool) -> None:
+def _legend(sheet: Sheet, panel: list[Series], columns: int, *, joined: bool) -> None:
     from matplotlib.lines import Line2D
 
-    if panel[0].panel:
-        y = 1 - (legend + 11) / sheet.height
-        sheet.figure.text(4 / WIDTH, y, shorten(panel[0].panel, 58), fontweight="bold", va="center")
     looks = {shorten(s.name, 52): s.look for s in panel if s.name}
     handles = [
-        Line2D([], [], color=k.colour, marker=k.marker, ls=k.dashes if joined else "none", ms=5.5, lw=1.8, label=name)
+        Line2D(
+            [], [], color=k.colour, marker=k.marker, ls=k.dashes if joined else "none", ms=6, lw=1.8, label=name,
+            fillstyle=k.fill, markerfacecoloralt=PAPER,
+        )
         for name, k in looks.items()
-    ]
+    ]  # fmt: skip
     if handles:
         sheet.figure.legend(
-            handles, list(looks), loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderpad=0.1,
+            handles, list(looks), loc="upper left", bbox_to_anchor=(0, sheet.under), ncols=columns, frameon=False, borderpad=0.1,
             borderaxespad=0.1, handlelength=2.2, columnspacing=1.1, handletextpad=0.5, labelspacing=0.3,
         )  # fmt: skip
 
 
 def _guides(sheet: Sheet, ax: Any, frame: Frame) -> None:
-    """Zero for differences, the diagonal where both axes are accuracies."""
+    """Zero for differences, the diagonal where both axes are accuracies or both are differences, and the point that all are compared with."""
     if frame.y.signed:
         ax.axhline(0, color=INK, lw=1.1, alpha=0.8)
     if frame.kind == "points" and frame.x.signed:
         ax.axvline(0, color=INK, lw=1.1, alpha=0.8)
     ends = max(frame.x_limits[0], frame.y_limits[0]), min(frame.x_limits[1], frame.y_limits[1])
-    if frame.kind == "points" and frame.x.unit == frame.y.unit == "%" and ends[0] < ends[1]:
+    if frame.kind == "points" and frame.alike and ends[0] < ends[1]:
         sheet.tip(ax.plot(ends, ends, color=INK, lw=0.9, alpha=0.5, ls=(0, (2, 3)))[0], "both alike")
+
+    place = frame.placed(frame.reference) if frame.reference is not None else None
+    if place and frame.reference is not None:
+        (_, x, _), (_, y, _) = place
+        ax.axvline(x, color=INK, lw=0.9, alpha=0.55, ls=(0, (4, 2)), zorder=0.7)
+        ax.axhline(y, color=INK, lw=0.9, alpha=0.55, ls=(0, (4, 2)), zorder=0.7)
+        ax.plot([x], [y], "^", color=BP, mfc=PAPER, ms=10, mew=2, zorder=4)
+        sheet.hit(ax, x, y, f"{frame.reference.label}, {frame.say(Point(frame.reference.x, frame.reference.y))}")
 
 
 def _dodge(frame: Frame, index: int, panel: list[Series]) -> float:
@@ -217,37 +248,25 @@ def _series(sheet: Sheet, ax: Any, frame: Frame, series: Series, shift: float, b
     joined = "none" if frame.kind == "points" else look.dashes
     thin = frame.x.scale == "category"
     ax.plot(xs, ys, color=look.colour, ls=joined, lw=1.0 if thin else 1.9, alpha=0.6 if thin else 1.0)
-    ax.plot(xs, ys, look.marker, color=look.colour, ms=6, mec=PAPER, mew=0.7, clip_on=False)
+    edge: dict[str, Any] = {"mec": PAPER, "mew": 0.7} if look.fill == "full" else {"mec": look.colour, "mew": 1.4}
+    ax.plot(
+        xs, ys, look.marker, color=look.colour, ms=7, fillstyle=look.fill, markerfacecoloralt=PAPER, clip_on=False, **edge
+    )  # fmt: skip
     for (x, y), point in places[:_MOST_HITS]:
         named = f"{series.name}, " if series.name else ""
         sheet.hit(ax, x[1] + shift, y[1], f"{named}{frame.say(point)}")
-
-
-def _labels(ax: Any, frame: Frame, panel: list[Series]) -> None:
-    """Names beside scattered points, towards the middle of the plot."""
-    middle = sum(frame.x_limits) / 2
-    for point in (p for s in panel for p in s.points if p.label):
-        place = frame.placed(point)
-        if place:
-            right = place[0][1] > middle
-            offset, side = ((-7, 4), "right") if right else ((7, 4), "left")
-            ax.annotate(
-                shorten(point.label, 24), (place[0][1], place[1][1]), offset, ha=side, fontsize=9.5,
-                textcoords="offset points", bbox={"fc": PAPER, "ec": "none", "pad": 0.4},
-            )  # fmt: skip
 
 
 def heat(frame: Frame, panel: list[Series]) -> Painter:
     """A table of coloured cells with their numbers; the first row on top."""
     rows, columns = [shorten(r, 18) for r in frame.y.categories], [str(c) for c in frame.x.categories]
     width = WIDTH * (2 if frame.wide else 1)
-    left = 26 + _LETTER * max(map(len, rows), default=1)
+    left = 30 + _LETTER * max(map(len, rows), default=1)
     broad = (width - left - 6) / max(1, len(columns))
     cells = [(place, p) for p in panel[0].points if (place := frame.placed(p))]
     spread = broad >= 40 and any(isinstance(p.z, dict) and _half(frame, p) for _, p in cells)
     words = _words_under(columns, broad / _LETTER)
-    title = " · ".join(part for part in (panel[0].panel, panel[0].name) if part)
-    top = 22.0 if title else 4.0
+    top = 4.0
     height = top + (34.0 if spread else 27.0) * len(rows) + words.foot
 
     def paint(sheet: Sheet) -> None:
@@ -263,9 +282,7 @@ def heat(frame: Frame, panel: list[Series]) -> Painter:
         ax.set_xlabel(shorten(frame.x.title(), 60))
         ax.set_ylabel(shorten(frame.y.title(), 40))
         for (x, y), point in cells:
-            _cell(sheet, ax, frame, (x[1], y[1]), point, size=min(10.5, broad / 3.6), spread=spread)
-        if title:
-            sheet.figure.text(4 / width, 1 - 9 / height, shorten(title, 58), fontweight="bold", va="center")
+            _cell(sheet, ax, frame, (x[1], y[1]), point, size=min(11.5, broad / 3.6), spread=spread)
 
     return paint, height, width
 
@@ -294,7 +311,7 @@ def _cell(
             f"±{_short(frame, half).lstrip('+')}",
             ha="center",
             va="center",
-            fontsize=min(8.5, 0.8 * size),
+            fontsize=min(9.5, 0.8 * size),
         )
     sheet.hit_cell(ax, at[0] - 0.5, at[1] - 0.5, frame.say(point))
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from layerlocal.report.format import clean
-from layerlocal.report.plot_axes import Axis, Series, make_axis, read_series
+from layerlocal.report.plot_axes import Axis, Series, make_axis, read_reference, read_series
 from layerlocal.report.plot_paint import Frame, heat, marks
-from layerlocal.report.svg import draw
+from layerlocal.report.svg import Drawing, draw
 
 __all__ = ["draw_figure", "heat_key", "is_wide", "numbers"]
 
@@ -18,16 +18,18 @@ SPOKEN_POINTS = 60
 """So many numbers a figure's text alternative reads out; the others stand in the table under it."""
 
 
-def draw_figure(figure: dict[str, Any], name: str) -> list[str]:
+def draw_figure(figure: dict[str, Any], name: str) -> list[Drawing]:
     """A figure's panels as SVG text; none where nothing can be drawn.
 
     Args:
-        figure: ``kind``, ``caption``, axes and series; what is missing or not a number is left out.
+        figure: ``kind``, ``title``, ``note`` (under it, behind which way is better), ``caption``, axes and series, ``rules`` (names of
+            series that are rules), ``reference`` (a point that all others are compared with, and its label); what is missing or not a
+            number is left out.
         name: unique in the page, safe in an id.
     """
     series = read_series(figure)
     kind = str(figure.get("kind") or "lines")
-    frame = Frame(kind, *_axes(figure, series))
+    frame = Frame(kind, *_axes(figure, series), read_reference(figure))
     drawable = [s for s in series if any(frame.placed(p) for p in s.points)]
     if kind == "heat":
         panels = [[s] for s in drawable]
@@ -37,10 +39,36 @@ def draw_figure(figure: dict[str, Any], name: str) -> list[str]:
     return [_panel(figure, frame, panel, f"{name}-{i}") for i, panel in enumerate(panels)]
 
 
-def _panel(figure: dict[str, Any], frame: Frame, panel: list[Series], name: str) -> str:
+def _panel(figure: dict[str, Any], frame: Frame, panel: list[Series], name: str) -> Drawing:
     paint = heat if frame.kind == "heat" else marks
     painter, height, width = paint(frame, panel)
-    return draw(name, height, _spoken(figure, frame, panel), painter, bare=True, width=width)
+    title = _title(figure, frame, panel[0])
+    better = "; ".join(part for part in (better_way(frame), clean(figure.get("note") or "")) if part)
+    words = _spoken(figure, frame, panel)
+    return draw(name, height, words, painter, title=title, better=better, bare=True, width=width)
+
+
+def _title(figure: dict[str, Any], frame: Frame, first: Series) -> str:
+    """What a panel shows: the figure's title, or its axes; and what the panel is of."""
+    shown = [clean(axis.label) for axis in (frame.z if frame.kind == "heat" else frame.y, frame.x)]
+    what = clean(figure.get("title") or "") or " by ".join(part for part in shown if part)
+    parts = dict.fromkeys([first.panel] + ([first.name] if frame.kind == "heat" else []))
+    of = ", ".join(part for part in parts if part and part != shown[0])
+    if of and shown[0] and shown[0] in of:
+        what = ""
+    title = ": ".join(part for part in (what, of) if part)
+    return title[:1].upper() + title[1:]
+
+
+def better_way(frame: Frame) -> str:
+    """Which way is better in a figure, in words; empty where nothing says so."""
+    if frame.alike:
+        return "on the dotted line both are alike"
+    if frame.kind == "heat":
+        return {"more": "blue is better", "": ""}.get(frame.z.better if frame.z.signed else "", "")
+    y = {"more": "up", "less": "down"}.get(frame.y.better)
+    x = {"more": "right", "less": "left"}.get(frame.x.better)
+    return " and ".join(way for way in (y, x) if way) + " is better" if y or x else ""
 
 
 def _axes(figure: dict[str, Any], series: list[Series]) -> tuple[Axis, Axis, Axis]:
@@ -55,6 +83,7 @@ def _axes(figure: dict[str, Any], series: list[Series]) -> tuple[Axis, Axis, Axi
 
 def _spoken(figure: dict[str, Any], frame: Frame, panel: list[Series]) -> str:
     """What a screen reader says in place of the drawing."""
+    better = better_way(frame)
     kind = {"heat": "Heat map", "points": "Scatter plot"}.get(frame.kind, "Line chart")
     parts = [part.rstrip(". ") for part in (clean(figure.get("caption") or ""), panel[0].panel)]
     opening = ". ".join(part for part in parts if part)
@@ -66,7 +95,8 @@ def _spoken(figure: dict[str, Any], frame: Frame, panel: list[Series]) -> str:
         if shown:
             told.append(f"{s.name or 'values'}: " + "; ".join(frame.say(p) for p in shown))
     rest = f". {count - SPOKEN_POINTS} more are in the table" if count > SPOKEN_POINTS else ""
-    return f"{kind}. {opening}. {'. '.join(told)}{rest}."
+    way = f"{better[0].upper()}{better[1:]}. " if better else ""
+    return f"{kind}. {opening}. {way}{'. '.join(told)}{rest}."
 
 
 def heat_key(figure: dict[str, Any]) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-
-from markupsafe import Markup
 
 from layerlocal.report import figures, matrix
 from layerlocal.report.format import (
@@ -24,6 +22,7 @@ from layerlocal.report.format import (
     ratio,
     ratio_estimate,
 )
+from layerlocal.report.svg import Drawing
 
 __all__ = [
     "accuracy_section",
@@ -49,11 +48,11 @@ def table(caption: str, head: list[str], rows: Iterable[list[str]], *, words: in
 
 
 def figure_view(
-    svgs: list[str], caption: str, command: Any, *, numbers: list[View] | None = None, runs: Any = ()
+    svgs: Sequence[Drawing], caption: str, command: Any, *, numbers: list[View] | None = None, runs: Any = ()
 ) -> View:
-    """``svgs`` are our own drawing, escaped when they were written; everything else is escaped by the template."""
+    """``svgs`` are markup, escaped when they were drawn; everything else is escaped by the template."""
     return {
-        "svgs": [Markup(s) for s in svgs],
+        "svgs": list(svgs),
         "caption": caption,
         "command": command,
         "numbers": numbers or [],
@@ -219,15 +218,17 @@ def cost_section(part: View) -> View:
         ]
         speed = figures.ratio_bars(
             [(n, r.get("speed_ratio")) for n, r in zip(names, rules, strict=True)],
-            "Speed",
-            "samples/s ÷ BP's (more is better)",
+            "Speed of a training step beside BP",
+            "samples/s ÷ BP's",
             "speed",
+            better="right is better; the dashed line is BP",
         )
         saved = figures.ratio_bars(
             [(n, r.get("saved_ratio")) for n, r in zip(names, rules, strict=True)],
-            "Memory for backward",
-            "peak saved bytes ÷ BP's (less is better)",
+            "Memory for backward beside BP",
+            "peak saved bytes ÷ BP's",
             "saved",
+            better="left is better; the dashed line is BP",
         )
         plots.append(figure_view([speed, saved], _cost_words(part), part.get("command"), numbers=[_cost_table(rules)]))
     depth = part.get("depth") or {}
@@ -313,7 +314,7 @@ def locality_section(entries: list[View]) -> list[View]:
             "verdict": matrix.verdict_of(card["entry"]),
             "certified": bool(card["entry"].get("certified")),
             "words": matrix.locality_words(card["entry"]),
-            "svg": Markup(matrix.picture(card["entry"], f"locality{i}")) if card["entry"].get("blocks") else None,
+            "svg": matrix.picture(card["entry"], f"locality{i}") if card["entry"].get("blocks") else None,
             "runs": card["runs"],
         }
         for i, card in enumerate(cards.values())

@@ -45,6 +45,7 @@ def study_view(study: View, anchor: str) -> View:
         anchor: the id of its section; ids in its figures begin with it.
     """
     figures = [f for f in study.get("figures") or [] if isinstance(f, dict)]
+    rules = study.get("rules") or []
     title = clean(study.get("title") or study.get("study") or "A study without a name")
     return {
         "anchor": anchor,
@@ -53,7 +54,7 @@ def study_view(study: View, anchor: str) -> View:
         "question": clean(study.get("question") or ""),
         "facts": list(study_facts(study)),
         "sentences": [clean(text) for text in study.get("sentences") or []],
-        "figures": [_figure(figure, f"{anchor}-f{i}") for i, figure in enumerate(figures)],
+        "figures": [_figure(figure | {"rules": rules}, f"{anchor}-f{i}") for i, figure in enumerate(figures)],
         "tables": study_tables(study),
         "notes": study_notes(study),
         "command": clean(study.get("command") or ""),
@@ -120,7 +121,7 @@ def _figure(figure: View, name: str) -> View:
     """A figure's drawings, what it shows, and its numbers as a table that opens under it."""
     numbers = plots.numbers(figure)
     return {
-        "svgs": [Markup(svg) for svg in plots.draw_figure(figure, name)],
+        "svgs": plots.draw_figure(figure, name),
         "caption": " ".join(part for part in (clean(figure.get("caption") or ""), plots.heat_key(figure)) if part),
         "command": None,
         "runs": [],

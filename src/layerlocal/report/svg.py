@@ -1,39 +1,32 @@
-"""A sheet to draw on with matplotlib, and how it becomes an inline SVG that follows the page.
+"""A sheet to draw on with matplotlib, and how it becomes an inline SVG that follows the page, or a file of its own: SVG, PNG, PDF.
 
-Colours are *tokens*: odd hex values that are turned into ``currentColor`` or a CSS variable (with a fallback that is
-legible on white and on black) once matplotlib has drawn. Ids are prefixed by the sheet's name, so that many SVGs can
-stand in one page.
+Colours are those of `palette`, real ones, as attributes: a page's style sheet gives ink and paper other colours where it is dark, and a program
+that knows no style sheet reads the figure as it is. Ids are prefixed by the sheet's name, so that many SVGs can stand in one page.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
+import textwrap
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
 
-from layerlocal.report.format import clean
+from layerlocal.report.format import clean, shorten
+from layerlocal.report.palette import INK, PAPER, dark_style
 
-__all__ = ["BP", "EXTRA", "INK", "LOCAL", "PAPER", "PRICE", "SERIES", "WIDTH", "WRONG", "Sheet", "draw", "standalone"]
+__all__ = ["FORMATS", "WIDTH", "Drawing", "Sheet", "draw", "standalone"]
 
 WIDTH = 400  # user units; one is about one CSS pixel on a phone
-INK, PAPER, LOCAL, EXTRA, PRICE, WRONG = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
-BP = INK
-SERIES = (LOCAL, PRICE, "#010107", "#010108", "#010109", "#01010a")
-_TOKENS = {
-    INK: "currentColor",
-    PAPER: "var(--paper, none)",
-    LOCAL: "var(--local, #3a86c8)",
-    EXTRA: "var(--extra, #c8761c)",
-    PRICE: "var(--price, #a763b8)",
-    WRONG: "var(--wrong, #e0483e)",
-    "#010107": "var(--green, #3d9a63)",
-    "#010108": "var(--rose, #c95f87)",
-    "#010109": "var(--teal, #2f96a0)",
-    "#01010a": "var(--olive, #8f8a2e)",
-}
+FORMATS = ("svg", "png", "pdf")
+_SCALE = 1.5  # CSS pixels a user unit in a file of its own, where there is room
+_WIDEST = 900
+_PNG_DPI = 144  # two pixels a user unit
+_LINE, _MOST_LETTERS, _LEGEND_ROW = 16.0, 110, 15.4
+_FAMILY = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.image_inline": True,
@@ -41,12 +34,12 @@ _RC: dict[str, Any] = {
     "text.parse_math": False,
     "axes.unicode_minus": True,
     "font.family": ["DejaVu Sans"],
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.labelsize": 11,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
-    "legend.fontsize": 10.5,
+    "font.size": 12,
+    "axes.titlesize": 12,
+    "axes.labelsize": 12,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "legend.fontsize": 11.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -56,6 +49,7 @@ _RC: dict[str, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "path.simplify": False,
+    "pdf.fonttype": 42,
     "figure.constrained_layout.use": False,
     "figure.autolayout": False,
 }
@@ -68,23 +62,40 @@ class Sheet:
 
     Args:
         name: unique in the page; every id in the SVG starts with it.
-        height: in user units.
-        bare: leave the placing of axes to the painter.
+        height: of what is under the title, in user units.
+        title: what is shown, in bold above everything.
+        better: which way is better, under it.
+        bare: leave the placing of axes to the painter, who leaves ``header`` user units free at the top.
         width: in user units.
     """
 
-    def __init__(self, name: str, height: float, *, bare: bool = False, width: float = WIDTH) -> None:
+    def __init__(
+        self, name: str, height: float, *, title: str = "", better: str = "", bare: bool = False, width: float = WIDTH
+    ) -> None:
         from matplotlib.figure import Figure
 
-        self.name, self.height, self.width = name, height, width
-        self.figure: Any = Figure(figsize=(width / 72, height / 72), dpi=72, layout=None if bare else "constrained")
+        lines = textwrap.wrap(shorten(clean(title), _MOST_LETTERS), int(width / 7.7), break_on_hyphens=False)
+        self.header = _LINE * (len(lines) + bool(better)) + (6 if lines or better else 0)
+        self.name, self.height, self.width = name, height + self.header, width
+        size = (width / 72, self.height / 72)
+        self.figure: Any = Figure(figsize=size, dpi=72, layout=None if bare else "constrained")
         self._tips: dict[str, str] = {}
         self._hits: list[tuple[Any, tuple[float, float, float, float], str]] = []
+        for row, line in enumerate([*lines, *([better] if better else [])]):
+            self.figure.text(
+                4 / width, 1 - (_LINE * (row + 0.5) + 2) / self.height, line, va="center",
+                fontweight="bold" if row < len(lines) else "normal", fontsize=12 if row < len(lines) else 11.5,
+            )  # fmt: skip
         if not bare:
             engine: Any = self.figure.get_layout_engine()
-            engine.set(w_pad=3 / 72, h_pad=3 / 72)
+            engine.set(w_pad=3 / 72, h_pad=3 / 72, rect=(0, 0, 1, self.under))
             self.axes: Any = self.figure.add_subplot()
             self.plain(self.axes)
+
+    @property
+    def under(self) -> float:
+        """Where the title ends, as a share of the height."""
+        return 1 - self.header / self.height
 
     def plain(self, axes: Any, *, grid: str = "y") -> None:
         """Two thin spines, no background, a faint grid along one axis."""
@@ -117,10 +128,16 @@ class Sheet:
         """A frameless legend above the plot."""
         known, labels = self.axes.get_legend_handles_labels()
         handles = handles or known
+        engine: Any = self.figure.get_layout_engine()
+        top = self.under - (4 + _LEGEND_ROW * math.ceil(len(handles) / columns)) / self.height
+        engine.set(rect=(0, 0, 1, top))
         self.figure.legend(
             handles,
             [h.get_label() for h in handles] if handles is not known else labels,
-            loc="outside upper left",
+            loc="upper left",
+            bbox_to_anchor=(0, self.under),
+            borderaxespad=0.1,
+            labelspacing=0.3,
             ncols=columns,
             frameon=False,
             borderpad=0.1,
@@ -132,15 +149,11 @@ class Sheet:
     def to_svg(self, label: str) -> str:
         """The drawing as SVG text for inlining; ``label`` says in words what it shows."""
         self.figure.patch.set_visible(False)
-        buffer = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the browser has the fonts
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        root = ET.fromstring(buffer.getvalue())
+        root = ET.fromstring(self._saved("svg", metadata={"Date": None, "Creator": None}))
         _strip(root)
         self._add_hits(root)
         for element in root.iter():
-            _follow_page(element, self.name)
+            _stand_alone(element, self.name)
             tip = self._tips.get(element.attrib.get("id", "").removeprefix(f"{self.name}-"))
             if tip is not None:
                 title = ET.Element("title")
@@ -152,13 +165,29 @@ class Sheet:
             "role": "img",
             "aria-label": clean(label),
             "id": self.name,
-            "style": "stroke-linejoin: round; stroke-linecap: butt",
+            "font-family": _FAMILY,
+            "stroke-linejoin": "round",
+            "stroke-linecap": "butt",
         }
         return ET.tostring(root, encoding="unicode")
 
+    def to_file(self, form: str) -> bytes:
+        """The drawing on paper as the bytes of a ``png`` or ``pdf``, equal at every call."""
+        self.figure.patch.set(visible=True, facecolor=PAPER)
+        if form == "png":
+            return self._saved("png", dpi=_PNG_DPI, metadata={"Software": None})
+        return self._saved("pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+    def _saved(self, form: str, **how: Any) -> bytes:
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the browser has the fonts
+            self.figure.savefig(buffer, format=form, **how)
+        return buffer.getvalue()
+
     def _add_hits(self, root: ET.Element) -> None:
         """Clear rectangles with a native tooltip, placed where matplotlib's final layout put the points."""
-        group = ET.SubElement(root, "g", {"style": "fill: none; stroke: none; pointer-events: all"})
+        group = ET.SubElement(root, "g", {"fill": "none", "stroke": "none", "pointer-events": "all"})
         for axes, (left, bottom, right, top), text in self._hits:
             (x0, y0), (x1, y1) = axes.transData.transform([(left, bottom), (right, top)])
             pad = 7.0 if x0 == x1 else 0.0
@@ -172,27 +201,78 @@ class Sheet:
             ET.SubElement(ET.SubElement(group, "rect", box), "title").text = text
 
 
+class Drawing(str):
+    """A figure as SVG text for inlining, which can be drawn again as a file."""
+
+    name: str
+    _paint: Callable[[], Sheet]
+
+    def __html__(self) -> str:
+        """What a template takes for markup: the text as it is."""
+        return str(self)
+
+    def to_file(self, form: str) -> bytes:
+        """The figure as a file that needs nothing around it.
+
+        Args:
+            form: one of `FORMATS`.
+        """
+        if form == "svg":
+            return standalone(self).encode("utf-8", "replace")
+        with _settings(self.name):
+            return self._paint().to_file(form)
+
+
 def draw(
-    name: str, height: float, label: str, paint: Callable[[Sheet], None], *, bare: bool = False, width: float = WIDTH
-) -> str:
-    """Runs a painter on a fresh sheet under our own settings (no matplotlibrc changes them) and returns the SVG."""
+    name: str,
+    height: float,
+    label: str,
+    paint: Callable[[Sheet], None],
+    *,
+    title: str = "",
+    better: str = "",
+    bare: bool = False,
+    width: float = WIDTH,
+) -> Drawing:
+    """Runs a painter on a fresh sheet under our own settings (no matplotlibrc changes them); the arguments are those of `Sheet`.
+
+    Args:
+        name: see `Sheet`.
+        height: see `Sheet`.
+        label: what the figure shows, in words, for who cannot see it.
+        paint: draws on the sheet.
+        title: see `Sheet`.
+        better: see `Sheet`.
+        bare: see `Sheet`.
+        width: see `Sheet`.
+    """
+
+    def painted() -> Sheet:
+        sheet = Sheet(name, height, title=title, better=better, bare=bare, width=width)
+        paint(sheet)
+        return sheet
+
+    with _settings(name):
+        drawing = Drawing(painted().to_svg(label))
+    drawing.name, drawing._paint = name, painted
+    return drawing
+
+
+def _settings(name: str) -> Any:
     import matplotlib
 
     settings: Any = {**_RC, "svg.hashsalt": name}
-    with matplotlib.rc_context(settings):
-        sheet = Sheet(name, height, bare=bare, width=width)
-        paint(sheet)
-        return sheet.to_svg(label)
+    return matplotlib.rc_context(settings)
 
 
 def standalone(svg: str) -> str:
-    """An inline SVG as a file of its own: it brings the ink and the font that the page gave it, light and dark."""
-    style = (
-        "<style>svg { color: #1b1e21; font-family: system-ui, sans-serif; } "
-        "@media (prefers-color-scheme: dark) { svg { color: #e9e8e4; } }</style>"
-    )
+    """An inline SVG as a file of its own: a size, the paper under it, and its colours where the reader's screen is dark."""
     head, body = svg.split(">", 1)
-    return f"{head}>{style}{body}"
+    width, height = (float(side) for side in re.findall(r"[\d.]+", head.split('viewBox="')[1])[2:4])
+    scale = min(_SCALE, _WIDEST / width)
+    style = f"<style>@media (prefers-color-scheme: dark) {{ {dark_style()} }}</style>"
+    paper = f'<rect width="{width:g}" height="{height:g}" fill="{PAPER}" />'
+    return f'{head} width="{scale * width:.0f}" height="{scale * height:.0f}">{style}{paper}{body}\n'
 
 
 def _strip(root: ET.Element) -> None:
@@ -209,8 +289,14 @@ def _strip(root: ET.Element) -> None:
             element.set("href", href)
 
 
-def _follow_page(element: ET.Element, name: str) -> None:
-    """Prefixes the ids an element has or points to, and turns its style into one that follows the page."""
+def _stand_alone(element: ET.Element, name: str) -> None:
+    """Prefixes the ids an element has or points to, and turns its style into attributes, which a page's style sheet can change."""
+    for declaration in filter(None, map(str.strip, element.attrib.pop("style", "").split(";"))):
+        key, _, value = declaration.partition(":")
+        if key == "font":
+            element.attrib |= _font(value)
+        elif key != "font-family":  # the page's, or the file's
+            element.set(key, value.strip())
     for key, value in element.attrib.items():
         if key == "id":
             element.set(key, f"{name}-{value}")
@@ -218,15 +304,10 @@ def _follow_page(element: ET.Element, name: str) -> None:
             element.set(key, value.replace("#", f"#{name}-", 1))
         elif "url(#" in value:
             element.set(key, value.replace("url(#", f"url(#{name}-"))
-    style = element.get("style")
-    if style:
-        for token, colour in _TOKENS.items():
-            style = style.replace(token, colour)
-        element.set("style", re.sub(r"\bfont: ([^;]*)", _font, style))
 
 
-def _font(match: re.Match[str]) -> str:
-    """``font: 700 11px 'DejaVu Sans', ...`` -> size and weight only; the family is the page's."""
-    size = re.search(r"([\d.]+)px", match[1])
-    weight = "; font-weight: 600" if re.search(r"\b(bold|[6-9]00)\b", match[1]) else ""
-    return f"font-size: {size[1] if size else 11}px{weight}"
+def _font(value: str) -> dict[str, str]:
+    """``700 11px 'DejaVu Sans', ...`` -> size and weight only; the family is the page's."""
+    size = re.search(r"([\d.]+)px", value)
+    weight = {"font-weight": "600"} if re.search(r"\b(bold|[6-9]00)\b", value) else {}
+    return {"font-size": f"{size[1] if size else 11}px", **weight}

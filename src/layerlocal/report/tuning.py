@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
-
 from layerlocal.report import plots
 from layerlocal.report.format import NOTHING, clean, is_number, percent, plain
 from layerlocal.report.sections import figure_view, table
@@ -33,7 +31,7 @@ def tune_view(summary: View, anchor: str) -> View:
         "kind": "lines", "caption": caption, "series": series,
         "x": {"label": "trials"}, "y": {"label": "validation accuracy, %"},
     }  # fmt: skip
-    svgs = [Markup(svg) for svg in plots.draw_figure(figure, anchor)]
+    svgs = plots.draw_figure(figure, anchor)
     return {
         "anchor": anchor,
         "name": clean(summary.get("name") or ""),
