@@ -22,10 +22,11 @@ SHORT = {
     "labels at every block": "labels",
     "negatives (it makes them)": "negatives",
     "whole batches (it compares samples)": "whole batches",
-    "a multiple of the classes in channels": "channels in multiples of the classes",
+    "a multiple of the classes in channels": "channels dealt to classes",
 }
-HEAD = ("rule", "locality", "needs", "CIFAR-10", "CIFAR-100", "price on CIFAR-10, pp", "memory", "speed")
+HEAD = ("rule", "locality", "needs", "CIFAR-10", "CIFAR-100", "price, pp", "memory", "speed")
 NONE = "–"
+NO_BREAK = "&nbsp;"
 
 
 def results(name):
@@ -42,7 +43,7 @@ def needs(row):
     """In few words; every pass beyond the first one counts."""
     words = [SHORT.get(word, word) for word in row["needs"].removeprefix("needs ").split(", ")]
     passes = int(row["step"].split()[0])
-    words += [f"{passes} passes a step"] * (passes > 1) + ["K passes to predict"] * row["prediction"].startswith("K")
+    words += [f"{passes} passes"] * (passes > 1) + ["K to predict"] * row["prediction"].startswith("K")
     return ", ".join(words)
 
 
@@ -65,15 +66,9 @@ def memories():
 
 
 def speeds():
-    """Median and quartiles of samples a second over fused backprop's, `vgg8` at width 1."""
-    found = {}
-    for row in results("trainer.json")["speed"]:
-        if row["network"] == "vgg8" and row["method"].endswith(", fused"):
-            ratio = row["ratio to bp, fused"]
-            found[row["method"].removesuffix(", fused")] = (
-                f"{ratio['median']:.2f}× [{ratio['low']:.2f}, {ratio['high']:.2f}]"
-            )
-    return found
+    """Median of samples a second over fused backprop's, `vgg8` at width 1."""
+    rows = [row for row in results("trainer.json")["speed"] if row["network"] == "vgg8" and ", fused" in row["method"]]
+    return {row["method"].removesuffix(", fused"): f"{row['ratio to bp, fused']['median']:.2f}×" for row in rows}
 
 
 def rows():
@@ -95,9 +90,14 @@ def rows():
     yield ["[`bp`](docs/rules/bp.md)", "global", "labels, weight transport", NONE, NONE, NONE, "1×", "1×"]
 
 
+def in_two(cell):
+    """An interval under its value, neither broken."""
+    return re.sub(r"^(\S+) (\[.+\])$", lambda found: f"{found[1]}<br>{found[2].replace(' ', NO_BREAK)}", cell)
+
+
 def table():
     """Markdown."""
-    lines = [HEAD, ["---"] * len(HEAD), *rows()]
+    lines = [HEAD, ["---"] * len(HEAD), *(map(in_two, cells) for cells in rows())]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 

@@ -22,7 +22,7 @@ from layerlocal.report import write_page
 ROOT = Path(__file__).resolve().parents[1]
 AUDIT = ROOT / "results" / "audit-quick.json"
 PICTURES = {scheme: ROOT / "docs" / f"report-{scheme}.png" for scheme in ("light", "dark")}
-WIDTH, SCALE, COLOURS = 1080, 1.5, 128
+WIDTH, SCALE, COLOURS = 980, 1.5, 128
 PARTS = """
 const box = (first, last) => {
   const top = first.getBoundingClientRect().top + window.scrollY;

@@ -201,7 +201,9 @@ def test_the_size_that_the_table_was_measured_at_is_that_of_its_runs():
     networks = {(spec["network"]["name"], spec["network"]["width"]) for spec in specs}
     assert networks == {("cnn4", 0.5), ("cnn4", 0.625)} and "`cnn4` at width 0.5" in part("Rules")
     counted = {row["width"] for row in results("rule_memory.json")["rows"]}
-    assert counted == {1.0, 1.25} and "`vgg8`, width 1." in part("Rules") and "widths 0.625 and 1.25" in part("Rules")
+    assert (
+        counted == {1.0, 1.25} and "`vgg8`, width 1." in part("Rules") and "widths are 0.625 and 1.25" in part("Rules")
+    )
 
 
 def test_the_number_of_claims_and_clauses_is_right():
