@@ -650,7 +650,10 @@ def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
 
 @pytest.mark.parametrize(
     "data, message",
-    [("teacher_student", "vectors need the network 'mlp'"), ("no_such_data", "unknown data 'no_such_data'")],
+    [
+        ("teacher_student", "vectors of 64 numbers, and the audit trains networks for images: give images with --data"),
+        ("no_such_data", "unknown data 'no_such_data'"),
+    ],
 )
 def test_data_that_do_not_fit_are_refused_before_anything_is_trained_or_stored(
     tiny, tmp_path, monkeypatch, data, message

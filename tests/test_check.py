@@ -284,9 +284,9 @@ class Raises(Honest):
 
 BROKEN = [
     (NoLoss, "Losses are finite", "gives no loss"),
-    (VectorLoss, "Losses are finite", "not a scalar"),
+    (VectorLoss, "Losses are finite", "must be a scalar"),
     (DetachedLoss, "Losses are finite", "no graph"),
-    (NaNLoss, "Losses are finite", "loss of block0 is nan"),
+    (NaNLoss, "Losses are finite", "is nan on random images"),
     (MetricWithGraph, "Losses are finite", "metric loss/again of block0 carries a graph"),
     (NoDetach, "Measured reach", "backward of block1 failed"),
     (IdleParameter, "Every trainable parameter", "heads.block1.idle"),
@@ -339,9 +339,9 @@ STEPS = {name for name in CLAUSES if not name.startswith(("Losses", "Scores"))}
     [
         (NoDetach, "the backward of block1 failed: a loss runs back into the graph of an earlier one", STEPS),
         (NoLoss, "losses() gives no loss", STEPS),
-        (VectorLoss, "not a scalar", STEPS),
+        (VectorLoss, "must be a scalar", STEPS),
         (DetachedLoss, "has no graph", STEPS),
-        (NaNLoss, "the loss of block0 is nan", clauses("Measured", "state_dict", "The same", "Beats")),
+        (NaNLoss, "is nan on random images, before any step", clauses("Measured", "state_dict", "The same", "Beats")),
         (Raises, "no score today", clauses("Scores", "No label", "state", "The same", "Beats", "Declared")),
         (WrongShape, "gives shape (12, 2)", clauses("state", "The same", "Beats")),
         (NaNScores, "scores are not finite", clauses("No label", "state", "The same", "Beats")),

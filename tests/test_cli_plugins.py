@@ -11,6 +11,7 @@ import pytest
 
 from layerlocal.check import check_rule
 from layerlocal.networks import create_network
+from layerlocal.preview import look_ahead, task_of
 from layerlocal.rules import create_rule, find_rule
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
@@ -118,6 +119,51 @@ def test_a_rule_that_cannot_be_made_is_refused_by_every_command(refused, mine, w
 @pytest.mark.parametrize("place", ["losses", "scores"])
 def test_a_dry_run_of_a_study_refuses_a_rule_that_leaves(refused, mine, place):
     assert "SystemExit at mine.py" in refused(*STUDY, mine("exit", place))
+
+
+OWN = """
+from layerlocal import RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Mine(LocalHeads):
+    info = RuleInfo(name="mine", locality="block")
+
+    def local_loss(self, index, activity, y):
+        value, metrics = super().local_loss(index, activity, y)
+        return value * {factor}, metrics
+
+    def block_scores(self, x):
+        return super().block_scores(x) * {scale}
+"""
+
+
+@pytest.mark.parametrize("words", [STUDY, [word for word in STUDY if word != "--dry-run"]], ids=["dry run", "study"])
+@pytest.mark.parametrize(("factor", "scale", "said"), [
+    ("float('nan')", "1", "the loss of block0 (rule 'mine') is nan on the first training samples"),
+    ("(activity.detach().mean() / 0)", "1", "the loss of block0"),
+    ("1", "float('nan')", "NaN"),
+])  # fmt: skip
+def test_a_study_refuses_a_rule_without_finite_losses_or_scores_before_any_run(refused, words, factor, scale, said):
+    Path("mine.py").write_text(OWN.format(factor=factor, scale=scale))
+    assert said in refused(*words, "mine.py:Mine")
+    assert not Path("runs").exists()
+
+
+def test_a_rule_that_only_noise_breaks_is_not_refused_before_its_data_have_spoken(tmp_path, monkeypatch):
+    """Normalized images of Fashion-MNIST go down to −0.8, noise in their place to below −2: a rule may need the former."""
+    monkeypatch.chdir(tmp_path)
+    body = """
+    def losses(self, x, y):
+        for loss in super().losses(x, y):
+            yield loss._replace(value=loss.value * (float("nan") if x.min() < -1.5 else 1))
+"""
+    Path("mine.py").write_text(OWN.format(factor="1", scale="1") + body)
+    data = DataSpec(source="fashion_mnist_subset", classes=2, num_train=64, num_test=16)
+    assert task_of(data).noise(4)[0].min() < -2
+    network, recipe = NetworkSpec(name="cnn4", width=0.125), Recipe(batch_size=32)
+    spec = pin_plugin(RunSpec(data=data, network=network, recipe=recipe, rule=RuleSpec(name="mine.py:Mine")))
+    assert look_ahead(spec)[0] == task_of(data)
 
 
 @pytest.mark.parametrize("place", ["losses", "scores"])

@@ -130,6 +130,19 @@ def test_what_cannot_be_asked_is_refused(refused, store, words, said):
     assert said in refused("show", *words)
 
 
+def test_a_store_without_runs_says_so_and_one_of_a_search_where_its_trials_are(cli, store, tmp_path):
+    (tmp_path / "search").mkdir()
+    (tmp_path / "empty").mkdir()
+    shutil.copytree("runs", "search/tune")
+    code, out, _ = cli("show", "--out", "empty")
+    assert (code, out) == (0, "empty has no finished runs\n")
+    code, out, _ = cli("show", "--out", "search")
+    assert code == 0 and out.count("\n") == 1
+    assert "trials of a search" in out and "`layerlocal show --out search/tune`" in out
+    assert cli("show", "--out", "search", "--json")[1] == "[]\n"
+    assert cli("show", "--out", "search/tune")[1].count("\n") == 1 + len(RUNS)
+
+
 def test_published_results_are_no_store_and_that_is_said(refused, tmp_path):
     (tmp_path / "results").mkdir()
     shutil.copy(Path(__file__).resolve().parents[1] / "results" / "runs.parquet", tmp_path / "results")

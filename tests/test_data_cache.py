@@ -122,6 +122,21 @@ def test_a_file_changed_in_place_under_its_old_time_is_found_by_reread(folder):
     assert torch.equal(load_data(folder, validation=0).train.images[0, 0], expected), "and from then on without it"
 
 
+def test_damaged_metadata_of_a_good_image_are_passed_over_without_a_word(folder, recwarn):
+    """Pillow warns of them and names no file; the images are those that they are without it."""
+    plain = everything(load_data(folder))
+    picture = folder / "train" / "cat" / "0.png"
+    image = Image.open(picture)
+    image.load()
+    image.save(picture, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    with pytest.warns(UserWarning, match="orrupt EXIF data"):
+        Image.open(picture).getexif()
+    recwarn.clear()
+    damaged = everything(load_data(folder, reread=True))
+    assert all(torch.equal(one, other) for one, other in zip(plain, damaged, strict=True))
+    assert [str(found.message) for found in recwarn] == []
+
+
 def test_another_version_of_pillow_has_copies_of_its_own(folder, cache, monkeypatch):
     load_data(folder)
     monkeypatch.setattr(PIL, "__version__", "0.0")

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from layerlocal import (
+    Batches,
+    Recipe,
     Rule,
     RuleInfo,
     RunSpec,
@@ -20,6 +22,9 @@ from layerlocal import (
     check_rule,
     create_network,
     create_rule,
+    data_from_arrays,
+    fit,
+    load_data,
     load_runs,
     measure_flops,
     measure_locality,
@@ -29,6 +34,9 @@ from layerlocal import (
     run_many,
     run_spec,
 )
+from layerlocal.measure.locality import gradient_reach, intervention
+from layerlocal.measure.separability import measure_separability
+from layerlocal.train import Training
 from layerlocal.types import InputError
 
 NAN = math.nan
@@ -100,6 +108,41 @@ def test_numbers_of_numpy_make_the_network_and_the_rule_that_those_of_python_mak
     ).state_dict()
     plain = rule(network(width=0.0625, seed=3), num_classes=3, seed=4, grid=2, label_smoothing=0.25).state_dict()
     assert found.keys() == plain.keys() and all(torch.equal(found[name], plain[name]) for name in plain)
+
+
+def vectors():
+    return data_from_arrays(np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2)
+
+
+SAMPLES = (torch.zeros(4, 5), torch.arange(4) % 2)
+SEEDED = {
+    "load_data": lambda seed: load_data("fashion_mnist_subset", classes=2, num_train=16, seed=seed),
+    "load_data of a teacher": lambda seed: load_data("teacher_student", classes=2, num_train=16, num_test=4, seed=seed),
+    "data_from_arrays": lambda seed: data_from_arrays(np.zeros((8, 5)), np.arange(8) % 2, seed=seed),
+    "Batches": lambda seed: Batches(
+        vectors().train, batch_size=4, mean=torch.zeros(5), std=torch.ones(5), shuffle=True, seed=seed
+    ),
+    "create_network": lambda seed: network(seed=seed),
+    "create_rule": lambda seed: rule(seed=seed),
+    "fit": lambda seed: fit("local-heads", vectors(), Recipe(epochs=1, batch_size=8), width=0.1, seed=seed),
+    "training a rule": lambda seed: Training(rule(num_classes=2), vectors(), Recipe(batch_size=8), seed=seed),
+    "measure_locality": lambda seed: measure_locality(rule(num_classes=2), *SAMPLES, seed=seed),
+    "gradient_reach": lambda seed: gradient_reach(rule(num_classes=2), *SAMPLES, seed=seed),
+    "intervention": lambda seed: intervention(rule(num_classes=2), *SAMPLES, seed=seed),
+    "measure_separability": lambda seed: measure_separability(vectors(), seed=seed),
+}
+
+
+@pytest.mark.parametrize("seed", [-1, np.int64(-3), 1.5, True, "a"])
+@pytest.mark.parametrize("call", SEEDED.values(), ids=SEEDED)
+def test_whatever_takes_a_seed_takes_whole_numbers_from_0(call, seed):
+    with pytest.raises(InputError, match=r"^seed must be (a whole number|at least 0), got "):
+        call(seed)
+
+
+@pytest.mark.parametrize("call", SEEDED.values(), ids=SEEDED)
+def test_whatever_takes_a_seed_takes_0_and_large_ones(call):
+    call(0), call(np.int64(2**62))
 
 
 @pytest.mark.parametrize("given", [None, 3, torch.nn.Linear, Rule, "nothing"])

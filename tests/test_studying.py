@@ -266,6 +266,15 @@ def test_a_mistyped_study_makes_no_store(refused, tmp_path, words):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_study_without_its_folder_says_where_the_folder_is_looked_for(refused, monkeypatch):
+    monkeypatch.delenv("LAYERLOCAL_DATA", raising=False)
+    sentence = refused("study", "resolution", "--dry-run")
+    assert "unknown data 'caltech101_224'" in sentence
+    assert (
+        "a folder caltech101_224 of your own is found by its name in the folder that LAYERLOCAL_DATA names" in sentence
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -276,6 +285,7 @@ def test_a_mistyped_study_makes_no_store(refused, tmp_path, words):
         (("study", "hierarchy", "--data", "fashion_mnist_subset"), "superclasses"),
         (("study", "classes", "--data", "fashion_mnist_subset"), "the data has 10 classes"),
         (("study", "depth", "--data", "no_such_set"), "unknown data 'no_such_set'"),
+        (("study", "depth", "--data", "teacher_student"), "the study 'depth' trains networks for images"),
         (("study", "depth", "--device", "tpu"), "unknown device"),
         (("study", "calibration", "--data", "cifar10"), "takes none of your data sets"),
         (("study", "depth", "--data", "cifar10,cifar100"), "takes at most 1 of your data sets"),

@@ -149,7 +149,7 @@ def _plan(
 ) -> AuditPlan:
     """What is to be run, once rules and data are seen to be there."""
     from layerlocal.pin import file_sha256, pin
-    from layerlocal.preview import task_of
+    from layerlocal.preview import refuse_vectors, task_of
 
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
@@ -162,6 +162,7 @@ def _plan(
     sources = {rule: found for rule in rules if (found := file_sha256(rule))}
     pinned = pin(RunSpec(data=DataSpec(source=data)), reread=reread).data
     task = task_of(pinned)
+    refuse_vectors(task, data, "the audit")
     classes = (*(k for k in (2, 5, 10, 20, 50) if k < task.num_classes), task.num_classes)
     plan = AuditPlan(
         rules=names, sweep_rule=rules[0] if rules else AuditPlan().sweep_rule, twins_of=twins, data=pinned, budget=size,

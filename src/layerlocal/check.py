@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,11 @@ from layerlocal.evaluate import OTHER_SCORES, evaluate_split
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.networks import Network, create_network
+from layerlocal.rehearsal import refuse_infinite_loss, refuse_other_loss
 from layerlocal.rules import Rule, create_rule, rule_class
 from layerlocal.spec import Recipe
 from layerlocal.train import fit
-from layerlocal.types import describe_error, first_line, is_fault
+from layerlocal.types import InputError, describe_error, first_line, is_fault
 
 __all__ = ["CheckResult", "check_rule", "conclude"]
 
@@ -67,6 +69,15 @@ def _require(condition: bool, message: str, hides: str = "") -> None:
         raise _Broken(message, hides)
 
 
+@contextlib.contextmanager
+def _hiding(clauses: str) -> Iterator[None]:
+    """What is refused inside breaks a clause, and hides others."""
+    try:
+        yield
+    except InputError as error:
+        raise _Broken(str(error), clauses) from error
+
+
 class _Bench:
     """Makes the rule under test on small networks, with a batch to try it on."""
 
@@ -92,11 +103,10 @@ def check_losses(bench: _Bench) -> None:
         found = 0
         for loss in rule.losses(bench.x, bench.y):
             found += 1
-            shape = tuple(loss.value.shape)
-            _require(not shape, f"the loss of {loss.block} is a tensor of shape {shape}, not a scalar", "steps")
-            trains = loss.value.requires_grad
-            _require(trains, f"the loss of {loss.block} has no graph: nothing can be trained by it", "steps")
-            _require(bool(loss.value.isfinite()), f"the loss of {loss.block} is {loss.value.item()}", "values")
+            with _hiding("steps"):
+                refuse_other_loss(rule, loss)
+            with _hiding("values"):
+                refuse_infinite_loss(rule, loss, "on random images")
             carried = [name for name, metric in loss.metrics.items() if metric.requires_grad]
             _require(not carried, f"metric {carried[0] if carried else ''} of {loss.block} carries a graph; detach it")
             try:

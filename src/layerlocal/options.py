@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from layerlocal.types import InputError, shown, unknown_name
 
-__all__ = ["check_kind", "check_options", "options_of", "real_number", "whole_number"]
+__all__ = ["check_kind", "check_options", "options_of", "real_number", "seed_number", "whole_number"]
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", NoneType: "null"}
 """Types that are checked, and how a message calls them."""
@@ -85,6 +85,15 @@ def whole_number(name: str, value: Any, *, least: int | None = None, most: int |
     if most is not None and number > most:
         raise InputError(f"{name} must be at most {most}, got {number}")
     return number
+
+
+def seed_number(value: Any) -> int:
+    """A seed: a whole number from 0.
+
+    Raises:
+        InputError: anything else.
+    """
+    return whole_number("seed", value, least=0)
 
 
 def real_number(name: str, value: Any) -> float:

@@ -6,6 +6,7 @@ Teacher-student data are not drawn for it, and what differs in its seed alone is
 from __future__ import annotations
 
 import functools
+import shlex
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from layerlocal.data.load import TEACHER_NAME
+from layerlocal.data.shaped import Shaped
 from layerlocal.data.teacher import TeacherOptions
 from layerlocal.kernels import kernels_in_use
+from layerlocal.rehearsal import rehearse
 from layerlocal.rules import Rule, find_rule
+from layerlocal.rules.frozen import with_gradients
 from layerlocal.run import build_rule, load_task, plugin_errors
 from layerlocal.spec import DataSpec, RuleSpec, RunSpec
-from layerlocal.train import refuse_less_than_a_batch, refuse_what_does_not_fit
+from layerlocal.train import Training, refuse_less_than_a_batch, refuse_what_does_not_fit
 from layerlocal.types import InputError
 
-__all__ = ["Task", "build_on", "is_about_rule", "kind_of", "look_ahead", "task_of"]
+__all__ = ["Task", "build_on", "is_about_rule", "kind_of", "look_ahead", "refuse_vectors", "task_of"]
 
 SAMPLES = 4
 """That go forward once."""
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Shaped):
     """A task in numbers.
 
     Attributes:
@@ -45,16 +49,6 @@ class Task:
     num_train: int
     num_validation: int
     num_test: int
-
-    @property
-    def in_channels(self) -> int:
-        """C, or D for vectors."""
-        return self.sample_shape[0]
-
-    @property
-    def image_size(self) -> int:
-        """H = W in pixels; 1 for vectors."""
-        return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
 
     def noise(self, samples: int) -> tuple[Tensor, Tensor]:
         """(samples, *sample_shape) and labels (samples,), in place of data."""
@@ -83,6 +77,24 @@ def _task(text: str) -> Task:
     found = load_task(data)
     counts = len(found.train), len(found.validation or ()), found.provenance["num_images"]["test"]
     return Task(found.sample_shape, found.num_classes, *counts)
+
+
+def refuse_vectors(task: Task, source: str, who: str) -> None:
+    """Of what has networks for images and no option for another.
+
+    Args:
+        task: of the data.
+        source: their name.
+        who: ``"the audit"``.
+
+    Raises:
+        InputError: the samples are vectors.
+    """
+    if len(task.sample_shape) == 1:
+        raise InputError(
+            f"{source} has vectors of {task.in_channels} numbers, and {who} trains networks for images: give images with --data or leave it "
+            f"out; `layerlocal train --data {shlex.quote(source)} --network mlp` trains on vectors"
+        )
 
 
 def build_on(task: Task, spec: RunSpec) -> Rule:
@@ -123,9 +135,20 @@ def look_ahead(spec: RunSpec) -> tuple[Task, float]:
             refuse_what_does_not_fit(
                 rule, spec.recipe, sample_shape=shape, num_classes=task.num_classes, validates=task.num_validation > 0
             )
+            if spec.rule.source_sha256 is not None:
+                _rehearse(rule, task, spec)
             _LOOKED_AT[kind] = _forward_flops(rule, task)
     refuse_less_than_a_batch(task.num_train, spec.recipe)
     return task, _LOOKED_AT[kind]
+
+
+@with_gradients()
+def _rehearse(rule: Rule, task: Task, spec: RunSpec) -> None:
+    """A step and a prediction of a rule of the user's own on noise; where that shows a fault, the data have the last word."""
+    try:
+        rehearse(rule, task.noise, spec.recipe)
+    except InputError:
+        Training(build_on(task, spec), load_task(spec.data), spec.recipe, seed=spec.seed)
 
 
 _LOOKED_AT: dict[str, float] = {}

@@ -23,7 +23,7 @@ from layerlocal.rules.frozen import untouched
 from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, describe_error, trained_blocks
 
-__all__ = ["losses_of", "rehearse"]
+__all__ = ["losses_of", "refuse_infinite_loss", "refuse_other_loss", "rehearse"]
 
 FEW = 4
 WHERE = "on the first training samples"
@@ -86,7 +86,8 @@ def _see_losses(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:
     given = 0
     for loss in losses_of(rule, x, y, recipe.precision):
         given += 1
-        _refuse_other_loss(rule, loss)
+        refuse_other_loss(rule, loss)
+        refuse_infinite_loss(rule, loss, WHERE)
         named = trained_blocks(loss.block, blocks)
         if recipe.step_per_block and seen & named:
             raise second_loss(min(seen & named))
@@ -103,8 +104,25 @@ def _see_losses(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:
             raise loss_without_name(left[0])
 
 
-def _refuse_other_loss(rule: Rule, loss: Any) -> None:
-    """A `BlockLoss` of a name, a finite scalar with a graph, and scalars to log."""
+def refuse_infinite_loss(rule: Rule, loss: BlockLoss, where: str) -> None:
+    """NaN or infinite before any step.
+
+    Raises:
+        InputError: which loss, and ``where`` it was computed: "on …".
+    """
+    if not loss.value.isfinite():
+        raise InputError(
+            f"the loss of {loss.block} (rule {rule.info.name!r}) is {loss.value.item()} {where}, before any step; look at the rule's loss and "
+            "at the data"
+        )
+
+
+def refuse_other_loss(rule: Rule, loss: Any) -> None:
+    """A `BlockLoss` of a name, a scalar with a graph, and scalars to log.
+
+    Raises:
+        InputError: what of it is otherwise.
+    """
     who = f"losses() of rule {rule.info.name!r}"
     if not (isinstance(loss, tuple) and len(loss) == 3 and hasattr(loss, "_fields")):
         raise InputError(f"{who} gives {type(loss).__name__}; it must yield BlockLoss(block, value, metrics)")
@@ -119,8 +137,6 @@ def _refuse_other_loss(rule: Rule, loss: Any) -> None:
         raise InputError(
             f"{what} has no graph, so nothing can be trained by it; compute it from an activity with gradient"
         )
-    if not value.isfinite():
-        raise InputError(f"{what} is {value.item()} {WHERE}, before any step; look at the rule's loss and at the data")
     if not isinstance(metrics, dict):
         raise InputError(
             f"{what} has metrics of type {type(metrics).__name__}; they are a dict of scalar Tensors, {{}} for none"

@@ -28,7 +28,7 @@ from layerlocal.table import data_sha256, load_runs, published_table, run_row
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
-    "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
+    "TRIALS", "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
     "missing_path", "plan_path", "read_plan", "study_summaries", "tune_path", "tune_summaries", "write_report", "write_report_figures",
 ]  # fmt: skip
 
@@ -293,6 +293,10 @@ def cost_summaries(out: Path) -> list[dict[str, Any]]:
 
 
 # --- searches ---------------------------------------------------------------------------------------------------------
+
+
+TRIALS = "tune"
+"""Folder below a store in which a search keeps the runs of its trials, apart from runs that opened the test split."""
 
 
 def tune_path(out: Path, name: str) -> Path:

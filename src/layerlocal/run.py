@@ -8,9 +8,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from layerlocal.data import Data, load_data
+from layerlocal.data.shaped import Shaped
 from layerlocal.devices import Device, find_device
 from layerlocal.environment import describe_environment, environment_of_parts
 from layerlocal.evaluate import Evaluation
@@ -119,22 +120,6 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
         for key in taken & options.keys():
             raise unknown_name(f"option of {kind} {getattr(spec, kind).name!r}:", key, known)
     return data, build_rule(spec, data)
-
-
-class Shaped(Protocol):
-    """What of a task a rule is built for."""
-
-    @property
-    def in_channels(self) -> int:
-        """C, or D for vectors."""
-
-    @property
-    def image_size(self) -> int:
-        """H = W in pixels; 1 for vectors."""
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
 
 
 def build_rule(spec: RunSpec, data: Shaped) -> Rule:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def run_study(
     console = console or Console(stderr=True)
     study = _find(name, size)
     store = RunStore(out)
-    store.prepare()
     plan, specs, refused = _prepare(out, study, size, rules, seeds, data, command, console, reread=reread)
+    store.prepare()
     wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
     path = plan_path(out, name, size)
     is_new = not path.exists()
@@ -245,8 +246,9 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     def reason_of(rule: str, position: int) -> str | None:
         return found.get((rule, None)) or found.get((None, position)) or found.get((rule, position))
 
+    looks: tuple[Callable[[RunSpec], Any], ...] = (partial(_look_at_data, study), look_ahead)
     with console.status("looking at data and rules"):
-        for look, ((rule, _, position, _), spec) in product((_look_at_data, look_ahead), first_seed.items()):
+        for look, ((rule, _, position, _), spec) in product(looks, first_seed.items()):
             if reason_of(rule, position):
                 continue
             try:
@@ -271,11 +273,13 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     return refused
 
 
-def _look_at_data(spec: RunSpec) -> None:
+def _look_at_data(study: Study, spec: RunSpec) -> None:
     """Of all runs before any rule is built: what is wrong with the data is said first."""
-    from layerlocal.preview import task_of
+    from layerlocal.preview import refuse_vectors, task_of
 
-    task_of(spec.data)
+    task = task_of(spec.data)
+    if spec.network.name != "mlp":
+        refuse_vectors(task, spec.data.source, f"the study {study.name!r}")
 
 
 def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:

@@ -27,7 +27,7 @@ from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
 from layerlocal.networks.blocks import refuse_other_types
 from layerlocal.optimizer import Stepper, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
-from layerlocal.options import check_kind, whole_number
+from layerlocal.options import check_kind, seed_number
 from layerlocal.rehearsal import losses_of, rehearse
 from layerlocal.rules import Rule
 from layerlocal.rules.frozen import with_gradients
@@ -117,7 +117,7 @@ class Training:
 
     @with_gradients()
     def __init__(self, rule: Rule, data: Data, recipe: Recipe, *, seed: int = 0, device: Device = "cpu") -> None:
-        device, seed = find_device(device), whole_number("seed", seed)
+        device, seed = find_device(device), seed_number(seed)
         for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("recipe", recipe, Recipe)):
             check_kind(name, given, kind)
         refuse_what_does_not_fit(

@@ -16,7 +16,7 @@ from layerlocal.environment import describe_environment
 from layerlocal.forecast import forecast_seconds
 from layerlocal.pin import contents_of
 from layerlocal.progress import ManyRuns
-from layerlocal.reporting import tune_path
+from layerlocal.reporting import TRIALS, tune_path
 from layerlocal.run import build, file_sha256, plugin_errors
 from layerlocal.spec import RunSpec, command_of
 from layerlocal.store import RunStore, write_atomic
@@ -25,9 +25,6 @@ from layerlocal.tune import AT_ONCE, Method, Search, TunePlan
 from layerlocal.workers import run_many, usual_workers
 
 __all__ = ["forecast_tuning", "run_tuning"]
-
-STORE = "tune"
-"""Folder below the store in which the runs of trials are, apart from runs that opened the test split."""
 
 
 def run_tuning(
@@ -63,7 +60,7 @@ def run_tuning(
     plan = _checked(plan, reread=reread)
     searches = [Search(plan, method) for method in plan.methods]
     RunStore(out).prepare()
-    store = RunStore(out / STORE)
+    store = RunStore(out / TRIALS)
     count = workers if ray else workers or usual_workers(device)
     trials: dict[str, list[dict[str, Any]]] = {method.label: [] for method in plan.methods}
     total = len(searches) * plan.trials * plan.seeds

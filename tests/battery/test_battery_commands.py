@@ -220,6 +220,7 @@ TRAIN --set data.validation=1                                 | validation
 TRAIN --set data.validation=-0.1                              | validation
 TRAIN --set data.validation=0.9999                            | training samples
 TRAIN --set data.seed=x                                       | seed
+TRAIN --set data.seed=-1                                      | seed
 TRAIN --set data.labels=coarse                                | labels
 TRAIN --set data.image_size=8                                 | image_size
 TRAIN --set data.draw=within                                  | draw
@@ -309,6 +310,7 @@ study accuracy --rules mine.py:Other                            | Other
 study accuracy --seeds 0                                        | seeds
 study accuracy --seeds 1e9                                      | seeds
 study accuracy --seeds 1000000000                               | seeds
+study depth --data teacher_student                              | vectors
 study accuracy --data nowhere                                   | nowhere
 study accuracy --data ''                                        | data
 study accuracy --data empty                                     | empty

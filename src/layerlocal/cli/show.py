@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -102,6 +103,9 @@ def show(
     if as_json:
         print(json.dumps([shown.as_json() for shown in chosen]))
         return
+    if not found:
+        print(_nothing(out))
+        return
     Console(width=None if Console().is_terminal else 160).print(_table(chosen))
     if len(chosen) < len(found):
         print(f"{len(chosen)} of {len(found)} runs")
@@ -116,6 +120,16 @@ def _refuse_published(out: Path) -> None:
             f"{out} holds published results, not runs; `layerlocal report --out {out}` shows them, and layerlocal.load_runs({str(out)!r}) gives "
             f"the runs of {table.name} as a table"
         )
+
+
+def _nothing(out: Path) -> str:
+    """Why no run is shown: a store without any, or one of a search, whose trials are kept apart."""
+    from layerlocal.reporting import TRIALS
+
+    if any((out / TRIALS).glob("*/DONE")):
+        shown = shlex.join(["layerlocal", "show", "--out", str(out / TRIALS)])
+        return f"{out} has the trials of a search and no other runs: `{shown}` lists them, `layerlocal report --out {out}` shows the search"
+    return f"{out} has no finished runs"
 
 
 def _day(text: str | None) -> date | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from layerlocal.data.assemble import Request
 from layerlocal.networks.blocks import MOST_PIXELS
-from layerlocal.options import real_number, whole_number
+from layerlocal.options import real_number, seed_number, whole_number
 from layerlocal.types import InputError
 
 __all__ = ["check_arguments"]
@@ -41,7 +41,7 @@ def check_arguments(source: Any, request: Request, cache_dir: Any = None) -> Req
         num_train=_optional("num_train", request.num_train, 0),
         num_test=_optional("num_test", request.num_test, 0),
         validation=real_number("validation", request.validation),
-        seed=whole_number("seed", request.seed),
+        seed=seed_number(request.seed),
         superclass=_optional("superclass", request.superclass, 0),
         held_out=real_number("held_out", request.held_out),
         test=_share(request.test),

@@ -11,7 +11,7 @@ from torch import Tensor
 from layerlocal.data.bundle import Data, SealedTest, Split, pixel_statistics
 from layerlocal.data.labels import to_numpy, unique_labels
 from layerlocal.data.selection import split_validation
-from layerlocal.options import whole_number
+from layerlocal.options import seed_number
 from layerlocal.types import InputError, first_line
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def data_from_arrays(
     samples = as_samples(X)
     classes, labels = unique_labels(y, len(samples))
     names = tuple(map(str, classes.tolist()))
-    kept, held_out = split_validation(labels, validation, names=names, seed=whole_number("seed", seed))
+    kept, held_out = split_validation(labels, validation, names=names, seed=seed_number(seed))
     splits = [
         Split(samples[torch.from_numpy(rows)], torch.from_numpy(labels[rows]).to(torch.int64))
         for rows in (kept, held_out)

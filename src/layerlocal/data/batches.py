@@ -15,7 +15,7 @@ from torch import Tensor
 from layerlocal.data.bundle import Split
 from layerlocal.data.prefetch import prefetch
 from layerlocal.devices import Device, find_device
-from layerlocal.options import whole_number
+from layerlocal.options import seed_number, whole_number
 from layerlocal.types import InputError, derive_seed
 
 __all__ = ["Augment", "AugmentDraws", "Batches", "crop_and_flip", "cutout_mask", "normalize"]
@@ -156,7 +156,7 @@ class Batches:
     ) -> None:
         if not isinstance(split, Split) or not isinstance(augment, Augment | None):
             raise InputError(f"batches are made of a Split and an Augment or None, got {split!r} and {augment!r}")
-        seed, batch_size = whole_number("seed", seed), whole_number("batch_size", batch_size)
+        seed, batch_size = seed_number(seed), whole_number("batch_size", batch_size)
         self.device = torch.device(find_device(device))
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layerlocal.data.shaped import Shaped
 from layerlocal.scale import PIXELS, Scale
 from layerlocal.types import InputError, first_line
 
@@ -159,7 +160,7 @@ class SealedTest:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Data:
+class Data(Shaped):
     """A task's data: training and validation splits in the open, the test images under seal.
 
     Attributes:
@@ -209,16 +210,6 @@ class Data:
     def sample_shape(self) -> tuple[int, ...]:
         """(C, H, W), or (D,) for vectors."""
         return self.train.sample_shape
-
-    @property
-    def in_channels(self) -> int:
-        """C, or D for vectors."""
-        return self.sample_shape[0]
-
-    @property
-    def image_size(self) -> int:
-        """H = W in pixels; 1 for vectors."""
-        return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
 
     @property
     def scale(self) -> Scale:

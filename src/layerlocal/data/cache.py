@@ -265,7 +265,8 @@ def _write_images(path: Path, opened: OpenSplit, *, image_size: int | None, chan
     """Decode all images into one ``.npy``, a chunk at a time; starts over if gray turns out to be mixed with colour."""
     if opened.count == 0:
         raise InputError("a split has no images; add some")
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that it passes over, and it names no file
         for attempt in (channels, 3):
             stacks = _decode_chunks(opened.read(), pool, image_size=image_size)
             with path.open("wb") as file:

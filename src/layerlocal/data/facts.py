@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from layerlocal.data.bundle import Data
+from layerlocal.data.shaped import Shaped
 from layerlocal.scale import PIXELS, Scale
 
 __all__ = ["DataFacts"]
 
 
 @dataclass(frozen=True, eq=False)
-class DataFacts:
+class DataFacts(Shaped):
     """Shape, classes and normalization of the data that a rule was trained on.
 
     Attributes:
@@ -65,16 +66,6 @@ class DataFacts:
     def num_classes(self) -> int:
         """K."""
         return len(self.class_names)
-
-    @property
-    def in_channels(self) -> int:
-        """C, or D for vectors."""
-        return self.sample_shape[0]
-
-    @property
-    def image_size(self) -> int:
-        """H = W in pixels; 1 for vectors."""
-        return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
 
     def made_up_samples(self, count: int) -> Tensor:
         """Raw samples (count, *sample_shape) of noise with the mean and the deviation of the data, the same every time: to compare two

@@ -233,7 +233,10 @@ def _existing_folder(source: str | Path) -> Path:
     except OSError as error:
         raise InputError(f"data {shown(str(source))} cannot be a folder: {error.strerror}") from error
     if isinstance(source, str) and not there and os.sep not in source:
-        raise InputError(f"{unknown_name('data', source, list_data())} A path to a folder of images may be given, too.")
+        raise InputError(
+            f"{unknown_name('data', source, list_data())} A path to a folder of images may be given, too; a folder {source} of your own is "
+            "found by its name in the folder that LAYERLOCAL_DATA names."
+        )
     return folder
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
+from layerlocal.options import seed_number
 from layerlocal.rules import Rule
 from layerlocal.types import Locality, derive_seed, first_line, trained_blocks
 
@@ -40,7 +41,7 @@ def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[s
         ``losses``, ``blocks`` (names), ``reach`` [loss × block] (a gradient arrived, even a zero one), ``reach_norm`` [loss × block]
         (2-norm of that gradient), and ``error`` where a backward failed, as when it walks into a graph that an earlier one freed.
     """
-    groups = rule.block_parameters()
+    seed, groups = seed_number(seed), rule.block_parameters()
     blocks = list(groups)
     found: dict[str, Any] = {"losses": [], "blocks": blocks, "reach": [], "reach_norm": []}
     with untouched(rule):
@@ -81,7 +82,7 @@ def intervention(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> list[lis
 
     Everything after j sees another input, so entries with i ≥ j are normally true. Entries with i < j are false for a block-local rule.
     """
-    groups = rule.block_parameters()
+    seed, groups = seed_number(seed), rule.block_parameters()
     changed = []
     with untouched(rule):
         rule.train()

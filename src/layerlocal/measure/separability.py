@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerlocal.data import Data, Split
 from layerlocal.data.batches import normalize
+from layerlocal.options import seed_number
 from layerlocal.types import derive_seed
 
 __all__ = ["draw_problems", "leave_pair_out", "measure_separability", "pair_accuracy"]
@@ -40,6 +41,7 @@ def measure_separability(data: Data, *, seed: int = 0) -> float:
     Returns:
         0.5, as nothing could be told, where fewer than two classes have two training samples.
     """
+    seed = seed_number(seed)
     problems = draw_problems(data.train.labels, seed)
     if not problems:
         return 0.5

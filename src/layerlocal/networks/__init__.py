@@ -12,7 +12,7 @@ from layerlocal.networks.blocks import MOST_PIXELS, within_memory
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
-from layerlocal.options import check_options, options_of, real_number, whole_number
+from layerlocal.options import check_options, options_of, real_number, seed_number, whole_number
 from layerlocal.types import InputError, first_line, shown, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks"]
@@ -80,7 +80,7 @@ def create_network(
         whole_number("in_channels", in_channels, least=1),
         whole_number("image_size", image_size, least=1, most=MOST_PIXELS),
     )
-    width, seed = real_number("width", width), None if seed is None else whole_number("seed", seed)
+    width, seed = real_number("width", width), None if seed is None else seed_number(seed)
     for flag, value in (("channels_last", channels_last), ("compile", compile), ("fused", fused)):
         if not isinstance(value, bool):
             raise InputError(f"{flag} must be true or false, got {value!r}")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import within_memory
-from layerlocal.options import check_options, options_of, whole_number
+from layerlocal.options import check_options, options_of, seed_number
 from layerlocal.rules.base import Rule, RuleInfo, refuse_no_task
 from layerlocal.types import InputError, describe_error, first_line, is_fault, shown, unknown_name
 
@@ -150,7 +150,7 @@ def create_rule(
         ['block0', 'block1']
     """
     rule = rule_class(name)
-    num_classes, seed = refuse_no_task(network, num_classes), None if seed is None else whole_number("seed", seed)
+    num_classes, seed = refuse_no_task(network, num_classes), None if seed is None else seed_number(seed)
     what = f"rule {rule.info.name!r}"
     parameters = inspect.signature(rule).parameters.values()
     collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
