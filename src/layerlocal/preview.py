@@ -135,9 +135,10 @@ def look_ahead(spec: RunSpec) -> tuple[Task, float]:
             refuse_what_does_not_fit(
                 rule, spec.recipe, sample_shape=shape, num_classes=task.num_classes, validates=task.num_validation > 0
             )
+            flops = _forward_flops(rule, task)
             if spec.rule.source_sha256 is not None:
                 _rehearse(rule, task, spec)
-            _LOOKED_AT[kind] = _forward_flops(rule, task)
+            _LOOKED_AT[kind] = flops
     refuse_less_than_a_batch(task.num_train, spec.recipe)
     return task, _LOOKED_AT[kind]
 
