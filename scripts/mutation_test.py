@@ -104,7 +104,7 @@ MUTANTS: list[tuple] = [
         "studying.py",
         "studying",
         (
-            "    study = _find(name, size)\n    store = RunStore(out)\n    store.prepare()\n",
+            "    study = _find(name, size)\n    store = RunStore(out)\n",
             "    store = RunStore(out)\n    store.prepare()\n    study = _find(name, size)\n",
         ),
     ),
@@ -500,6 +500,35 @@ MUTANTS: list[tuple] = [
         "cost_audit",
         ('batch_size / max(part[name][i]["seconds"]', 'batch_size / min(part[name][i]["seconds"]'),
     ),
+    # more rounds measure the first again
+    (
+        "cost/plan.py",
+        "cost_audit",
+        ('request | {"repeat": index} for index in range(1, more + 1)', "request for _ in range(more)"),
+    ),
+    # rounds that nobody asked for count
+    (
+        "cost/summary.py",
+        "cost_audit",
+        ('for speed in row.get("samples_per_s", [])][:rounds]', 'for speed in row.get("samples_per_s", [])]'),
+    ),
+    # an open claim about memory asks for more seeds
+    ("claims/measured.py", "claims", ('"processes": "--repeats"', '"processes": "--seeds"')),
+    # a study trains a rule of the user's own whose loss is NaN
+    ("preview.py", "cli_plugins", ("                _rehearse(rule, task, spec)\n", "                pass\n")),
+    # only noise is asked whether a rule breaks
+    (
+        "preview.py",
+        "cli_plugins",
+        (
+            "        Training(build_on(task, spec), load_task(spec.data), spec.recipe, seed=spec.seed)\n",
+            "        raise\n",
+        ),
+    ),
+    # seeds may be negative
+    ("options.py", "public_calls", ('whole_number("seed", value, least=0)', 'whole_number("seed", value)')),
+    # Pillow's warnings of metadata are printed
+    ("data/cache.py", "data_cache", ('filterwarnings("ignore", module=', 'filterwarnings("default", module=')),
     # another machine's measurement is taken for this one's
     ("cost/process.py", "cost_audit", ("[request, self.machine, code_sha256()]", "[request, code_sha256()]")),
     # gradients are summed over processes, not averaged
