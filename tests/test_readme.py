@@ -159,8 +159,8 @@ FOUND = {
     "The price can be small": ("cpu_protocol.json", lambda: protocol("committee")),
     "Depth raises it": ("study-depth-medium.json", lambda: slope("study-depth-medium.json", "depth_slope")),
     "Extra losses can pass for local learning": (
-        "study-classes-quick.json",
-        lambda: slope("study-classes-quick.json", "extra_slope/synthetic"),
+        "study-classes-medium.json",
+        lambda: slope("study-classes-medium.json", "extra_slope/synthetic"),
     ),
     "Local steps can be faster": ("trainer.json", speed),
 }
@@ -209,5 +209,7 @@ def test_the_size_that_the_table_was_measured_at_is_that_of_its_runs():
 def test_the_number_of_claims_and_clauses_is_right():
     from layerlocal.check import check_rule
 
-    claims, clauses = len(results("claims.json")["claims"]), len(check_rule("local-heads"))
-    assert f"{claims} published statements" in text() and f"{clauses} clauses" in text()
+    claims = results("claims.json")["claims"]
+    still_open = sum(claim["verdict"] == "inconclusive" for claim in claims)
+    assert f"{len(claims)} published statements" in text() and f"left {still_open} of them open" in text()
+    assert f"{len(check_rule('local-heads'))} clauses" in text()
