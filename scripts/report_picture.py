@@ -24,13 +24,14 @@ AUDIT = ROOT / "results" / "audit-quick.json"
 PICTURES = {scheme: ROOT / "docs" / f"report-{scheme}.png" for scheme in ("light", "dark")}
 WIDTH, SCALE, COLOURS = 980, 1.5, 128
 PARTS = """
-const box = (first, last) => {
+const box = (first, last, after) => {
   const top = first.getBoundingClientRect().top + window.scrollY;
-  return [top - 12, last.getBoundingClientRect().bottom + window.scrollY + 12];
+  return [top - 12, last.getBoundingClientRect().bottom + window.scrollY + after];
 };
 const headline = document.querySelector('#verdict .headline');
 const figure = document.querySelector('#accuracy figure');
-return [box(headline, document.querySelector('table.verdict')), box(figure, figure.querySelector('svg:last-of-type'))];"""
+const last = figure.querySelector('.panels') || figure.querySelector('svg:last-of-type');
+return [box(headline, document.querySelector('table.verdict'), 12), box(figure, last, 0)];"""
 """From the headline to the end of the table, and the first figure; what lies between is left out."""
 
 
