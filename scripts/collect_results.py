@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import published_runs
+import render_results
 
 from layerlocal.reporting import (
     comparable,
@@ -32,7 +33,7 @@ from layerlocal.table import RUNS_TABLE, write_runs_table
 
 
 def main(store: str, results: str) -> None:
-    """Write ``study-<name>-<size>.json``, ``cost-<size>.json``, ``tune-<name>.json``, ``claims.json`` and ``runs.parquet``."""
+    """Write the summaries of studies, cost audits and searches, ``claims.json``, ``runs.parquet``, and what is there to be looked at."""
     out, target = Path(store), Path(results)
     records, _ = comparable(out)
     for summary in study_summaries(out, records):
@@ -58,6 +59,7 @@ def main(store: str, results: str) -> None:
     write_atomic(target / "claims.json", (json.dumps(content, indent=1) + "\n").encode())
     write_runs_table(out, target / RUNS_TABLE)
     published_runs.main(target)
+    render_results.main(target)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python scripts/conclude_again.py    # from the repository's root; trains nothing, and needs no run
 
 Quantities are added to and take new words; a number that comes out otherwise than it was published is refused, not replaced. Then
-``claims.json`` is written anew.
+``claims.json`` is written anew, with the page of the audit and the table of claims.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+
+import render_results
 
 from layerlocal.reporting import judge_claims
 from layerlocal.store import write_atomic
@@ -57,6 +59,7 @@ def main() -> None:
     rows, claims, _ = judge_claims(RESULTS)
     content = {"claims_sha256": claims.sha256, "claims": rows}
     write_atomic(RESULTS / "claims.json", (json.dumps(content, indent=1) + "\n").encode())
+    render_results.main(RESULTS)
 
 
 if __name__ == "__main__":

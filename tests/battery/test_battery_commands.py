@@ -353,6 +353,10 @@ claims --alpha nan                                              | alpha
 claims --alpha x                                                | alpha
 claims --accuracies --alpha 0.1                                 | alpha
 claims --out afile                                              | afile
+claims --format pdf                                             | pdf
+claims --format ''                                              | format
+claims --format md --json                                       | --json
+claims --format md --accuracies                                 | --accuracies
 claims extra                                                    | extra
 
 report --out nowhere                                            | nowhere

@@ -28,6 +28,7 @@ from layerlocal.cli.app import (
 )
 from layerlocal.types import InputError, unknown_name
 
+CLAIM_FORMATS = ("text", "md")
 _COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"}
 
 
@@ -164,12 +165,19 @@ def claims(
         float | None, typer.Option(help="Family-wise error rate; default: that of the claim files.")
     ] = None,
     accuracies: Annotated[bool, typer.Option("--accuracies", help="Published accuracies beside ours instead.")] = False,
+    form: Annotated[
+        str, typer.Option("--format", autocompletion=complete.one_of(CLAIM_FORMATS), help="text, or md: one table.")
+    ] = "text",
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Hold published claims against the finished studies of a store, or list them where there is none: supported, contradicted, inconclusive,
     cannot be judged or not run. All of them are judged together, whichever are shown.
     """
+    if form not in CLAIM_FORMATS:
+        raise unknown_name("format", form, CLAIM_FORMATS)
+    if form != "text" and (as_json or accuracies):
+        raise InputError(f"--format {form} is the table of claims: leave out {'--json' if as_json else '--accuracies'}")
     from layerlocal.reporting import beside_published, judge_claims
 
     if accuracies:
@@ -193,6 +201,11 @@ def claims(
         )
     if as_json:
         print(json.dumps({"claims_sha256": judged.sha256, "claims": rows}))
+        return
+    if form == "md":
+        from layerlocal.report import render_claims
+
+        print(render_claims(rows, judged.sha256, typed()), end="")
         return
     from layerlocal.report.claims import claim_rows
 

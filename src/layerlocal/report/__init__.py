@@ -3,6 +3,7 @@
 render_page(content) -> str             # the HTML
 write_page(content, path) -> Path       # the same, on disk, by an atomic rename
 render_markdown(content) -> str         # verdicts, findings, tables, commands
+render_claims(rows, sha256, command) -> str  # the table of claims alone, as Markdown
 render_csv(content) -> str              # every row of every study, or the runs where there is no study
 render_json(content) -> str             # everything, strict
 write_figures(content, folder, forms)   # every figure of the page as files: SVG, PNG, PDF
@@ -12,6 +13,7 @@ A content is ``{"title", "command", "created", "audit", "studies", "claims", "cl
 which may be missing; an audit's summary alone is taken for the content of a page about that audit.
 """
 
+from layerlocal.report.formats import render_claims as render_claims
 from layerlocal.report.formats import render_csv as render_csv
 from layerlocal.report.formats import render_json as render_json
 from layerlocal.report.formats import render_markdown as render_markdown
@@ -22,6 +24,7 @@ from layerlocal.report.page import write_page as write_page
 
 __all__ = [
     "readme_figure",
+    "render_claims",
     "render_csv",
     "render_json",
     "render_markdown",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from layerlocal.claims.verdicts import NOT_RUN
+from layerlocal.claims.verdicts import NOT_RUN, UNJUDGED
 from layerlocal.report import verdict
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
@@ -17,7 +17,7 @@ from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 from layerlocal.report.tuning import tune_table
 
-__all__ = ["render_csv", "render_json", "render_markdown"]
+__all__ = ["render_claims", "render_csv", "render_json", "render_markdown"]
 
 _SPECIAL = re.compile(r"[\\`*<>|~$&]|\](?=[(\[:])|!(?=\[)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LEADING = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|=|-|$)")
@@ -51,6 +51,40 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     parts += [] if first else claims
     parts += ["## Where every number comes from", f"{len(whole['runs']):,} finished runs.", _code(whole["command"])]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) -> str:
+    """Every claim as one row of a Markdown table, in the order given: claimed, measured, verdict, and what would settle it.
+
+    Args:
+        rows: verdict rows (`layerlocal.claims.judge`).
+        sha256: of the claims.
+        command: that prints this text.
+    """
+    given = [dict(row) for row in rows]
+    head = ["claim", "source", "claimed", "measured", "verdict", "n", "size", "what would settle it"]
+    body = [
+        [
+            f"{view['id']}: {view['sentence']}",
+            view["source"],
+            view["reported"],
+            _join([view["what"], _join(view["measured"])], ": ") if view["measured"][1] else NOTHING,
+            f"{view['verdict'][1]} {view['verdict'][2]}",
+            view["n"],
+            view["size"],
+            _join([view["needs"], view["reason"] if view["verdict"][2] == UNJUDGED else "", view["command"]], "; "),
+        ]
+        for view in claim_rows(given)
+    ]
+    parts = [
+        "# Claims, as published and as measured",
+        _escape(claims_headline(given)),
+        "Brackets are 95 % intervals. Differences are paired by seed. All claims are judged together, with Holm's correction.",
+        _table(head, body),
+        f"SHA-256 of the claims, which were fixed before the results were read: {_escape(sha256)}",
+        _code(command),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def render_csv(content: Mapping[str, Any]) -> str:

@@ -1,0 +1,33 @@
+"""What of `results/` is there to be looked at without installing anything, made from what lies beside it: a page of the audit, and all claims.
+
+python scripts/render_results.py    # from the repository's root; trains nothing; `collect_results.py` and `conclude_again.py` call it too
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from layerlocal.report import render_claims, write_page
+from layerlocal.store import write_atomic
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+COMMAND = "layerlocal claims --out results --format md"
+
+
+def claims_table(results: Path) -> str:
+    """``claims.md``: what `COMMAND` prints."""
+    found = json.loads((results / "claims.json").read_text())
+    return render_claims(found["claims"], found["claims_sha256"], COMMAND)
+
+
+def main(results: Path = RESULTS) -> None:
+    """Write ``audit-quick.html``, the page that `make audit` wrote, and ``claims.md``."""
+    summary = json.loads((results / "audit-quick.json").read_text())
+    print(write_page(summary, results / "audit-quick.html"))
+    write_atomic(results / "claims.md", claims_table(results).encode())
+    print(results / "claims.md")
+
+
+if __name__ == "__main__":
+    main()
