@@ -192,6 +192,7 @@ def test_make_installs_by_the_script_alone():
     assert [line.strip() for line in recipes if "install" in line and "touch" not in line] == [
         "$(BIN)/python scripts/install.py",
         "$(BIN)/python scripts/install.py dev",
+        "$(BIN)/python scripts/install.py docs",
     ]
 
 
