@@ -1,6 +1,6 @@
 """What MkDocs does to the pages of docs/ before it reads them, so that the same files are right on GitHub and on the site.
 
-- CONTRIBUTING.md and CHANGELOG.md of the root are pages too.
+- README.md, CONTRIBUTING.md, CHANGELOG.md and SECURITY.md of the root are pages too.
 - A link to a file outside docs/ leads to the repository; a picture from outside is copied into the site.
 - A list or a table may follow a line of text without an empty line between, and a list in a list may be indented by two, as GitHub reads them.
 - A notebook of docs/ is a page, with the outputs that are kept in it.
@@ -17,7 +17,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+ROOT_PAGES = {"README.md": "overview.md"} | {name: name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")}
+"""By their names in the site, whose README.md is that of docs/."""
 PICTURES = (".svg", ".png", ".jpg", ".gif", ".webp")
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})")
 CODE = re.compile(r"(`+)(?:.(?!\1))*.?\1")
@@ -33,8 +34,8 @@ def on_files(files, config):
         files.append(File.generated(config, f"{_uri(path)}.md", content=page))
         for name, content in pictures.items():
             files.append(File.generated(config, f"{_uri(path)}-{name}", content=content))
-    for name in ROOT_PAGES:
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    for file, name in ROOT_PAGES.items():
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / file)))
     for page in [page for page in files.documentation_pages() if page.abs_src_path]:
         for target in _targets(Path(page.abs_src_path)):
             name = _picture(target)
