@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import layerlocal
-from documents import ROOT, broken_links, links, wide_lines
+from documents import FENCED, ROOT, broken_links, name, pages, wide_lines
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 
@@ -49,23 +49,79 @@ def test_the_notebook_is_small_and_its_links_and_lines_are_those_of_a_page():
     assert broken_links(NOTEBOOK, text) == []
 
 
-def test_the_site_builds_without_network_and_without_a_warning(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the built site."""
     for needed in ("mkdocs", "material", "mkdocstrings"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip("the extra `docs` is not installed")
+    folder = tmp_path_factory.mktemp("built") / "site"
     nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    built = subprocess.run(
-        words, cwd=ROOT, env={**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
-    )
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    assert {path.name for path in (tmp_path / "site").iterdir()} >= {"index.html", "CONTRIBUTING.html", "rules"}
-    reference = (tmp_path / "site/api.html").read_text()
+    return folder
+
+
+def page_of(site, source):
+    """The page of the site that a Markdown file has become."""
+    uri = {ROOT / "README.md": "overview.md"}.get(source)
+    uri = uri or source.relative_to(ROOT / "docs" if source.is_relative_to(ROOT / "docs") else ROOT).as_posix()
+    return site / re.sub(r"(README)?\.md$", lambda match: "index.html" if match[1] else ".html", uri)
+
+
+SHOWN = [
+    page
+    for page in pages()
+    if page.name != "TEMPLATE.md" and (page.is_relative_to(ROOT / "docs") or page.parent == ROOT)
+]
+
+
+def test_the_site_builds_without_network_and_without_a_warning(site):
+    assert {path.name for path in site.iterdir()} >= {"index.html", "CONTRIBUTING.html", "notebook.html", "rules"}
+
+
+def test_a_page_of_the_site_fetches_nothing_from_elsewhere(site):
+    fetched = r'<(?:script|img|source|iframe)\b[^>]*\b(?:src|srcset)="(https?:[^"]+)"|<link [^>]*href="(https?:[^"]+)"'
+    assert [found for page in site.rglob("*.html") for found in re.findall(fetched, page.read_text())] == []
+
+
+def test_the_reference_has_every_public_name(site):
+    reference = (site / "api.html").read_text()
     assert [name for name in layerlocal._HOME if f'id="layerlocal.{name}"' not in reference] == []
-    outside = {
-        (page.name, link)
-        for page in (tmp_path / "site").rglob("*.html")
-        for link, _ in links(page.read_text())
-        if link.startswith("http") and link.endswith((".js", ".css", ".woff2", ".svg", ".png"))
+
+
+@pytest.mark.parametrize("source", SHOWN, ids=name)
+def test_the_page_on_the_site_has_the_tables_lists_and_pictures_that_it_has_on_github(source, site):
+    text, shown = FENCED.sub("", source.read_text()), page_of(site, source).read_text()
+    article = shown[shown.index("<article") : shown.index("</article>")]
+    tables = re.findall(r"^\|[-:| ]+\|$", text, re.MULTILINE)
+    if source.name != "api.md":  # the reference has tables of its own
+        assert article.count("<table") == len(tables)
+        assert article.count("<li") >= len(re.findall(r"^ *[-*] ", text, re.MULTILINE))
+    assert article.count("<img") == len(re.findall(r"!\[[^]]*\]\(|<img ", text))
+    pictures = re.findall(r'<(?:img|source)[^>]*\b(?:src|srcset)="([^"#]+)', article)
+    assert [link for link in pictures if not (page_of(site, source).parent / link).is_file()] == []
+
+
+def test_links_to_the_repository_lead_to_files_that_are_in_it(site):
+    found = {
+        link
+        for page in site.rglob("*.html")
+        for link in re.findall(r'"https://github\.com/layerlocal/layerlocal/blob/main/([^"#]+)', page.read_text())
     }
-    assert {link for _, link in outside if "github.com/layerlocal" not in link} == set(), "fetched when a page is read"
+    assert "results/audit-quick.json" in found
+    assert sorted(link for link in found if not (ROOT / link).exists()) == []
+
+
+def test_markdown_is_laid_out_as_the_site_needs_it():
+    """An empty line before a list and a table, four blanks a level, code in a list with it; what is code keeps its text."""
+    hooks = importlib.util.spec_from_file_location("site_hooks", ROOT / "scripts/site_hooks.py")
+    module = importlib.util.module_from_spec(hooks)
+    hooks.loader.exec_module(module)
+    github = (
+        "Text:\n- a\n  - b\n  ```bash\n  # c\n    d\n  ```\nMore\n\nText\n| x |\n|---|\n```\n- no list\n| no |\n```"
+    )
+    site = "Text:\n\n- a\n    - b\n    ```bash\n    # c\n      d\n    ```\nMore\n\nText\n\n| x |\n|---|\n```\n- no list\n| no |\n```"
+    assert "\n".join(line for line, _ in module._lines(github)) == site
