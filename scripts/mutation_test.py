@@ -19,6 +19,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
+    # citing a store runs the rule files that it names
+    ("citing.py", "cite", ("_own_references(name) if run_files else None", "_own_references(name)")),
+    # the rule that a twin is the partner of goes uncited
+    ("citing.py", "cite", ("sorted(names[0] | names[1])", "sorted(names[0])")),
+    # what was typed before the last comma is lost
+    ("cli/complete.py", "cli_complete", ("(before + comma + name, what)", "(name, what)")),
+    # unfinished runs are offered
+    ("cli/complete.py", "cli_complete", ('os.path.exists(os.path.join(store, name, "DONE"))', "True")),
+    # why a claim cannot be judged is left out of the table
+    (
+        "report/formats.py",
+        "results_shown",
+        ('view["reason"] if view["verdict"][2] == UNJUDGED', '"" if view["verdict"][2] == UNJUDGED'),
+    ),
     # fixed first filters: of one sign
     (
         "networks/cosine.py",
