@@ -182,3 +182,16 @@ def test_the_tables_of_the_protocol_in_the_docs_are_those_of_the_results(benchma
         table(json.loads((ROOT / f"results/{name}.json").read_text())["rows"])
         in (ROOT / "docs/findings.md").read_text()
     )
+
+
+def test_what_rules_keep_is_counted_for_all_and_as_the_trainer_counts_it(benchmarks):
+    from layerlocal.rules import list_rules
+
+    rows = {row["rule"]: row for row in json.loads((ROOT / "results/rule_memory.json").read_text())["rows"]}
+    assert rows.keys() == set(list_rules())
+    for other in json.loads((ROOT / "results/trainer.json").read_text())["memory"]:
+        rule, _, fused = other["method"].partition(", ")
+        if other["network"] == "vgg8" and fused == "fused" and rule in rows:
+            assert rows[rule]["width"] == other["width"]
+            assert rows[rule]["peak_saved_bytes"] == other["peak_saved_bytes"]
+            assert rows[rule]["flops_per_step"] == other["flops_per_step"]

@@ -211,5 +211,5 @@ def test_the_number_of_claims_and_clauses_is_right():
 
     claims = results("claims.json")["claims"]
     still_open = sum(claim["verdict"] == "inconclusive" for claim in claims)
-    assert f"{len(claims)} published statements" in text() and f"left {still_open} of them open" in text()
+    assert f"{len(claims)} published statements" in text() and f"left {still_open} of them [open]" in text()
     assert f"{len(check_rule('local-heads'))} clauses" in text()
