@@ -1,7 +1,7 @@
 """What MkDocs does to the pages of docs/ before it reads them, so that the same files are right on GitHub and on the site.
 
-- README.md, CONTRIBUTING.md, CHANGELOG.md and SECURITY.md of the root are pages too.
-- A link to a file outside docs/ leads to the repository; a picture from outside is copied into the site.
+- README.md, CONTRIBUTING.md, CHANGELOG.md and SECURITY.md of the root are pages too, and so are pages of results/.
+- A link to a file outside docs/ leads to the repository; a picture or a report from outside is copied into the site.
 - A list or a table may follow a line of text without an empty line between, and a list in a list may be indented by two, as GitHub reads them.
 - A notebook of docs/ is a page, with the outputs that are kept in it.
 - A comment ``<!-- ::: layerlocal.fit -->`` becomes the reference of that name, and the table of api.md leads to it instead of to the source.
@@ -17,16 +17,24 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOT_PAGES = {"README.md": "overview.md"} | {name: name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")}
-"""By their names in the site, whose README.md is that of docs/."""
-PICTURES = (".svg", ".png", ".jpg", ".gif", ".webp")
+SAME = (
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "results/README.md",
+    "results/claims.md",
+    "results/trainer.md",
+)
+ROOT_PAGES = {"README.md": "overview.md"} | {name: name for name in SAME}
+"""Pages outside docs/ by their names in the site, whose README.md is that of docs/."""
+COPIED = (".svg", ".png", ".jpg", ".gif", ".webp", ".html")
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})")
 CODE = re.compile(r"(`+)(?:.(?!\1))*.?\1")
 LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")([^)\"#\s]+)(#[^)\"\s]*)?([)\"])")
 
 
 def on_files(files, config):
-    """Add the pages of the root, the notebooks, and every picture outside docs/ that a page shows."""
+    """Add the pages of the root, the notebooks, and every picture and report outside docs/ that a page shows."""
     from mkdocs.structure.files import File
 
     for path in (ROOT / "docs").rglob("*.ipynb"):
@@ -38,7 +46,7 @@ def on_files(files, config):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / file)))
     for page in [page for page in files.documentation_pages() if page.abs_src_path]:
         for target in _targets(Path(page.abs_src_path)):
-            name = _picture(target)
+            name = _copied(target)
             if name and target.is_file() and files.get_file_from_path(name) is None:
                 files.append(File.generated(config, name, abs_src_path=str(target)))
     return files
@@ -106,9 +114,9 @@ def _targets(source: Path):
                 yield path
 
 
-def _picture(path: Path) -> str | None:
-    """The name in the site of a picture outside docs/."""
-    outside = path.suffix in PICTURES and not path.is_relative_to(ROOT / "docs")
+def _copied(path: Path) -> str | None:
+    """The name in the site of a picture or a report outside docs/."""
+    outside = path.suffix in COPIED and not path.is_relative_to(ROOT / "docs")
     return f"assets/{path.relative_to(ROOT).as_posix()}" if outside else None
 
 
