@@ -88,15 +88,15 @@ MUTANTS: list[tuple] = [
     # an option that says nothing is passed over
     ("cli/studies.py", "cli_mishaps", ("if rule or claim or file or alpha is not None:", "if rule:")),
     # a forecast knows of no validation after an epoch that steps cut short
-    ("forecast.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
+    ("looks.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
     # every run is of one kind
-    ("forecast.py", "forecast", ('f"{kind_of(task, spec)} {recipe.model_dump_json()}"', '""')),
+    ("forecast.py", "forecast", ("key = kind_of(task, spec), pace_of(task, spec)", 'key = "", ""')),
     # the first step, which warms up, is timed as well
-    ("forecast.py", "forecast", ("    times = []\n", "    times = [clock(training.device)]\n")),
+    ("timing.py", "forecast", ("    times = []\n", "    times = [clock(training.device)]\n")),
     # a dry run stops after the first epoch of a small task
-    ("forecast.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
+    ("timing.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
     # a dry run of a broken rule of the user's own ends in a traceback
-    ("preview.py", "forecast", ("with plugin_errors(spec), warnings", "with warnings")),
+    ("timing.py", "forecast", ("with plugin_errors(spec), warnings", "with warnings")),
     # a task smaller than a batch has no steps to foretell
     ("preview.py", "forecast", ("refuse_less_than_a_batch(task.num_train, spec.recipe)", "None")),
     # a round of a search may be shorter than its longest run
@@ -337,7 +337,7 @@ MUTANTS: list[tuple] = [
     # which images are tested depends on nothing but their place
     ("data/selection.py", "data_folders", ('derive_seed(seed, "test split")', 'derive_seed(0, "test split")')),
     # rows of a drawn split are taken for rows of the whole
-    ("data/assemble.py", "data_folders", ("return rows if self.rows is None else self.rows[rows]", "return rows")),
+    ("data/raw.py", "data_folders", ("return rows if self.rows is None else self.rows[rows]", "return rows")),
     # augmentation is the same in every epoch
     ("data/batches.py", "train", ('self._generator("augment", epoch)', 'self._generator("augment", 0)')),
     # the contract does not look for labels in scores
@@ -350,7 +350,7 @@ MUTANTS: list[tuple] = [
     (
         "data/assemble.py",
         "data_views",
-        ("pairs(rows[held_out], labels[held_out], taken", "pairs(rows[kept], labels[kept], taken"),
+        ("pairs(raw.train.at(held_out.rows), held_out.labels", "pairs(raw.train.at(train.rows), train.labels"),
     ),
     # the row is left out alone, so that its class is the rarer one
     ("measure/separability.py", "measure_separability", ("1 - (d * u - b * v) / determinant", "1 - u / a")),
@@ -429,11 +429,11 @@ MUTANTS: list[tuple] = [
     # the path counts beside what the data are
     ("spec.py", "spec", ("if self.data.content_sha256 is not None:\n            for", "if False:\n            for")),
     # data that changed since the plan are trained on
-    ("run.py", "data_identity", ("if spec.content_sha256 not in (None, found.content_sha256):", "if False:")),
+    ("data/task.py", "data_identity", ("if data.content_sha256 not in (None, found):", "if False:")),
     # what was begun on other data is passed over in silence
     ("pin.py", "data_identity", ("if words in wanted and name != wanted[words]:", "if False:")),
     # names of classes are no part of the data
-    ("data/bundle.py", "data_identity", ("list(shape), list(class_names), groups]", "list(shape), groups]")),
+    ("data/raw.py", "data_identity", ("list(shape), list(class_names), groups]", "list(shape), groups]")),
     # pixels of the decoded copy are believed
     ("data/cache.py", "data_cache", ('if digest.hexdigest() != meta["pixels_sha256"]:', "if False:")),
     # what is read again is not kept

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from layerlocal.check import check_rule
+from layerlocal.data.task import task_of
 from layerlocal.networks import create_network
-from layerlocal.preview import look_ahead, task_of
+from layerlocal.preview import look_ahead
 from layerlocal.rules import create_rule, find_rule
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec

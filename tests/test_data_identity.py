@@ -20,7 +20,7 @@ import layerlocal
 import layerlocal.studies.scale as scale_module
 from layerlocal import data_from_arrays, exporting, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
-from layerlocal.data.load import TEACHER_NAME, content_of
+from layerlocal.data.raw import TEACHER_NAME, content_of
 from layerlocal.pin import pin
 from layerlocal.report.runs import run_view
 from layerlocal.reporting import comparable, plan_path

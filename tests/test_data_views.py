@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 
 from layerlocal.data import TeacherOptions, load_data
-from layerlocal.data import load as load_module
-from layerlocal.data.assemble import Raw, RawSplit, Request, assemble
+from layerlocal.data import raw as raw_module
+from layerlocal.data.arguments import Request
+from layerlocal.data.assemble import assemble
 from layerlocal.data.compose import HOW, plan_composition
+from layerlocal.data.raw import Raw, RawSplit
 from layerlocal.data.teacher import create_teacher, draw_balanced
 from layerlocal.data.views import DRAWS, draw_groups, find_superclasses
 from layerlocal.spec import DataSpec, RunSpec
@@ -256,7 +258,7 @@ def no_hub(*_, **__):
 
 def test_a_benchmark_s_own_copy_is_used_and_the_hub_is_not_asked(tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "mine" / "cifar100")
-    monkeypatch.setattr(load_module, "hub_sources", no_hub)
+    monkeypatch.setattr(raw_module, "hub_sources", no_hub)
     direct = load_data(folder, validation=0)
     with pytest.raises(AssertionError, match="the Hub was asked"):
         load_data("cifar100")

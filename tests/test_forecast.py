@@ -6,10 +6,14 @@ import pytest
 import torch
 
 import layerlocal.forecast
-from layerlocal.forecast import Pace, forecast_seconds, measure_pace
-from layerlocal.preview import look_ahead, task_of
+import layerlocal.timing
+from layerlocal.data.task import task_of
+from layerlocal.forecast import forecast_seconds
+from layerlocal.looks import Pace
+from layerlocal.preview import look_ahead
 from layerlocal.run import build, load_task
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.timing import measure_pace, noise
 from layerlocal.train import Training
 from layerlocal.types import InputError
 
@@ -62,11 +66,9 @@ def test_the_pace_is_the_median_step_after_the_first_and_a_batch_of_predictions(
     data, rule = build(SPEC)
     training = Training(rule, data, SPEC.recipe)
     times = iter([50.0, 51.0, 59.0, 61.0, 200.0, 205.0])  # steps of 1, 8 and 2 seconds; predictions of 5
-    monkeypatch.setattr(layerlocal.forecast, "clock", lambda _: next(times))
+    monkeypatch.setattr(layerlocal.timing, "clock", lambda _: next(times))
     seen, sizes = [], []
-    monkeypatch.setattr(
-        layerlocal.forecast, "evaluate_split", lambda rule, data, split, device: sizes.append(len(split))
-    )
+    monkeypatch.setattr(layerlocal.timing, "evaluate_split", lambda rule, data, split, device: sizes.append(len(split)))
     monkeypatch.setattr(training, "step", lambda x, y, observe: seen.append(len(x)))
     assert measure_pace(training, steps=3) == Pace(step=2.0, prediction=5.0 / 500)
     assert seen == [32] * 4 and sizes == [500, 500] and next(times, None) is None
@@ -97,7 +99,7 @@ def test_a_task_in_numbers_is_that_of_its_data(data):
     assert (found.sample_shape, found.num_classes) == (loaded.sample_shape, loaded.num_classes)
     counts = found.num_train, found.num_validation, found.num_test
     assert counts == (len(loaded.train), len(loaded.validation or ()), loaded.provenance["num_images"]["test"])
-    x, y = found.noise(5)
+    x, y = noise(found, 5)
     assert x.shape == (5, *loaded.sample_shape) and y.min() >= 0 and y.max() < loaded.num_classes
 
 
@@ -126,11 +128,11 @@ OTHER = [
 def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
     timed = []
 
-    def pace(kind, device):
-        timed.append((kind.spec.rule.name, kind.spec.recipe.batch_size, torch.get_num_threads()))
+    def pace(spec, *_):
+        timed.append((spec.rule.name, spec.recipe.batch_size, torch.get_num_threads()))
         return Pace(step=1.0, prediction=0.0)
 
-    monkeypatch.setattr(layerlocal.forecast, "_pace", pace)
+    monkeypatch.setattr(layerlocal.timing, "time_kind", pace)
     torch.set_num_threads(2)
     assert list(forecast_seconds([SPEC, *ALIKE, *OTHER])) == [32, 32, 80, 66, 32, 9, 66, 32]
     assert sorted(timed) == [("bp", 32, 1), ("local-heads", 16, 1), ("local-heads", 32, 1)]
@@ -140,7 +142,7 @@ def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
 def test_kinds_for_which_no_time_is_left_take_as_long_a_flop_as_the_timed_one(monkeypatch):
     """Only the kind with the most work is timed: the other's half a batch takes half as long, bp's one readout less by its FLOPs."""
     monkeypatch.setattr(layerlocal.forecast, "SECONDS", -1.0)
-    monkeypatch.setattr(layerlocal.forecast, "_pace", lambda kind, device: Pace(step=1.0, prediction=0.01))
+    monkeypatch.setattr(layerlocal.timing, "time_kind", lambda *_: Pace(step=1.0, prediction=0.01))
     found = list(forecast_seconds([SPEC, *ALIKE, *OTHER]))
     assert found[:2] == pytest.approx([32 + 2.2, 32 + 2.2])
     assert found[-2] == pytest.approx(66 / 2 + 2.2)
@@ -150,16 +152,16 @@ def test_kinds_for_which_no_time_is_left_take_as_long_a_flop_as_the_timed_one(mo
 
 def test_a_large_batch_is_timed_in_part_and_counted_whole(monkeypatch):
     sizes = []
-    losses = layerlocal.forecast.losses_of
+    losses = layerlocal.timing.losses_of
     times = iter(float(second) for second in range(100))  # every step and the prediction take a second
-    monkeypatch.setattr(layerlocal.forecast, "_now", lambda _: next(times))
+    monkeypatch.setattr(layerlocal.timing, "_now", lambda _: next(times))
     monkeypatch.setattr(
-        layerlocal.forecast, "losses_of", lambda rule, x, y, p: sizes.append(len(x)) or losses(rule, x, y, p)
+        layerlocal.timing, "losses_of", lambda rule, x, y, p: sizes.append(len(x)) or losses(rule, x, y, p)
     )
-    monkeypatch.setattr(layerlocal.forecast, "MOST_FLOPS", 8 * look_ahead(SPEC)[1])
+    monkeypatch.setattr(layerlocal.timing, "MOST_FLOPS", 8 * look_ahead(SPEC)[1])
     [seconds] = forecast_seconds([SPEC])
     assert set(sizes) == {8}
-    assert seconds == pytest.approx(32 * 4 * layerlocal.forecast.WHOLE_STEP + 220 / 8)
+    assert seconds == pytest.approx(32 * 4 * layerlocal.timing.WHOLE_STEP + 220 / 8)
 
 
 def test_data_smaller_than_a_batch_are_refused_also_where_another_run_of_the_kind_was_timed():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 from layerlocal.data import list_data
-from layerlocal.listing import describe, look
+from layerlocal.listing import FACTS, describe, look
 from layerlocal.networks import create_network, list_networks
 from layerlocal.rules import list_rules
 
 
 def test_the_facts_are_those_of_the_rules_networks_and_data_themselves():
     """Where this fails, `python -m layerlocal.listing` writes them anew."""
-    assert describe("all") == look()
+    found = look()
+    assert json.loads(FACTS.read_text()) == json.loads(json.dumps(found))
+    assert describe("all") == {name: found[name] for name in ("rules", "networks", "data")}
 
 
 def test_every_name_is_listed_and_the_sizes_are_counted():

@@ -174,17 +174,12 @@ def test_a_rule_without_readouts_cannot_take_part_where_twins_of_another_would_c
 
 
 def test_data_that_cannot_be_reached_are_left_out_and_data_that_do_not_fit_are_refused(tmp_path, monkeypatch, capsys):
-    import layerlocal.preview
     from layerlocal.types import UnreachableError
 
-    load = layerlocal.preview.load_task
+    def offline(info, **_):
+        raise UnreachableError(f"cannot reach {info.hub_id}")
 
-    def offline(data):
-        if data.source == "mnist":
-            raise UnreachableError("cannot reach ylecun/mnist")
-        return load(data)
-
-    monkeypatch.setattr(layerlocal.preview, "load_task", offline)
+    monkeypatch.setattr("layerlocal.data.raw.hub_sources", offline)
     found = run_study(tmp_path / "runs", "accuracy", data=["fashion_mnist_subset", "mnist"], seeds=1, workers=1)
     assert (found["finished"], found["planned"], found["failed"]) == (3, 6, 0)
     assert [entry["reason"] for entry in found["missing"]] == ["cannot reach ylecun/mnist"]

@@ -9,8 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
+from layerlocal.data.task import refuse_vectors, task_of
+from layerlocal.environment import usual_workers
+from layerlocal.listing import rule_facts
+from layerlocal.pin import file_sha256, pin
 from layerlocal.reporting import cost_path, write_report
-from layerlocal.rules import BlockwiseRule, find_rule, rule_options
 from layerlocal.spec import DataSpec, RunSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies.audit import SIZES, AuditPlan, accuracy_specs, audit_specs, class_specs
@@ -60,10 +63,11 @@ def run_audit(
             locality; an ``out`` that cannot be written.
     """
     from layerlocal.progress import ManyRuns
-    from layerlocal.workers import run_many, usual_workers
+    from layerlocal.workers import run_many
 
     console = console or Console(stderr=True)
     plan, refused = _prepare(rules, data, seeds, size, device, command, console, reread=reread)
+    plan = _with_readings(plan)
     store = RunStore(out)
     store.prepare()
     write_atomic(out / "audit.json", plan.model_dump_json(indent=1).encode())
@@ -148,9 +152,6 @@ def _plan(
     rules: Sequence[str], data: str, seeds: int, size: Any, device: str, command: str, *, reread: bool
 ) -> AuditPlan:
     """What is to be run, once rules and data are seen to be there."""
-    from layerlocal.pin import file_sha256, pin
-    from layerlocal.preview import refuse_vectors, task_of
-
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
     if seeds < 1:
@@ -158,7 +159,7 @@ def _plan(
     for rule in rules:
         _refuse(rule)
     names = tuple(dict.fromkeys([*AuditPlan().rules, *rules]))
-    twins = {rule: PARTNER for rule in names if not issubclass(find_rule(rule), BlockwiseRule)}
+    twins = {rule: PARTNER for rule in names if not rule_facts(rule).blockwise}
     sources = {rule: found for rule in rules if (found := file_sha256(rule))}
     pinned = pin(RunSpec(data=DataSpec(source=data)), reread=reread).data
     task = task_of(pinned)
@@ -170,12 +171,12 @@ def _plan(
         whole_train=task.num_train + task.num_validation < SIZES[size].num_train, whole_test=task.num_test < SIZES[size].num_test,
     )  # fmt: skip
     options = {rule: {"grid": plan.grid} for rule in {*names, *twins.values()} if _has_grid(rule)}
-    return _with_readings(plan.model_copy(update={"options": options, "widths": _widths(plan)}))
+    return plan.model_copy(update={"options": options, "widths": _widths(plan)})
 
 
 def _refuse(rule: str) -> None:
     """A baseline, or a plug-in that breaks the contract, is refused before hours are spent on it."""
-    if find_rule(rule).info.locality == "global":
+    if rule_facts(rule).locality == "global":
         raise InputError(
             f"{rule} is a baseline, not a local rule: the audit runs bp and bp-deepsup as twins of every rule already"
         )
@@ -196,20 +197,19 @@ def _refuse_broken(rule: str) -> None:
 
 def _has_grid(rule: str) -> bool:
     """Whether a rule, or the one that it is made of, can be told on how many cells a block is read."""
-    known = rule_options(find_rule(rule))
+    known = rule_facts(rule).options
     return "grid" in known or ("of" in known and _has_grid(str(known["of"])))
 
 
 def _widths(plan: AuditPlan) -> dict[str, dict[str, dict[int, float]]]:
     """For rules that deal channels to classes the widths nearest to the usual ones, where they are not the usual ones."""
-    from layerlocal.networks import create_network
-    from layerlocal.preview import task_of
-    from layerlocal.rules.cwcomp import fitting_width
-
-    rules = [rule for rule in plan.rules if find_rule(rule).info.channel_groups]
+    rules = [rule for rule in plan.rules if rule_facts(rule).channel_groups]
     size, real = plan.size, task_of(plan.data).sample_shape
     if not rules or len(real) == 1:
         return {}
+    from layerlocal.networks import create_network
+    from layerlocal.rules.cwcomp import fitting_width
+
     found: dict[str, dict[int, float]] = {}
     usual = {size.network: (size.width, real, plan.real_classes), "mlp": (1.0, (64,), size.synthetic_classes)}
     for name, (width, shape, counts) in usual.items():
@@ -221,7 +221,7 @@ def _widths(plan: AuditPlan) -> dict[str, dict[str, dict[int, float]]]:
 
 def _with_readings(plan: AuditPlan) -> AuditPlan:
     """What each rule reads, said by the rule; nothing is said for one that cannot be built."""
-    from layerlocal.preview import build_on, task_of
+    from layerlocal.timing import build_on
 
     reads = {}
     for (rule, role, seed), spec in accuracy_specs(plan).items():

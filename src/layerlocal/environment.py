@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_environment", "environment_of_parts", "shared_environment", "vector_instructions"]
+__all__ = ["describe_environment", "environment_of_parts", "shared_environment", "usual_workers", "vector_instructions"]
 
 
 def vector_instructions() -> str:
@@ -95,3 +95,12 @@ def shared_environment(environments: Iterable[Mapping[str, Any]]) -> dict[str, A
     keys = dict.fromkeys(key for env in environments for key in env)
     found = {key: list(dict.fromkeys(env.get(key) for env in environments)) for key in keys}
     return {key: values[0] if len(values) == 1 else ", ".join(map(str, values)) for key, values in found.items()}
+
+
+def usual_workers(device: str) -> int:
+    """One a core that this process may use, or one a GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

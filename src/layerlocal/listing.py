@@ -1,11 +1,14 @@
-"""What `layerlocal list` shows: facts that building every rule and network gave, kept in ``listing.json``, so that a list needs no torch.
+"""What `layerlocal list` shows and plans ask of rules: facts that building every rule and network gave, kept in ``listing.json``, so that
+neither a list nor a plan needs torch.
 
 ``python -m layerlocal.listing`` looks again and writes the file; a test holds it to what there is.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +17,53 @@ from layerlocal.types import unknown_name
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
 
-__all__ = ["describe", "look"]
+__all__ = ["RuleFacts", "describe", "look", "rule_facts"]
 
 Rows = list[dict[str, Any]]
 FACTS = Path(__file__).with_name("listing.json")
+
+
+SECTIONS = ("rules", "networks", "data")
+
+
+@dataclass(frozen=True)
+class RuleFacts:
+    """What a plan asks of a rule.
+
+    Attributes:
+        locality: ``"block"``, ``"segment"`` or ``"global"``.
+        blockwise: whether it has one readout a block, so that twins can be made of it.
+        channel_groups: whether it deals channels to classes.
+        options: its keyword options and their defaults.
+    """
+
+    locality: str
+    blockwise: bool
+    channel_groups: bool
+    options: dict[str, Any]
+
+
+def rule_facts(name: str) -> RuleFacts:
+    """Of ours from the file, of others from the class.
+
+    Raises:
+        InputError: as `layerlocal.rules.find_rule`.
+    """
+    known = _facts()["rule_facts"].get(name)
+    return _facts_of(name) if known is None else RuleFacts(**known)
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(FACTS.read_text(encoding="utf-8"))
+    return facts
+
+
+def _facts_of(name: str) -> RuleFacts:
+    from layerlocal.rules import BlockwiseRule, find_rule, rule_options
+
+    rule = find_rule(name)
+    return RuleFacts(rule.info.locality, issubclass(rule, BlockwiseRule), rule.info.channel_groups, rule_options(rule))
 
 
 def describe(what: str) -> dict[str, Rows]:
@@ -26,15 +72,17 @@ def describe(what: str) -> dict[str, Rows]:
     Raises:
         InputError: another section.
     """
-    facts: dict[str, Rows] = json.loads(FACTS.read_text(encoding="utf-8"))
-    if what != "all" and what not in facts:
-        raise unknown_name("list", what, [*facts, "all"])
-    return {name: rows for name, rows in facts.items() if what in ("all", name)}
+    if what not in (*SECTIONS, "all"):
+        raise unknown_name("list", what, [*SECTIONS, "all"])
+    return {name: _facts()[name] for name in SECTIONS if what in ("all", name)}
 
 
-def look() -> dict[str, Rows]:
-    """The same for all sections, from the rules, networks and data themselves, in seconds."""
-    return {"rules": _rules(), "networks": _networks(), "data": _data()}
+def look() -> dict[str, Any]:
+    """All that is in the file, from the rules, networks and data themselves, in seconds."""
+    from layerlocal.rules import list_rules
+
+    facts = {name: asdict(_facts_of(name)) for name in list_rules()}
+    return {"rules": _rules(), "networks": _networks(), "data": _data(), "rule_facts": facts}
 
 
 def _rules() -> Rows:

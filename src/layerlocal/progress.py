@@ -30,7 +30,9 @@ STEP_SECONDS = 30.0
 
 
 def as_time(seconds: float) -> str:
-    """Minutes and seconds, hours where there are any: 1:05, 2:00:00."""
+    """Minutes and seconds, hours where there are any, days where there are three: 1:05, 2:00:00, "3 days"."""
+    if seconds >= 3 * 86400:
+        return f"{round(seconds / 86400)} days"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from layerlocal.data import Data, load_data
 from layerlocal.data.shaped import Shaped
+from layerlocal.data.task import refuse_other_content
 from layerlocal.devices import Device, find_device
 from layerlocal.environment import describe_environment, environment_of_parts
 from layerlocal.evaluate import Evaluation
@@ -76,11 +77,7 @@ Listener = Callable[[RunEvent], None]
 def _load(data: str) -> Data:
     spec = DataSpec.model_validate_json(data)
     found = load_data(**spec.model_dump(exclude={"content_sha256"}))
-    if spec.content_sha256 not in (None, found.content_sha256):
-        raise InputError(
-            f"the data at {spec.source!r} are not those of this run, whose content_sha256 begins with {spec.content_sha256[:12]}: "
-            "they were changed, or another folder has the name; give the command again (without data.content_sha256) for the data as they are"
-        )
+    refuse_other_content(spec, found.content_sha256)
     return found
 
 

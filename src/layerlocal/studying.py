@@ -13,9 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from layerlocal.claims import load_claims
-from layerlocal.pin import contents_of
+from layerlocal.data.task import refuse_vectors, task_of
+from layerlocal.environment import usual_workers
+from layerlocal.listing import rule_facts
+from layerlocal.pin import contents_of, file_sha256
 from layerlocal.reporting import comparable, missing_path, plan_path, read_plan
-from layerlocal.rules import BlockwiseRule, find_rule, rule_options
 from layerlocal.spec import RunSpec
 from layerlocal.store import RunStore, write_atomic
 from layerlocal.studies import STUDIES, find_study
@@ -152,7 +154,7 @@ def _finish(
 ) -> dict[str, str]:
     """Hash → reason of the runs that failed."""
     from layerlocal.progress import ManyRuns
-    from layerlocal.workers import run_many, usual_workers
+    from layerlocal.workers import run_many
 
     left = [spec for spec in specs if not store.is_done(spec)]
     if len(left) < len(specs):
@@ -169,11 +171,10 @@ def _plan(
     out: Path, study: Study, size: str, rules: Sequence[str], seeds: int, data: Sequence[str], command: str
 ) -> StudyPlan:
     """The plan, with the rules of an earlier call on the same data: a second rule joins a study, it does not replace the first."""
-    from layerlocal.run import file_sha256
     from layerlocal.studies.widths import fitting_widths
 
     for rule in rules:
-        if find_rule(rule).info.locality == "global":
+        if rule_facts(rule).locality == "global":
             raise InputError(
                 f"{rule} is a baseline, not a local rule: a study runs bp and bp-deepsup as twins of every rule already"
             )
@@ -205,7 +206,7 @@ def _plan(
             }
         )
     begun = before.claims_sha256 if before is not None else load_claims().sha256_about(STUDIES)
-    twins = {rule: "local-heads" for rule in plan.rules if not issubclass(find_rule(rule), BlockwiseRule)}
+    twins = {rule: "local-heads" for rule in plan.rules if not rule_facts(rule).blockwise}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
     own = {"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun}
     return plan.model_copy(update=own | ({"widths": fitting_widths(plan)} if study.own_widths else {}))
@@ -275,8 +276,6 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:
     """Of all runs before any rule is built: what is wrong with the data is said first."""
-    from layerlocal.preview import refuse_vectors, task_of
-
     task = task_of(spec.data)
     if spec.network.name != "mlp":
         refuse_vectors(task, spec.data.source, f"the study {study.name!r}")
@@ -286,7 +285,7 @@ def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:
     """Rules that the study is not about, that lack an option it sets, or whose twins would have to be made of another rule, and why."""
     found = {}
     for rule in plan.rules:
-        missing = sorted(study.sets - rule_options(find_rule(rule)).keys())
+        missing = sorted(study.sets - rule_facts(rule).options.keys())
         if study.only and rule not in study.only:
             found[rule] = f"the study {study.name!r} is about {', '.join(study.only)} alone"
         elif study.own_readouts and rule in plan.twins_of:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from layerlocal.data import Augment, Batches, Data
 from layerlocal.data.batches import normalize
+from layerlocal.data.task import refuse_less_than_a_batch
 from layerlocal.devices import Device, find_device
 from layerlocal.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.meter import Meter
@@ -35,7 +36,7 @@ from layerlocal.spec import Recipe
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
 __all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer",
-    "refuse_less_than_a_batch", "refuse_what_does_not_fit", "train_step", "use_device", "with_gradients",
+    "refuse_what_does_not_fit", "train_step", "use_device", "with_gradients",
 ]  # fmt: skip
 
 CHECK_EVERY = 100
@@ -288,18 +289,6 @@ def refuse_what_does_not_fit(
     if recipe.micro_batches > 1 and rule.needs_whole_batches:
         raise InputError(
             f"rule {rule.info.name!r} takes a batch as a whole, because {rule.needs_whole_batches}; set recipe.micro_batches to 1"
-        )
-
-
-def refuse_less_than_a_batch(samples: int, recipe: Recipe) -> None:
-    """Training drops what does not fill a batch, so there must be one.
-
-    Raises:
-        InputError: fewer training ``samples`` than ``recipe.batch_size``.
-    """
-    if samples < recipe.batch_size:
-        raise InputError(
-            f"batch_size {recipe.batch_size} is more than the {samples} training samples; lower recipe.batch_size"
         )
 
 

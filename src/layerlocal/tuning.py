@@ -12,17 +12,15 @@ from typing import Any
 
 from rich.console import Console
 
-from layerlocal.environment import describe_environment
+from layerlocal.environment import describe_environment, usual_workers
 from layerlocal.forecast import forecast_seconds
-from layerlocal.pin import contents_of
+from layerlocal.pin import contents_of, file_sha256
+from layerlocal.preview import look_ahead
 from layerlocal.progress import ManyRuns
 from layerlocal.reporting import TRIALS, tune_path
-from layerlocal.run import build, file_sha256, plugin_errors
 from layerlocal.spec import RunSpec, command_of
 from layerlocal.store import RunStore, write_atomic
-from layerlocal.train import Training
 from layerlocal.tune import AT_ONCE, Method, Search, TunePlan
-from layerlocal.workers import run_many, usual_workers
 
 __all__ = ["forecast_tuning", "run_tuning"]
 
@@ -56,6 +54,8 @@ def run_tuning(
     Raises:
         InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
     """
+    from layerlocal.workers import run_many
+
     console = console or Console(stderr=True)
     plan = _checked(plan, reread=reread)
     searches = [Search(plan, method) for method in plan.methods]
@@ -135,11 +135,21 @@ def _checked(plan: TunePlan, *, reread: bool = False) -> TunePlan:
     plan = plan.model_copy(update={"contents": contents_of([first], reread=reread)})
     for method in plan.methods:
         spec = plan.run(method, Search(plan, method).first, 0)
-        with plugin_errors(spec):
-            data, rule = build(spec)
-            if spec.rule.source_sha256 is not None:  # ours are known to train
-                Training(rule, data, spec.recipe, seed=spec.seed)
+        if spec.rule.source_sha256 is None:  # ours are known to train
+            look_ahead(spec)
+        else:
+            _refuse_what_does_not_train(spec)
     return plan
+
+
+def _refuse_what_does_not_train(spec: RunSpec) -> None:
+    """Of a rule file: it is built and begun."""
+    from layerlocal.run import build, plugin_errors
+    from layerlocal.train import Training
+
+    with plugin_errors(spec):
+        data, rule = build(spec)
+        Training(rule, data, spec.recipe, seed=spec.seed)
 
 
 def _trial(

@@ -22,6 +22,7 @@ from layerlocal.cli.app import (
     Workers,
     app,
     err,
+    prepare_torch,
     print_forecast,
     refuse_cluster,
     typed,
@@ -89,10 +90,10 @@ def study(
     if name is None:
         _list_studies(as_json)
         return
-    from layerlocal.cli.app import prepare_torch
     from layerlocal.studying import forecast_study, run_study
 
-    prepare_torch(device, None)
+    if device != "cpu":
+        prepare_torch(device, None)
     asked: dict[str, Any] = {
         "size": size,
         "rules": _names(rules, "--rules") or ["dtg-ff"],

@@ -90,7 +90,8 @@ def tune(
     from layerlocal.tune import DEFAULT_SPACE, TunePlan, parse_dimension
     from layerlocal.tuning import forecast_tuning, run_tuning
 
-    prepare_torch(device, None)
+    if device != "cpu":
+        prepare_torch(device, None)
     given = {"network.width": width, "recipe.epochs": epochs}
     chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(
         settings or [], typed_options(context)

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
-from layerlocal.data.assemble import Request
-from layerlocal.networks.blocks import MOST_PIXELS
-from layerlocal.options import real_number, seed_number, whole_number
+from layerlocal.options import MOST_PIXELS, real_number, seed_number, whole_number
 from layerlocal.types import InputError
 
-__all__ = ["check_arguments"]
+__all__ = ["Request", "check_arguments"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The arguments of `load_data`, passed on as one."""
+
+    labels: str | None
+    classes: int | Sequence[int | str] | None
+    image_size: int | None
+    num_train: int | None
+    num_test: int | None
+    validation: float
+    seed: int
+    draw: str
+    superclass: int | None
+    compose: str | None
+    held_out: float
+    test: float | None = None
 
 
 def check_arguments(source: Any, request: Request, cache_dir: Any = None) -> Request:

@@ -10,14 +10,21 @@ from functools import partial
 from importlib import resources
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from layerlocal.types import InputError
 
-__all__ = ["EMBEDDED_NAME", "EMBEDDED_SHA256", "FASHION_CLASSES", "Embedded", "load_embedded", "resize_images"]
+__all__ = [
+    "EMBEDDED_NAME",
+    "EMBEDDED_PIXELS",
+    "EMBEDDED_SHA256",
+    "FASHION_CLASSES",
+    "Embedded",
+    "load_embedded",
+    "resize_images",
+]
 
 EMBEDDED_NAME = "fashion_mnist_subset"
+EMBEDDED_PIXELS = 28
 EMBEDDED_SHA256 = "9a7f7dcbe0adc174ea5773ec061e07f28dfe707fde3d0f5a5bc90ad1318ad571"
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -92,6 +99,9 @@ def resize_images(images: np.ndarray, image_size: int | None) -> np.ndarray:
     """uint8 (N, C, H, H) → (N, C, S, S), bicubic and antialiased, rounded to uint8; unchanged if S is H or None."""
     if image_size is None or images.shape[-1] == image_size:
         return images
+    import torch
+    from torch.nn import functional as F
+
     out = np.empty((*images.shape[:2], image_size, image_size), np.uint8)
     for start in range(0, len(images), 512):
         x = torch.from_numpy(images[start : start + 512]).float()

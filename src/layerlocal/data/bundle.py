@@ -6,10 +6,9 @@ Shape letters: N images, C channels, H W height and width, D features of a vecto
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layerlocal.data.raw import content_sum
 from layerlocal.data.shaped import Shaped
 from layerlocal.scale import PIXELS, Scale
 from layerlocal.types import InputError, first_line
 
-__all__ = ["Data", "Gathered", "SealedTest", "Split", "content_sum", "pixel_statistics"]
+__all__ = ["Data", "Gathered", "SealedTest", "Split", "pixel_statistics"]
 
 RELEASE_BYTES = 256 * 2**20  # after reading this much of a mapped file, its pages are given back
 STATISTICS_ROWS = 4096  # of float images, looked through at once
@@ -229,22 +229,6 @@ class Data(Shaped):
     def take_test(self) -> Split:
         """The test split. Called once, after the last epoch, by code that no rule can reach; every call is counted."""
         return self.sealed_test.open()
-
-
-def content_sum(
-    checksum: str, shape: Sequence[Any], class_names: Sequence[str], superclasses: np.ndarray | None = None
-) -> str:
-    """64 hex digits that tell a data set from any other.
-
-    Args:
-        checksum: of pixels and labels of every split.
-        shape: of a sample, or whatever else the pixels depend on.
-        class_names: K names, in the order of the labels.
-        superclasses: (K,) where they are used.
-    """
-    groups = None if superclasses is None else superclasses.tolist()
-    text = json.dumps(["layerlocal data", 1, checksum, list(shape), list(class_names), groups], ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pixel_statistics(split: Split) -> tuple[Tensor, Tensor]:

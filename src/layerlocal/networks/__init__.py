@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from layerlocal.networks.base import Network as Network
-from layerlocal.networks.blocks import MOST_PIXELS, within_memory
+from layerlocal.networks.blocks import within_memory
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
-from layerlocal.options import check_options, options_of, real_number, seed_number, whole_number
+from layerlocal.options import MOST_PIXELS, check_options, options_of, real_number, seed_number, whole_number
 from layerlocal.types import InputError, first_line, shown, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks"]

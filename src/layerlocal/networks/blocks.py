@@ -16,12 +16,10 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from layerlocal.types import InputError, describe_error, first_line
 
 __all__ = [
-    "MOST_PIXELS", "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
+    "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
     "run_watched", "version_of", "within_memory",
 ]  # fmt: skip
 
-MOST_PIXELS = 2**14
-"""Side of the largest image; activities of larger ones fit no machine."""
 TENSORS_PER_WEIGHT = 4
 """The weight, its gradient and the two averages of AdamW."""
 

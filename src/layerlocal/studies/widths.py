@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
-from layerlocal.networks import create_network
-from layerlocal.rules import find_rule
-from layerlocal.rules.cwcomp import fitting_width
+from layerlocal.listing import rule_facts
 from layerlocal.studies.base import StudyPlan
 from layerlocal.studies.scale import SIZES_OF, scale_of
 
@@ -22,9 +18,14 @@ def fitting_widths(plan: StudyPlan) -> dict[str, dict[int, float]]:
     Rules that need none, and numbers of classes that would take more than `WIDER` times the width, are left out.
     """
     network = scale_of(plan).network
-    rules = [rule for rule in plan.rules if find_rule(rule).info.channel_groups]
+    rules = [rule for rule in plan.rules if rule_facts(rule).channel_groups]
     if not rules:
         return {}
+    import torch
+
+    from layerlocal.networks import create_network
+    from layerlocal.rules.cwcomp import fitting_width
+
     with torch.device("meta"):
         built = create_network(network.name, in_channels=3, image_size=32, width=network.width)
     found = {classes: fitting_width(built, classes) for classes in {classes for *_, classes in SIZES_OF.values()}}

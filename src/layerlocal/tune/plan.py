@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from layerlocal.rules import BlockwiseRule, find_rule, rule_options
+from layerlocal.listing import rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.tune.space import Dimension
 from layerlocal.types import InputError
@@ -49,7 +49,7 @@ class Method(Frozen):
         """Without options."""
         if self.twin is None:
             return RuleSpec(name=self.rule)
-        partner = self.rule if issubclass(find_rule(self.rule), BlockwiseRule) else FALLBACK
+        partner = self.rule if rule_facts(self.rule).blockwise else FALLBACK
         return RuleSpec(name=self.twin, options={"of": partner})
 
 
@@ -125,7 +125,7 @@ class TunePlan(Frozen):
             return self.settings[key]
         section, _, name = key.partition(".")
         if section == "rule":
-            return rule_options(find_rule(str(method.spec.options.get("of", method.rule)))).get(name)
+            return rule_facts(str(method.spec.options.get("of", method.rule))).options.get(name)
         return getattr(getattr(self, section, None), name, None)
 
     def check(self) -> None:
@@ -138,7 +138,7 @@ class TunePlan(Frozen):
             if key in (*self.settings, *(dimension.key for dimension in self.space)):
                 raise InputError(f"{key} is no setting of a search: {instead}")
         for rule in self.rules:
-            if find_rule(rule).info.locality == "global":
+            if rule_facts(rule).locality == "global":
                 raise InputError(
                     f"{rule} is a baseline, not a local rule: a search tunes bp and bp-deepsup as twins of every rule already"
                 )

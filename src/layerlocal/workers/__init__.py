@@ -20,19 +20,10 @@ from layerlocal.types import InputError, shown
 from layerlocal.workers.local import run_here, run_in_workers
 from layerlocal.workers.ray import OnRay, run_on_ray
 
-__all__ = ["Outcome", "run_many", "usual_workers"]
+__all__ = ["Outcome", "run_many"]
 
 MOST_THREADS = max(256, 4 * (os.cpu_count() or 1))
 """Torch itself takes any number, and dies of it."""
-
-
-def usual_workers(device: str) -> int:
-    """One a core that this process may use, or one a GPU."""
-    if device.startswith("cuda"):
-        import torch
-
-        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

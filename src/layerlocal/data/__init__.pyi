@@ -1,0 +1,13 @@
+from .arrays import data_from_arrays as data_from_arrays
+from .batches import Augment as Augment
+from .batches import Batches as Batches
+from .benchmarks import BenchmarkInfo as BenchmarkInfo
+from .benchmarks import benchmark_table as benchmark_table
+from .bundle import Data as Data
+from .bundle import Split as Split
+from .facts import DataFacts as DataFacts
+from .load import load_data as load_data
+from .raw import content_of as content_of
+from .raw import list_data as list_data
+from .splits import data_from_splits as data_from_splits
+from .teacher_options import TeacherOptions as TeacherOptions
