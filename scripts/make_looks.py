@@ -20,7 +20,7 @@ from layerlocal.data.task import Task, task_of
 from layerlocal.listing import rule_facts
 from layerlocal.looks import LOOKS, key_of, kind_of, pace_of, yardstick
 from layerlocal.rules import list_rules
-from layerlocal.spec import RunSpec
+from layerlocal.spec import TYPED_NETWORK, RunSpec
 from layerlocal.studies import STUDIES
 from layerlocal.studies.audit import SIZES, audit_specs
 from layerlocal.studies.base import SIZES as STUDY_SIZES
@@ -41,7 +41,7 @@ def usual_runs() -> Iterator[RunSpec]:
             for size in STUDY_SIZES:
                 plan = studying._plan(Path(nowhere), study, size, ["dtg-ff"], 1, [], "")
                 yield from plan_runs(study, plan).values()
-    search = TunePlan(rules=("dtg-ff",), space=tuple(map(parse_dimension, DEFAULT_SPACE)))
+    search = TunePlan(rules=("dtg-ff",), network=TYPED_NETWORK, space=tuple(map(parse_dimension, DEFAULT_SPACE)))
     for method in search.methods:
         yield search.run(method, Search(search, method).first, 0)
 

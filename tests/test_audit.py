@@ -625,6 +625,7 @@ def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_whic
 
 def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_others_say_what_they_read(stubbed):
     plan, _ = layerlocal.auditing._prepare(LOCAL, "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True))
+    plan = layerlocal.auditing._with_readings(plan)
     for rule in LOCAL:
         local = accuracy_specs(plan)[rule, "local", 0].rule.options
         own = rule_options(find_rule(rule))

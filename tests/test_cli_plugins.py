@@ -17,6 +17,7 @@ from layerlocal.rules import create_rule, find_rule
 from layerlocal.run import pin_plugin
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.store import RunStore
+from layerlocal.timing import noise
 from layerlocal.types import InputError, describe_error, first_line
 from layerlocal.workers import run_many
 
@@ -161,7 +162,7 @@ def test_a_rule_that_only_noise_breaks_is_not_refused_before_its_data_have_spoke
 """
     Path("mine.py").write_text(OWN.format(factor="1", scale="1") + body)
     data = DataSpec(source="fashion_mnist_subset", classes=2, num_train=64, num_test=16)
-    assert task_of(data).noise(4)[0].min() < -2
+    assert noise(task_of(data), 4)[0].min() < -2
     network, recipe = NetworkSpec(name="cnn4", width=0.125), Recipe(batch_size=32)
     spec = pin_plugin(RunSpec(data=data, network=network, recipe=recipe, rule=RuleSpec(name="mine.py:Mine")))
     assert look_ahead(spec)[0] == task_of(data)

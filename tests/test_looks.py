@@ -28,26 +28,22 @@ LIGHT = (
 
 
 def usual(rules=(), size="quick"):
-    """Run → its look, of an audit."""
+    """The runs of an audit, each with its look."""
     specs = audit_specs(auditing._plan(rules, auditing.DATA, 1, size, "cpu", "", reread=False))
-    found = {}
-    for spec in specs:
-        task = task_of(spec.data)
-        found[spec] = find_look(kind_of(task, spec), pace_of(task, spec))
-    return found
+    tasks = [(spec, task_of(spec.data)) for spec in specs]
+    return [(spec, find_look(kind_of(task, spec), pace_of(task, spec))) for spec, task in tasks]
 
 
 @pytest.mark.parametrize("size", ["quick", "standard"])
 def test_every_kind_of_run_of_an_audit_was_looked_at(size):
-    looks = usual(size=size)
-    assert [spec for spec, look in looks.items() if look is None] == []
+    assert [spec for spec, look in usual(size=size) if look is None] == []
 
 
 @pytest.mark.parametrize("rule", [name for name in list_rules() if rule_facts(name).locality != "global"])
 def test_flops_in_the_file_are_those_of_the_rule_and_its_twins_as_they_are(rule):
     """On teacher-student data. Where this fails, `python scripts/make_looks.py` writes them anew."""
     found = {}
-    for spec, look in usual([rule]).items():
+    for spec, look in usual([rule]):
         if spec.data.source == "teacher_student":
             found.setdefault(spec.rule.model_dump_json(), (spec, look))
     for spec, look in found.values():
@@ -59,7 +55,7 @@ def test_flops_in_the_file_are_those_of_the_rule_and_its_twins_as_they_are(rule)
 
 
 def test_the_pace_of_a_known_kind_is_scaled_by_the_yardstick(monkeypatch):
-    spec = next(iter(usual()))
+    spec, _ = usual()[0]
     monkeypatch.setattr("layerlocal.forecast.find_look", lambda *_: Look(1e6, Pace(step=3.0, prediction=0.5)))
     monkeypatch.setattr("layerlocal.forecast.yardstick", lambda: 2.0)
     steps, predictions = 3 * (2250 // 32), 3 * 250 + 2000  # of 2,500 images a tenth validates, after each of 3 epochs
@@ -67,7 +63,7 @@ def test_the_pace_of_a_known_kind_is_scaled_by_the_yardstick(monkeypatch):
 
 
 def test_another_width_is_another_kind_and_another_learning_rate_is_not():
-    spec = next(iter(usual()))
+    spec, _ = usual()[0]
     task = task_of(spec.data)
     wider = spec.model_copy(update={"network": NetworkSpec(name="cnn4", width=0.75)})
     assert find_look(kind_of(task, wider), pace_of(task, wider)) is None
@@ -78,8 +74,8 @@ def test_another_width_is_another_kind_and_another_learning_rate_is_not():
 
 
 def test_a_known_kind_is_refused_like_any_other_where_its_data_are_less_than_a_batch():
-    spec = next(iter(usual()))
-    with pytest.raises(InputError, match="batch_size 32 is more than the 18 training samples"):
+    spec, _ = usual()[0]
+    with pytest.raises(InputError, match="batch_size 32 is more than the 10 training samples"):
         look_ahead(spec.with_settings({"data.num_train": 20}))
 
 
