@@ -18,11 +18,11 @@ from command import finish, pinned, run_main, typed
 from free_segments import tuned_runs
 from tuned import SEEDS
 
-from layerlocal.environment import describe_environment
+from layerlocal.experiments.studies.words import points
+from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
-from layerlocal.store import RunStore
-from layerlocal.studies.words import points
 
 TWIN, OWN = "DeepSup, settings of the rule", "DeepSup, settings of a twin"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from layerlocal.pin import pin_all
-from layerlocal.progress import ManyRuns
 from layerlocal.report.svg import FORMATS
+from layerlocal.runs.many import run_many
+from layerlocal.runs.pin import pin_all
+from layerlocal.runs.progress import ManyRuns
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 
 def typed():

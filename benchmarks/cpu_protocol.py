@@ -25,7 +25,7 @@ from cpu_tasks import TASKS, smaller
 from protocol import RULES, STRONGEST, Protocol, run_protocol
 from tuned import SEEDS, best_of, found_in, judged_runs, plan_of, settings_of
 
-from layerlocal.studies.base import Cell
+from layerlocal.experiments.studies.base import Cell
 
 FIRST = "cosine"
 WIDE = "cosine_wide-True_head_width-64"

@@ -20,13 +20,13 @@ import torch
 from command import run_main, typed, write_drawing
 
 from layerlocal.data import load_data
-from layerlocal.environment import describe_environment
-from layerlocal.forecast import measure_pace
 from layerlocal.networks import create_network
 from layerlocal.report import plots
 from layerlocal.rules import create_rule
+from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.forecast import measure_pace
 from layerlocal.spec import Recipe
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
 METHODS = {

@@ -18,10 +18,10 @@ from command import finish, pinned, run_main, typed
 from cpu_tasks import task_named
 from tuned import SEEDS, judged_runs, plan_of
 
-from layerlocal.environment import describe_environment
+from layerlocal.experiments.studies.words import points
+from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.store import RunStore
 from layerlocal.stats import estimate
-from layerlocal.store import RunStore
-from layerlocal.studies.words import points
 from layerlocal.types import InputError
 
 METHODS = {"bp-deepsup": "BP-DeepSup", "bp": "BP"}

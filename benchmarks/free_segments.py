@@ -19,15 +19,15 @@ from command import finish, pinned, run_main, typed
 from cpu_tasks import task_named
 from tuned import SEEDS, judged_runs, plan_of
 
-from layerlocal.environment import describe_environment
+from layerlocal.experiments.studies.words import points
 from layerlocal.measure.flops import measure_flops
 from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
+from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
-from layerlocal.store import RunStore
-from layerlocal.studies.words import points
 from layerlocal.types import InputError
 
 FREE = {"of": "committee", "segments": "free", "readouts": "all"}

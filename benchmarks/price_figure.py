@@ -12,8 +12,8 @@ from pathlib import Path
 
 from command import write_drawing
 
+from layerlocal.experiments.studies.words import points
 from layerlocal.report import plots
-from layerlocal.studies.words import points
 
 WIDE = "cosine_wide-True_head_width-64"
 STEPS = {

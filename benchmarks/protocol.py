@@ -10,13 +10,22 @@ from statistics import mean
 
 from command import finish, first_options, typed, write_drawing
 
-from layerlocal.environment import describe_environment
-from layerlocal.pin import contents_of
+from layerlocal.experiments.studies.base import (
+    Cell,
+    Study,
+    StudyPlan,
+    estimates,
+    group_rows,
+    make_rows,
+    plan_runs,
+    twins_of_rule,
+)
+from layerlocal.experiments.studies.words import bare_points, points
 from layerlocal.report import plots
+from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.pin import contents_of
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
-from layerlocal.store import RunStore
-from layerlocal.studies.base import Cell, Study, StudyPlan, estimates, group_rows, make_rows, plan_runs, twins_of_rule
-from layerlocal.studies.words import bare_points, points
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from layerlocal import RunStore, run_many
-from layerlocal.environment import describe_environment
+from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs
+from layerlocal.runs.environment import describe_environment
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate, paired_difference
-from layerlocal.studies.audit import ROLES, AuditPlan, accuracy_specs
 
 
 def main(out):

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from layerlocal import create_network, create_rule, measure_flops, measure_saved_bytes
-from layerlocal.environment import describe_environment
 from layerlocal.rules import find_rule, list_rules
+from layerlocal.runs.environment import describe_environment
 
 SIDE, SIZE, CLASSES = 32, 32, 10
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from command import add_first, finish, first_options, pinned, run_main
 
+from layerlocal.experiments.studies.words import points
 from layerlocal.measure.flops import measure_flops
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import estimate
-from layerlocal.store import RunStore
-from layerlocal.studies.words import points
 
 FILES = {
     name: f"{Path(__file__).resolve().with_name(file)}:{name}"

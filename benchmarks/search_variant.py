@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from layerlocal.rules import BlockwiseRule, RuleInfo, SpatialReadout
-from layerlocal.rules.auxiliary import ConvReadout, averages
-from layerlocal.rules.base import segment_losses
 from layerlocal.rules.committee import committee_loss
+from layerlocal.rules.core.auxiliary import ConvReadout, averages
+from layerlocal.rules.core.rule import segment_losses
 
 
 def conv(inputs, outputs, kernel=3, stride=1):

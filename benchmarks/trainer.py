@@ -28,7 +28,6 @@ from command import write_drawing
 from trainer_figure import picture, table, title
 
 from layerlocal import Batches, Recipe, Split, create_network, create_rule, load_data
-from layerlocal.environment import describe_environment
 from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import (
     measure_flops,
@@ -38,7 +37,8 @@ from layerlocal.measure import (
     reset_peak_resident,
     speed_ratios,
 )
-from layerlocal.train import Training, make_optimizer, train_step
+from layerlocal.runs.environment import describe_environment
+from layerlocal.training.train import Training, make_optimizer, train_step
 
 METHODS = {
     "bp": ("bp", {}),

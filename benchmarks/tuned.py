@@ -29,14 +29,14 @@ from protocol import RULES, Task
 from rich.console import Console
 
 from layerlocal.cli.app import parse_settings
-from layerlocal.environment import describe_environment
+from layerlocal.experiments.studies.base import DIFFERENCES
+from layerlocal.experiments.studies.words import points
+from layerlocal.experiments.tune import TunePlan, parse_dimension
+from layerlocal.experiments.tune.driver import run_tuning
+from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.stats import estimate
-from layerlocal.store import RunStore
-from layerlocal.studies.base import DIFFERENCES
-from layerlocal.studies.words import points
-from layerlocal.tune import TunePlan, parse_dimension
-from layerlocal.tuning import run_tuning
 from layerlocal.types import InputError
 
 SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")

@@ -16,7 +16,7 @@ from pathlib import Path
 import published_runs
 import render_results
 
-from layerlocal.reporting import (
+from layerlocal.experiments.stored import (
     comparable,
     cost_summaries,
     cost_summary_path,
@@ -26,10 +26,10 @@ from layerlocal.reporting import (
     tune_path,
     tune_summaries,
 )
-from layerlocal.store import write_atomic
-from layerlocal.studies import find_study
-from layerlocal.studies.base import plan_runs
-from layerlocal.table import RUNS_TABLE, write_runs_table
+from layerlocal.experiments.studies import find_study
+from layerlocal.experiments.studies.base import plan_runs
+from layerlocal.runs.store import write_atomic
+from layerlocal.runs.table import RUNS_TABLE, write_runs_table
 
 
 def main(store: str, results: str) -> None:

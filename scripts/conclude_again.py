@@ -15,10 +15,10 @@ from typing import Any
 
 import render_results
 
-from layerlocal.reporting import judge_claims
-from layerlocal.store import write_atomic
-from layerlocal.studies import find_study
-from layerlocal.studies.base import StudyPlan, whole_seeds
+from layerlocal.experiments.stored import judge_claims
+from layerlocal.experiments.studies import find_study
+from layerlocal.experiments.studies.base import StudyPlan, whole_seeds
+from layerlocal.runs.store import write_atomic
 from layerlocal.types import InputError
 
 RESULTS = Path(__file__).parents[1] / "results"

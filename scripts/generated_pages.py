@@ -8,7 +8,7 @@ import inspect
 from pathlib import Path
 
 import layerlocal
-from layerlocal.listing import describe
+from layerlocal.runs.listing import describe
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OURS, TWINS = ("committee", "panel"), ("bp", "bp-deepsup")

@@ -1,4 +1,4 @@
-"""Look at the kinds of runs of every usual plan and write ``src/layerlocal/looks.json``: FLOPs, and paces in its yardstick.
+"""Look at the kinds of runs of every usual plan and write ``src/layerlocal/runs/looks.json``: FLOPs, and paces in its yardstick.
 
 ``LAYERLOCAL_DATA=… python scripts/make_looks.py``: kinds of data that are not at hand are left out. It takes some minutes; time nothing
 beside it. ``--new`` keeps what is there and looks at new kinds only.
@@ -15,18 +15,19 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from layerlocal import auditing, studying
 from layerlocal.data.task import Task, task_of
-from layerlocal.listing import rule_facts
-from layerlocal.looks import LOOKS, key_of, kind_of, pace_of, yardstick
+from layerlocal.experiments.audit import driver as auditing
+from layerlocal.experiments.audit.plan import SIZES, audit_specs
+from layerlocal.experiments.studies import STUDIES
+from layerlocal.experiments.studies import driver as studying
+from layerlocal.experiments.studies.base import SIZES as STUDY_SIZES
+from layerlocal.experiments.studies.base import plan_runs
+from layerlocal.experiments.tune import DEFAULT_SPACE, Search, TunePlan, parse_dimension
 from layerlocal.rules import list_rules
+from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.looks import LOOKS, key_of, kind_of, pace_of, yardstick
+from layerlocal.runs.timing import look_at, one_thread, time_kind
 from layerlocal.spec import TYPED_NETWORK, RunSpec
-from layerlocal.studies import STUDIES
-from layerlocal.studies.audit import SIZES, audit_specs
-from layerlocal.studies.base import SIZES as STUDY_SIZES
-from layerlocal.studies.base import plan_runs
-from layerlocal.timing import look_at, one_thread, time_kind
-from layerlocal.tune import DEFAULT_SPACE, Search, TunePlan, parse_dimension
 from layerlocal.types import InputError
 
 

@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MUTANTS: list[tuple] = [
     # citing a store runs the rule files that it names
-    ("citing.py", "cite", ("_own_references(name) if run_files else None", "_own_references(name)")),
+    ("runs/cite.py", "cite", ("_own_references(name) if run_files else None", "_own_references(name)")),
     # the rule that a twin is the partner of goes uncited
-    ("citing.py", "cite", ("sorted(names[0] | names[1])", "sorted(names[0])")),
+    ("runs/cite.py", "cite", ("sorted(names[0] | names[1])", "sorted(names[0])")),
     # what was typed before the last comma is lost
     ("cli/complete.py", "cli_complete", ("(before + comma + name, what)", "(name, what)")),
     # unfinished runs are offered
@@ -48,17 +48,17 @@ MUTANTS: list[tuple] = [
     # any word will do
     ("networks/cosine.py", "networks_cosine", ('if first not in ("learned", "cosine"):', "if False:")),
     # a segment may save a little more than the block that saves most
-    ("rules/segments.py", "rules_twins", ("> most:", "> 1.1 * most:")),
+    ("rules/core/segments.py", "rules_twins", ("> most:", "> 1.1 * most:")),
     # a storage that two blocks save counts twice
     (
-        "rules/segments.py",
+        "rules/core/segments.py",
         "rules_twins",
         ("sum(joined.values()) > most", "sum(held.values()) + sum(blocks[start].saved.values()) > most"),
     ),
     # what leads on to the next block counts where there is a boundary
-    ("rules/segments.py", "rules_twins", ("block in apart)", "block in together)")),
+    ("rules/core/segments.py", "rules_twins", ("block in apart)", "block in together)")),
     # sizes need not make up the network
-    ("rules/segments.py", "rules_twins", ("if sum(sizes) != depth:", "if sum(sizes) > depth:")),
+    ("rules/core/segments.py", "rules_twins", ("if sum(sizes) != depth:", "if sum(sizes) > depth:")),
     # readouts at every block are dropped all the same
     ("rules/twins.py", "rules_twins", ('if readouts == "ends":', "if readouts:")),
     # locality is that of the first segment
@@ -68,18 +68,18 @@ MUTANTS: list[tuple] = [
         ("all(len(segment) == 1 for segment in self.segments) else", "len(self.segments[0]) == 1 else"),
     ),
     # one seed is enough to say that fusion hides a better block
-    ("studies/words.py", "studies", ("_with_interval(value, ' pp')", "_with_interval(value, '')")),
-    ("studies/words.py", "studies", ('if judged(behind) != "below":', "if behind['mean'] >= 0:")),
+    ("experiments/studies/words.py", "studies", ("_with_interval(value, ' pp')", "_with_interval(value, '')")),
+    ("experiments/studies/words.py", "studies", ('if judged(behind) != "below":', "if behind['mean'] >= 0:")),
     # the best block is that of the first seed
-    ("studies/words.py", "studies", ("for row in rows))\n    behind", "for row in rows[:1]))\n    behind")),
+    ("experiments/studies/words.py", "studies", ("for row in rows))\n    behind", "for row in rows[:1]))\n    behind")),
     # a misspelt hook is passed over
-    ("rules/base.py", "cli_mishaps", ("cutoff=0.85", "cutoff=1.0")),
+    ("rules/core/rule.py", "cli_mishaps", ("cutoff=0.85", "cutoff=1.0")),
     # a rule that has both names is warned of
-    ("rules/base.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
+    ("rules/core/rule.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
     # so is one below it
-    ("rules/base.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
+    ("rules/core/rule.py", "cli_mishaps", (" and not hasattr(super(cls, cls), name)", "")),
     # a locality may be any word
-    ("rules/info.py", "cli_mishaps", ("if self.locality not in get_args(Locality):", "if False:")),
+    ("rules/core/info.py", "cli_mishaps", ("if self.locality not in get_args(Locality):", "if False:")),
     # an empty name of data is the current folder
     ("data/arguments.py", "cli_mishaps", ("if not str(source):", "if False:")),
     # printing to a full disk is a traceback
@@ -88,34 +88,38 @@ MUTANTS: list[tuple] = [
     # an option that says nothing is passed over
     ("cli/studies.py", "cli_mishaps", ("if rule or claim or file or alpha is not None:", "if rule:")),
     # a forecast knows of no validation after an epoch that steps cut short
-    ("looks.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
+    ("runs/looks.py", "forecast", ("-(-steps // batches)", "(steps // batches)")),
     # every run is of one kind
-    ("forecast.py", "forecast", ("key = kind_of(task, spec), pace_of(task, spec)", 'key = "", ""')),
+    ("runs/forecast.py", "forecast", ("key = kind_of(task, spec), pace_of(task, spec)", 'key = "", ""')),
     # the first step, which warms up, is timed as well
-    ("timing.py", "forecast", ("    times = []\n", "    times = [clock(training.device)]\n")),
+    ("runs/timing.py", "forecast", ("    times = []\n", "    times = [clock(training.device)]\n")),
     # a dry run stops after the first epoch of a small task
-    ("timing.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
+    ("runs/timing.py", "forecast", ("map(training.batches.epoch, count())", "map(training.batches.epoch, range(1))")),
     # a dry run of a broken rule of the user's own ends in a traceback
-    ("timing.py", "forecast", ("with plugin_errors(spec), warnings", "with warnings")),
+    ("runs/timing.py", "forecast", ("with plugin_errors(spec), warnings", "with warnings")),
     # a task smaller than a batch has no steps to foretell
-    ("preview.py", "forecast", ("refuse_less_than_a_batch(task.num_train, spec.recipe)", "None")),
+    ("runs/preview.py", "forecast", ("refuse_less_than_a_batch(task.num_train, spec.recipe)", "None")),
     # a round of a search may be shorter than its longest run
-    ("tuning.py", "tune", ("max(runs * sum(seconds) / count, *seconds)", "runs * sum(seconds) / count")),
+    (
+        "experiments/tune/driver.py",
+        "tune",
+        ("max(runs * sum(seconds) / count, *seconds)", "runs * sum(seconds) / count"),
+    ),
     # a trial is evaluated once more
     (
-        "run_result.py",
+        "runs/result.py",
         "tune",
         ("    assert training.data.validation is not None", "    assert training.validate() is not None"),
     ),
     # a trial's command opens the test split
     ("spec.py", "cli", ("if spec.judged_on != default.judged_on:", "if False:")),
     # the tenth block of sixteen is taken for the last
-    ("records.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
+    ("runs/records.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
     # a worker's warning ends the other runs
-    ("workers/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
+    ("runs/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
     # a mistyped study makes a store
     (
-        "studying.py",
+        "experiments/studies/driver.py",
         "studying",
         (
             "    study = _find(name, size)\n    store = RunStore(out)\n",
@@ -123,14 +127,18 @@ MUTANTS: list[tuple] = [
         ),
     ),
     # a search looks for the runs of a plug-in under other names
-    ("tune/plan.py", "cli_mishaps", ('update={"source_sha256": self.sources.get(method.rule)}', "update={}")),
+    (
+        "experiments/tune/plan.py",
+        "cli_mishaps",
+        ('update={"source_sha256": self.sources.get(method.rule)}', "update={}"),
+    ),
     # damaged weights are exported
-    ("exporting.py", "cli_export", ("    folder.refuse_damaged_checkpoint()\n", "")),
+    ("runs/export.py", "cli_export", ("    folder.refuse_damaged_checkpoint()\n", "")),
     # a loss a sample goes on to backward
-    ("rules/walk.py", "cli_mishaps", ("if value.dim() == 0:", "if True:")),
+    ("rules/core/walk.py", "cli_mishaps", ("if value.dim() == 0:", "if True:")),
     # a plug-in that leaves ends every run
     (
-        "run.py",
+        "runs/run.py",
         "cli_mishaps",
         (
             "    except BaseException as error:\n        if spec.rule",
@@ -139,7 +147,7 @@ MUTANTS: list[tuple] = [
     ),
     # a rule file that leaves as it is read ends the command
     (
-        "rules/registry.py",
+        "rules/core/registry.py",
         "cli_plugins",
         (
             "        except BaseException as error:\n            del",
@@ -149,17 +157,17 @@ MUTANTS: list[tuple] = [
     # the cost audit counts groups of convolutions several times
     ("measure/flops.py", "cost", ("custom_mapping=FORMULAS", "custom_mapping=None")),
     # a step that fails is told by every clause
-    ("check.py", "check", ("        seen.update(HIDDEN[error.hides])\n", "")),
+    ("measure/contract.py", "check", ("        seen.update(HIDDEN[error.hides])\n", "")),
     # the shell trains plain layers
     ("spec.py", "cli", ("TYPED_NETWORK = NetworkSpec(fused=True)", "TYPED_NETWORK = NetworkSpec()")),
     # a study that could not begin keeps its folder
-    ("studying.py", "cli_mishaps", ("        if is_new and", "        if False and")),
+    ("experiments/studies/driver.py", "cli_mishaps", ("        if is_new and", "        if False and")),
     # a dry run takes all runs for finished ones
-    ("forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
+    ("runs/forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
     # a negative may carry the true label
-    ("rules/functional.py", "rules_functional", ("torch.randint(1, num_classes", "torch.randint(0, num_classes")),
+    ("rules/core/functional.py", "rules_functional", ("torch.randint(1, num_classes", "torch.randint(0, num_classes")),
     # positive goodness is pushed down
-    ("rules/functional.py", "rules_functional", ("F.softplus(theta - positive)", "F.softplus(positive - theta)")),
+    ("rules/core/functional.py", "rules_functional", ("F.softplus(theta - positive)", "F.softplus(positive - theta)")),
     # the readout's gradient is not divided by the size of its cell
     (
         "kernels/grid.py",
@@ -167,24 +175,28 @@ MUTANTS: list[tuple] = [
         ("((rms + EPS) * (rows[:, None] * columns)[:, :, None])", "(rms + EPS)"),
     ),
     # clarity compares the true class with itself
-    ("rules/functional.py", "rules_functional", ('g.scatter(1, y[:, None], float("-inf")).amax(1)', "g.amax(1)")),
+    ("rules/core/functional.py", "rules_functional", ('g.scatter(1, y[:, None], float("-inf")).amax(1)', "g.amax(1)")),
     # no gradient boundary anywhere: a local rule becomes deep supervision
     (
-        "rules/base.py",
+        "rules/core/rule.py",
         "rules_oracles",
         ("[range(index, index + 1) for index in range(self.network.depth)]", "[range(self.network.depth)]"),
     ),
     # both detaches between blocks removed
     (
-        "rules/walk.py",
+        "rules/core/walk.py",
         "measure_locality",
         ("h.detach(), y, cuts)", "h, y, cuts)"),
         ("metrics, h.detach()", "metrics, h"),
     ),
     # heads of equal shape start alike
-    ("rules/base.py", "rules_interface", ('derive_seed(self.seed, "head", index)', 'derive_seed(self.seed, "head")')),
+    (
+        "rules/core/rule.py",
+        "rules_interface",
+        ('derive_seed(self.seed, "head", index)', 'derive_seed(self.seed, "head")'),
+    ),
     # a parameter shared by two blocks is let through
-    ("rules/base.py", "rules_interface", ("if owner.setdefault(id(parameter), name) != name:", "if False:")),
+    ("rules/core/rule.py", "rules_interface", ("if owner.setdefault(id(parameter), name) != name:", "if False:")),
     # the one-pass readout of ff trains the blocks
     (
         "rules/ff.py",
@@ -218,7 +230,7 @@ MUTANTS: list[tuple] = [
     ("rules/committee.py", "defaults", ("head_width: int = 48", "head_width: int = 32")),
     # clipping by the norm of the whole network couples blocks
     (
-        "optimizer.py",
+        "training/optimizer.py",
         "rules_oracles",
         (
             "clip_grad_norm_(self.parameters[block], self.clip)",
@@ -226,68 +238,72 @@ MUTANTS: list[tuple] = [
         ),
     ),
     # with a step a block, gradients are not clipped
-    ("optimizer.py", "train_options", ("self._clip(blocks)\n        every", "every")),
+    ("training/optimizer.py", "train_options", ("self._clip(blocks)\n        every", "every")),
     # a block may be stepped twice in one step
-    ("optimizer.py", "train_options", ("if block in self.stepped:", "if False:")),
+    ("training/optimizer.py", "train_options", ("if block in self.stepped:", "if False:")),
     # with a step a block, gradients stay until the end
-    ("optimizer.py", "train_options", ("                parameter.grad = None", "                pass")),
+    ("training/optimizer.py", "train_options", ("                parameter.grad = None", "                pass")),
     # what is computed again sees the buffers of later
-    ("rules/recompute.py", "checkpointing", ("    _set_all(buffers, values)\n    try:", "    try:")),
+    ("rules/core/recompute.py", "checkpointing", ("    _set_all(buffers, values)\n    try:", "    try:")),
     # what is computed again draws other random numbers
-    ("rules/recompute.py", "checkpointing", ("torch.set_rng_state(self.random[0])", "pass")),
+    ("rules/core/recompute.py", "checkpointing", ("torch.set_rng_state(self.random[0])", "pass")),
     # chunks are planned as if their inputs cost nothing
-    ("rules/checkpointing.py", "checkpointing", ("= size + peak, -end", "= peak, -end")),
+    ("rules/core/checkpointing.py", "checkpointing", ("= size + peak, -end", "= peak, -end")),
     # the last chunk is computed again for nothing
-    ("rules/walk.py", "checkpointing", ("run(h) if last else keep_input_only", "run(h) if False else keep_input_only")),
+    (
+        "rules/core/walk.py",
+        "checkpointing",
+        ("run(h) if last else keep_input_only", "run(h) if False else keep_input_only"),
+    ),
     # one compiled function for blocks of all kinds
     ("networks/base.py", "train_options", ("torch.compile(_run_of_its_own(", "torch.compile(_run if True else (")),
     # cycles of hybrids count micro-batches
-    ("train.py", "train_options", ("recipe.micro_batches > 1 and rule.needs_whole_batches", "False")),
+    ("training/train.py", "train_options", ("recipe.micro_batches > 1 and rule.needs_whole_batches", "False")),
     # micro-batches of a batch are summed, not averaged
-    ("train.py", "train", ("loss.value * (len(x_part) / len(x))", "loss.value")),
+    ("training/train.py", "train", ("loss.value * (len(x_part) / len(x))", "loss.value")),
     # the rate rises where it should fall
-    ("optimizer.py", "train", ("math.cos(math.pi * (1 - left))", "math.cos(math.pi * left)")),
+    ("training/optimizer.py", "train", ("math.cos(math.pi * (1 - left))", "math.cos(math.pi * left)")),
     # the rule's own draws are not those of the seed
-    ("train.py", "train", ('torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))', "pass")),
+    ("training/train.py", "train", ('torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))', "pass")),
     # fusion weights are fitted on training data
     (
-        "evaluate.py",
+        "training/evaluate.py",
         "train",
         ("_in_order(rule, data, data.validation, device)", "_in_order(rule, data, data.train, device)"),
     ),
     # a running sum hides when a loss became NaN
-    ("meter.py", "train", ("total.isfinite()", "1")),
+    ("training/meter.py", "train", ("total.isfinite()", "1")),
     # the intervention perturbs nothing
     ("measure/locality.py", "measure_locality", ("0.1 * torch.randn_like(parameter)", "0.0 * parameter")),
     # a gradient that reaches another block is no problem
     ("measure/locality.py", "measure_locality", ("if hit and block not in allowed[name]:", "if False:")),
     # the peak is what is held last
-    ("saved.py", "measure_memory", ("max(self.peak, self.current)", "self.current")),
+    ("rules/core/saved.py", "measure_memory", ("max(self.peak, self.current)", "self.current")),
     # a view counts as its own bytes, not as the storage it keeps alive
-    ("saved.py", "measure_memory", ("storage.nbytes()", "tensor.nbytes")),
+    ("rules/core/saved.py", "measure_memory", ("storage.nbytes()", "tensor.nbytes")),
     # DONE is written first
     (
-        "store.py",
+        "runs/store.py",
         "store",
         ("for name in PARTS:\n", 'write_atomic(self.path / "DONE", b"{}")\n        for name in PARTS:\n'),
     ),
     # the old content is overwritten in place
     ("files.py", "store", ("os.replace(name, path)", "path.write_bytes(content)")),
     # a damaged file is believed
-    ("records.py", "store", ("if damaged:", "if False:")),
+    ("runs/records.py", "store", ("if damaged:", "if False:")),
     # a copy under another name counts once more
     (
-        "records.py",
+        "runs/records.py",
         "store_folders",
         ("if found.hash != path.name:\n        raise _misnamed(path, found)\n    try:", "try:"),
     ),
     # whatever a lock gives means that it is held
-    ("store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
+    ("runs/store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
     # the result of another run under the right spec counts
-    ("records.py", "store_folders", ('if result.get("run", spec.hash) != spec.hash:', "if False:")),
+    ("runs/records.py", "store_folders", ('if result.get("run", spec.hash) != spec.hash:', "if False:")),
     # what may not be read is called damaged
     (
-        "records.py",
+        "runs/records.py",
         "store_reading",
         ('return InputError(f"run {cannot_read(path, error)}")', "return damaged_run(path, error)"),
     ),
@@ -298,7 +314,7 @@ MUTANTS: list[tuple] = [
     # hidden files of others are swept away
     ("files.py", "store_folders", ("if ours.fullmatch(entry.name) and", 'if entry.name.startswith(".") and')),
     # two processes hold one run
-    ("store.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
+    ("runs/store.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
     # the biased standard deviation
     ("stats.py", "stats", ("* array.std(ddof=1) / np.sqrt", "* array.std() / np.sqrt")),
     # the hash depends on the order of options
@@ -341,9 +357,9 @@ MUTANTS: list[tuple] = [
     # augmentation is the same in every epoch
     ("data/batches.py", "train", ('self._generator("augment", epoch)', 'self._generator("augment", 0)')),
     # the contract does not look for labels in scores
-    ("check.py", "check", ("_require(torch.equal(*found),", "_require(True,")),
+    ("measure/contract.py", "check", ("_require(torch.equal(*found),", "_require(True,")),
     # a local rule may hold every graph at once
-    ("check.py", "check", ("ratio <= FLAT", "ratio <= DEEP")),
+    ("measure/contract.py", "check", ("ratio <= FLAT", "ratio <= DEEP")),
     # training sees the held-out pairs
     ("data/compose.py", "data_views", ("(~plan.held_out | unseen)", "(~plan.held_out | True)")),
     # validation pictures are made of training images
@@ -356,13 +372,13 @@ MUTANTS: list[tuple] = [
     ("measure/separability.py", "measure_separability", ("1 - (d * u - b * v) / determinant", "1 - u / a")),
     # the last epoch of a run given in steps is a whole one
     (
-        "train.py",
+        "training/train.py",
         "train",
         ("islice(self.batches.epoch(self.epoch), self.steps - done)", "self.batches.epoch(self.epoch)"),
     ),
     # the pair's two scores change places
     (
-        "rules/readout.py",
+        "rules/core/readout.py",
         "rules_factors",
         ("(first[..., :, None] + second[..., None, :])", "(first[..., None, :] + second[..., :, None])"),
     ),
@@ -407,12 +423,12 @@ MUTANTS: list[tuple] = [
     ),
     # a worker's death never counts
     (
-        "workers/backlog.py",
+        "runs/backlog.py",
         "workers_deaths",
         ("if epoch <= self._epochs.get(spec.hash, 0) else 0", "if epoch <= self._epochs.get(spec.hash, 0) else 1"),
     ),
     # DONE is brought back first
-    ("workers/ray.py", "workers_ray", ('key=lambda name: name == "DONE"', 'key=lambda name: name != "DONE"')),
+    ("runs/ray.py", "workers_ray", ('key=lambda name: name == "DONE"', 'key=lambda name: name != "DONE"')),
     # gains and losses in one colour's place
     ("report/plot_paint.py", "report_plots", ("(LOCAL if value >= 0 else EXTRA)", "(EXTRA if value >= 0 else LOCAL)")),
     ("report/plot_paint.py", "report_plots", ("not any(y[0] < y[2]", "not any(y[0] <= y[2]")),
@@ -420,18 +436,18 @@ MUTANTS: list[tuple] = [
     ("report/plot_paint.py", "report_plots", ("if not categories and (frame.kind", "if (frame.kind")),
     # a run that went on elsewhere says where it began, and no more
     (
-        "run.py",
+        "runs/run.py",
         "run",
         ("if not parts or any(parts[-1].get(key) != value for key, value in here.items()):", "if not parts:"),
     ),
     # a run of data that were not recorded is an answer
-    ("store.py", "data_identity", ("spec.data.is_recorded and is_finished(path)", "is_finished(path)")),
+    ("runs/store.py", "data_identity", ("spec.data.is_recorded and is_finished(path)", "is_finished(path)")),
     # the path counts beside what the data are
     ("spec.py", "spec", ("if self.data.content_sha256 is not None:\n            for", "if False:\n            for")),
     # data that changed since the plan are trained on
     ("data/task.py", "data_identity", ("if data.content_sha256 not in (None, found):", "if False:")),
     # what was begun on other data is passed over in silence
-    ("pin.py", "data_identity", ("if words in wanted and name != wanted[words]:", "if False:")),
+    ("runs/pin.py", "data_identity", ("if words in wanted and name != wanted[words]:", "if False:")),
     # names of classes are no part of the data
     ("data/raw.py", "data_identity", ("list(shape), list(class_names), groups]", "list(shape), groups]")),
     # pixels of the decoded copy are believed
@@ -442,32 +458,36 @@ MUTANTS: list[tuple] = [
     ("data/cache.py", "data_cache", ('meta["sha256"] != _sum_of(meta)', "False")),
     ("data/cache.py", "data_cache", ('meta["key"] != folder.name', "False")),
     # a received rule file is run
-    ("exporting.py", "cli_export", ("is not None and not trust_rule_files:", "is not None and False:")),
+    ("runs/export.py", "cli_export", ("is not None and not trust_rule_files:", "is not None and False:")),
     # exports with the data as they are now
     (
-        "exporting.py",
+        "runs/export.py",
         "data_identity",
         ("    if facts is not None:\n        return facts", "    if False:\n        return facts"),
     ),
     # a spreadsheet runs a cell as a formula
     (
-        "table.py",
+        "runs/table.py",
         "report_formats",
         ("""return f"'{text}" if _LOOKS_LIKE_A_FORMULA.match(text) else text""", "return text"),
     ),
     # a slope per class instead of per doubling
-    ("studies/effects.py", "studies", ("lambda row: log2(row[axis])", "lambda row: row[axis]")),
+    ("experiments/studies/effects.py", "studies", ("lambda row: log2(row[axis])", "lambda row: row[axis]")),
     # the price of locality against plain BP
     (
-        "studies/base.py",
+        "experiments/studies/base.py",
         "studies",
         ('"price_of_locality": ("local", "bp-deepsup"),', '"price_of_locality": ("local", "bp"),'),
     ),
     # a data set predicts its own gap
-    ("studies/calibration.py", "studies", ('[other for other in left if other["data"] != row["data"]]', "left")),
+    (
+        "experiments/studies/calibration.py",
+        "studies",
+        ('[other for other in left if other["data"] != row["data"]]', "left"),
+    ),
     # small sets are trained for fewer steps
     (
-        "studies/scale.py",
+        "experiments/studies/scale.py",
         "studies",
         ("recipe.epochs * (kept // recipe.batch_size)", "recipe.epochs * (number // recipe.batch_size)"),
     ),
@@ -489,50 +509,50 @@ MUTANTS: list[tuple] = [
     # a shifted normalization loses its weight's gradient
     ("kernels/fused.py", "kernels", ("dweight = (sum_dz_u - mean * sum_dz) * rstd", "dweight = sum_dz_u * rstd")),
     # a megabyte is 2^20 bytes
-    ("cost/budget.py", "cost", ('"MB": 10**6', '"MB": 2**20')),
+    ("experiments/cost/budget.py", "cost", ('"MB": 10**6', '"MB": 2**20')),
     # the search stops at the first size that fits
-    ("cost/budget.py", "cost", ("high - low > max(1, int(tolerance * low))", "high - low > low")),
+    ("experiments/cost/budget.py", "cost", ("high - low > max(1, int(tolerance * low))", "high - low > low")),
     # a local rule is charged the gradient at its blocks' inputs
     (
-        "cost/theory.py",
+        "experiments/cost/theory.py",
         "cost",
         ("3 * forward - first, 3 * forward - unneeded", "3 * forward - first, 3 * forward - first"),
     ),
     # a point that another beats is on the front
-    ("cost/findings.py", "cost_audit", ("m <= memory and s >= speed and", "m < memory and s > speed and")),
+    ("experiments/cost/findings.py", "cost_audit", ("m <= memory and s >= speed and", "m < memory and s > speed and")),
     # memory is held against the smallest number of micro-batches
     (
-        "cost/quantities.py",
+        "experiments/cost/quantities.py",
         "cost_audit",
         ('max(micro, key=lambda row: int(row["mode"][6:])', 'min(micro, key=lambda row: int(row["mode"][6:])'),
     ),
     # the network with the smallest images speaks for a claim
-    ("cost/quantities.py", "cost_audit", ("_of_group(max(groups,", "_of_group(min(groups,")),
+    ("experiments/cost/quantities.py", "cost_audit", ("_of_group(max(groups,", "_of_group(min(groups,")),
     # a round is over when the fastest process is
     (
-        "cost/summary.py",
+        "experiments/cost/summary.py",
         "cost_audit",
         ('batch_size / max(part[name][i]["seconds"]', 'batch_size / min(part[name][i]["seconds"]'),
     ),
     # more rounds measure the first again
     (
-        "cost/plan.py",
+        "experiments/cost/plan.py",
         "cost_audit",
         ('request | {"repeat": index} for index in range(1, more + 1)', "request for _ in range(more)"),
     ),
     # rounds that nobody asked for count
     (
-        "cost/summary.py",
+        "experiments/cost/summary.py",
         "cost_audit",
         ('for speed in row.get("samples_per_s", [])][:rounds]', 'for speed in row.get("samples_per_s", [])]'),
     ),
     # an open claim about memory asks for more seeds
     ("claims/measured.py", "claims", ('"processes": "--repeats"', '"processes": "--seeds"')),
     # a study trains a rule of the user's own whose loss is NaN
-    ("preview.py", "cli_plugins", ("                _rehearse(rule, task, spec)\n", "                pass\n")),
+    ("runs/timing.py", "cli_plugins", ("            _rehearse(rule, task, spec)\n", "            pass\n")),
     # only noise is asked whether a rule breaks
     (
-        "preview.py",
+        "runs/timing.py",
         "cli_plugins",
         (
             "        Training(build_on(task, spec), load_task(spec.data), spec.recipe, seed=spec.seed)\n",
@@ -544,7 +564,11 @@ MUTANTS: list[tuple] = [
     # Pillow's warnings of metadata are printed
     ("data/cache.py", "data_cache", ('filterwarnings("ignore", module=', 'filterwarnings("default", module=')),
     # another machine's measurement is taken for this one's
-    ("cost/process.py", "cost_audit", ("[request, self.machine, code_sha256()]", "[request, code_sha256()]")),
+    (
+        "experiments/cost/process.py",
+        "cost_audit",
+        ("[request, self.machine, code_sha256()]", "[request, code_sha256()]"),
+    ),
     # gradients are summed over processes, not averaged
     ("distributed/data_parallel.py", "distributed_data", ("self.sent.div_(self.group.size)", "self.sent")),
     # the variance between processes is lost
@@ -563,12 +587,12 @@ MUTANTS: list[tuple] = [
     ),
     # a ring sends every tensor whole to everyone
     (
-        "distributed/model.py",
+        "experiments/cost/model.py",
         "distributed_model",
         ("self.message_seconds(size / processes)", "self.message_seconds(size)"),
     ),
     # a pipeline has no bubble
-    ("distributed/model.py", "distributed_model", ("fill = len(parts) - 1", "fill = 0")),
+    ("experiments/cost/model.py", "distributed_model", ("fill = len(parts) - 1", "fill = 0")),
     # β and 1 − β change places
     (
         "rules/predsim.py",
@@ -588,21 +612,25 @@ MUTANTS: list[tuple] = [
     # targets learn nothing from the samples
     ("rules/sigprop.py", "rules_sigprop", ("samples @ targets.T", "samples @ targets.detach().T")),
     # the warning of costs counts heads that are not there
-    ("rules/auxiliary.py", "rules_auxiliary", (" if name in self.heads]", "]")),
+    ("rules/core/auxiliary.py", "rules_auxiliary", (" if name in self.heads]", "]")),
     # the interaction of two parts is taken for the effect of one
-    ("studies/ablation.py", "studies", ("sign *= 1 if setting[part] else -1", "sign = 1 if setting[part] else -1")),
+    (
+        "experiments/studies/ablation.py",
+        "studies",
+        ("sign *= 1 if setting[part] else -1", "sign = 1 if setting[part] else -1"),
+    ),
     # a trial opens the test split
-    ("tune/plan.py", "tune", ('"judged_on": "validation"}', '"judged_on": "test"}')),
+    ("experiments/tune/plan.py", "tune", ('"judged_on": "validation"}', '"judged_on": "test"}')),
     # trials are asked for one after another, so that more of them are told of each other
-    ("tune/search.py", "tune", ("self.made += number", "self.made += 2 * number")),
+    ("experiments/tune/search.py", "tune", ("self.made += number", "self.made += 2 * number")),
     # every seed gives the same heads
-    ("rules/base.py", "rules_family", ('derive_seed(self.seed, "head", index)', 'derive_seed(0, "head", index)')),
+    ("rules/core/rule.py", "rules_family", ('derive_seed(self.seed, "head", index)', 'derive_seed(0, "head", index)')),
     # a block goes on making goodness for a head that was dropped
-    ("rules/base.py", "rules_family", ("self._tell_block(index, None)", "pass")),
+    ("rules/core/rule.py", "rules_family", ("self._tell_block(index, None)", "pass")),
     # fusion="best" takes the worst block
-    ("rules/base.py", "rules_family", ("right.argmax(), len", "right.argmin(), len")),
+    ("rules/core/rule.py", "rules_family", ("right.argmax(), len", "right.argmin(), len")),
     # the module has forgotten what a rule doubles its input for
-    ("rules/module.py", "rules_family", ("return [Double()], readouts", "return [], readouts")),
+    ("rules/core/export.py", "rules_family", ("return [Double()], readouts", "return [], readouts")),
     # an option of another type is let through
     ("options.py", "rules_options", ("if kinds and not _fits(value, kinds):", "if False:")),
     # true counts as a number
@@ -613,13 +641,13 @@ MUTANTS: list[tuple] = [
     ),
     # a search opens the test split where it is told to
     (
-        "tune/plan.py",
+        "experiments/tune/plan.py",
         "tune",
         ("if key in (*self.settings, *(dimension.key for dimension in self.space)):", "if False:"),
     ),
     # members share one loss, that of their mean
     (
-        "rules/members.py",
+        "rules/core/members.py",
         "rules_committee",
         ("committee_loss(head.member_scores(activity), y", "committee_loss(head(activity)[:, None], y"),
     ),
@@ -631,7 +659,7 @@ MUTANTS: list[tuple] = [
     ("rules/committee.py", "rules_committee", ("wide=wide, fused", "fused")),
     # the linear member is not asked
     (
-        "rules/members.py",
+        "rules/core/members.py",
         "rules_committee",
         ("[:, None]] if self.linear else found", "[:, None]] if not found else found"),
     ),
@@ -646,7 +674,7 @@ MUTANTS: list[tuple] = [
     ("rules/panel.py", "rules_panel", (", groups=nets, bias=False)", ", groups=1, bias=False)")),
     ("rules/panel.py", "rules_panel", ("total, halves = nets * min(widest, ", "total, halves = nets * max(1, ")),
     ("rules/panel.py", "rules_panel", ("pools=halves", "pools=False")),
-    ("rules/members.py", "rules_panel", ("-(-max(sizes) // side)", "max(sizes) // side")),
+    ("rules/core/members.py", "rules_panel", ("-(-max(sizes) // side)", "max(sizes) // side")),
     # PyTorch's own count of grouped convolutions
     ("measure/flops.py", "measure_flops", ("display=False, custom_mapping=FORMULAS", "display=False")),
     ("measure/flops.py", "measure_flops", ("forward * sum(wanted[:2])", "2 * forward")),
@@ -663,9 +691,9 @@ MUTANTS: list[tuple] = [
         ("if all(each % num_classes == 0 for each in _channels(network, width)):", "if True:"),
     ),
     # a network of any width is trained for a rule that deals channels to classes
-    ("studies/widths.py", "studies", ("if width and width <= WIDER * network.width}", "if width}")),
+    ("experiments/studies/widths.py", "studies", ("if width and width <= WIDER * network.width}", "if width}")),
     # what is refused on one data set is refused on all
-    ("studying.py", "studying", ("if study.tasks_apart:", "if False:")),
+    ("experiments/studies/driver.py", "studying", ("if study.tasks_apart:", "if False:")),
 ]
 """(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs
+from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
+from layerlocal.experiments.tune import TunePlan
+from layerlocal.runs.store import RunRecord
+from layerlocal.runs.table import RUNS_TABLE, load_runs, run_row, write_rows
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
-from layerlocal.store import RunRecord
-from layerlocal.studies.audit import ROLES, AuditPlan, accuracy_specs
-from layerlocal.studies.base import StudyPlan, twins_of_rule
-from layerlocal.table import RUNS_TABLE, load_runs, run_row, write_rows
-from layerlocal.tune import TunePlan
 from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[1]

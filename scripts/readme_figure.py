@@ -4,10 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+from layerlocal.experiments.studies.base import DIFFERENCES
+from layerlocal.experiments.studies.words import bare_points
 from layerlocal.report import readme_figure
 from layerlocal.report.svg import FORMATS
-from layerlocal.studies.base import DIFFERENCES
-from layerlocal.studies.words import bare_points
 
 
 def lines(summary):

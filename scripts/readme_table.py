@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from layerlocal.studies.words import bare_points
+from layerlocal.experiments.studies.words import bare_points
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from layerlocal.report import render_claims, write_page
-from layerlocal.store import write_atomic
+from layerlocal.runs.store import write_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COMMAND = "layerlocal claims --out results --format md"

@@ -28,7 +28,9 @@ def forks(monkeypatch):
     """Workers that start within milliseconds, because torch is imported once; ``test_audit.py`` starts them as they always are."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["layerlocal.run", "layerlocal.workers", "torch._dynamo", "torch.export", "pandas"])
+    context.set_forkserver_preload(
+        ["layerlocal.runs.run", "layerlocal.runs.many", "torch._dynamo", "torch.export", "pandas"]
+    )
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
 
 

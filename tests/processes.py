@@ -24,7 +24,9 @@ def free_port():
 
 def context():
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["layerlocal.distributed", "layerlocal.cli", "layerlocal.progress", "torch._dynamo"])
+    found.set_forkserver_preload(
+        ["layerlocal.distributed", "layerlocal.cli", "layerlocal.runs.progress", "torch._dynamo"]
+    )
     return found
 
 

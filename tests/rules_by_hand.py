@@ -9,7 +9,7 @@ import torch
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import make_optimizer, train_step
+from layerlocal.training.train import make_optimizer, train_step
 
 K = 3
 X = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -21,19 +21,27 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-import layerlocal.auditing
 import layerlocal.cli
+import layerlocal.experiments.audit.cost
+import layerlocal.experiments.audit.driver
 import layerlocal.report.page
-import layerlocal.run
-import layerlocal.studies.audit_cost
-from layerlocal.auditing import forecast_audit, run_audit
+import layerlocal.runs.run
+from layerlocal.experiments.audit.driver import forecast_audit, run_audit
+from layerlocal.experiments.audit.plan import (
+    ROLES,
+    SIZES,
+    AuditPlan,
+    accuracy_specs,
+    audit_specs,
+    class_specs,
+    summarize,
+)
+from layerlocal.experiments.stored import write_report
 from layerlocal.report import write_page
-from layerlocal.reporting import write_report
 from layerlocal.rules import find_rule, list_rules, rule_options
-from layerlocal.run import build, pin_plugin, run_spec
+from layerlocal.runs.run import build, pin_plugin, run_spec
+from layerlocal.runs.store import RunRecord, RunStore
 from layerlocal.spec import PROTOCOL, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunRecord, RunStore
-from layerlocal.studies.audit import ROLES, SIZES, AuditPlan, accuracy_specs, audit_specs, class_specs, summarize
 from layerlocal.types import InputError
 
 T_95 = {1: 12.706205, 2: 4.302653}
@@ -133,13 +141,13 @@ class SmallPlan(AuditPlan):
 @pytest.fixture(scope="module")
 def tiny():
     """The quick budget made very small, and the cost measured on very narrow and flat networks."""
-    measure = layerlocal.studies.audit_cost.measure_cost
+    measure = layerlocal.experiments.audit.cost.measure_cost
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "quick", TINY)
-        patch.setattr(layerlocal.auditing, "AuditPlan", SmallPlan)
-        patch.setattr(layerlocal.studies.audit_cost, "DEPTHS", (2, 4))
+        patch.setattr(layerlocal.experiments.audit.driver, "AuditPlan", SmallPlan)
+        patch.setattr(layerlocal.experiments.audit.cost, "DEPTHS", (2, 4))
         patch.setattr(
-            layerlocal.studies.audit_cost, "measure_cost",
+            layerlocal.experiments.audit.cost, "measure_cost",
             lambda rules, **given: measure(rules, width=1 / 32, repeats=1, **given),
         )  # fmt: skip
         yield patch
@@ -483,9 +491,11 @@ def untimed(summary):
 def test_a_second_audit_trains_and_measures_nothing_and_says_the_same(audited, tiny, monkeypatch):
     out, name, _ = audited
     before = untimed(json.loads((out / "summary.json").read_text()))
-    monkeypatch.setattr(layerlocal.run, "_train_run", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)
-    monkeypatch.setattr(layerlocal.studies.audit_cost, "measure_cost", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(layerlocal.runs.run, "_train_run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(layerlocal.experiments.audit.driver, "_refuse_broken", lambda _: None)
+    monkeypatch.setattr(
+        layerlocal.experiments.audit.cost, "measure_cost", lambda *_, **__: pytest.fail("measured again")
+    )
     (out / "report.html").unlink()
     assert untimed(run_audit(out, rules=[name], seeds=2, workers=1)) == before
     assert (out / "report.html").exists()
@@ -493,7 +503,7 @@ def test_a_second_audit_trains_and_measures_nothing_and_says_the_same(audited, t
 
 def test_a_dry_run_of_an_audit_counts_and_times_what_is_left_and_writes_nothing(audited, tiny, monkeypatch):
     out, name, _ = audited
-    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)
+    monkeypatch.setattr(layerlocal.experiments.audit.driver, "_refuse_broken", lambda _: None)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     done = len(RunStore(out).finished())
     told = {"planned": done, "finished": done, "workers": 2, "seconds": 0, "left_out": 0, "reasons": []}
@@ -506,7 +516,7 @@ def test_a_dry_run_of_an_audit_counts_and_times_what_is_left_and_writes_nothing(
 def test_a_report_is_made_without_torch(audited):
     out, _, _ = audited
     program = (
-        "import sys; from pathlib import Path; from layerlocal.reporting import write_report; "
+        "import sys; from pathlib import Path; from layerlocal.experiments.stored import write_report; "
         f"page = write_report(Path({str(out)!r})); assert page.stat().st_size > 10000; "
         "sys.exit(', '.join(name for name in ('torch', 'datasets') if name in sys.modules))"
     )
@@ -516,7 +526,7 @@ def test_a_report_is_made_without_torch(audited):
 
 def test_a_plugin_that_leaks_or_raises_is_refused_before_anything_is_trained(tiny, tmp_path, monkeypatch):
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    monkeypatch.setattr("layerlocal.workers.run_many", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("layerlocal.runs.many.run_many", lambda *_, **__: pytest.fail("trained"))
     for rule, message in (
         ("OneLoss", "the loss of block0 reaches"),
         ("Raises", "raised ValueError at plugin.py:.*moon"),
@@ -527,7 +537,7 @@ def test_a_plugin_that_leaks_or_raises_is_refused_before_anything_is_trained(tin
 
 
 def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(tiny, tmp_path, monkeypatch, capsys):
-    train = layerlocal.run._train_run
+    train = layerlocal.runs.run._train_run
 
     def fail(spec, *rest):
         if spec.rule.name == "dtg-ff":
@@ -537,9 +547,9 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
     def a_few(plan):
         return list(accuracy_specs(plan).values())
 
-    monkeypatch.setattr(layerlocal.run, "_train_run", fail)
-    monkeypatch.setattr(layerlocal.auditing, "audit_specs", a_few)
-    monkeypatch.setattr(layerlocal.studies.audit_cost, "measure_cost", lambda *_, **__: {})
+    monkeypatch.setattr(layerlocal.runs.run, "_train_run", fail)
+    monkeypatch.setattr(layerlocal.experiments.audit.driver, "audit_specs", a_few)
+    monkeypatch.setattr(layerlocal.experiments.audit.cost, "measure_cost", lambda *_, **__: {})
     monkeypatch.setattr(
         sys,
         "argv",
@@ -587,7 +597,7 @@ def stubbed(tiny, monkeypatch):
     """Nothing is trained; networks are those of the audit, so that what does not fit them does not fit here."""
     size = TINY.model_copy(update={"network": "cnn4", "width": 0.5, "synthetic_classes": (2, 10)})
     monkeypatch.setitem(SIZES, "quick", size)
-    monkeypatch.setattr(layerlocal.run, "_train_run", store_planted)
+    monkeypatch.setattr(layerlocal.runs.run, "_train_run", store_planted)
 
 
 def test_an_audit_of_every_rule_ends_with_a_page_that_has_a_row_of_each(stubbed, tmp_path):
@@ -609,7 +619,7 @@ def test_an_audit_of_every_rule_ends_with_a_page_that_has_a_row_of_each(stubbed,
 
 @pytest.mark.parametrize("rule", ["cwcomp", "deeperforward"])
 def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_which_it_can(stubbed, rule):
-    plan, refused = layerlocal.auditing._prepare(
+    plan, refused = layerlocal.experiments.audit.driver._prepare(
         [rule], "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True)
     )
     assert not refused
@@ -624,8 +634,10 @@ def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_whic
 
 
 def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_others_say_what_they_read(stubbed):
-    plan, _ = layerlocal.auditing._prepare(LOCAL, "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True))
-    plan = layerlocal.auditing._with_readings(plan)
+    plan, _ = layerlocal.experiments.audit.driver._prepare(
+        LOCAL, "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True)
+    )
+    plan = layerlocal.experiments.audit.driver._with_readings(plan)
     for rule in LOCAL:
         local = accuracy_specs(plan)[rule, "local", 0].rule.options
         own = rule_options(find_rule(rule))
@@ -643,9 +655,11 @@ def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_othe
 def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
     """Of `make audit`: the runs behind the published table, which are kept by hash."""
     monkeypatch.setitem(SIZES, "quick", QUICK)
-    monkeypatch.setattr(layerlocal.auditing, "AuditPlan", AuditPlan)
+    monkeypatch.setattr(layerlocal.experiments.audit.driver, "AuditPlan", AuditPlan)
     published = json.loads((Path(__file__).parents[1] / "results/audit-quick.json").read_text())
-    plan, refused = layerlocal.auditing._prepare([], "fashion_mnist_subset", 3, "quick", "cpu", "", Console(quiet=True))
+    plan, refused = layerlocal.experiments.audit.driver._prepare(
+        [], "fashion_mnist_subset", 3, "quick", "cpu", "", Console(quiet=True)
+    )
     assert not refused and {spec.hash for spec in audit_specs(plan)} == {run["run"] for run in published["runs"]}
 
 
@@ -660,7 +674,7 @@ def test_data_that_do_not_fit_are_refused_before_anything_is_trained_or_stored(
     tiny, tmp_path, monkeypatch, data, message
 ):
     monkeypatch.setitem(SIZES, "quick", TINY.model_copy(update={"network": "cnn4"}))
-    monkeypatch.setattr("layerlocal.workers.run_many", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("layerlocal.runs.many.run_many", lambda *_, **__: pytest.fail("trained"))
     for call in (run_audit, forecast_audit):
         with pytest.raises(InputError, match=message) as error:
             call(tmp_path / "runs", data=data)
@@ -708,8 +722,8 @@ def test_one_class_is_refused_in_one_sentence(stubbed, tmp_path):
 
 def test_a_plugin_that_fails_where_cost_is_measured_fails_there_alone(stubbed, tmp_path, monkeypatch):
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)
-    monkeypatch.setattr("layerlocal.preview.look_ahead", lambda spec: None)
+    monkeypatch.setattr(layerlocal.experiments.audit.driver, "_refuse_broken", lambda _: None)
+    monkeypatch.setattr("layerlocal.runs.preview.look_ahead", lambda spec: None)
     name = f"{tmp_path / 'plugin.py'}:Raises"
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
     rows = {row["rule"]: row for row in summary["cost"]["rules"]}
@@ -721,10 +735,13 @@ def test_a_plugin_that_fails_where_cost_is_measured_fails_there_alone(stubbed, t
 
 def test_a_rule_that_raises_after_some_steps_of_training_is_told_and_the_page_is_written(tiny, tmp_path, monkeypatch):
     (tmp_path / "late.py").write_text(LATE)
-    monkeypatch.setattr(layerlocal.auditing, "_refuse_broken", lambda _: None)  # which would find it, being patient
+    monkeypatch.setattr(
+        layerlocal.experiments.audit.driver, "_refuse_broken", lambda _: None
+    )  # which would find it, being patient
     name = f"{tmp_path / 'late.py'}:Late"
     monkeypatch.setattr(
-        layerlocal.auditing, "audit_specs", lambda plan: [accuracy_specs(plan)["dtg-ff", "local", 0], accuracy_specs(plan)[name, "local", 0]],
+        layerlocal.experiments.audit.driver, "audit_specs",
+        lambda plan: [accuracy_specs(plan)["dtg-ff", "local", 0], accuracy_specs(plan)[name, "local", 0]],
     )  # fmt: skip
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
     [failure] = summary["failed"]
@@ -746,7 +763,9 @@ def test_a_rule_without_a_readout_at_every_block_has_the_twins_of_another_as_the
 def test_old_and_new_spellings_of_the_commands_options_are_one(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        layerlocal.auditing, "forecast_audit", lambda out, **given: asked.append(given) or {"planned": 0, "finished": 0}
+        layerlocal.experiments.audit.driver,
+        "forecast_audit",
+        lambda out, **given: asked.append(given) or {"planned": 0, "finished": 0},
     )
     for words in (
         ["--rule", "ff", "--rule", "scff", "--budget", "standard"],

@@ -136,7 +136,7 @@ def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
 def test_the_smallest_price_in_the_card_is_that_of_the_results(benchmarks, data):
     import price_figure
 
-    from layerlocal.studies.words import points
+    from layerlocal.experiments.studies.words import points
 
     price = price_figure.prices()[data]["+ wide readers"]
     assert points(price).removesuffix(", n=3") in (ROOT / "docs/rules/committee.md").read_text()

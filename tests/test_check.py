@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.check import CHECKS, check_rule, conclude
+from layerlocal.measure.contract import CHECKS, check_rule, conclude
 from layerlocal.rules import LocalHeads, Rule, RuleInfo, find_rule, list_rules
 from layerlocal.types import BlockLoss, InputError
 
@@ -28,7 +28,7 @@ def only(monkeypatch):
     def choose(clause):
         chosen = [check for check in CHECKS if check.__doc__.startswith(clause)]
         assert len(chosen) == 1
-        monkeypatch.setattr("layerlocal.check.CHECKS", tuple(chosen))
+        monkeypatch.setattr("layerlocal.measure.contract.CHECKS", tuple(chosen))
 
     return choose
 

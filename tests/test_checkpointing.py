@@ -14,9 +14,9 @@ from layerlocal.data import Split, data_from_splits
 from layerlocal.measure import measure_flops, measure_locality, measure_saved_bytes
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import BlockwiseRule, RuleInfo, create_rule
-from layerlocal.rules.checkpointing import BlockBytes, best_cuts
+from layerlocal.rules.core.checkpointing import BlockBytes, best_cuts
 from layerlocal.spec import Recipe
-from layerlocal.train import fit, losses_of, make_optimizer, train_step
+from layerlocal.training.train import fit, losses_of, make_optimizer, train_step
 from layerlocal.types import InputError
 
 K = 3

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from layerlocal import InputError, __version__, citing, load_runs
+from layerlocal import InputError, __version__, load_runs
+from layerlocal.runs import cite as citing
 from layerlocal.data import list_data
+from layerlocal.experiments.studies import resolution
 from layerlocal.rules import find_rule, list_rules
-from layerlocal.studies import resolution
 
 ROOT = Path(__file__).parents[1]
 CONTENT = yaml.safe_load(citing.FILE.read_text(encoding="utf-8"))

@@ -17,10 +17,10 @@ import layerlocal.claims
 from layerlocal.claims import Claim, ClaimSet, claims_hash, compare_accuracies, judge, load_accuracies, load_claims
 from layerlocal.claims.measured import SIZE_ORDER
 from layerlocal.cli.app import MOST_SEEDS
-from layerlocal.cost.plan import MOST_REPLICAS
+from layerlocal.experiments.cost.plan import MOST_REPLICAS
+from layerlocal.experiments.studies import STUDIES
 from layerlocal.report.claims import brings_command, claim_rows
 from layerlocal.stats import estimate, samples_needed
-from layerlocal.studies import STUDIES
 from layerlocal.types import InputError
 
 CLAIM = {
@@ -90,7 +90,7 @@ def test_the_reported_growth_with_classes_follows_from_the_two_reported_gaps():
 
 
 def test_sizes_are_those_of_studies():
-    assert tuple(pytest.importorskip("layerlocal.studies.base").SIZES) == SIZE_ORDER
+    assert tuple(pytest.importorskip("layerlocal.experiments.studies.base").SIZES) == SIZE_ORDER
 
 
 def test_claims_need_no_torch():

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from layerlocal.claims import VERDICTS, load_claims
-from layerlocal.reporting import beside_published, judge_claims, read_plan, write_report
-from layerlocal.table import RUNS_TABLE, load_runs, write_rows
+from layerlocal.experiments.stored import beside_published, judge_claims, read_plan, write_report
+from layerlocal.runs.table import RUNS_TABLE, load_runs, write_rows
 from layerlocal.types import InputError
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -21,13 +21,13 @@ import pytest
 
 import layerlocal
 import layerlocal.cli
-import layerlocal.pin
-import layerlocal.run
+import layerlocal.runs.pin
+import layerlocal.runs.run
 from layerlocal import fit
-from layerlocal.run import pin_plugin
+from layerlocal.runs.run import pin_plugin
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
-from layerlocal.store import RunStore
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
 RULES = ["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented"]
@@ -219,9 +219,9 @@ def captured(monkeypatch, cli, command):
         found.append(spec)
         raise InputError("captured")
 
-    monkeypatch.setattr(layerlocal.run, "run_spec", capture)
+    monkeypatch.setattr(layerlocal.runs.run, "run_spec", capture)
     monkeypatch.setattr(
-        layerlocal.pin, "pin", lambda spec, **_: pin_plugin(spec)
+        layerlocal.runs.pin, "pin", lambda spec, **_: pin_plugin(spec)
     )  # the data of these commands are nowhere
     _, _, err = cli(*words)
     assert found, err
@@ -707,10 +707,10 @@ def test_ctrl_c_ends_a_run_with_exit_code_130_and_the_same_command_finishes_it(c
 AUDIT = """
 import multiprocessing
 import sys
-import layerlocal.workers
+import layerlocal.runs.many
 from layerlocal.cli import main
 from layerlocal.spec import Recipe
-from layerlocal.studies.audit import SIZES
+from layerlocal.experiments.audit.plan import SIZES
 tiny = {"num_train": 200, "num_test": 100, "network": "mlp", "width": 1 / 16, "synthetic_train": 256, "synthetic_classes": (2,)}
 SIZES["quick"] = SIZES["quick"].model_copy(update=tiny | {"recipe": Recipe(epochs=1000, batch_size=16)})
 fork = multiprocessing.get_context("fork")  # workers that need not import torch again
@@ -740,7 +740,7 @@ def test_ctrl_c_before_anything_is_saved_is_a_sentence_too(cli, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(layerlocal.run, "pin_plugin", stop)
+    monkeypatch.setattr(layerlocal.runs.run, "pin_plugin", stop)
     code, out, err = cli(*TINY)
     assert (code, out) == (130, "") and "interrupted" in err
 

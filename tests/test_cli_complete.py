@@ -12,14 +12,14 @@ import pytest
 
 from layerlocal.claims import load_claims
 from layerlocal.cli import complete
-from layerlocal.cost.plan import PARTS
-from layerlocal.cost.plan import SIZES as COST_SIZES
 from layerlocal.data import list_data
+from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
+from layerlocal.experiments.cost.plan import PARTS
+from layerlocal.experiments.cost.plan import SIZES as COST_SIZES
+from layerlocal.experiments.studies import STUDIES
+from layerlocal.experiments.studies.base import Size
 from layerlocal.networks import list_networks
 from layerlocal.rules import list_rules
-from layerlocal.studies import STUDIES
-from layerlocal.studies.audit import SIZES as AUDIT_SIZES
-from layerlocal.studies.base import Size
 
 COMMAND = [sys.executable, "-m", "layerlocal"]
 

@@ -9,12 +9,12 @@ import shutil
 import pytest
 import torch
 
-from layerlocal import exporting
 from layerlocal.data.batches import normalize
-from layerlocal.exporting import load_trained
-from layerlocal.run import load_task, run_spec
+from layerlocal.runs import export as exporting
+from layerlocal.runs.export import load_trained
+from layerlocal.runs.run import load_task, run_spec
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
 
 IMAGES = RunSpec(
     data=DataSpec(num_train=60, num_test=20), network=NetworkSpec(name="cnn4", width=0.125, options={"depth": 2}),

@@ -14,9 +14,9 @@ from PIL import Image
 
 from layerlocal import InputError, RuleInfo
 from layerlocal.rules import LocalHeads
+from layerlocal.runs.many import run_many
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.workers import run_many
 
 VECTORS = ["--data", "teacher_student", "--set", "data.classes=3", "--set", "data.num_train=96", "--set", "data.num_test=32"]  # fmt: skip
 MLP = ["--network", "mlp", "--set", "network.depth=2", "--set", "network.hidden=16", "--set", "recipe.batch_size=32"]  # fmt: skip

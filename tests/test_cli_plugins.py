@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from layerlocal.check import check_rule
 from layerlocal.data.task import task_of
+from layerlocal.measure.contract import check_rule
 from layerlocal.networks import create_network
-from layerlocal.preview import look_ahead
 from layerlocal.rules import create_rule, find_rule
-from layerlocal.run import pin_plugin
+from layerlocal.runs.many import run_many
+from layerlocal.runs.preview import look_ahead
+from layerlocal.runs.run import pin_plugin
+from layerlocal.runs.store import RunStore
+from layerlocal.runs.timing import noise
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.timing import noise
 from layerlocal.types import InputError, describe_error, first_line
-from layerlocal.workers import run_many
 
 DATA = ["--data", "teacher_student", "--set", "data.classes=3", "--set", "data.num_train=96", "--set", "data.num_test=32"]  # fmt: skip
 MLP = ["--network", "mlp", "--set", "network.depth=2", "--set", "network.hidden=16", "--set", "recipe.batch_size=32"]  # fmt: skip

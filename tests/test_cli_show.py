@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
 
 RUNS = [  # rule, twin of, data, network, seed, day, accuracy
     ("dtg-ff", None, "cifar10", "vgg8", 0, 1, 0.5),

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from layerlocal.cost.budget import in_words, largest_fitting, parse_memory, refuse_below_weights
-from layerlocal.cost.case import CostCase, Trainer, check_case, has_no_effect, parse_mode
-from layerlocal.cost.findings import pareto_front
-from layerlocal.cost.measure import count_costs, is_out_of_memory, measure_turns
-from layerlocal.cost.plan import make_plan
-from layerlocal.cost.process import run_fresh
-from layerlocal.cost.roofline import classify, measure_roofline
-from layerlocal.cost.theory import limits, trace_layers
+from layerlocal.experiments.cost.budget import in_words, largest_fitting, parse_memory, refuse_below_weights
+from layerlocal.experiments.cost.case import CostCase, Trainer, check_case, has_no_effect, parse_mode
+from layerlocal.experiments.cost.findings import pareto_front
+from layerlocal.experiments.cost.measure import count_costs, is_out_of_memory, measure_turns
+from layerlocal.experiments.cost.plan import make_plan
+from layerlocal.experiments.cost.process import run_fresh
+from layerlocal.experiments.cost.roofline import classify, measure_roofline
+from layerlocal.experiments.cost.theory import limits, trace_layers
 from layerlocal.measure import measure_flops
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import create_rule, list_rules

@@ -10,13 +10,13 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
-from layerlocal.cost.findings import pareto_front, say_findings
-from layerlocal.cost.plan import make_plan
-from layerlocal.cost.process import Measurements, code_sha256, request_of, run_fresh
-from layerlocal.cost.quantities import cost_quantities
-from layerlocal.costing import run_cost
+from layerlocal.experiments.cost.driver import run_cost
+from layerlocal.experiments.cost.findings import pareto_front, say_findings
+from layerlocal.experiments.cost.plan import make_plan
+from layerlocal.experiments.cost.process import Measurements, code_sha256, request_of, run_fresh
+from layerlocal.experiments.cost.quantities import cost_quantities
+from layerlocal.experiments.stored import cost_summaries, judge_claims, write_report
 from layerlocal.report import render_json, render_markdown, render_page
-from layerlocal.reporting import cost_summaries, judge_claims, write_report
 from layerlocal.types import InputError
 from test_cost import case, own_server  # noqa: F401  (a fixture)
 
@@ -223,7 +223,7 @@ def test_another_machine_or_other_code_measures_anew(tmp_path, monkeypatch):
     here.get(request)
     assert Measurements(tmp_path, machine={"processor": "one", "commit": "b"}).has(request)
     assert not Measurements(tmp_path, machine={"processor": "two"}).has(request)
-    monkeypatch.setattr("layerlocal.cost.process.code_sha256", lambda: code_sha256() + "x")
+    monkeypatch.setattr("layerlocal.experiments.cost.process.code_sha256", lambda: code_sha256() + "x")
     assert not here.has(request)
 
 
@@ -485,7 +485,7 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(cli, monkeypatch, tmp_pa
     )
     model = rows["data, bp", 2]["model"]["sent_bytes"]
     assert rows["data, bp", 2]["bytes_per_step"] == pytest.approx(model, rel=0.05)
-    monkeypatch.setattr("layerlocal.cost.process._started", lambda _: pytest.fail("measured twice"))
+    monkeypatch.setattr("layerlocal.experiments.cost.process._started", lambda _: pytest.fail("measured twice"))
     code, out, _ = cli(*words)
     assert code == 0 and "bp-deepsup" in out and "largest batch" in out and "layerlocal report" in out
     assert write_report(tmp_path).exists()

@@ -17,21 +17,22 @@ import torch
 from PIL import Image
 
 import layerlocal
-import layerlocal.studies.scale as scale_module
-from layerlocal import data_from_arrays, exporting, load_data
+import layerlocal.experiments.studies.scale as scale_module
+from layerlocal import data_from_arrays, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.raw import TEACHER_NAME, content_of
-from layerlocal.pin import pin
+from layerlocal.experiments.stored import comparable, plan_path
+from layerlocal.experiments.studies.base import StudyPlan
+from layerlocal.experiments.studies.driver import run_study
 from layerlocal.report.runs import run_view
-from layerlocal.reporting import comparable, plan_path
-from layerlocal.run import load_task, run_spec
+from layerlocal.runs import export as exporting
+from layerlocal.runs.many import run_many
+from layerlocal.runs.pin import pin
+from layerlocal.runs.run import load_task, run_spec
+from layerlocal.runs.store import RunStore, write_atomic
+from layerlocal.runs.table import run_row
 from layerlocal.spec import FIXED_SOURCES, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore, write_atomic
-from layerlocal.studies.base import StudyPlan
-from layerlocal.studying import run_study
-from layerlocal.table import run_row
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 pytestmark = pytest.mark.filterwarnings("always::UserWarning")  # commands print them
 WORDS = ("--rule", "local-heads", "--network", "cnn4", "--width", "0.125", "--set", "network.depth=2", "--epochs", "1")

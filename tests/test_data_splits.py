@@ -155,7 +155,7 @@ def test_an_accuracy_is_not_said_of_what_does_not_fit(given, words):
     ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
 ])  # fmt: skip
 def test_training_takes_data_and_a_recipe(given, words):
-    from layerlocal.train import Training
+    from layerlocal.training.train import Training
 
     arguments = {"data": DATA, "recipe": Recipe(epochs=1, batch_size=2), "seed": 0} | given
     with pytest.raises(InputError, match=words):

@@ -27,7 +27,7 @@ from layerlocal import (
     run_spec,
 )
 from layerlocal.devices import device_name, find_device
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
 X = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
@@ -117,7 +117,7 @@ def test_a_gpu_is_looked_for_before_anything_is_done(count, name, words, monkeyp
 
 def test_a_ray_cluster_may_have_gpus_that_are_not_here(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("layerlocal.workers.run_on_ray", lambda left, store, ray, on, listen: seen.append(on) or (_ for _ in ()))  # fmt: skip
+    monkeypatch.setattr("layerlocal.runs.many.run_on_ray", lambda left, store, ray, on, listen: seen.append(on) or (_ for _ in ()))  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run_many([SPEC], RunStore(tmp_path), ray="auto", device=torch.device("cuda", 0))
     assert seen[0].device == "cuda:0"

@@ -17,7 +17,7 @@ from layerlocal.distributed.sync_norm import SyncBatchNorm, synchronize_norms
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, RuleInfo, create_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import Training, make_optimizer, train_step
+from layerlocal.training.train import Training, make_optimizer, train_step
 from layerlocal.types import InputError
 from processes import run_on
 

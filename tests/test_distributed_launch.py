@@ -9,8 +9,8 @@ import torch
 
 from layerlocal.distributed import join
 from layerlocal.distributed.launch import run_parallel
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
-from layerlocal.store import RunStore
 from layerlocal.types import InputError, LostProcessError
 from processes import free_port
 

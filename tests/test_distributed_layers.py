@@ -20,9 +20,9 @@ from layerlocal.distributed.layer_parallel import deal, local_segments
 from layerlocal.distributed.stream import Receiver, Sender
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, RuleInfo, create_rule
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import Recipe, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 from processes import command_on, run_on
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from layerlocal.distributed.model import BlockCost, Link, predict
 from layerlocal.distributed.pipeline_bp import PipelineBP
+from layerlocal.experiments.cost.model import BlockCost, Link, predict
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.types import InputError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from documents import ROOT
+from layerlocal.experiments.studies.words import bare_points
 from layerlocal.stats import estimate
-from layerlocal.studies.words import bare_points
 
 FINDINGS, START, STUDIES = (ROOT / f"docs/{page}.md" for page in ("findings", "start", "studies"))
 

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from documents import ROOT, blocks
 from layerlocal import BlockLoss, BlockwiseRule, InputError, Network, RuleInfo, SpatialReadout, create_rule, fit
-from layerlocal import check as contract
+from layerlocal.measure import contract
 
 RULES, NETWORKS = (ROOT / f"docs/own-{what}.md" for what in ("rules", "networks"))
 

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from layerlocal.data import Batches, Split, data_from_splits, load_data
-from layerlocal.evaluate import evaluate, evaluate_split
 from layerlocal.measure import measure_separability
 from layerlocal.networks import Network
 from layerlocal.rules import Rule, RuleInfo
-from layerlocal.run import run_spec
+from layerlocal.runs.run import run_spec
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
+from layerlocal.training.evaluate import evaluate, evaluate_split
 
 K = 4
 

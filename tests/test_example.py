@@ -23,8 +23,8 @@ from layerlocal import (
     create_rule,
 )
 from layerlocal.cli import app
-from layerlocal.run import pin_plugin, run_spec
-from layerlocal.train import losses_of
+from layerlocal.runs.run import pin_plugin, run_spec
+from layerlocal.training.train import losses_of
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "examples" / "my_rule.py"

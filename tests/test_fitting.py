@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from layerlocal import Fitted, Recipe, Rule, create_network, create_rule, data_from_arrays, fit, load_data
-from layerlocal.fitting import network_for
-from layerlocal.train import fit as train
+from layerlocal.training.fit import network_for
+from layerlocal.training.train import fit as train
 from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -179,7 +179,9 @@ def test_a_network_that_is_made_must_take_the_samples_and_has_its_width():
 # --- what the documents say -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["layerlocal.fitting", "layerlocal.data.arrays", "layerlocal.estimator"])
+@pytest.mark.parametrize(
+    "module", ["layerlocal.training.fit", "layerlocal.data.arrays", "layerlocal.training.estimator"]
+)
 def test_the_examples_in_docstrings_are_true(module):
     pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
     found = doctest.testmod(importlib.import_module(module))

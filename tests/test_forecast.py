@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-import layerlocal.forecast
-import layerlocal.timing
+import layerlocal.runs.forecast
+import layerlocal.runs.timing
 from layerlocal.data.task import task_of
-from layerlocal.forecast import forecast_seconds
-from layerlocal.looks import Pace
-from layerlocal.preview import look_ahead
-from layerlocal.run import build, load_task
+from layerlocal.runs.forecast import forecast_seconds
+from layerlocal.runs.looks import Pace
+from layerlocal.runs.preview import look_ahead
+from layerlocal.runs.run import build, load_task
+from layerlocal.runs.timing import measure_pace, noise
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.timing import measure_pace, noise
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
 FAILS = """
@@ -66,9 +66,11 @@ def test_the_pace_is_the_median_step_after_the_first_and_a_batch_of_predictions(
     data, rule = build(SPEC)
     training = Training(rule, data, SPEC.recipe)
     times = iter([50.0, 51.0, 59.0, 61.0, 200.0, 205.0])  # steps of 1, 8 and 2 seconds; predictions of 5
-    monkeypatch.setattr(layerlocal.timing, "clock", lambda _: next(times))
+    monkeypatch.setattr(layerlocal.runs.timing, "clock", lambda _: next(times))
     seen, sizes = [], []
-    monkeypatch.setattr(layerlocal.timing, "evaluate_split", lambda rule, data, split, device: sizes.append(len(split)))
+    monkeypatch.setattr(
+        layerlocal.runs.timing, "evaluate_split", lambda rule, data, split, device: sizes.append(len(split))
+    )
     monkeypatch.setattr(training, "step", lambda x, y, observe: seen.append(len(x)))
     assert measure_pace(training, steps=3) == Pace(step=2.0, prediction=5.0 / 500)
     assert seen == [32] * 4 and sizes == [500, 500] and next(times, None) is None
@@ -132,7 +134,7 @@ def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
         timed.append((spec.rule.name, spec.recipe.batch_size, torch.get_num_threads()))
         return Pace(step=1.0, prediction=0.0)
 
-    monkeypatch.setattr(layerlocal.timing, "time_kind", pace)
+    monkeypatch.setattr(layerlocal.runs.timing, "time_kind", pace)
     torch.set_num_threads(2)
     assert list(forecast_seconds([SPEC, *ALIKE, *OTHER])) == [32, 32, 80, 66, 32, 9, 66, 32]
     assert sorted(timed) == [("bp", 32, 1), ("local-heads", 16, 1), ("local-heads", 32, 1)]
@@ -141,8 +143,8 @@ def test_runs_of_one_kind_are_timed_once_on_one_thread(monkeypatch):
 
 def test_kinds_for_which_no_time_is_left_take_as_long_a_flop_as_the_timed_one(monkeypatch):
     """Only the kind with the most work is timed: the other's half a batch takes half as long, bp's one readout less by its FLOPs."""
-    monkeypatch.setattr(layerlocal.forecast, "SECONDS", -1.0)
-    monkeypatch.setattr(layerlocal.timing, "time_kind", lambda *_: Pace(step=1.0, prediction=0.01))
+    monkeypatch.setattr(layerlocal.runs.forecast, "SECONDS", -1.0)
+    monkeypatch.setattr(layerlocal.runs.timing, "time_kind", lambda *_: Pace(step=1.0, prediction=0.01))
     found = list(forecast_seconds([SPEC, *ALIKE, *OTHER]))
     assert found[:2] == pytest.approx([32 + 2.2, 32 + 2.2])
     assert found[-2] == pytest.approx(66 / 2 + 2.2)
@@ -152,16 +154,16 @@ def test_kinds_for_which_no_time_is_left_take_as_long_a_flop_as_the_timed_one(mo
 
 def test_a_large_batch_is_timed_in_part_and_counted_whole(monkeypatch):
     sizes = []
-    losses = layerlocal.timing.losses_of
+    losses = layerlocal.runs.timing.losses_of
     times = iter(float(second) for second in range(100))  # every step and the prediction take a second
-    monkeypatch.setattr(layerlocal.timing, "_now", lambda _: next(times))
+    monkeypatch.setattr(layerlocal.runs.timing, "_now", lambda _: next(times))
     monkeypatch.setattr(
-        layerlocal.timing, "losses_of", lambda rule, x, y, p: sizes.append(len(x)) or losses(rule, x, y, p)
+        layerlocal.runs.timing, "losses_of", lambda rule, x, y, p: sizes.append(len(x)) or losses(rule, x, y, p)
     )
-    monkeypatch.setattr(layerlocal.timing, "MOST_FLOPS", 8 * look_ahead(SPEC)[1])
+    monkeypatch.setattr(layerlocal.runs.timing, "MOST_FLOPS", 8 * look_ahead(SPEC)[1])
     [seconds] = forecast_seconds([SPEC])
     assert set(sizes) == {8}
-    assert seconds == pytest.approx(32 * 4 * layerlocal.timing.WHOLE_STEP + 220 / 8)
+    assert seconds == pytest.approx(32 * 4 * layerlocal.runs.timing.WHOLE_STEP + 220 / 8)
 
 
 def test_data_smaller_than_a_batch_are_refused_also_where_another_run_of_the_kind_was_timed():

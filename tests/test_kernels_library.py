@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from layerlocal.kernels import kernels_in_use, native, norm_act
-from layerlocal.preview import look_ahead
-from layerlocal.run import build
+from layerlocal.runs.preview import look_ahead
+from layerlocal.runs.run import build
 from layerlocal.spec import DataSpec, NetworkSpec, RunSpec
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
 if native.library() is None:
@@ -221,7 +221,7 @@ def test_switched_off_by_its_name_it_is_silent_and_another_word_is_refused(cache
 @pytest.mark.parametrize("ahead", [False, True], ids=["training", "looked ahead"])
 def test_what_looks_at_a_rule_beforehand_does_not_swallow_the_line_that_torch_does_the_work(cache, monkeypatch, ahead):
     monkeypatch.setenv("CC", "/no/compiler")
-    monkeypatch.setattr("layerlocal.preview._LOOKED_AT", {})
+    monkeypatch.setattr("layerlocal.runs.preview._LOOKED_AT", {})
     spec = RunSpec(
         data=DataSpec(source="fashion_mnist_subset", num_train=100, num_test=50),
         network=NetworkSpec(name="cnn4", width=0.125, fused=True),

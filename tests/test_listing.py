@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 from layerlocal.data import list_data
-from layerlocal.listing import FACTS, describe, look
 from layerlocal.networks import create_network, list_networks
 from layerlocal.rules import list_rules
+from layerlocal.runs.listing import FACTS, describe, look
 
 
 def test_the_facts_are_those_of_the_rules_networks_and_data_themselves():
-    """Where this fails, `python -m layerlocal.listing` writes them anew."""
+    """Where this fails, `python -m layerlocal.runs.listing` writes them anew."""
     found = look()
     assert json.loads(FACTS.read_text()) == json.loads(json.dumps(found))
     assert describe("all") == {name: found[name] for name in ("rules", "networks", "data")}

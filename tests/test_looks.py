@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from layerlocal import auditing
 from layerlocal.data.task import task_of
-from layerlocal.forecast import forecast_seconds
-from layerlocal.listing import rule_facts
-from layerlocal.looks import Look, Pace, find_look, kind_of, pace_of, yardstick
-from layerlocal.preview import look_ahead
+from layerlocal.experiments.audit import driver as auditing
+from layerlocal.experiments.audit.plan import audit_specs
 from layerlocal.rules import list_rules
+from layerlocal.runs.forecast import forecast_seconds
+from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.looks import Look, Pace, find_look, kind_of, pace_of, yardstick
+from layerlocal.runs.preview import look_ahead
+from layerlocal.runs.timing import look_at
 from layerlocal.spec import DataSpec, NetworkSpec, RunSpec
-from layerlocal.studies.audit import audit_specs
-from layerlocal.timing import look_at
 from layerlocal.types import InputError
 
 LIGHT = (
@@ -56,8 +56,8 @@ def test_flops_in_the_file_are_those_of_the_rule_and_its_twins_as_they_are(rule)
 
 def test_the_pace_of_a_known_kind_is_scaled_by_the_yardstick(monkeypatch):
     spec, _ = usual()[0]
-    monkeypatch.setattr("layerlocal.forecast.find_look", lambda *_: Look(1e6, Pace(step=3.0, prediction=0.5)))
-    monkeypatch.setattr("layerlocal.forecast.yardstick", lambda: 2.0)
+    monkeypatch.setattr("layerlocal.runs.forecast.find_look", lambda *_: Look(1e6, Pace(step=3.0, prediction=0.5)))
+    monkeypatch.setattr("layerlocal.runs.forecast.yardstick", lambda: 2.0)
     steps, predictions = 3 * (2250 // 32), 3 * 250 + 2000  # of 2,500 images a tenth validates, after each of 3 epochs
     assert list(forecast_seconds([spec])) == [pytest.approx(6 * steps + 1.0 * predictions)]
 

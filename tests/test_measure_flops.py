@@ -116,7 +116,7 @@ def test_rules_take_turns_and_warm_up_rounds_are_not_counted():
 
 def test_samples_per_second_are_the_batch_over_the_time_of_its_step(monkeypatch):
     ticks = iter([0.0, 2.0, 10.0, 10.5, 20.0, 24.0, 30.0, 31.0])
-    monkeypatch.setattr("layerlocal.train.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("layerlocal.training.train.time.perf_counter", lambda: next(ticks))
     found = measure_speed({"a": lambda: None, "b": lambda: None}, batch_size=32, repeats=2, warm_up=0)
     assert found == {"a": [16.0, 8.0], "b": [64.0, 32.0]}
 

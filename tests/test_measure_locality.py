@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layerlocal.check import iterate_checks
 from layerlocal.measure import gradient_reach, intervention, measure_locality
+from layerlocal.measure.contract import iterate_checks
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, RuleInfo, create_rule, list_rules
 from layerlocal.types import BlockLoss, InputError, trained_blocks

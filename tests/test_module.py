@@ -11,7 +11,7 @@ from torch import nn
 
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import DTGFF, FF, LocalHeads, Rule, RuleInfo, create_rule, list_rules
-from layerlocal.rules.pieces import CellAverage, RuleScores, TrainedNetwork
+from layerlocal.rules.core.pieces import CellAverage, RuleScores, TrainedNetwork
 from layerlocal.types import InputError
 
 K = 6

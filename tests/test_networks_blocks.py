@@ -16,7 +16,7 @@ from layerlocal.measure import measure_locality, measure_saved_bytes
 from layerlocal.networks import Network, create_network, network_options
 from layerlocal.rules import create_rule, list_rules
 from layerlocal.spec import Recipe
-from layerlocal.train import fit
+from layerlocal.training.train import fit
 from layerlocal.types import InputError
 
 K = 3

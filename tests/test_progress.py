@@ -7,12 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
-import layerlocal.progress
-from layerlocal.evaluate import Evaluation
-from layerlocal.progress import ManyRuns, OneRun, Tally, as_time
-from layerlocal.run import RunEvent
+import layerlocal.runs.progress
+from layerlocal.runs.progress import ManyRuns, OneRun, Tally, as_time
+from layerlocal.runs.run import RunEvent
 from layerlocal.spec import RunSpec
-from layerlocal.train import EpochRecord
+from layerlocal.training.evaluate import Evaluation
+from layerlocal.training.train import EpochRecord
 
 RECORD = EpochRecord(1, 1.0, 100.0, 0.1, {}, {}, None)
 
@@ -154,7 +154,7 @@ def test_an_event_that_comes_after_the_end_of_its_run_brings_nobody_back():
 def clock(monkeypatch):
     """A clock that stands still until it is set."""
     clock = [0.0]
-    monkeypatch.setattr(layerlocal.progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(layerlocal.runs.progress.time, "monotonic", lambda: clock[0])
     return clock
 
 

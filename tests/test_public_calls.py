@@ -36,7 +36,7 @@ from layerlocal import (
 )
 from layerlocal.measure.locality import gradient_reach, intervention
 from layerlocal.measure.separability import measure_separability
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
 NAN = math.nan

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlocal.table import load_runs
+from layerlocal.runs.table import load_runs
 from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 import layerlocal
-import layerlocal.run
+import layerlocal.runs.run
 from documents import ROOT, blocks, commands, missing_files, prose, refusals, run_python, wide_lines
+from layerlocal.experiments.studies.words import points
 from layerlocal.stats import estimate
-from layerlocal.studies.words import points
 
 README = ROOT / "README.md"
 FIXED = ("fashion_mnist_subset", "teacher_student")
@@ -90,7 +90,7 @@ def test_every_file_the_readme_names_in_a_command_or_a_comment_is_there():
 def test_a_published_command_makes_the_run_that_it_stands_for(monkeypatch, cli):
     """Of every twentieth run in `results/runs.parquet` whose data are in the package."""
     found = []
-    monkeypatch.setattr(layerlocal.run, "run_spec", lambda spec, *_, **__: found.append(spec.hash) or sys.exit(3))
+    monkeypatch.setattr(layerlocal.runs.run, "run_spec", lambda spec, *_, **__: found.append(spec.hash) or sys.exit(3))
     rows = layerlocal.load_runs(ROOT / "results").to_pylist()
     rows = [row for row in rows if row["data"] in FIXED and row["command"].startswith("layerlocal train ")][::20]
     for row in rows:
@@ -207,7 +207,7 @@ def test_the_size_that_the_table_was_measured_at_is_that_of_its_runs():
 
 
 def test_the_number_of_claims_and_clauses_is_right():
-    from layerlocal.check import check_rule
+    from layerlocal.measure.contract import check_rule
 
     claims = results("claims.json")["claims"]
     still_open = sum(claim["verdict"] == "inconclusive" for claim in claims)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from layerlocal.data import Split, data_from_splits
-from layerlocal.evaluate import evaluate_split
 from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, Rule, RuleInfo, create_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import Training, fit
+from layerlocal.training.evaluate import evaluate_split
+from layerlocal.training.train import Training, fit
 from layerlocal.types import BlockLoss, InputError
 
 K = 3
@@ -207,7 +207,7 @@ def test_the_rehearsal_leaves_no_trace(monkeypatch):
         torch.manual_seed(5)
         rule = create_rule(Counting, network(), num_classes=K)
         if not rehearsed:
-            monkeypatch.setattr("layerlocal.train.rehearse", lambda *_: None)
+            monkeypatch.setattr("layerlocal.training.train.rehearse", lambda *_: None)
         training = Training(rule, data(), RECIPE)
         assert (rule.calls, rule.seen, rule.table, float(rule.average), float(rule.passing)) == (0, [], {}, 0, 0)
         assert not hasattr(rule, "late")

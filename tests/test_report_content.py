@@ -18,8 +18,8 @@ import pytest
 from layerlocal.report import format as form
 from layerlocal.report import render_page, write_page
 from layerlocal.report.studies import LARGEST_LINK, data_uri
-from layerlocal.store import RunStore
-from layerlocal.table import run_row
+from layerlocal.runs.store import RunStore
+from layerlocal.runs.table import run_row
 from test_report import HOSTILE, read, svgs_of, text_of
 from test_report_planted import estimate, planted_summary
 from test_report_planted import run_row as audit_run

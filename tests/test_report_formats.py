@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from layerlocal.report import render_csv, render_json, render_markdown
-from layerlocal.table import csv_text, unguarded
+from layerlocal.runs.table import csv_text, unguarded
 from test_report_planted import planted_summary
 from test_report_planted import run_row as audit_run
 from test_report_planted_study import accuracy_row, claim, planted_content, planted_study, study_row

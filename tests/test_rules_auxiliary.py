@@ -12,9 +12,9 @@ from torch import nn
 from layerlocal.kernels import grid_rms
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.auxiliary import ConvReadout, HeadCost, MLPReadout, head_cost
+from layerlocal.rules.core.auxiliary import ConvReadout, HeadCost, MLPReadout, head_cost
 from layerlocal.spec import Recipe
-from layerlocal.train import make_optimizer, train_step
+from layerlocal.training.train import make_optimizer, train_step
 from layerlocal.types import InputError, derive_seed
 
 K = 3

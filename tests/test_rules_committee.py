@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from layerlocal.rules.committee import small_nets
-from layerlocal.rules.members import CommitteeHead, committee_loss
-from layerlocal.rules.readout import SpatialReadout
+from layerlocal.rules.core.members import CommitteeHead, committee_loss
+from layerlocal.rules.core.readout import SpatialReadout
 from rules_by_hand import K, X, Y, cells, make, normalized
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")

@@ -13,7 +13,7 @@ from layerlocal.networks import Network, create_network
 from layerlocal.rules import create_rule
 from layerlocal.rules.deeperforward import choose_span
 from layerlocal.spec import Recipe
-from layerlocal.train import fit, train_step
+from layerlocal.training.train import fit, train_step
 from layerlocal.types import InputError
 from rules_by_hand import K, X, Y, assert_same, make, network, run, run_by_hand
 

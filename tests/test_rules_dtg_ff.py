@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.functional import clarity, goodness
+from layerlocal.rules.core.functional import clarity, goodness
 
 X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(12) % 3

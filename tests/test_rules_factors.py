@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.readout import SpatialReadout, parse_factors
+from layerlocal.rules.core.readout import SpatialReadout, parse_factors
 from layerlocal.types import InputError
 
 

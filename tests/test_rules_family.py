@@ -13,16 +13,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.check import CHECKS, _toy_data, check_rule
 from layerlocal.measure import measure_locality
+from layerlocal.measure.contract import CHECKS, _toy_data, check_rule
 from layerlocal.networks import create_network
 from layerlocal.rules import Rule, create_rule, list_rules
-from layerlocal.rules.auxiliary import ConvReadout
-from layerlocal.rules.members import CommitteeHead
+from layerlocal.rules.core.auxiliary import ConvReadout
+from layerlocal.rules.core.members import CommitteeHead
 from layerlocal.rules.mono_forward import Projection
 from layerlocal.rules.predsim import PredSimReadout
 from layerlocal.spec import Recipe
-from layerlocal.train import fit
+from layerlocal.training.train import fit
 from layerlocal.types import InputError
 from rules_by_hand import THIRDS, K, X, Y, make, run, trained
 
@@ -83,7 +83,7 @@ def test_it_keeps_every_clause_of_the_contract(name, options, of, monkeypatch):
     def network(_, depth=4, seed=0):
         return create_network(**of | {"depth": depth, "seed": seed})
 
-    monkeypatch.setattr("layerlocal.check._Bench.network", network)
+    monkeypatch.setattr("layerlocal.measure.contract._Bench.network", network)
     results = check_rule(name, **options)
     assert len(results) == len(CHECKS)
     assert not [(result.name, result.message) for result in results if not result.passed]

@@ -11,7 +11,7 @@ from layerlocal.measure import count_passes, measure_flops, measure_locality, me
 from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, RuleInfo, create_rule, list_rules
 from layerlocal.spec import Recipe
-from layerlocal.train import Training, fit
+from layerlocal.training.train import Training, fit
 from layerlocal.types import InputError
 
 K = 3

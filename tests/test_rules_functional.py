@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import optimize, special, stats
 
-from layerlocal.rules.functional import (
+from layerlocal.rules.core.functional import (
     clarity,
     dynamic_temperature,
     ff_loss,

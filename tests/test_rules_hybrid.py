@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.check import check_rule
 from layerlocal.measure import count_passes, intervention, measure_locality, measure_saved_bytes
+from layerlocal.measure.contract import check_rule
 from layerlocal.networks import create_network
 from layerlocal.rules import Feedback, LocalHeads, Lookahead, RuleInfo, create_rule, find_rule, rule_options
 from layerlocal.rules.bp_every import is_global_step
 from layerlocal.rules.feedback import feedback_term, output_error
 from layerlocal.rules.lookahead import reading_block
 from layerlocal.spec import Recipe
-from layerlocal.train import losses_of, make_optimizer, train_step
+from layerlocal.training.train import losses_of, make_optimizer, train_step
 from layerlocal.types import InputError
 
 K = 3

@@ -11,7 +11,7 @@ from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.rules.mono_forward import MonoForward, Projection, projected_goodness
 from layerlocal.spec import Recipe
-from layerlocal.train import make_optimizer, train_step
+from layerlocal.training.train import make_optimizer, train_step
 
 K = 3
 X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -150,7 +150,7 @@ def test_every_option_of_every_rule_refuses_what_it_cannot_take_in_one_sentence(
 
 
 def test_a_rule_is_registered_once_and_only_as_a_rule(monkeypatch):
-    monkeypatch.setattr("layerlocal.rules.registry._RULES", {"bp": find_rule("bp")})
+    monkeypatch.setattr("layerlocal.rules.core.registry._RULES", {"bp": find_rule("bp")})
 
     def define(name):
         return type("Mine", (BlockwiseRule,), {"info": RuleInfo(name=name, locality="block"), "__module__": __name__})

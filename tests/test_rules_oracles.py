@@ -12,7 +12,7 @@ import torch
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import make_optimizer, train_step
+from layerlocal.training.train import make_optimizer, train_step
 
 LOCAL = [
     ("local-heads", {}),

@@ -15,10 +15,10 @@ from torch import nn
 from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.checkpointing import BlockBytes
-from layerlocal.rules.segments import free_segments
+from layerlocal.rules.core.checkpointing import BlockBytes
+from layerlocal.rules.core.segments import free_segments
 from layerlocal.spec import Recipe
-from layerlocal.train import make_optimizer, train_step
+from layerlocal.training.train import make_optimizer, train_step
 from layerlocal.types import InputError
 
 K = 3

@@ -22,12 +22,12 @@ from safetensors.torch import load_file, save_file
 
 from layerlocal.data import Data, load_data
 from layerlocal.networks import create_network
-from layerlocal.progress import Tally
 from layerlocal.rules import create_rule, list_rules
-from layerlocal.run import RunEvent, build, file_sha256, pin_plugin, run_spec
+from layerlocal.runs.progress import Tally
+from layerlocal.runs.run import RunEvent, build, file_sha256, pin_plugin, run_spec
+from layerlocal.runs.store import RunFolder, RunStore
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunFolder, RunStore
-from layerlocal.train import Training, fit
+from layerlocal.training.train import Training, fit
 from layerlocal.types import InputError
 
 VECTORS = DataSpec(source="teacher_student", classes=3, num_train=256, num_test=64)
@@ -102,7 +102,7 @@ def forks():
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(
-            ["layerlocal.run", "layerlocal.workers", "torch._dynamo", "torch.export", "pandas"]
+            ["layerlocal.runs.run", "layerlocal.runs.many", "torch._dynamo", "torch.export", "pandas"]
         )
         process = context.Process(target=time.sleep, args=(0,))  # the server takes its environment from here
         process.start()
@@ -444,20 +444,20 @@ def test_the_first_epochs_of_a_continued_run_are_not_trained_again(store, monkey
 
 def test_a_run_stopped_at_its_very_end_still_ends_with_its_weights(whole, store, monkeypatch):
     """Stopped after ``DONE``, before whatever comes after it."""
-    import layerlocal.store
+    import layerlocal.runs.store
 
-    write = layerlocal.store.write_atomic
+    write = layerlocal.runs.store.write_atomic
 
     def stop_after_done(path, content):
         if (store.root / SPEC.hash / "DONE").exists():
             raise Stopped
         write(path, content)
 
-    monkeypatch.setattr(layerlocal.store, "write_atomic", stop_after_done)
+    monkeypatch.setattr(layerlocal.runs.store, "write_atomic", stop_after_done)
     try:
         run_spec(SPEC, store)
     except Stopped:
-        monkeypatch.setattr(layerlocal.store, "write_atomic", write)
+        monkeypatch.setattr(layerlocal.runs.store, "write_atomic", write)
         run_spec(SPEC, store)
     assert_same_run(store, whole[0], SPEC)
 

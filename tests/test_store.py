@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from layerlocal.rules import create_rule, list_rules
+from layerlocal.runs.store import PARTS, RunBusyError, RunStore, write_atomic
+from layerlocal.runs.table import run_row
 from layerlocal.spec import RunSpec
-from layerlocal.store import PARTS, RunBusyError, RunStore, write_atomic
-from layerlocal.table import run_row
 from layerlocal.types import InputError
 
 SPEC = RunSpec(seed=3)
@@ -328,7 +328,7 @@ def test_what_a_killed_write_left_behind_is_cleared_when_the_run_is_opened_again
 HOLD = """
 import sys, time
 from layerlocal.spec import RunSpec
-from layerlocal.store import RunStore
+from layerlocal.runs.store import RunStore
 with RunStore(sys.argv[1]).open(RunSpec(seed=3)):
     print("held", flush=True)
     time.sleep(60)

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerlocal.pin import of_other_data
-from layerlocal.reporting import comparable, write_report
-from layerlocal.run import run_spec
+from layerlocal.experiments.stored import comparable, write_report
+from layerlocal.runs.many import run_many
+from layerlocal.runs.pin import of_other_data
+from layerlocal.runs.run import run_spec
+from layerlocal.runs.store import RunBusyError, RunStore
+from layerlocal.runs.table import load_runs
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunBusyError, RunStore
-from layerlocal.table import load_runs
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 from test_report_planted_store import plant_run
 
 SPEC, OTHER = RunSpec(seed=3), RunSpec(seed=4)
@@ -114,7 +114,7 @@ def test_a_disk_without_room_for_the_lock_leaves_no_folder(store, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     store.prepare()
-    monkeypatch.setattr("layerlocal.store._open_at_once", full)
+    monkeypatch.setattr("layerlocal.runs.store._open_at_once", full)
     with pytest.raises(InputError, match="the disk is full"), store.open(SPEC):
         pass
     assert os.listdir(store.root) == []

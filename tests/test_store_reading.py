@@ -16,15 +16,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from layerlocal.exporting import load_trained
-from layerlocal.reporting import comparable, write_report
-from layerlocal.run import run_spec
+from layerlocal.experiments.stored import comparable, write_report
+from layerlocal.runs.backlog import saved_epoch
+from layerlocal.runs.export import load_trained
+from layerlocal.runs.many import run_many
+from layerlocal.runs.run import run_spec
+from layerlocal.runs.store import RunStore
+from layerlocal.runs.table import load_runs
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.table import load_runs
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
-from layerlocal.workers.backlog import saved_epoch
 from test_report_planted_store import plant_run
 
 SPEC = RunSpec(seed=3)

@@ -7,10 +7,8 @@ import math
 
 import pytest
 
-from layerlocal.spec import RunSpec
-from layerlocal.store import RunRecord
-from layerlocal.studies import STUDIES, find_study
-from layerlocal.studies.base import (
+from layerlocal.experiments.studies import STUDIES, find_study
+from layerlocal.experiments.studies.base import (
     SIZES,
     StudyPlan,
     by_seed,
@@ -22,11 +20,20 @@ from layerlocal.studies.base import (
     quantity,
     twins_of_rule,
 )
-from layerlocal.studies.effects import contrast, doublings, effects_by_seed, explained, ratio_of_means, slopes
-from layerlocal.studies.scale import scale_of
-from layerlocal.studies.summary import summarize_study
-from layerlocal.studies.widths import fitting_widths
-from layerlocal.studies.words import bare_points, fusion_sentence, points
+from layerlocal.experiments.studies.effects import (
+    contrast,
+    doublings,
+    effects_by_seed,
+    explained,
+    ratio_of_means,
+    slopes,
+)
+from layerlocal.experiments.studies.scale import scale_of
+from layerlocal.experiments.studies.summary import summarize_study
+from layerlocal.experiments.studies.widths import fitting_widths
+from layerlocal.experiments.studies.words import bare_points, fusion_sentence, points
+from layerlocal.runs.store import RunRecord
+from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 
 ENV = {"layerlocal": "0", "threads": 1}

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import layerlocal.studies.scale as scale_module
+import layerlocal.experiments.studies.scale as scale_module
 from layerlocal.claims import judge, load_claims
-from layerlocal.reporting import judge_claims, plan_path, write_report
+from layerlocal.experiments.stored import judge_claims, plan_path, write_report
+from layerlocal.experiments.studies import STUDIES, find_study
+from layerlocal.experiments.studies.base import StudyPlan, plan_runs
+from layerlocal.experiments.studies.driver import forecast_study, run_study
+from layerlocal.experiments.studies.summary import summarize_study
+from layerlocal.runs.store import RunRecord, RunStore, write_atomic
 from layerlocal.spec import NetworkSpec
-from layerlocal.store import RunRecord, RunStore, write_atomic
-from layerlocal.studies import STUDIES, find_study
-from layerlocal.studies.base import StudyPlan, plan_runs
-from layerlocal.studies.summary import summarize_study
-from layerlocal.studying import forecast_study, run_study
 from layerlocal.types import InputError
 
 TRAINED = ("local", "bp", "bp-deepsup")
@@ -136,7 +136,9 @@ def three_classes(folder):
 
 
 def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("layerlocal.studies.widths.WIDER", 3)  # ten channels and not four in the first block
+    monkeypatch.setattr(
+        "layerlocal.experiments.studies.widths.WIDER", 3
+    )  # ten channels and not four in the first block
     folder = three_classes(tmp_path / "three")
     found = run_study(
         tmp_path / "runs", "accuracy", rules=["cwcomp", "local-heads"], seeds=1, data=["fashion_mnist_subset", folder], workers=1

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from layerlocal.runs.store import RunStore
+from layerlocal.runs.table import load_runs, run_row, write_runs_table
 from layerlocal.spec import RuleSpec, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.table import load_runs, run_row, write_runs_table
 from layerlocal.types import InputError
 from test_report_planted_store import plant_run, plant_store, planted_specs
 

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from layerlocal.data import Batches, Split, data_from_splits
-from layerlocal.evaluate import evaluate, evaluate_split
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, RuleInfo, create_rule
-from layerlocal.rules.functional import fit_fusion_weights
+from layerlocal.rules.core.functional import fit_fusion_weights
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import Recipe, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.train import Training, fit, learning_rate, make_optimizer, train_step
+from layerlocal.training.evaluate import evaluate, evaluate_split
+from layerlocal.training.train import Training, fit, learning_rate, make_optimizer, train_step
 from layerlocal.types import BlockLoss, InputError
 
 K = 3

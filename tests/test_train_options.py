@@ -14,10 +14,10 @@ from torch import nn
 from layerlocal.data import Split, data_from_splits
 from layerlocal.measure import measure_saved_bytes
 from layerlocal.networks import Network, create_network
-from layerlocal.optimizer import Stepper
 from layerlocal.rules import Rule, RuleInfo, create_rule
 from layerlocal.spec import Recipe
-from layerlocal.train import Training, make_optimizer, train_step
+from layerlocal.training.optimizer import Stepper
+from layerlocal.training.train import Training, make_optimizer, train_step
 from layerlocal.types import BlockLoss, InputError
 
 K = 3

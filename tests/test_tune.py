@@ -8,16 +8,16 @@ import math
 import pytest
 from rich.console import Console
 
-import layerlocal.train
+import layerlocal.training.train
 from layerlocal.data import Data
+from layerlocal.experiments.stored import tune_path, tune_summaries, write_report
+from layerlocal.experiments.tune import Search, TunePlan, parse_dimension
+from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
+from layerlocal.experiments.tune.search import AT_ONCE
 from layerlocal.report import render_markdown, render_page
-from layerlocal.reporting import tune_path, tune_summaries, write_report
-from layerlocal.run import build, run_spec
+from layerlocal.runs.run import build, run_spec
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.tune import Search, TunePlan, parse_dimension
-from layerlocal.tune.search import AT_ONCE
-from layerlocal.tuning import forecast_tuning, run_tuning
 from layerlocal.types import InputError
 
 TINY = {
@@ -164,7 +164,8 @@ def test_an_unfair_search_is_refused(space, changes, sentence):
 
 def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch):
     monkeypatch.setattr(
-        "layerlocal.tuning.forecast_seconds", lambda specs, device: [2.0 + len(s.rule.options) for s in specs]
+        "layerlocal.experiments.tune.driver.forecast_seconds",
+        lambda specs, device: [2.0 + len(s.rule.options) for s in specs],
     )
     found = forecast_tuning(make(trials=4, seeds=5), workers=2)
     assert (found["planned"], found["seconds"]) == (60, 20 * (2 + 3 + 3) / 2)
@@ -213,7 +214,7 @@ def test_the_same_search_trains_nothing_again_but_what_failed_and_more_trials_go
         assert spec.recipe.learning_rate == 1e30, "trained twice"
         raise InputError("the loss is not finite")
 
-    monkeypatch.setattr("layerlocal.run._train_run", only_what_failed)
+    monkeypatch.setattr("layerlocal.runs.run._train_run", only_what_failed)
     again = run(make(parse_dimension("recipe.learning_rate=0.002,1e30"), trials=4, sampler="random"), out)
     for one, other in zip(again["methods"], summary["methods"], strict=True):
         assert [t["value"] for t in one["trials"]] == [t["value"] for t in other["trials"][:4]]
@@ -245,8 +246,10 @@ def test_the_page_shows_trials_budget_and_command(searched):
 def test_a_trial_is_what_its_last_epoch_found_and_is_not_evaluated_again(tmp_path, monkeypatch):
     spec, seen = RunSpec(**TINY, judged_on="validation"), []
     spec = spec.with_settings({"recipe.epochs": 2, "rule.fusion": "fitted"})
-    evaluate = layerlocal.train.evaluate_split
-    monkeypatch.setattr(layerlocal.train, "evaluate_split", lambda *a, **k: seen.append(evaluate(*a, **k)) or seen[-1])
+    evaluate = layerlocal.training.train.evaluate_split
+    monkeypatch.setattr(
+        layerlocal.training.train, "evaluate_split", lambda *a, **k: seen.append(evaluate(*a, **k)) or seen[-1]
+    )
     result = run_spec(spec, RunStore(tmp_path)).result
     assert len(seen) == 2 and result["validation_accuracy"] == seen[1].accuracy
     assert (result["block_accuracies"], result["num_validation"]) == (seen[1].block_accuracies, seen[1].num_samples)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from layerlocal.run import pin_plugin, run_spec
+from layerlocal.runs.many import run_many
+from layerlocal.runs.run import pin_plugin, run_spec
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.train import Training
+from layerlocal.training.train import Training
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 SPEC = RunSpec(
     data=DataSpec(source="teacher_student", classes=3, num_train=256, num_test=64),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from layerlocal.runs.many import run_many
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunStore
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 SPEC = RunSpec(
     data=DataSpec(source="teacher_student", classes=3, num_train=64, num_test=16),
@@ -66,6 +66,6 @@ def test_a_crowd_of_workers_is_as_many_as_there_are_runs(tmp_path, monkeypatch):
         asked.append(workers)
         yield from ()
 
-    monkeypatch.setattr("layerlocal.workers.run_in_workers", no_work)
+    monkeypatch.setattr("layerlocal.runs.many.run_in_workers", no_work)
     run_many([SPEC, SPEC.model_copy(update={"seed": 1})], RunStore(tmp_path / "runs"), workers=10**9)
     assert asked == [2]

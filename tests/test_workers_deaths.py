@@ -18,12 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import layerlocal.workers.local
-from layerlocal.run import RunEvent, pin_plugin, run_spec
+import layerlocal.runs.local
+from layerlocal.runs.backlog import LIVES, Backlog, saved_epoch, throttled
+from layerlocal.runs.many import run_many
+from layerlocal.runs.run import RunEvent, pin_plugin, run_spec
+from layerlocal.runs.store import RunBusyError, RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunBusyError, RunStore
-from layerlocal.workers import run_many
-from layerlocal.workers.backlog import LIVES, Backlog, saved_epoch, throttled
 
 SPEC = RunSpec(
     data=DataSpec(source="teacher_student", classes=3, num_train=100, num_test=60),
@@ -272,8 +272,8 @@ def is_killed_at_once(*_):
 
 @pytest.mark.parametrize(("serve", "how"), [(ends_at_once, "exit code 3"), (is_killed_at_once, "SIGKILL")])
 def test_workers_that_cannot_even_start_are_not_started_for_ever(store, forks, monkeypatch, serve, how):
-    monkeypatch.setattr(layerlocal.workers.local, "_serve", serve)
-    monkeypatch.setitem(layerlocal.workers.local.FALSE_STARTS, "killed", 5)
+    monkeypatch.setattr(layerlocal.runs.local, "_serve", serve)
+    monkeypatch.setitem(layerlocal.runs.local.FALSE_STARTS, "killed", 5)
     specs = seeds(3)
     outcome = run_many(specs, store, workers=2)
     assert sorted(outcome.failed) == sorted(spec.hash for spec in specs)
@@ -283,8 +283,8 @@ def test_workers_that_cannot_even_start_are_not_started_for_ever(store, forks, m
 STUDY = """
 import json, sys
 from layerlocal.spec import RunSpec
-from layerlocal.store import RunStore
-from layerlocal.workers import run_many
+from layerlocal.runs.store import RunStore
+from layerlocal.runs.many import run_many
 
 if __name__ == "__main__":
     specs = [RunSpec.parse(content) for content in json.loads(sys.argv[2])]
@@ -440,5 +440,5 @@ def test_workers_are_spread_over_the_gpus(monkeypatch, device, gpus, chosen):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", found.append)
     for number in range(6):
-        layerlocal.workers.local._choose_gpu(device, number)
+        layerlocal.runs.local._choose_gpu(device, number)
     assert found == chosen

@@ -14,14 +14,14 @@ from collections import Counter
 import pytest
 from safetensors.torch import load_file
 
-import layerlocal.workers.ray
-from layerlocal.evaluate import Evaluation
-from layerlocal.run import RunEvent, pin_plugin
+import layerlocal.runs.ray
+from layerlocal.runs.many import run_many
+from layerlocal.runs.run import RunEvent, pin_plugin
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
-from layerlocal.store import RunStore
-from layerlocal.train import EpochRecord
+from layerlocal.training.evaluate import Evaluation
+from layerlocal.training.train import EpochRecord
 from layerlocal.types import InputError
-from layerlocal.workers import run_many
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed; pip install 'layerlocal[ray]'"
@@ -171,7 +171,7 @@ def test_runs_of_workers_that_do_not_see_the_store_are_brought_back_whole_and_st
 ):
     """To the workers this store is a folder that is not there; a run that another process holds is left to it."""
     specs = [*seeds(3), plug("DiesOnce"), plug("Fails")]
-    send, states = layerlocal.workers.ray._Driver._send, []
+    send, states = layerlocal.runs.ray._Driver._send, []
 
     def send_elsewhere(driver, task, *, shared):
         states.append((task.spec.hash, shared))
@@ -181,12 +181,12 @@ def test_runs_of_workers_that_do_not_see_the_store_are_brought_back_whole_and_st
 
     def listen(event):
         if event.record is not None:
-            with pytest.raises(layerlocal.workers.ray.RunBusyError), store.open(by_hash[event.run]):
+            with pytest.raises(layerlocal.runs.ray.RunBusyError), store.open(by_hash[event.run]):
                 pass
             locked.append(event.run)
 
     locked, by_hash = [], {spec.hash: spec for spec in specs}
-    monkeypatch.setattr(layerlocal.workers.ray._Driver, "_send", send_elsewhere)
+    monkeypatch.setattr(layerlocal.runs.ray._Driver, "_send", send_elsewhere)
     outcome = run_many(specs, store, ray=cluster, threads=1, listen=listen)
     assert sorted(outcome.finished) == sorted(spec.hash for spec in specs[:4])
     assert "the moon is full" in outcome.failed[specs[4].hash]
@@ -254,14 +254,14 @@ def test_an_event_comes_out_of_its_text_as_it_went_in(monkeypatch):
         RunEvent.of_state(SPEC, "started"),
     ]
     for event in events:
-        layerlocal.workers.ray._post(Mail, event)
+        layerlocal.runs.ray._post(Mail, event)
     assert all(isinstance(text, str) and json.loads(text) for text in posted)
-    assert [layerlocal.workers.ray._event_from(text) for text in posted] == events
+    assert [layerlocal.runs.ray._event_from(text) for text in posted] == events
 
 
 def test_done_is_put_last_into_the_store(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(layerlocal.workers.ray, "write_atomic", lambda path, content: written.append(path.name))
+    monkeypatch.setattr(layerlocal.runs.ray, "write_atomic", lambda path, content: written.append(path.name))
     names = ["DONE", "spec.json", "checkpoint/state.safetensors", "env.json"]
-    layerlocal.workers.ray._put(tmp_path, {name: b"" for name in names})
+    layerlocal.runs.ray._put(tmp_path, {name: b"" for name in names})
     assert written[-1] == "DONE" and sorted(written) == ["DONE", "env.json", "spec.json", "state.safetensors"]

@@ -13,8 +13,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from layerlocal.check import CheckResult as CheckResult
-    from layerlocal.check import check_rule as check_rule
     from layerlocal.data import Augment as Augment
     from layerlocal.data import Batches as Batches
     from layerlocal.data import Data as Data
@@ -23,15 +21,12 @@ if TYPE_CHECKING:
     from layerlocal.data import data_from_splits as data_from_splits
     from layerlocal.data import list_data as list_data
     from layerlocal.data import load_data as load_data
-    from layerlocal.estimator import LayerLocalClassifier as LayerLocalClassifier
-    from layerlocal.evaluate import Evaluation as Evaluation
-    from layerlocal.evaluate import evaluate_split as evaluate_split
-    from layerlocal.fitting import Fitted as Fitted
-    from layerlocal.fitting import fit as fit
     from layerlocal.measure import measure_flops as measure_flops
     from layerlocal.measure import measure_locality as measure_locality
     from layerlocal.measure import measure_saved_bytes as measure_saved_bytes
     from layerlocal.measure import measure_speed as measure_speed
+    from layerlocal.measure.contract import CheckResult as CheckResult
+    from layerlocal.measure.contract import check_rule as check_rule
     from layerlocal.networks import Network as Network
     from layerlocal.networks import create_network as create_network
     from layerlocal.networks import list_networks as list_networks
@@ -42,37 +37,42 @@ if TYPE_CHECKING:
     from layerlocal.rules import create_rule as create_rule
     from layerlocal.rules import list_rules as list_rules
     from layerlocal.rules import register_rule as register_rule
-    from layerlocal.run import run_spec as run_spec
+    from layerlocal.runs.many import run_many as run_many
+    from layerlocal.runs.run import run_spec as run_spec
+    from layerlocal.runs.store import RunRecord as RunRecord
+    from layerlocal.runs.store import RunStore as RunStore
+    from layerlocal.runs.table import load_runs as load_runs
     from layerlocal.spec import DataSpec as DataSpec
     from layerlocal.spec import NetworkSpec as NetworkSpec
     from layerlocal.spec import Recipe as Recipe
     from layerlocal.spec import RuleSpec as RuleSpec
     from layerlocal.spec import RunSpec as RunSpec
-    from layerlocal.store import RunRecord as RunRecord
-    from layerlocal.store import RunStore as RunStore
-    from layerlocal.table import load_runs as load_runs
+    from layerlocal.training.estimator import LayerLocalClassifier as LayerLocalClassifier
+    from layerlocal.training.evaluate import Evaluation as Evaluation
+    from layerlocal.training.evaluate import evaluate_split as evaluate_split
+    from layerlocal.training.fit import Fitted as Fitted
+    from layerlocal.training.fit import fit as fit
     from layerlocal.types import BlockLoss as BlockLoss
     from layerlocal.types import InputError as InputError
     from layerlocal.types import Locality as Locality
-    from layerlocal.workers import run_many as run_many
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "check": ["CheckResult", "check_rule"],
     "data": ["Augment", "Batches", "Data", "Split", "data_from_arrays", "data_from_splits", "list_data", "load_data"],
-    "estimator": ["LayerLocalClassifier"],
-    "evaluate": ["Evaluation", "evaluate_split"],
-    "fitting": ["Fitted", "fit"],
     "measure": ["measure_flops", "measure_locality", "measure_saved_bytes", "measure_speed"],
+    "measure.contract": ["CheckResult", "check_rule"],
     "networks": ["Network", "create_network", "list_networks"],
     "rules": ["BlockwiseRule", "Rule", "RuleInfo", "SpatialReadout", "create_rule", "list_rules", "register_rule"],
-    "run": ["run_spec"],
+    "runs.many": ["run_many"],
+    "runs.run": ["run_spec"],
+    "runs.store": ["RunRecord", "RunStore"],
+    "runs.table": ["load_runs"],
     "spec": ["DataSpec", "NetworkSpec", "Recipe", "RuleSpec", "RunSpec"],
-    "store": ["RunRecord", "RunStore"],
-    "table": ["load_runs"],
+    "training.estimator": ["LayerLocalClassifier"],
+    "training.evaluate": ["Evaluation", "evaluate_split"],
+    "training.fit": ["Fitted", "fit"],
     "types": ["BlockLoss", "InputError", "Locality"],
-    "workers": ["run_many"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from layerlocal.run import run_spec
+from layerlocal.runs.run import run_spec
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.store import RunStore
 
 VECTORS = DataSpec(source="teacher_student", classes=3, num_train=96, num_test=32)
 MLP = NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16})

@@ -32,7 +32,7 @@ SIZE_ORDER = ("quick", "medium", "standard", "full")
 COST_STUDY = "cost"
 """What claims call the cost audit, which is a command of its own."""
 Summaries = Mapping[tuple[str, str], dict[str, Any]] | Iterable[dict[str, Any]]
-"""Summaries by (study, size), or just listed; see `layerlocal.studies.base` for what one holds."""
+"""Summaries by (study, size), or just listed; see `layerlocal.experiments.studies.base` for what one holds."""
 Indexed = dict[str, list[tuple[str, dict[str, Any]]]]
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from layerlocal import __version__
 from layerlocal.cli import complete
-from layerlocal.progress import as_time
+from layerlocal.runs.progress import as_time
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
 
@@ -340,12 +340,12 @@ def _in_one_sentence(error: BaseException) -> str | None:
         where = f"writing {error.filename}" if error.filename else "writing what was to be printed"
         return f"no space left on the disk, {where}; make room and give the same command: finished runs are kept"
     if isinstance(error, MemoryError | RuntimeError):
-        from layerlocal.cost.measure import is_out_of_memory
+        from layerlocal.experiments.cost.measure import is_out_of_memory
 
         if is_out_of_memory(error):
             return f"not enough memory ({first_line(error)}); lower the width, the image size or the batch size"
     if "layerlocal.rules" in sys.modules and is_fault(error):
-        from layerlocal.rules.registry import raised_in_plugin
+        from layerlocal.rules.core.registry import raised_in_plugin
 
         if raised_in_plugin(error):
             return f"the rule's own code {describe_error(error)}; `layerlocal check` shows more"

@@ -34,7 +34,7 @@ def cite(
     """Name the papers of the rules and data that a store's runs used, and how to cite layerlocal."""
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
-    from layerlocal import citing
+    from layerlocal.runs import cite as citing
 
     asked = _names(rules, "--rule"), _names(data, "--data")
     typed_out = getattr(context.get_parameter_source("out"), "name", "") == "COMMANDLINE"

@@ -111,7 +111,7 @@ def runs(context: typer.Context, incomplete: str) -> Found:
 
 def _described(section: str, key: str) -> list[tuple[str, str]]:
     """Names of a section of `layerlocal list`, each with a fact about it that fits into one line: some shells take a second line for a value."""
-    from layerlocal.listing import describe
+    from layerlocal.runs.listing import describe
 
     return [(row["name"], textwrap.shorten(row[key], 60, placeholder=" …")) for row in describe(section)[section]]
 

@@ -102,8 +102,8 @@ def cost(
     """  # fmt: skip
     import torch
 
-    from layerlocal.cost.plan import make_plan
-    from layerlocal.costing import run_cost
+    from layerlocal.experiments.cost.driver import run_cost
+    from layerlocal.experiments.cost.plan import make_plan
 
     prepare_torch(device, threads)
     chosen: dict[str, Any] = {

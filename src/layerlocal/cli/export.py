@@ -16,7 +16,7 @@ from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError
 
 if TYPE_CHECKING:
-    from layerlocal.store import RunStore
+    from layerlocal.runs.store import RunStore
 
 
 def _file(text: str) -> Path:
@@ -51,8 +51,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a trained network with its fused readout to a file, raw samples in, scores out, checked against the rule."""
-    from layerlocal.exporting import export_run
-    from layerlocal.store import RunStore
+    from layerlocal.runs.export import export_run
+    from layerlocal.runs.store import RunStore
 
     files = {kind: path for kind, path in (("onnx", onnx), ("torch", torch)) if path is not None}
     if not files:
@@ -77,7 +77,7 @@ def export(
 
 def _trusts(store: RunStore, run: str) -> bool:
     """Whether whoever sits at the terminal lets the run's rule file be run; false where there is no such file, or nobody to ask."""
-    from layerlocal.exporting import rule_file_of
+    from layerlocal.runs.export import rule_file_of
 
     file = rule_file_of(store.load(run))
     if file is None or not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -35,9 +35,9 @@ from layerlocal.cli.show import last_losses, print_run
 from layerlocal.cli.studies import _names
 
 if TYPE_CHECKING:
-    from layerlocal.progress import OneRun
+    from layerlocal.runs.progress import OneRun
+    from layerlocal.runs.store import RunRecord, RunStore
     from layerlocal.spec import RunSpec
-    from layerlocal.store import RunRecord, RunStore
 
 
 @app.command()
@@ -72,7 +72,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Audit the rules: accuracy beside exact BP and BP-DeepSup twins, class sweep, locality, cost → summary.json and report.html."""
-    from layerlocal.auditing import forecast_audit, run_audit
+    from layerlocal.experiments.audit.driver import forecast_audit, run_audit
 
     if device != "cpu":
         prepare_torch(device, None)
@@ -139,10 +139,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
-    from layerlocal.pin import pin
-    from layerlocal.progress import EpochLog, OneRun
+    from layerlocal.runs.pin import pin
+    from layerlocal.runs.progress import EpochLog, OneRun
+    from layerlocal.runs.store import RunStore
     from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
-    from layerlocal.store import RunStore
 
     speaks = speaks_for_run(parallel)
     given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
@@ -176,8 +176,8 @@ def train(
 
 def _what_is_kept(spec: RunSpec, out: Path, progress: OneRun) -> str:
     """Of an interrupted run: whole epochs are saved, and nothing else is."""
-    from layerlocal.store import RunStore
-    from layerlocal.workers.backlog import saved_epoch
+    from layerlocal.runs.backlog import saved_epoch
+    from layerlocal.runs.store import RunStore
 
     epoch = saved_epoch(RunStore(out), spec)
     if not epoch:
@@ -188,7 +188,7 @@ def _what_is_kept(spec: RunSpec, out: Path, progress: OneRun) -> str:
 
 def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: str | None) -> RunRecord:
     """The run's record; of several processes only the first has one, the others end here."""
-    from layerlocal.run import run_spec
+    from layerlocal.runs.run import run_spec
 
     if parallel is None:
         return run_spec(spec, store, device=device, listen=listen)
@@ -209,7 +209,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Hold a rule to the contract: locality measured, scores free of labels, same seed same run, memory flat in depth, ..."""
-    from layerlocal.check import conclude, iterate_checks
+    from layerlocal.measure.contract import conclude, iterate_checks
 
     prepare_torch("cpu", 1)
     options = {key.removeprefix("rule."): value for key, value in parse_settings(settings or []).items()}
@@ -242,7 +242,7 @@ def list_known(
     as_json: AsJson = False,
 ) -> None:
     """List the known rules, networks and data sets."""
-    from layerlocal.listing import describe
+    from layerlocal.runs.listing import describe
 
     found = describe(what)
     if as_json:

@@ -20,7 +20,7 @@ from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from layerlocal.store import RunRecord, RunStore
+    from layerlocal.runs.store import RunRecord, RunStore
 
 __all__ = ["last_losses", "print_run"]
 
@@ -75,7 +75,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show one finished run, or list them, the latest last."""
-    from layerlocal.store import RunStore
+    from layerlocal.runs.store import RunStore
 
     store = RunStore(out)
     _refuse_published(out)
@@ -113,7 +113,7 @@ def show(
 
 def _refuse_published(out: Path) -> None:
     """Published results have a table of runs, and no run folders to show."""
-    from layerlocal.table import published_table
+    from layerlocal.runs.table import published_table
 
     if (table := published_table(out)) is not None:
         raise InputError(
@@ -124,7 +124,7 @@ def _refuse_published(out: Path) -> None:
 
 def _nothing(out: Path) -> str:
     """Why no run is shown: a store without any, or one of a search, whose trials are kept apart."""
-    from layerlocal.reporting import TRIALS
+    from layerlocal.experiments.stored import TRIALS
 
     if any((out / TRIALS).glob("*/DONE")):
         shown = shlex.join(["layerlocal", "show", "--out", str(out / TRIALS)])
@@ -151,7 +151,7 @@ def _is_named(asked: str | None, *names: Any) -> bool:
 
 
 def _table(runs: Sequence[_Shown]) -> Table:
-    from layerlocal.table import data_names, run_row
+    from layerlocal.runs.table import data_names, run_row
 
     table = Table(box=None)
     names = ("run", "finished", "rule", "twin of", "data", "network", "width", "epochs", "seed", "test accuracy")
@@ -175,8 +175,8 @@ def _length(record: RunRecord) -> str:
 
 
 def _show_one(store: RunStore, run: str, as_json: bool) -> None:
+    from layerlocal.runs.table import data_names, run_row
     from layerlocal.spec import command_of
-    from layerlocal.table import data_names, run_row
 
     record = store.load(run)
     shown = _shown(store, record)

@@ -90,7 +90,7 @@ def study(
     if name is None:
         _list_studies(as_json)
         return
-    from layerlocal.studying import forecast_study, run_study
+    from layerlocal.experiments.studies.driver import forecast_study, run_study
 
     if device != "cpu":
         prepare_torch(device, None)
@@ -123,7 +123,7 @@ def study(
 
 
 def _list_studies(as_json: bool) -> None:
-    from layerlocal.studies import STUDIES
+    from layerlocal.experiments.studies import STUDIES
 
     if as_json:
         print(
@@ -138,7 +138,7 @@ def _list_studies(as_json: bool) -> None:
 
 def _refuse_unknown_rule(name: str) -> None:
     """Of a file only the name is looked at: its runs are what is judged."""
-    from layerlocal.listing import describe
+    from layerlocal.runs.listing import describe
 
     known = [row["name"] for row in describe("rules")["rules"]]
     if name not in known and ".py:" not in name:
@@ -179,7 +179,7 @@ def claims(
         raise unknown_name("format", form, CLAIM_FORMATS)
     if form != "text" and (as_json or accuracies):
         raise InputError(f"--format {form} is the table of claims: leave out {'--json' if as_json else '--accuracies'}")
-    from layerlocal.reporting import beside_published, judge_claims
+    from layerlocal.experiments.stored import beside_published, judge_claims
 
     if accuracies:
         if rule or claim or file or alpha is not None:
@@ -274,8 +274,8 @@ def report(
     ] = None,
 ) -> None:
     """Write report.html (and an audit's summary.json) from everything in a store: claims, audit, studies, runs; trains nothing."""
+    from layerlocal.experiments.stored import write_report, write_report_figures
     from layerlocal.report.svg import FORMATS
-    from layerlocal.reporting import write_report, write_report_figures
 
     if figures is not None:
         forms = FORMATS if form is None else _names([form], "--format")

@@ -86,9 +86,9 @@ def tune(
 
     - A first look: `layerlocal tune --rule dtg-ff --trials 8 --epochs 2 --width 0.25`
     """
+    from layerlocal.experiments.tune import DEFAULT_SPACE, TunePlan, parse_dimension
+    from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
     from layerlocal.spec import TYPED_NETWORK, DataSpec
-    from layerlocal.tune import DEFAULT_SPACE, TunePlan, parse_dimension
-    from layerlocal.tuning import forecast_tuning, run_tuning
 
     if device != "cpu":
         prepare_torch(device, None)

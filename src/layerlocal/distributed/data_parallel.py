@@ -18,12 +18,12 @@ from layerlocal.data import Data
 from layerlocal.distributed.group import Group
 from layerlocal.distributed.sync_norm import synchronize_norms
 from layerlocal.distributed.training import DistributedTraining
-from layerlocal.evaluate import Evaluation
 from layerlocal.networks import Network
-from layerlocal.optimizer import Stepper
 from layerlocal.rules import BlockwiseRule, Rule
 from layerlocal.spec import Recipe
-from layerlocal.train import train_step
+from layerlocal.training.evaluate import Evaluation
+from layerlocal.training.optimizer import Stepper
+from layerlocal.training.train import train_step
 from layerlocal.types import BlockLoss, InputError
 
 __all__ = ["DataParallel", "DataParallelTraining"]

@@ -18,9 +18,9 @@ from layerlocal.distributed.data_parallel import DataParallelTraining
 from layerlocal.distributed.group import MOST_PROCESSES, TIMEOUT_SECONDS, Group, from_environment, join
 from layerlocal.distributed.layer_parallel import LayerParallelTraining
 from layerlocal.distributed.training import DistributedTraining
-from layerlocal.run import Listener, build, run_spec
+from layerlocal.runs.run import Listener, build, run_spec
+from layerlocal.runs.store import RunRecord, RunStore
 from layerlocal.spec import RunSpec
-from layerlocal.store import RunRecord, RunStore
 from layerlocal.types import InputError, LostProcessError, describe_error, unknown_name
 
 __all__ = ["MODES", "run_parallel"]

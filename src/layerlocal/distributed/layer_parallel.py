@@ -19,15 +19,15 @@ from layerlocal.data import Batches, Data
 from layerlocal.distributed.group import Group
 from layerlocal.distributed.stream import Receiver, Sender
 from layerlocal.distributed.training import DistributedTraining
-from layerlocal.evaluate import Evaluation
 from layerlocal.measure.probe import untouched
 from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, Rule
-from layerlocal.rules.base import segment_loss, segment_name
+from layerlocal.rules.core.rule import segment_loss, segment_name
+from layerlocal.rules.core.walk import learns_by
 from layerlocal.rules.twins import Twin
-from layerlocal.rules.walk import learns_by
 from layerlocal.spec import Recipe
-from layerlocal.train import StepReport, clock, train_step
+from layerlocal.training.evaluate import Evaluation
+from layerlocal.training.train import StepReport, clock, train_step
 from layerlocal.types import BlockLoss, InputError
 
 __all__ = ["LayerParallelTraining", "Stage", "deal", "local_segments"]

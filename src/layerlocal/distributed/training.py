@@ -17,10 +17,10 @@ from torch import Tensor
 
 from layerlocal.data import Data
 from layerlocal.distributed.group import Group
-from layerlocal.meter import Meter
 from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
-from layerlocal.train import EpochRecord, StepReport, Training
+from layerlocal.training.meter import Meter
+from layerlocal.training.train import EpochRecord, StepReport, Training
 
 __all__ = ["DistributedTraining"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
 from layerlocal.rules import Rule
-from layerlocal.saved import SavedBytes
+from layerlocal.rules.core.saved import SavedBytes
 
 __all__ = ["measure_saved_bytes", "peak_resident_bytes", "reset_peak_resident"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.rules import Rule
-from layerlocal.rules.frozen import untouched as untouched
+from layerlocal.rules.core.frozen import untouched as untouched
 from layerlocal.types import InputError
 
 __all__ = ["forward_backward", "refuse_batch", "untouched"]

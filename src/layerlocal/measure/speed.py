@@ -8,7 +8,7 @@ from typing import Any
 
 from layerlocal.devices import Device, find_device
 from layerlocal.options import whole_number
-from layerlocal.train import clock
+from layerlocal.training.train import clock
 from layerlocal.types import InputError
 
 __all__ = ["measure_speed", "speed_ratios"]

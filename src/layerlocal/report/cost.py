@@ -45,7 +45,7 @@ def cost_view(summary: View, anchor: str) -> View:
     """Everything the template shows of one cost audit.
 
     Args:
-        summary: see `layerlocal.cost.summary`; any part may be missing.
+        summary: see `layerlocal.experiments.cost.summary`; any part may be missing.
         anchor: the id of its section; ids in its figures begin with it.
     """
     groups = [g for g in summary.get("groups") or [] if isinstance(g, dict)]
@@ -88,7 +88,7 @@ def cost_facts(summary: View) -> Iterator[tuple[str, str]]:
 
 
 def cost_sentences(summary: View) -> list[str]:
-    """What the numbers say, as `layerlocal.cost.findings` wrote it."""
+    """What the numbers say, as `layerlocal.experiments.cost.findings` wrote it."""
     return [clean(text) for text in summary.get("sentences") or []]
 
 

@@ -17,7 +17,7 @@ def distribution_view(part: View, command: str, name: str) -> View:
     """The figure and the table of one network.
 
     Args:
-        part: see `layerlocal.cost.summary`; anything may be missing.
+        part: see `layerlocal.experiments.cost.summary`; anything may be missing.
         command: what made it.
         name: ids in the figure begin with it.
     """

@@ -14,7 +14,7 @@ from layerlocal.report.format import clean, spoken
 from layerlocal.report.palette import dark_style
 from layerlocal.report.sections import table
 from layerlocal.report.svg import FORMATS, Drawing
-from layerlocal.store import write_atomic
+from layerlocal.runs.store import write_atomic
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["page_figures", "readme_figure", "render_page", "whole_content", "write_figures", "write_page"]

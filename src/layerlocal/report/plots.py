@@ -1,6 +1,6 @@
 """Any study's figures from its data: ``lines``, ``heat`` and ``points``, one drawing a panel, all panels on the same axes.
 
-A figure is described in `layerlocal.studies.base`. Nothing here knows a study.
+A figure is described in `layerlocal.experiments.studies.base`. Nothing here knows a study.
 """
 
 from __future__ import annotations

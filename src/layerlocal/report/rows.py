@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from layerlocal.table import csv_text
+from layerlocal.runs.table import csv_text
 
 __all__ = ["csv_of_rows", "flatten"]
 

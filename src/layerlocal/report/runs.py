@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from layerlocal.report.format import byte_count, clean, count, is_number, percent, plain
-from layerlocal.table import data_names
+from layerlocal.runs.table import data_names
 
 __all__ = ["merge_runs", "run_view"]
 

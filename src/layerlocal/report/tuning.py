@@ -17,7 +17,7 @@ def tune_view(summary: View, anchor: str) -> View:
     """Everything the template shows of one search.
 
     Args:
-        summary: see `layerlocal.tuning.run_tuning`; any part may be missing.
+        summary: see `layerlocal.experiments.tune.driver.run_tuning`; any part may be missing.
         anchor: the id of its section; ids in its figures begin with it.
     """
     command = clean(summary.get("command") or "layerlocal tune")

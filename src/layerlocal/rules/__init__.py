@@ -1,11 +1,18 @@
 """How a network learns: the interface of a rule, and one file a rule."""
 
 from layerlocal.rules.asge import ASGE as ASGE
-from layerlocal.rules.base import BlockwiseRule as BlockwiseRule
-from layerlocal.rules.base import Rule as Rule
-from layerlocal.rules.base import RuleInfo as RuleInfo
 from layerlocal.rules.bp_every import BPEvery as BPEvery
 from layerlocal.rules.committee import Committee as Committee
+from layerlocal.rules.core.readout import SpatialReadout as SpatialReadout
+from layerlocal.rules.core.registry import create_rule as create_rule
+from layerlocal.rules.core.registry import find_rule as find_rule
+from layerlocal.rules.core.registry import list_rules as list_rules
+from layerlocal.rules.core.registry import register_rule as register_rule
+from layerlocal.rules.core.registry import rule_class as rule_class
+from layerlocal.rules.core.registry import rule_options as rule_options
+from layerlocal.rules.core.rule import BlockwiseRule as BlockwiseRule
+from layerlocal.rules.core.rule import Rule as Rule
+from layerlocal.rules.core.rule import RuleInfo as RuleInfo
 from layerlocal.rules.cwcomp import CwComp as CwComp
 from layerlocal.rules.deeperforward import DeeperForward as DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF
@@ -16,13 +23,6 @@ from layerlocal.rules.lookahead import Lookahead as Lookahead
 from layerlocal.rules.mono_forward import MonoForward as MonoForward
 from layerlocal.rules.panel import Panel as Panel
 from layerlocal.rules.predsim import PredSim as PredSim
-from layerlocal.rules.readout import SpatialReadout as SpatialReadout
-from layerlocal.rules.registry import create_rule as create_rule
-from layerlocal.rules.registry import find_rule as find_rule
-from layerlocal.rules.registry import list_rules as list_rules
-from layerlocal.rules.registry import register_rule as register_rule
-from layerlocal.rules.registry import rule_class as rule_class
-from layerlocal.rules.registry import rule_options as rule_options
 from layerlocal.rules.scff import SCFF as SCFF
 from layerlocal.rules.sigprop import SigProp as SigProp
 from layerlocal.rules.symba import SymBa as SymBa

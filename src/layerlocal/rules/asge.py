@@ -14,10 +14,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.functional import rms_normalize
-from layerlocal.rules.readout import SpatialReadout
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.functional import rms_normalize
+from layerlocal.rules.core.readout import SpatialReadout
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
 from layerlocal.types import InputError
 
 __all__ = ["ASGE", "patches_per_side"]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import Rule, RuleInfo, segment_losses
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import Rule, RuleInfo, segment_losses
 from layerlocal.rules.twins import Twin
 from layerlocal.types import BlockLoss, InputError, Locality
 

@@ -17,9 +17,8 @@ from typing import Any
 from torch import nn
 
 from layerlocal.networks import Network
-from layerlocal.rules.auxiliary import MOST_MEMBERS
-from layerlocal.rules.base import RuleInfo
-from layerlocal.rules.members import (
+from layerlocal.rules.core.auxiliary import MOST_MEMBERS
+from layerlocal.rules.core.members import (
     CommitteeHead,
     GroupedNets,
     MemberRule,
@@ -28,7 +27,8 @@ from layerlocal.rules.members import (
     is_fused,
     small_block,
 )
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.types import InputError
 
 __all__ = ["Committee", "CommitteeHead", "committee_loss", "small_nets"]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
-from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
 from layerlocal.types import InputError
 
 __all__ = ["ChannelGroups", "CwComp", "class_goodness", "fitting_width", "mean_by_class", "refuse_uneven_channels"]

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
 from layerlocal.rules.cwcomp import ChannelGroups, refuse_uneven_channels
-from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
 __all__ = ["DeeperForward", "GroupNormalize", "choose_span"]

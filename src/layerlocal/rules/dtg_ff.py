@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.functional import clarity, dynamic_temperature, rms_normalize
-from layerlocal.rules.readout import SpatialReadout
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.functional import clarity, dynamic_temperature, rms_normalize
+from layerlocal.rules.core.readout import SpatialReadout
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
 from layerlocal.types import InputError
 
 __all__ = ["DTGFF", "GoodnessHead"]

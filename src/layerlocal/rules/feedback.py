@@ -33,9 +33,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import Rule, RuleInfo, segment_losses
-from layerlocal.rules.frozen import call_frozen
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.frozen import call_frozen
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import Rule, RuleInfo, segment_losses
 from layerlocal.rules.twins import Twin
 from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import BlockwiseRule, RuleInfo
-from layerlocal.rules.functional import ff_loss, goodness, rms_normalize, wrong_labels
-from layerlocal.rules.readout import SpatialReadout
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.functional import ff_loss, goodness, rms_normalize, wrong_labels
+from layerlocal.rules.core.readout import SpatialReadout
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
 from layerlocal.types import InputError
 
 __all__ = ["FF", "label_patterns"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.auxiliary import AuxiliaryRule, head_sizes, make_head
-from layerlocal.rules.base import RuleInfo
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.auxiliary import AuxiliaryRule, head_sizes, make_head
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import RuleInfo
 
 __all__ = ["LocalHeads"]
 

@@ -16,10 +16,10 @@ from typing import Any
 from torch import nn
 
 from layerlocal.networks import Network
-from layerlocal.rules.auxiliary import MOST_MEMBERS
-from layerlocal.rules.base import RuleInfo
-from layerlocal.rules.members import GroupedNets, MemberRule, beginning, is_fused, small_block
-from layerlocal.rules.registry import register_rule
+from layerlocal.rules.core.auxiliary import MOST_MEMBERS
+from layerlocal.rules.core.members import GroupedNets, MemberRule, beginning, is_fused, small_block
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.types import InputError
 
 __all__ = ["Panel", "pyramid_nets"]

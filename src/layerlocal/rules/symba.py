@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import RuleInfo
+from layerlocal.rules.core.registry import register_rule
+from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.rules.ff import FF, label_patterns
-from layerlocal.rules.registry import register_rule
 from layerlocal.types import InputError
 
 __all__ = ["SymBa", "symba_loss"]

@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
-from layerlocal.rules.base import BlockwiseRule, Rule, RuleInfo, segment_losses
-from layerlocal.rules.checkpointing import find_cuts
-from layerlocal.rules.registry import create_rule, register_rule
-from layerlocal.rules.segments import choose_segments, cut_segments
+from layerlocal.rules.core.checkpointing import find_cuts
+from layerlocal.rules.core.registry import create_rule, register_rule
+from layerlocal.rules.core.rule import BlockwiseRule, Rule, RuleInfo, segment_losses
+from layerlocal.rules.core.segments import choose_segments, cut_segments
 from layerlocal.types import BlockLoss, InputError, Locality
 
 __all__ = ["BP", "BPDeepSup", "Segmented", "Twin"]

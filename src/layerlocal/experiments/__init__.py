@@ -1,0 +1,1 @@
+"""What plans runs and concludes from them: studies, the audit, the cost audit, searches."""

@@ -1,0 +1,231 @@
+"""`CostCase`: everything one measurement of cost depends on, frozen, validated and named; and the rule, optimizer and batch it stands for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from layerlocal.networks import create_network
+from layerlocal.rules import Rule, create_rule
+from layerlocal.spec import Frozen, NetworkSpec, Recipe, RuleSpec
+from layerlocal.training.optimizer import Stepper, make_optimizer
+from layerlocal.training.train import train_step, use_device
+from layerlocal.types import InputError, derive_seed, unknown_name
+
+__all__ = [
+    "BASELINE",
+    "MODES",
+    "CostCase",
+    "Trainer",
+    "build_rule",
+    "check_case",
+    "check_division",
+    "has_no_effect",
+    "parse_mode",
+]
+
+BASELINE = "bp"
+MODES = ("plain", "micro-2", "micro-4", "micro-8", "checkpointing", "step-per-block")
+"""How a step is run: as it is, in micro-batches, with activities computed again, with a step of the optimizer after every block."""
+
+
+class CostCase(Frozen):
+    """One network trained by one rule in one way.
+
+    Args:
+        network: name, width, layout, ``fused``, ``compile`` and options (``depth``).
+        rule: name and options.
+        mode: one of `MODES`, or ``micro-N`` with any N ≥ 2.
+        image_size: side in pixels; 1 for vectors.
+        in_channels: of the images, or the length of the vectors.
+        num_classes: K.
+        batch_size: samples a step.
+        precision: ``"float32"`` or ``"bf16"`` (autocast).
+        optimizer: ``"sgd"`` (momentum: one number a weight) or ``"adamw"`` (two).
+        threads: of torch, ≥ 1.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        seed: of weights and batch.
+    """
+
+    network: NetworkSpec = NetworkSpec(name="vgg8", width=0.5, fused=True)
+    rule: RuleSpec = RuleSpec(name=BASELINE)
+    mode: str = "plain"
+    image_size: int = Field(default=32, ge=1)
+    in_channels: int = Field(default=3, ge=1)
+    num_classes: int = Field(default=10, ge=2)
+    batch_size: int = Field(default=32, ge=2)
+    precision: Literal["float32", "bf16"] = "float32"
+    optimizer: Literal["adamw", "sgd"] = "sgd"
+    threads: int = Field(default=1, ge=1)
+    device: str = "cpu"
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def label(self) -> str:
+        """The method: ``"dtg-ff"``, ``"bp micro-4"``."""
+        name = self.rule.name.rpartition("/")[2]
+        return name if self.mode == "plain" else f"{name} {self.mode}"
+
+    @property
+    def place(self) -> str:
+        """Network, image and batch size, in words."""
+        options = "".join(f", {key} {value}" for key, value in self.network.options.items())
+        kind = f"{self.image_size} px" if self.image_size > 1 else f"{self.in_channels} features"
+        return f"{self.network.name}, width {self.network.width:g}{options}, {kind}, batch {self.batch_size}"
+
+    @property
+    def setting(self) -> str:
+        """Everything but the method, in words."""
+        parts = [self.place, f"{self.num_classes} classes", self.precision, self.optimizer]
+        parts += ["channels-last"] * self.network.channels_last
+        parts += ["fused"] * self.network.fused + ["compiled"] * self.network.compile
+        return ", ".join(parts)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the loop is told."""
+        return Recipe(
+            batch_size=self.batch_size, precision=self.precision, optimizer=self.optimizer, **parse_mode(self.mode)
+        )
+
+    def but(self, **changes: Any) -> CostCase:
+        """A validated copy with fields changed; ``depth`` and ``width`` are the network's.
+
+        Raises:
+            InputError: a value out of its range.
+        """
+        content = self.model_dump()
+        for key, value in changes.items():
+            if key == "depth":
+                content["network"]["options"] = {**content["network"]["options"], "depth": value}
+            elif key == "width":
+                content["network"]["width"] = value
+            else:
+                content[key] = value.model_dump() if isinstance(value, BaseModel) else value
+        return self.parse(content)
+
+
+def parse_mode(mode: str) -> dict[str, Any]:
+    """``"micro-4"`` → ``{"micro_batches": 4}``: the fields of a `Recipe` that a mode sets.
+
+    Raises:
+        InputError: an unknown mode.
+    """
+    known: dict[str, dict[str, Any]] = {
+        "plain": {}, "checkpointing": {"checkpointing": True}, "step-per-block": {"step_per_block": True},
+    }  # fmt: skip
+    if mode in known:
+        return known[mode]
+    match = re.fullmatch(r"micro-([1-9][0-9]{0,5})", mode)
+    if match is None or int(match[1]) < 2:
+        raise unknown_name("mode", mode, [*MODES, "micro-N"])
+    return {"micro_batches": int(match[1])}
+
+
+def build_rule(case: CostCase) -> Rule:
+    """The case's rule with its network, in training mode, on the CPU.
+
+    Raises:
+        InputError: an unknown name or option, or sizes that do not fit.
+    """
+    spec = case.network
+    network = create_network(
+        spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
+        channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **spec.options,
+    )  # fmt: skip
+    return create_rule(
+        case.rule.name, network, num_classes=case.num_classes, seed=case.seed, **case.rule.options
+    ).train()
+
+
+def check_case(case: CostCase) -> Rule:
+    """Build the case, on the CPU and without compiling, to see in seconds whether it can be measured.
+
+    Returns:
+        Its rule.
+
+    Raises:
+        InputError: what is wrong, where, how to mend it.
+    """
+    check_division(case)
+    network = case.network.model_copy(update={"compile": False})
+    rule = build_rule(case.but(network=network, device="cpu"))
+    refusal = has_no_effect(case.mode, rule)
+    if refusal is not None:
+        raise InputError(refusal)
+    return rule
+
+
+def check_division(case: CostCase) -> None:
+    """See that the batch can be cut into equal micro-batches of two samples or more.
+
+    Raises:
+        InputError: it cannot.
+    """
+    parts = case.recipe.micro_batches
+    if case.batch_size % parts or case.batch_size // parts < 2:
+        raise InputError(
+            f"mode {case.mode!r} cuts a batch into {parts} equal parts of 2 samples or more, which batch size {case.batch_size} "
+            f"does not allow; give --batch-size as a multiple of {parts}, at least {2 * parts}, or other --modes"
+        )
+
+
+def has_no_effect(mode: str, rule: Rule) -> str | None:
+    """Why a mode is nothing for a rule, in the rule's own words; ``None`` where it is something."""
+    chosen = parse_mode(mode)
+    if "micro_batches" in chosen and rule.compares_samples:
+        return (
+            f"micro-batches would change the loss of {rule.info.name!r}, which compares the samples of a batch with one another; "
+            "leave the mode out for it"
+        )
+    if "step_per_block" in chosen and rule.locality == "global":
+        return f"a step per block has no effect on {rule.info.name!r}: one loss trains every block; leave the mode out for it"
+    if "checkpointing" in chosen:
+        try:
+            rule.use_checkpointing(torch.zeros(2, *rule.network.sample_shape))
+        except InputError as error:
+            return str(error)
+    return None
+
+
+@dataclass
+class Trainer:
+    """A case ready to train: rule, optimizer and one random batch, on its device.
+
+    Args:
+        case: what is measured.
+    """
+
+    case: CostCase
+
+    def __post_init__(self) -> None:
+        """Weights, optimizer, batch."""
+        use_device(self.case.device)
+        self.recipe = self.case.recipe
+        self.rule = build_rule(self.case).to(self.case.device)
+        self.x, self.y = self._batch()
+        if self.recipe.checkpointing:
+            self.rule.use_checkpointing(self.x[: max(2, len(self.x) // self.recipe.micro_batches)])
+        self.stepper = Stepper(self.rule, make_optimizer(self.rule, self.recipe), self.recipe)
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """(B, *sample_shape) of a normal distribution and (B,) labels, in the network's memory format."""
+        case = self.case
+        generator = torch.Generator().manual_seed(derive_seed(case.seed, "cost", "batch"))
+        x = torch.randn(case.batch_size, *self.rule.network.sample_shape, generator=generator)
+        y = torch.randint(0, case.num_classes, (case.batch_size,), generator=generator)
+        return self.rule.network.prepare(x).to(case.device), y.to(case.device)
+
+    def step(self) -> None:
+        """One optimizer step on the batch, as the loop runs it."""
+        train_step(self.rule, self.x, self.y, self.stepper, recipe=self.recipe)
+
+    def run(self, steps: int) -> None:
+        """So many steps."""
+        for _ in range(steps):
+            self.step()

@@ -1,0 +1,378 @@
+"""Which cases a cost audit measures, at which size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights
+from layerlocal.experiments.cost.case import (
+    BASELINE,
+    MODES,
+    CostCase,
+    check_case,
+    check_division,
+    has_no_effect,
+    parse_mode,
+)
+from layerlocal.experiments.cost.process import Request, request_of
+from layerlocal.experiments.cost.ranks import methods_of
+from layerlocal.options import whole_number
+from layerlocal.rules import Rule, find_rule
+from layerlocal.runs.run import file_sha256
+from layerlocal.spec import NetworkSpec, RuleSpec
+from layerlocal.types import InputError, unknown_name
+
+__all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "CostPlan", "Group", "make_plan"]
+
+PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
+SIZES = {
+    "quick": "10 minutes on 2 cores at the most",
+    "standard": "about an hour on 2 cores",
+    "full": "ResNet-18 and VGG-16 at 224 px within 8 GB, for a GPU",
+}
+TWINS = (BASELINE, "bp-deepsup")
+RULES = ("dtg-ff", "ff")
+MOST_REPLICAS = 10_000
+"""Rounds, or fresh processes, at most: more are never asked for to settle a claim."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that grows, everything else fixed.
+
+    Args:
+        name: the field of `CostCase.but` that grows.
+        label: for readers.
+        values: from small to large.
+        base: the case at every other field.
+        more_rules: measured on this axis beside the plan's.
+    """
+
+    name: str
+    label: str
+    values: tuple[float, ...]
+    base: CostCase
+    more_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Methods of one network that are compared: the base case, and every rule in every mode that means something to it."""
+
+    base: CostCase
+    cases: tuple[CostCase, ...]
+
+    @property
+    def by_label(self) -> dict[str, CostCase]:
+        """Label → case."""
+        return {case.label: case for case in self.cases}
+
+
+@dataclass(frozen=True)
+class _Size:
+    groups: tuple[dict[str, Any], ...]
+    budget: dict[str, Any]
+    memory: str
+    budget_modes: tuple[str, ...]
+    rounds: int
+    repeats: int
+    most_batch: int
+    most_image: int
+    tolerance: float
+    scale: float
+    """Factor on the width of scaling's networks."""
+    distribution: tuple[dict[str, Any], ...] = ()
+    steps: int = 4
+    """Of a round of distributed training."""
+
+
+def _network(name: str, width: float, image_size: int, batch_size: int, **more: Any) -> dict[str, Any]:
+    return {"network": name, "width": width, "image_size": image_size, "batch_size": batch_size, **more}
+
+
+_SIZES = {
+    "quick": _Size(
+        groups=(_network("vgg8", 0.5, 32, 32),), budget=_network("vgg8", 0.25, 32, 32), memory="100MB",
+        budget_modes=("plain", "micro-4", "checkpointing"), rounds=5, repeats=3, most_batch=256, most_image=224, tolerance=0.1, scale=1.0,
+        distribution=(_network("vgg8", 0.25, 32, 64),),
+    ),
+    "standard": _Size(
+        groups=(
+            _network("vgg8", 1.0, 32, 32), _network("vgg16", 0.5, 32, 64), _network("resnet18", 0.5, 32, 64),
+            _network("vgg16", 0.5, 224, 8),
+        ),
+        budget=_network("vgg16", 0.5, 224, 8), memory="1GB", budget_modes=("plain", "micro-2", "micro-8", "checkpointing", "step-per-block"),
+        rounds=7, repeats=3, most_batch=512, most_image=512, tolerance=0.05, scale=2.0,
+        distribution=(_network("vgg8", 0.5, 32, 64), _network("plain", 0.25, 32, 32, depth=64)), steps=6,
+    ),
+    "full": _Size(
+        groups=(
+            _network("resnet18", 1.0, 224, 64, num_classes=100), _network("vgg16", 1.0, 224, 64, num_classes=100),
+            _network("vgg8", 1.0, 32, 512), _network("resnet18", 1.0, 32, 512),
+        ),
+        budget=_network("resnet18", 1.0, 224, 64, num_classes=100), memory="8GB", budget_modes=MODES,
+        rounds=15, repeats=3, most_batch=8192, most_image=1024, tolerance=0.02, scale=4.0,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CostPlan:
+    """What is measured.
+
+    Args:
+        size: of `SIZES`.
+        parts: of `PARTS`.
+        groups: of the parts methods and roofline.
+        axes: of the part scaling.
+        budgets: groups of the part budget.
+        distributions: groups of the part distribution.
+        rules: local rules beside the twins.
+        memory: the budget, as given.
+        threads: of torch, in every case.
+        device: of every case.
+        repeats: fresh processes of each method's memory.
+        rounds: in which the methods of a network take turns, in the parts methods and distribution.
+        notes: what was left out and why.
+    """
+
+    size: str
+    parts: tuple[str, ...]
+    rules: tuple[str, ...]
+    memory: str
+    repeats: int
+    rounds: int
+    threads: int = 1
+    device: str = "cpu"
+    groups: tuple[Group, ...] = ()
+    axes: tuple[Axis, ...] = ()
+    budgets: tuple[Group, ...] = ()
+    distributions: tuple[Group, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def detail(self) -> _Size:
+        """What the size says: rounds, repeats and bounds."""
+        return _SIZES[self.size]
+
+    @property
+    def budget_bytes(self) -> int:
+        """The budget."""
+        return parse_memory(self.memory)
+
+    def turns(self, group: Group) -> list[Request]:
+        """Speed side by side, and counts: the size's rounds a request, so that more rounds are more requests and the first stay."""
+        return self._by_rounds(request_of("turns", group.by_label, rounds=self.detail.rounds))
+
+    def alone(self, case: CostCase) -> list[Request]:
+        """Memory and energy, each in a process of its own: a request a repeat."""
+        return [request_of("alone", {case.label: case}, steps=3, repeat=index) for index in range(self.repeats)]
+
+    def _by_rounds(self, request: Request) -> list[Request]:
+        """As many requests as have the rounds together; the first is that of the size."""
+        more = -(-self.rounds // request["rounds"]) - 1
+        return [request, *(request | {"repeat": index} for index in range(1, more + 1))]
+
+    def roofline(self, group: Group) -> Request:
+        """Ceilings and profiles of the methods as they are."""
+        cases = {label: case for label, case in group.by_label.items() if case.mode == "plain"}
+        return request_of("roofline", cases, rounds=self.detail.rounds)
+
+    def scaling(self, axis: Axis) -> Request:
+        """Every value and rule of an axis, labelled ``"value/rule"``."""
+        rules = dict.fromkeys([BASELINE, *self.rules, *axis.more_rules])
+        cases = {
+            f"{value:g}/{name}": axis.base.but(**{axis.name: value}, rule=_rule(name))
+            for value in axis.values
+            for name in rules
+        }
+        return request_of("turns", cases, rounds=3)
+
+    def ranks(self, group: Group, costs: dict[str, Any] | None = None) -> list[Request]:
+        """Every way to spread the group's rules, on one process, or with what was found there as ``costs`` on two; rounds as in `turns`."""
+        methods = {
+            name: label
+            for label, case in group.by_label.items()
+            for name in methods_of(label, backprop=case.rule.name == BASELINE)
+        }
+        more: dict[str, Any] = {"processes": 1} if costs is None else {"processes": 2, "costs": costs}
+        detail = self.detail
+        request = request_of("ranks", group.by_label, methods=methods, rounds=detail.rounds, steps=detail.steps, **more)
+        return self._by_rounds(request)
+
+
+def make_plan(
+    size: str = "quick",
+    *,
+    rules: Sequence[str] = (),
+    modes: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    memory: str | None = None,
+    repeats: int | None = None,
+    rounds: int | None = None,
+    chosen: dict[str, Any] | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+) -> CostPlan:
+    """The plan of one audit, looked at before anything is measured, so that a mistake costs seconds.
+
+    Args:
+        size: of `SIZES`.
+        rules: local rules beside backprop and BP-DeepSup; `RULES` where none is named.
+        modes: of `MODES`; all where none is named.
+        parts: of `PARTS`; all where none is named.
+        memory: the budget; the size's own where left out.
+        repeats: fresh processes of each method's memory, 1 to `MOST_REPLICAS`; as the size says where left out.
+        rounds: in which methods take turns, 1 to `MOST_REPLICAS`; likewise.
+        chosen: fields of every case instead of the size's: ``network`` (a name), ``width``, ``image_size``, ``batch_size``, ``depth``,
+            ``precision``, ``compile``, ``fused``, ...
+        threads: of torch.
+        device: of every case.
+
+    Raises:
+        InputError: an unknown name, a mode that means nothing to any named rule, a micro-batch that does not divide the batch, a budget
+            below the weights, numbers of repeats or rounds out of their range or without the part that they are of.
+    """
+    if size not in _SIZES:
+        raise unknown_name("size", size, _SIZES)
+    for part in parts:
+        if part not in PARTS:
+            raise unknown_name("part", part, PARTS)
+    for mode in modes:
+        parse_mode(mode)
+    found = _SIZES[size]
+    fixed = {"threads": threads, "device": device}
+    given = {key: value for key, value in (chosen or {}).items() if value is not None}
+    names = tuple(dict.fromkeys(rules or RULES))
+    for name in names:
+        find_rule(name)
+    often = _replicas("repeats", repeats, found.repeats), _replicas("rounds", rounds, found.rounds)
+    plan = CostPlan(size, tuple(parts) or PARTS, names, memory or found.memory, *often, threads, device)
+    parse_memory(plan.memory)
+    _refuse_without_part(plan.parts, memory=memory, repeats=repeats, rounds=rounds)
+    maker = _Maker(plan.rules, tuple(rules), tuple(modes))
+    single = "network" in given
+    if {"methods", "roofline"} & set(plan.parts):
+        bases = [_base({**base, **given, **fixed}) for base in (found.groups[:1] if single else found.groups)]
+        groups = tuple(maker.group(base, modes or MODES, TWINS) for base in bases)
+        plan = replace(plan, groups=groups)
+    if "scaling" in plan.parts:
+        plan = replace(plan, axes=tuple(_axes(found.scale, given, fixed)))
+    if "budget" in plan.parts:
+        group = maker.group(_base({**found.budget, **given, **fixed}), modes or found.budget_modes, TWINS[:1])
+        refuse_below_weights(maker.built[(group.base.setting, BASELINE)], group.base, plan.budget_bytes)
+        plan = replace(plan, budgets=(group,))
+    if "distribution" in plan.parts:
+        plan = replace(plan, distributions=tuple(_distributions(maker, found, given, fixed)))
+    return replace(plan, notes=tuple(dict.fromkeys(maker.notes)))
+
+
+_PART_OF = {"memory": ("budget",), "repeats": ("methods",), "rounds": ("methods", "distribution")}
+
+
+def _refuse_without_part(parts: Sequence[str], **given: Any) -> None:
+    """An option of a part that is not measured."""
+    for name, value in given.items():
+        of = _PART_OF[name]
+        if value is not None and not set(of) & set(parts):
+            words = f"part {of[0]}" if len(of) == 1 else f"parts {' and '.join(of)}"
+            raise InputError(f"--{name} is that of the {words}; add --part {of[0]}, or leave it out")
+
+
+def _replicas(name: str, given: int | None, default: int) -> int:
+    return default if given is None else whole_number(name, given, least=1, most=MOST_REPLICAS)
+
+
+def _rule(name: str) -> RuleSpec:
+    return RuleSpec(name=name, source_sha256=file_sha256(name))
+
+
+def _base(given: dict[str, Any]) -> CostCase:
+    """A case from flat fields; those of the network go there."""
+    given = dict(given)
+    options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
+    network = {"name": given.pop("network"), "fused": True, "options": options}
+    network |= {key: given.pop(key) for key in ("width", "fused", "compile", "channels_last") if key in given}
+    return CostCase.parse({**given, "network": NetworkSpec.parse(network).model_dump()})
+
+
+@dataclass
+class _Maker:
+    """Makes groups, and remembers what was left out.
+
+    Args:
+        rules: of the plan.
+        named: those the user named.
+        modes: those the user named.
+    """
+
+    rules: tuple[str, ...]
+    named: tuple[str, ...]
+    modes: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+    built: dict[tuple[str, str], Rule] = field(default_factory=dict)
+
+    def group(self, base: CostCase, modes: Sequence[str], twins: Sequence[str]) -> Group:
+        """Every rule in every mode that means something to it."""
+        cases: list[CostCase] = []
+        refused: dict[str, dict[str, str]] = {}
+        for name in dict.fromkeys([*twins, *self.rules]):
+            plain = base.but(rule=_rule(name))
+            rule = self.built[(base.setting, name)] = check_case(plain)
+            for mode in dict.fromkeys(["plain", *modes]):
+                case = plain.but(mode=mode)
+                reason = has_no_effect(mode, rule) or self._division(case)
+                if reason is None:
+                    cases.append(case)
+                else:
+                    refused.setdefault(mode, {})[name] = reason
+        for mode, reasons in refused.items():
+            if mode in self.modes and self.named and set(self.named) <= set(reasons):
+                raise InputError(reasons[self.named[0]])
+            self.notes += [f"Left out: {name} with {mode}: {reason}." for name, reason in reasons.items()]
+        return Group(base, tuple(cases))
+
+    def _division(self, case: CostCase) -> str | None:
+        """Why a batch cannot be cut so; an error where the user asked for it."""
+        try:
+            check_division(case)
+        except InputError as error:
+            if case.mode in self.modes:
+                raise
+            return str(error)
+        return None
+
+
+def _distributions(maker: _Maker, size: _Size, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Group]:
+    """Backprop and the first block-local rule on one thread a process, so that two processes have twice what one has."""
+    if fixed["device"] != "cpu":
+        maker.notes.append("Left out: distribution: it is measured on the CPU; run this command without --device.")
+        return
+    bases = size.distribution[:1] if "network" in given else size.distribution
+    for content in bases:
+        base = _base({**content, **given, **fixed, "threads": 1})
+        for name in maker.rules:
+            case = base.but(rule=_rule(name))
+            rule = check_case(case)
+            why = rule.needs_whole_batches if rule.locality == "block" else "it is not block-local"
+            if why is None:
+                yield Group(base, (base, case))
+                break
+            maker.notes.append(f"Left out: distribution of {name}: {why}.")
+
+
+def _axes(scale: float, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Axis]:
+    """Depth on equal blocks, the others on one network."""
+    own = {key: given[key] for key in ("precision", "compile", "fused", "optimizer") if key in given} | fixed
+    name = given.get("network", "vgg8")
+
+    def base(network: str, width: float, batch_size: int) -> CostCase:
+        return _base({**_network(network, scale * width, 32, batch_size), **own})
+
+    yield Axis("depth", "depth, blocks", (4, 8, 16, 32, 64), base("plain", 0.25, 8))
+    yield Axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), base(name, 0.25, 8))
+    yield Axis("batch_size", "batch size", (8, 16, 32, 64), base(name, 0.25, 8))
+    yield Axis("image_size", "resolution, px", (32, 64, 128, 224), base(name, 0.25, 4))
+    yield Axis("num_classes", "classes K", (10, 100, 1000), base(name, 0.125, 8), more_rules=("ff",))

@@ -1,0 +1,366 @@
+"""What a store holds, said: audit, studies, claims, runs → a page, Markdown, CSV or JSON. Trains nothing and never loads torch.
+
+A folder of published results is read like a store: its summaries, of studies and of the audit, are taken as they are published, since the
+runs behind them are not there, only their table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.experiments.audit.plan import AuditPlan, summarize
+from layerlocal.experiments.studies import STUDIES
+from layerlocal.experiments.studies.base import SIZES, StudyPlan
+from layerlocal.experiments.studies.summary import summarize_study
+from layerlocal.files import read_json
+from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
+from layerlocal.runs.store import RunRecord, RunStore, write_atomic
+from layerlocal.runs.table import data_sha256, load_runs, published_table, run_row
+from layerlocal.spec import PROTOCOL
+from layerlocal.types import InputError, unknown_name
+
+__all__ = [
+    "TRIALS", "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
+    "missing_path", "plan_path", "read_plan", "study_summaries", "tune_path", "tune_summaries", "write_report", "write_report_figures",
+]  # fmt: skip
+
+Records = Mapping[str, RunRecord]
+KNOWN = (*STUDIES, COST_STUDY)
+"""Studies that a claim may name."""
+PRINT_IT = "`layerlocal report --format md` prints it instead"
+AUDITED = ("title", "command", "accuracy", "runs")
+"""What a published audit has."""
+FORMATS = {"md": render_markdown, "csv": render_csv, "json": render_json}
+
+
+def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] | None = None) -> Path | str:
+    """Everything in a store as ``report.html`` beside it (and ``summary.json`` of its audit), or as text.
+
+    Args:
+        out: the store.
+        form: ``"html"``: the page's path is given; ``"md"``, ``"csv"`` or ``"json"``: the text.
+        claim_files: instead of our claims.
+
+    Raises:
+        InputError: no store, nothing finished in it, a damaged file, an unknown format, a claim file that cannot be used.
+    """
+    if form != "html" and form not in FORMATS:
+        raise unknown_name("format", form, ["html", *FORMATS])
+    content = _content(out, claim_files)
+    if form != "html":
+        return FORMATS[form](content)
+    if content["audit"] is not None and published_table(out) is None:
+        write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode(), mend=PRINT_IT)
+    return write_page(content, out / "report.html")
+
+
+def write_report_figures(
+    out: Path, folder: Path, *, forms: Sequence[str], claim_files: Sequence[Path] | None = None
+) -> list[Path]:
+    """Every figure of a store's page as files.
+
+    Args:
+        out: the store.
+        folder: where they are written; made where there is none.
+        forms: of ``svg``, ``png``, ``pdf``.
+        claim_files: instead of our claims.
+
+    Raises:
+        InputError: as for `write_report`; no figure, or a folder that cannot be written.
+    """
+    return write_figures(_content(out, claim_files), folder, forms)
+
+
+def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
+    claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
+    records, warnings = comparable(out)
+    audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
+    tunes = tune_summaries(out)
+    shown = bool(studies or costs or claim_files)  # an audit alone says nothing of a claim
+    if not records and audit is None and not studies and not costs and not tunes:
+        if warnings:
+            raise InputError(f"nothing in {out} can be reported: {'; '.join(warnings[:3])}")
+        raise InputError(
+            f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
+        )
+    return {
+        "title": audit["title"] if audit is not None and not studies else f"layerlocal report of {out.name}",
+        "command": audit["command"] if audit is not None and not studies else f"layerlocal report --out {out}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "audit": audit,
+        "studies": studies,
+        "costs": costs,
+        "tunes": tunes,
+        "claims": judge(claims, [*studies, *costs]) if shown else [],
+        "claims_sha256": claims.sha256 if shown else None,
+        "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
+        "runs": [run_row(record, options=False) for record in records.values()] or _published_runs(out),
+        "warnings": [*warnings, *([] if claim_files else _claims_changed(studies, costs))],
+    }
+
+
+def _published_runs(out: Path) -> list[dict[str, Any]]:
+    """The rows of a table of runs that is published instead of them."""
+    if published_table(out) is None:
+        return []
+    table = load_runs(out)
+    options = [name for name in table.column_names if name.partition(".")[1]]
+    return list(table.drop_columns(options).to_pylist())
+
+
+def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whoever changes one of our claims after a study of them was begun is seen to have done so."""
+    claims = load_claims()
+    changed = [
+        f"{found['study']} ({found['size']})"
+        for kinds, begun in ((STUDIES, studies), ((COST_STUDY,), costs))
+        for found in begun
+        if found.get("claims_sha256", "") not in ("", claims.sha256_about(kinds))
+    ]
+    if not changed:
+        return []
+    return [
+        f"Our claims are not those that stood when these studies were begun: {', '.join(changed)}. "
+        "Verdicts on them are not of claims fixed beforehand."
+    ]
+
+
+def comparable(out: Path) -> tuple[dict[str, RunRecord], list[str]]:
+    """The finished runs of this protocol by hash, and what is to be said of others: numbers of two protocols do not compare.
+
+    Raises:
+        InputError: no store.
+    """
+    found, problems = RunStore(out).scan()
+    others = [record for record in found if record.spec.protocol != PROTOCOL]
+    warnings = [f"left out: {problem}" for problem in problems]
+    if others:
+        versions = ", ".join(sorted({str(record.spec.protocol) for record in others}))
+        warnings.append(
+            f"{len(others)} of {len(found)} runs are of protocol {versions} and are left out: this version is of protocol {PROTOCOL}, "
+            "and numbers of two protocols do not compare. Run them again to have them in."
+        )
+    records = {record.hash: record for record in found if record.spec.protocol == PROTOCOL}
+    unknown = [record for record in records.values() if data_sha256(record) is None]
+    if unknown:
+        warnings.append(
+            f"Of {len(unknown)} of {len(records)} runs the data were not recorded (the first: {unknown[0].hash} on "
+            f"{unknown[0].spec.data.source}): they are of 0.1.0, and nobody can tell whether their folders have changed since."
+        )
+    return records, warnings
+
+
+def judge_claims(
+    out: Path,
+    *,
+    files: Sequence[Path] | None = None,
+    rule: str | None = None,
+    names: Sequence[str] = (),
+    alpha: float | None = None,
+) -> tuple[list[dict[str, Any]], ClaimSet, list[str]]:
+    """Verdict rows (`layerlocal.claims.judge`), the claims judged, which are loaded before any result is read, and warnings.
+
+    Args:
+        out: the store, or a folder of published results; where there is none yet, nothing is run.
+        files: claim files instead of ours.
+        rule: every claim is judged of this one instead of the one it names.
+        names: the claims whose rows are given; all are judged together, whichever are.
+        alpha: family-wise error rate instead of the files' own.
+
+    Raises:
+        InputError: a claim file that cannot be used, an unknown claim, a file in place of a store.
+    """
+    claims = load_claims(files, known_studies=KNOWN)
+    shown = claims.ids_of(names) if names else None
+    claims = claims if rule is None else claims.of_rule(rule)
+    claims = claims if alpha is None else claims.model_copy(update={"alpha": alpha})
+    records, warnings = comparable(out) if out.exists() else ({}, [])
+    studies, costs = study_summaries(out, records), cost_summaries(out)
+    known = sorted({name for found in [*studies, *costs] for name in found["rules"]})
+    if rule is not None and known and rule not in known:
+        raise unknown_name("rule of a study in this store:", rule, known)
+    rows = judge(claims, [*studies, *costs], show=shown)
+    return rows, claims, [*warnings, *([] if files else _claims_changed(studies, costs))]
+
+
+def beside_published(out: Path) -> list[dict[str, Any]]:
+    """Published accuracies beside those of the store's `accuracy` study."""
+    return compare_accuracies(load_accuracies(), study_summaries(out, comparable(out)[0]))
+
+
+# --- studies ----------------------------------------------------------------------------------------------------------
+
+
+def plan_path(out: Path, study: str, size: str) -> Path:
+    """Where a study's plan is kept."""
+    return out / f"study-{study}-{size}.json"
+
+
+def missing_path(out: Path, study: str, size: str) -> Path:
+    """Where the reasons of runs without a result are kept."""
+    return out / f"study-{study}-{size}-missing.json"
+
+
+def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
+    """A study's plan, if there is one.
+
+    Raises:
+        InputError: a damaged one, or a published summary in its place, which a study must not be run over.
+    """
+    path = plan_path(out, study, size)
+    content = read_json(path, damaged=_damaged_study)
+    if content is None:
+        return None
+    if _is_summary(content):
+        raise InputError(
+            f"{path} is a published summary, not a study of a store; give another folder with --out to run the study there"
+        )
+    try:
+        return StudyPlan.model_validate(content)
+    except ValidationError as error:
+        raise _damaged_study(path, str(error).splitlines()[0]) from None
+
+
+def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
+    """The summary of every study of which the store has a plan; a published summary as it is.
+
+    Raises:
+        InputError: a damaged file, or a published summary of another study than its name says.
+    """
+    return [
+        found for name in STUDIES for size in SIZES if (found := _study_summary(out, name, size, records)) is not None
+    ]
+
+
+def _study_summary(out: Path, study: str, size: str, records: Records) -> dict[str, Any] | None:
+    path = plan_path(out, study, size)
+    content = read_json(path, damaged=_damaged_study)
+    if content is not None and _is_summary(content):
+        return _checked(path, content, study=study, size=size)
+    plan = read_plan(out, study, size)
+    if plan is None:
+        return None
+    return summarize_study(plan, records, reasons=read_json(missing_path(out, study, size)) or {})
+
+
+def _is_summary(content: Mapping[str, Any]) -> bool:
+    """Whether a file of a study holds what was found (published) rather than what is to be run (a plan)."""
+    return "quantities" in content or "rows" in content
+
+
+def _checked(path: Path, content: dict[str, Any], **named: str) -> dict[str, Any]:
+    """A published summary that has what verdicts and pages read, of the study that its file is named after."""
+    kinds = {"quantities": dict, "rules": list, "rows": list, "sentences": list, "figures": list, "tables": list}
+    for key, value in named.items():
+        if content.get(key) != value:
+            raise _damaged_result(path, f"it says {key} {content.get(key)!r}")
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind):
+            raise _damaged_result(path, f"it has no {key}")
+    if not all(
+        isinstance(of, dict) and all(isinstance(one, dict) for one in of.values())
+        for of in content["quantities"].values()
+    ):
+        raise _damaged_result(path, "its quantities are not by rule and name")
+    return content
+
+
+# --- the cost audit ---------------------------------------------------------------------------------------------------
+
+
+def cost_summary_path(out: Path, size: str) -> Path:
+    """Where the summary of a cost audit is kept."""
+    return out / f"cost-{size}.json"
+
+
+def cost_summaries(out: Path) -> list[dict[str, Any]]:
+    """The summary of every cost audit of the store, the smallest size first.
+
+    Raises:
+        InputError: a damaged one.
+    """
+    needs = ("study", "size", "rules", "quantities")
+    found = [read_json(cost_summary_path(out, size), needs=needs, damaged=_damaged) for size in SIZES]
+    return [summary for summary in found if summary is not None]
+
+
+# --- searches ---------------------------------------------------------------------------------------------------------
+
+
+TRIALS = "tune"
+"""Folder below a store in which a search keeps the runs of its trials, apart from runs that opened the test split."""
+
+
+def tune_path(out: Path, name: str) -> Path:
+    """Where the summary of a search is kept."""
+    return out / f"tune-{name}.json"
+
+
+def tune_summaries(out: Path) -> list[dict[str, Any]]:
+    """The summary of every search of the store, by name.
+
+    Raises:
+        InputError: a damaged one.
+    """
+    needs = ("methods", "sentences", "budget")
+    return [read_json(path, needs=needs, damaged=_damaged) for path in sorted(out.glob("tune-*.json"))]
+
+
+# --- the audit --------------------------------------------------------------------------------------------------------
+
+
+def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] | None:
+    """The summary of the store's audit, or the published one of the largest size; ``None`` where there is neither."""
+    plan = _read_audit_plan(out)
+    if plan is None:
+        published = [out / f"audit-{size}.json" for size in reversed(SIZES)]
+        return next(
+            (found for path in published if (found := read_json(path, needs=AUDITED, damaged=_damaged_result))),
+            None,
+        )
+    found = comparable(out)[0] if records is None else records
+    return summarize(
+        plan, found, failed=read_json(out / "failed.json", kind=list) or [], cost=read_json(cost_path(out, plan))
+    )
+
+
+def cost_path(out: Path, plan: AuditPlan) -> Path:
+    """Where the cost of an audit's rules is kept."""
+    key = json.dumps([plan.rules, plan.sources, plan.budget, *([] if plan.device == "cpu" else [plan.device])])
+    return out / f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _read_audit_plan(out: Path) -> AuditPlan | None:
+    content = read_json(out / "audit.json")
+    try:
+        return None if content is None else AuditPlan.model_validate(content)
+    except ValidationError as error:
+        raise InputError(
+            f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
+        ) from None
+
+
+# --- files that cannot be read ----------------------------------------------------------------------------------------
+
+
+def _damaged(path: Path, reason: object, again: str = "run the same command again") -> InputError:
+    """What is wrong with a file and how to mend it; what is published is not ours to run again."""
+    if published_table(path.parent) is not None:
+        return _damaged_result(path, reason)
+    return InputError(f"{path} is damaged ({reason}); delete it and {again}: finished runs are kept")
+
+
+def _damaged_study(path: Path, reason: object) -> InputError:
+    return _damaged(path, reason, "run the study again")
+
+
+def _damaged_result(path: Path, reason: object) -> InputError:
+    return InputError(f"{path} cannot be read as a published result ({reason}); put back the file as it was published")

@@ -1,0 +1,34 @@
+"""The questions, one file each: which runs answer it, and what they say."""
+
+from __future__ import annotations
+
+from layerlocal.experiments.studies.ablation import AblationStudy
+from layerlocal.experiments.studies.accuracy import AccuracyStudy
+from layerlocal.experiments.studies.base import Study
+from layerlocal.experiments.studies.calibration import CalibrationStudy
+from layerlocal.experiments.studies.classes import ClassesStudy
+from layerlocal.experiments.studies.composition import CompositionStudy
+from layerlocal.experiments.studies.depth import DepthStudy
+from layerlocal.experiments.studies.hierarchy import HierarchyStudy
+from layerlocal.experiments.studies.hybrid import HybridStudy
+from layerlocal.experiments.studies.resolution import ResolutionStudy
+from layerlocal.types import unknown_name
+
+__all__ = ["STUDIES", "find_study"]
+
+_ALL: tuple[Study, ...] = (
+    AccuracyStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(), CompositionStudy(), HybridStudy(),
+    CalibrationStudy(), AblationStudy(),
+)  # fmt: skip
+STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
+
+
+def find_study(name: str) -> Study:
+    """A study by name.
+
+    Raises:
+        InputError: no such study; the known ones are named.
+    """
+    if name not in STUDIES:
+        raise unknown_name("study", name, STUDIES)
+    return STUDIES[name]

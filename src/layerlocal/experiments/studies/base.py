@@ -1,0 +1,297 @@
+"""What every study is made of: a plan (rules, size, seeds), cells (points on its axes), methods compared in a cell, rows, a summary.
+
+A study is a file with one `Study`: `cells` says which tasks are trained, `conclude` says what finished rows say. Everything else,
+from specs to rows to the summary that claims and the report read, is here and is the same for all. Imports no torch.
+
+A row is one rule, one cell, one seed; accuracies are fractions:
+
+    {"rule", "seed", <axes of the cell>, "num_classes", "chance", "separability",
+     <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality",
+     the same three with "_last": of the last block's own readout, without fusion,
+     "validation": {method: accuracy}, "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
+
+A summary is plain JSON:
+
+    {"study", "title", "question", "size", "protocol", "layerlocal", "command", "created", "environment", "rules", "seeds", "hardware_note",
+     "planned": int, "finished": int, "missing": [{"label", "runs": int, "reason"}], "notes": [text],
+     "sentences": [text],                          what was found, in plain words
+     "figures": [figure], "tables": [table], "rows": [row],
+     "quantities": {rule: {name: {"what": text, "unit": text, "values": {seed: number}, "reason": why there is no value, where the study says}}}}
+
+A figure: ``{"name", "kind": "lines" | "heat" | "points", "caption", "x": axis, "y": axis, "z": axis (heat only), "series": [series]}``,
+an axis ``{"label", "unit": "pp" | "%" | "", "scale": "linear" | "log2" | "category"}``, a series ``{"name", "panel": text or None,
+"points": [{"x", "y", "z", "label"}]}``. Values of unit "pp" or "%" are fractions; any of x, y, z may be an `Estimate` (mean, low, high, n,
+values) or a number, x also a word on a category axis. A table: ``{"caption", "columns": [{"key", "label", "kind"}], "rows": [{key: value}]}``,
+kind "text", "int", "number", "percent" (fraction or Estimate) or "points" (difference as a fraction, or an Estimate of one).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from layerlocal.runs.store import RunRecord
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.stats import Estimate, estimate
+
+__all__ = [
+    "METHODS",
+    "SIZES",
+    "Cell",
+    "Conclusion",
+    "Key",
+    "Row",
+    "Size",
+    "Study",
+    "StudyPlan",
+    "by_seed",
+    "estimates",
+    "group_rows",
+    "last_accuracy",
+    "make_rows",
+    "plan_runs",
+    "plotted",
+    "quantity",
+    "twins_of_rule",
+    "whole_seeds",
+]  # fmt: skip
+
+Size = Literal["quick", "medium", "standard", "full"]
+SHORT = "Size quick trains for some 200 steps: networks, and plain BP most of all, are far from done. What it finds holds there."
+SIZES: dict[str, str] = {
+    "quick": "at most 10 minutes on 2 cores",
+    "medium": "about an hour on 2 cores",
+    "standard": "a night on 2 cores",
+    "full": "a day on one GPU",
+}
+METHODS = ("local", "bp", "bp-deepsup")
+"""A rule and its exact twins: in every study unless it says otherwise."""
+DIFFERENCES = {
+    "gap": ("local", "bp"),
+    "extra_supervision": ("bp-deepsup", "bp"),
+    "price_of_locality": ("local", "bp-deepsup"),
+}
+Row = dict[str, Any]
+
+
+class StudyPlan(BaseModel):
+    """What one study runs; kept as ``study-<name>-<size>.json`` beside the runs, so that a report can be made again.
+
+    Args:
+        study: its name.
+        size: see `SIZES`.
+        rules: local rules, each run with its own twins.
+        seeds: of the runs; also of class draws, so that an interval covers them.
+        data: data sets instead of the study's own, by name or folder.
+        twins_of: rule → the rule its twins are made of, where it is not the rule itself.
+        sources: plug-in rule → SHA-256 of its file.
+        contents: what the data of its runs are, by ``DataSpec.place``; empty in plans of 0.1.0.
+        widths: rule that deals channels to classes → number of classes → width of its network, where it is not the usual one.
+        command: what was typed.
+        claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    study: str
+    size: Size = "quick"
+    rules: tuple[str, ...] = ("dtg-ff",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: tuple[str, ...] = ()
+    twins_of: dict[str, str] = Field(default_factory=dict)
+    sources: dict[str, str] = Field(default_factory=dict)
+    contents: dict[str, str] = Field(default_factory=dict)
+    widths: dict[str, dict[int, float]] = Field(default_factory=dict)
+    command: str = ""
+    claims_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task of a study and the methods compared on it.
+
+    Args:
+        at: where it lies on the study's axes, e.g. ``{"arm": "real", "classes": 10}``; JSON scalars.
+        data: the task.
+        network: what is trained.
+        recipe: how.
+        methods: name → rule with its options; ``"local"``, ``"bp"`` and ``"bp-deepsup"`` give the paired differences.
+    """
+
+    at: dict[str, Any]
+    data: DataSpec
+    network: NetworkSpec
+    recipe: Recipe
+    methods: dict[str, RuleSpec]
+
+    def specs(self, seed: int, contents: Mapping[str, str]) -> dict[str, RunSpec]:
+        """Method → run, on data of these contents (`StudyPlan.contents`)."""
+        data = self.data.with_content(contents)
+        return {
+            name: RunSpec(data=data, network=self.network, rule=rule, recipe=self.recipe, seed=seed)
+            for name, rule in self.methods.items()
+        }
+
+
+@dataclass
+class Conclusion:
+    """What a study says of its rows: the parts of the summary that are its own."""
+
+    sentences: list[str] = field(default_factory=list)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    quantities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Study(ABC):
+    """One question and the runs that answer it."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    optional_data: ClassVar[bool] = False
+    """Whether cells whose data cannot be reached are left out (and said so) rather than refused."""
+    tasks_apart: ClassVar[bool] = False
+    """Whether a rule that one task refuses still takes part in the others; its conclusions are of each task by itself."""
+    own_widths: ClassVar[bool] = False
+    """Whether rules that deal channels to classes get a network of a width at which they can (`StudyPlan.widths`)."""
+    own_readouts: ClassVar[bool] = False
+    """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
+    only: ClassVar[tuple[str, ...]] = ()
+    """Rules that it is about; none: any."""
+    sets: ClassVar[frozenset[str]] = frozenset()
+    """Options of a rule that its runs set beyond those of `twins_of_rule`: a rule must have them to take part."""
+    most_data: ClassVar[int] = 1
+    """How many data sets of the user's own it takes."""
+
+    @abstractmethod
+    def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
+        """Every task of one rule and one seed; the same axes for every seed."""
+
+    @abstractmethod
+    def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
+        """What finished rows say. Rows may be missing: then so is what would need them, never a number made up."""
+
+
+def twins_of_rule(plan: StudyPlan, rule: str, **options: Any) -> dict[str, RuleSpec]:
+    """The rule and its two exact twins with the same options, as `Cell.methods`.
+
+    Args:
+        plan: knows plug-ins and which rule a rule's twins are made of.
+        rule: a name or ``FILE.py:CLASS``.
+        **options: of the rule and, alike, of its twins; left out where the twins are of another rule and the option is not shared.
+    """
+    partner = plan.twins_of.get(rule, rule)
+    source = plan.sources.get(rule)
+    shared = source if partner == rule else None
+    own = options if partner == rule else {}
+    return {
+        "local": RuleSpec(name=rule, options=own, source_sha256=source),
+        "bp": RuleSpec(name="bp", options={"of": partner, **options}, source_sha256=shared),
+        "bp-deepsup": RuleSpec(name="bp-deepsup", options={"of": partner, **options}, source_sha256=shared),
+    }
+
+
+Key = tuple[str, int, int, str]
+"""(rule, seed, position of the cell, method)."""
+
+
+def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
+    """Every run of a study, seed by seed, so that an interrupted study has whole seeds."""
+    return {
+        (rule, seed, position, method): spec
+        for seed in plan.seeds
+        for rule in plan.rules
+        for position, cell in enumerate(study.cells(plan, rule, seed))
+        for method, spec in cell.specs(seed, plan.contents).items()
+    }
+
+
+def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -> list[Row]:
+    """One row a rule, seed and cell of which every method is finished."""
+    rows = []
+    for rule in plan.rules:
+        for seed in plan.seeds:
+            for cell in study.cells(plan, rule, seed):
+                runs = {method: spec.hash for method, spec in cell.specs(seed, plan.contents).items()}
+                if all(run in records for run in runs.values()):
+                    rows.append(_row(rule, seed, cell, {method: records[run] for method, run in runs.items()}))
+    return rows
+
+
+def _row(rule: str, seed: int, cell: Cell, found: Mapping[str, RunRecord]) -> Row:
+    results = {name: record.result for name, record in found.items()}
+    first = next(iter(results.values()))
+    accuracies = {name: result["test_accuracy"] for name, result in results.items()}
+    last = {name: list(result["block_accuracies"].values())[-1] for name, result in results.items()}
+    differences = {name: accuracies[left] - accuracies[right] for name, (left, right) in DIFFERENCES.items()}
+    differences |= {f"{name}_last": last[left] - last[right] for name, (left, right) in DIFFERENCES.items()}
+    return {
+        "rule": rule,
+        "seed": seed,
+        **cell.at,
+        "num_classes": first["num_classes"],
+        "chance": first["chance"],
+        "separability": first["data"].get("separability"),
+        **accuracies,
+        **differences,
+        "validation": {name: result.get("validation_accuracy") for name, result in results.items()},
+        "blocks": {name: result["block_accuracies"] for name, result in results.items()},
+        "groups": {name: result["group_accuracies"] for name, result in results.items() if result.get("group_accuracies")},
+        "runs": {name: record.hash for name, record in found.items()},
+    }  # fmt: skip
+
+
+def last_accuracy(row: Row, method: str) -> float:
+    """Accuracy of a method's last block alone, without fusion."""
+    return float(list(row["blocks"][method].values())[-1])
+
+
+def group_rows(rows: Iterable[Row], *axes: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by their values on some axes, in order of first appearance."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(axis) for axis in axes), []).append(row)
+    return found
+
+
+def by_seed(rows: Iterable[Row], key: str) -> dict[int, float]:
+    """Mean of a column for each seed, over the rows that have it."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        if row.get(key) is not None:
+            values.setdefault(row["seed"], []).append(row[key])
+    return {seed: sum(found) / len(found) for seed, found in values.items()}
+
+
+def estimates(rows: Sequence[Row], *keys: str) -> dict[str, Estimate]:
+    """Each column's mean over seeds with its interval; several rows of one seed count as their mean."""
+    found = {key: by_seed(rows, key) for key in keys}
+    return {key: estimate(list(values.values())) for key, values in found.items() if values}
+
+
+def whole_seeds(rows: Sequence[Row]) -> list[Row]:
+    """The rows of each rule's seeds that have as many rows as the fullest one: part of a grid would give another slope."""
+    found = []
+    for of in group_rows(rows, "rule").values():
+        by = group_rows(of, "seed").values()
+        most = max(len(part) for part in by)
+        found += [row for part in by if len(part) == most for row in part]
+    return found
+
+
+def quantity(what: str, values: Mapping[int, float], *, unit: str = "pp") -> dict[str, Any]:
+    """One measured quantity for claims: its value for each seed."""
+    return {"what": what, "unit": unit, "values": {str(seed): float(value) for seed, value in sorted(values.items())}}
+
+
+def plotted(rows: Sequence[Row], x: str, key: str) -> Iterator[dict[str, Any]]:
+    """A series' points: the column's estimate at each value of ``x``, ascending."""
+    for (value,), found in sorted(group_rows(rows, x).items()):
+        known = estimates(found, key)
+        if known:
+            yield {"x": value, "y": known[key]}

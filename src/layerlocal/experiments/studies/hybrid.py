@@ -1,0 +1,190 @@
+"""Study `hybrid` (claim P10): how much of the gap comes back when some global signal is let in.
+
+recovery = (hybrid − local) / (BP − local), a ratio of means over seeds (and the same against BP-DeepSup, which has the same extra
+supervision: the price of locality that comes back), against the share of global signal: of segments the blocks
+that get a gradient from above, of steps those that are global, of lookahead the blocks a loss may look through; a random feedback of
+the output error has no share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from layerlocal.experiments.studies.base import (
+    Cell,
+    Conclusion,
+    Row,
+    Study,
+    StudyPlan,
+    by_seed,
+    group_rows,
+    last_accuracy,
+    quantity,
+    twins_of_rule,
+)
+from layerlocal.experiments.studies.effects import contrast, ratio_of_means
+from layerlocal.experiments.studies.scale import readout_of, scale_of
+from layerlocal.experiments.studies.words import axis, block_figure, difference_table, points
+from layerlocal.spec import RuleSpec
+from layerlocal.stats import estimate
+
+__all__ = ["HybridStudy"]
+
+BASE = "cifar10"
+DEPTH = 8
+HYBRIDS: dict[str, tuple[str, str, dict[str, Any], float | None]] = {
+    "segments-2": ("segments", "segmented", {"segment_size": 2}, 4 / 7),
+    "segments-4": ("segments", "segmented", {"segment_size": 4}, 6 / 7),
+    "bp-every-8": ("global step every n", "bp-every", {"every": 8}, 1 / 8),
+    "bp-every-2": ("global step every n", "bp-every", {"every": 2}, 1 / 2),
+    "lookahead-1": ("lookahead", "lookahead", {"blocks_ahead": 1}, 1 / 7),
+    "lookahead-2": ("lookahead", "lookahead", {"blocks_ahead": 2}, 2 / 7),
+    "feedback": ("random feedback of the output error", "feedback", {}, None),
+}
+"""Method → (family, rule, options, share of global signal at depth 8)."""
+LEAST_GAP = 0.005
+"""Where BP is on average less than half a point above the local rule, or seeds cannot tell its lead from zero, no ratio is given, and that
+is said.
+"""
+
+
+class HybridStudy(Study):
+    """How much global signal is needed?"""
+
+    name = "hybrid"
+    title = "Hybrids of local and global learning"
+    own_readouts = True
+    question = "How much of the gap to backprop comes back with how much global signal?"
+
+    def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
+        """One task, all hybrids."""
+        scale = scale_of(plan)
+        partner = plan.twins_of.get(rule, rule)
+        source = plan.sources.get(rule) if partner == rule else None
+        shared: dict[str, Any] = {"of": partner, **readout_of(plan, rule)}
+        methods = twins_of_rule(plan, rule, **readout_of(plan, rule)) | {
+            name: RuleSpec(name=kind, options=shared | options, source_sha256=source)
+            for name, (_, kind, options, _) in HYBRIDS.items()
+        }
+        network = scale.network.model_copy(update={"name": "cnn4", "options": {"depth": DEPTH}})
+        base = plan.data[0] if plan.data else BASE
+        return [Cell({"data": base}, scale.images(base, seed=seed), network, scale.recipe_on(base), methods)]
+
+    def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
+        """Gain and recovery of each hybrid."""
+        found = Conclusion()
+        for (rule,), part in group_rows(rows, "rule").items():
+            own = found.quantities.setdefault(rule, {})
+            local, bp = by_seed(part, "local"), by_seed(part, "bp")
+            gaps = contrast(bp, local)
+            prices = contrast(by_seed(part, "bp-deepsup"), local)
+            body = []
+            for name, (family, _, _, share) in HYBRIDS.items():
+                gains = contrast(by_seed(part, name), local)
+                price = ratio_of_means(gains, prices) if _is_a_gap(prices) else {}
+                own[f"price_recovery/{name}"] = _recovery(name, "BP-DeepSup", price, prices)
+                own[f"gain/{name}"] = quantity(f"{name} − local", gains)
+                last = contrast(_last(part, name), _last(part, "local"))
+                own[f"gain_last/{name}"] = quantity(f"{name} − local, read at the last block alone (exploratory)", last)
+                recovery = ratio_of_means(gains, gaps) if _is_a_gap(gaps) else {}
+                own[f"recovery/{name}"] = _recovery(name, "BP", recovery, gaps)
+                body.append(
+                    {
+                        "method": name, "family": family, "share": share, "accuracy": estimate(list(by_seed(part, name).values())),
+                        "gain_last": estimate(list(last.values())),
+                        "gain": estimate(list(gains.values())), "recovery": estimate(list(recovery.values())) if recovery else None,
+                        "price_recovery": estimate(list(price.values())) if price else None,
+                    }
+                )  # fmt: skip
+            found.sentences += _sentences(rule, body, estimate(list(gaps.values())))
+            found.figures += _figures(rule, body, estimate(list(gaps.values())))
+            found.tables.append(_table(rule, body))
+        if rows:
+            shown = {"local": "local", "bp-deepsup": "BP-DeepSup", **{name: name for name in HYBRIDS}}
+            found.figures.append(block_figure("hybrid-blocks", rows, panel="data", methods=shown))
+            found.tables.append(
+                difference_table("The rule and its twins on this task", rows, [("rule", "rule"), ("data", "data set")])
+            )
+        return found
+
+
+def _is_a_gap(gaps: Mapping[int, float]) -> bool:
+    """Whether something can be recovered: half a point at least, and told from zero. A share of what may be nothing is any number."""
+    gap = estimate(list(gaps.values()))
+    return gap["mean"] > LEAST_GAP and gap["low"] is not None and gap["low"] > 0
+
+
+def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[int, float]) -> dict[str, Any]:
+    """The quantity, or why there is none: claims about it then cannot be judged."""
+    found = quantity(f"({name} − local) ÷ ({twin.removeprefix('BP-')} − local)", shares, unit="share")
+    if shares:
+        return found
+    gap = estimate(list(gaps.values()))
+    where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
+    if gap["mean"] > LEAST_GAP:
+        where = f"not told from zero above, by {len(gaps)} seed{'s' * (len(gaps) > 1)},"
+    return found | {"reason": f"{twin} is {where} the local rule here ({points(gap)}), so there is nothing to recover"}
+
+
+def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
+    """Accuracy of the last block's own readout, by seed: methods fuse different numbers of readouts, this compares one with one."""
+    return {row["seed"]: last_accuracy(row, method) for row in rows}
+
+
+def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
+    best = max(body, key=lambda row: row["gain"]["mean"])
+    found = [
+        f"{rule}: the largest gain is {best['method']}'s, {points(best['gain'])} over purely local learning; BP's is {points(gap)}."
+    ]
+    sharpest = max(body, key=lambda row: row["gain_last"]["mean"])
+    found.append(
+        f"{rule}, read at the last block alone, without fusion: {sharpest['method']} gains {points(sharpest['gain_last'])} (exploratory)."
+    )
+    if gap["mean"] <= LEAST_GAP:
+        found.append(
+            f"{rule}: BP is not {100 * LEAST_GAP:.1f} pp above the local rule here, so there is no gap to recover."
+        )
+    elif gap["low"] is None or gap["low"] <= 0:
+        found.append(
+            f"{rule}: {gap['n']} seed{'s' * (gap['n'] > 1)} cannot tell BP's lead from zero, so no share of it is given."
+        )
+    return found
+
+
+def _figures(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[dict[str, Any]]:
+    families = list(dict.fromkeys(row["family"] for row in body if row["share"] is not None))
+    found = []
+    for name, key, label, unit in (
+        ("recovery", "recovery", "recovery of the gap", ""),
+        ("price-recovery", "price_recovery", "recovery of the price of locality", ""),
+        ("gain", "gain", "accuracy above the local rule", "pp"),
+    ):
+        series = []
+        for family in families:
+            spots = [
+                {"x": r["share"], "y": r[key], "label": r["method"]} for r in body if r["family"] == family and r[key]
+            ]
+            series.append({"name": family, "panel": None, "points": sorted(spots, key=lambda spot: spot["x"])})
+        caption = f"{rule}: {label} against the share of global signal; BP is {points(gap)} above the local rule. 95 % intervals."
+        if any(line["points"] for line in series):
+            found.append(
+                {
+                    "name": f"hybrid-{name}-{rule}", "kind": "lines", "caption": caption,
+                    "x": axis("share of global signal (depth 8)"), "y": axis(label, unit), "series": series,
+                }
+            )  # fmt: skip
+    return found
+
+
+def _table(rule: str, body: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    columns = [
+        {"key": "method", "label": "method", "kind": "text"},
+        {"key": "share", "label": "share of global signal", "kind": "number"},
+        {"key": "accuracy", "label": "fused accuracy", "kind": "percent"},
+        {"key": "gain", "label": "gain over local", "kind": "points"},
+        {"key": "gain_last", "label": "gain at the last block alone (exploratory)", "kind": "points"},
+        {"key": "recovery", "label": "recovery of the gap to BP", "kind": "number"},
+        {"key": "price_recovery", "label": "recovery of the price of locality", "kind": "number"},
+    ]
+    return {"caption": f"{rule}: hybrids at depth {DEPTH}", "columns": columns, "rows": list(body)}

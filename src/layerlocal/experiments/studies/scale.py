@@ -1,0 +1,127 @@
+"""How much work a size allows: images, network, recipe, shared by all studies, so that equal tasks are equal runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from layerlocal.experiments.studies.base import StudyPlan
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+
+__all__ = ["Scale", "network_of", "readout_of", "scale_of"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The budget of one run at one size.
+
+    Attributes:
+        num_train: training images, validation split included.
+        num_test: test images.
+        network: for images.
+        recipe: for images; its epochs are for ``num_train`` images (`recipe_for`).
+        synthetic_train: samples of teacher-student data.
+        synthetic_recipe: for them, on an mlp.
+        draws: class draws a seed where a study averages over draws.
+    """
+
+    num_train: int
+    num_test: int
+    network: NetworkSpec
+    recipe: Recipe
+    synthetic_train: int
+    synthetic_recipe: Recipe
+    draws: int
+
+    def recipe_for(self, num_train: int) -> Recipe:
+        """The image recipe with exactly as many steps as on the scale's own ``num_train``, whatever the number of images: more images
+        then mean more different ones (each seen less often), not longer training."""
+        return _equal_steps(self.recipe, self.num_train, num_train)
+
+    def synthetic_recipe_for(self, num_train: int) -> Recipe:
+        """The same for teacher-student data."""
+        return _equal_steps(self.synthetic_recipe, self.synthetic_train, num_train)
+
+    def images(self, source: str, **options: Any) -> DataSpec:
+        """A task on a data set, with the scale's numbers of images unless given, and no more of either than the data set has."""
+        classes = options.get("classes")
+        train, test, known = SIZES_OF.get(source, (10**9, 10**9, 1))
+        share = classes / known if isinstance(classes, int) and options.get("draw") != "groups" and known > 1 else 1
+        numbers = {
+            "num_train": min(options.pop("num_train", self.num_train), round(train * share)),
+            "num_test": min(options.pop("num_test", self.num_test), round(test * share)),
+        }
+        return DataSpec(source=source, **numbers, **options)
+
+    def recipe_on(self, source: str) -> Recipe:
+        """The recipe for a whole data set: digits and letters are not mirrored, which would make others of them."""
+        return self.recipe.model_copy(update={"flip": False}) if source in NOT_MIRRORED else self.recipe
+
+    @property
+    def mlp(self) -> NetworkSpec:
+        """For teacher-student vectors."""
+        return NetworkSpec(name="mlp")
+
+
+def _equal_steps(recipe: Recipe, usual: int, number: int) -> Recipe:
+    if number == usual:
+        return recipe
+    kept = round(usual * (1 - DataSpec().validation))
+    return recipe.model_copy(update={"epochs": 1, "steps": recipe.epochs * (kept // recipe.batch_size)})
+
+
+SIZES_OF: Mapping[str, tuple[int, int, int]] = {
+    "fashion_mnist_subset": (10_000, 2_000, 10),
+    "mnist": (60_000, 10_000, 10),
+    "fashion_mnist": (60_000, 10_000, 10),
+    "kmnist": (60_000, 10_000, 10),
+    "svhn": (73_257, 26_032, 10),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
+    "stl10": (5_000, 8_000, 10),
+    "tiny_imagenet": (100_000, 10_000, 200),
+    "imagenet100": (126_689, 5_000, 100),
+}
+"""Training images, test images, classes."""
+NOT_MIRRORED = ("mnist", "kmnist", "svhn")
+
+_SYNTHETIC = Recipe(epochs=5, batch_size=64, learning_rate=2e-3)
+_IMAGES = Recipe(epochs=3, batch_size=32, learning_rate=5e-3)
+_SCALES = {
+    "quick": Scale(2500, 2000, NetworkSpec(name="cnn4", width=0.5), _IMAGES, 4096, _SYNTHETIC, 2),
+    "medium": Scale(
+        5000, 5000, NetworkSpec(name="cnn4"), _IMAGES.model_copy(update={"epochs": 6, "flip": True}), 8192,
+        _SYNTHETIC.model_copy(update={"epochs": 10}), 4,
+    ),
+    "standard": Scale(
+        10_000, 10_000, NetworkSpec(name="vgg8", width=0.5),
+        Recipe(epochs=20, batch_size=64, learning_rate=5e-3, flip=True, crop=2), 16_384,
+        _SYNTHETIC.model_copy(update={"epochs": 20}), 8,
+    ),
+    "full": Scale(
+        50_000, 10_000, NetworkSpec(name="vgg8"),
+        Recipe(epochs=100, batch_size=128, learning_rate=5e-3, flip=True, crop=4, cutout=8), 65_536,
+        _SYNTHETIC.model_copy(update={"epochs": 30}), 16,
+    ),
+}  # fmt: skip
+
+READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}}
+"""Options of a rule and of its twins alike: goodness on 4×4 cells."""
+
+
+def scale_of(plan: StudyPlan) -> Scale:
+    """The plan's scale."""
+    return _SCALES[plan.size]
+
+
+def network_of(plan: StudyPlan, rule: str, source: str) -> NetworkSpec:
+    """The scale's network, at the width that the plan has for this rule and as many classes, twins alike."""
+    network = scale_of(plan).network
+    width = plan.widths.get(rule, {}).get(SIZES_OF[source][2]) if source in SIZES_OF else None
+    return network if width is None else network.model_copy(update={"width": width})
+
+
+def readout_of(plan: StudyPlan, rule: str) -> dict[str, Any]:
+    """Options of the readout that the rule and its twins share."""
+    return dict(READOUT.get(plan.twins_of.get(rule, rule), {}))

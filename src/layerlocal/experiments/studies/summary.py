@@ -1,0 +1,97 @@
+"""From a plan and finished runs to a study's summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from layerlocal.experiments.studies import find_study
+from layerlocal.experiments.studies.base import SHORT, SIZES, Row, StudyPlan, make_rows, plan_runs, whole_seeds
+from layerlocal.runs.environment import shared_environment
+from layerlocal.runs.store import RunRecord
+from layerlocal.spec import PROTOCOL
+
+__all__ = ["summarize_study"]
+
+
+def summarize_study(
+    plan: StudyPlan, records: Mapping[str, RunRecord], *, reasons: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What a study's finished runs say; see `layerlocal.experiments.studies.base` for its form.
+
+    Args:
+        plan: which runs belong to it.
+        records: finished runs by hash; missing ones leave their row out.
+        reasons: hash → why a run has no result.
+    """
+    study = find_study(plan.study)
+    specs = plan_runs(study, plan)
+    planned = {spec.hash: key for key, spec in specs.items()}
+    used = {name: records[name] for name in planned if name in records}
+    rows = make_rows(study, plan, used)
+    whole = whole_seeds(rows)
+    found = study.conclude(plan, whole)
+    missing: dict[str, list[str]] = {}
+    for name, (rule, seed, _, method) in planned.items():
+        if name not in used:
+            missing.setdefault((reasons or {}).get(name, "not run yet"), []).append(
+                f"{method} of {rule}, seed {seed} ({name})"
+            )
+    environments = [record.env for record in used.values()]
+    return {
+        "study": study.name,
+        "title": study.title,
+        "question": study.question,
+        "size": plan.size,
+        "size_words": SIZES[plan.size],
+        "protocol": PROTOCOL,
+        "layerlocal": environments[0]["layerlocal"] if environments else None,
+        "command": plan.command or f"layerlocal study {plan.study} --size {plan.size}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": shared_environment(environments),
+        "claims_sha256": plan.claims_sha256,
+        "rules": list(plan.rules),
+        "seeds": list(plan.seeds),
+        "planned": len(planned),
+        "finished": len(used),
+        "missing": [
+            {"label": _counted(labels), "runs": len(labels), "reason": reason} for reason, labels in missing.items()
+        ],
+        "notes": [*_short(plan, rows, whole), *found.notes, *_warnings(used.values())],
+        "sentences": found.sentences,
+        "figures": found.figures,
+        "tables": found.tables,
+        "rows": rows,
+        "quantities": found.quantities,
+    }
+
+
+def _short(plan: StudyPlan, rows: Sequence[Row], whole: Sequence[Row]) -> list[str]:
+    """What limits every number of a summary."""
+    notes = [SHORT] if plan.size == "quick" else []
+    seeds = sorted({row["seed"] for row in rows} - {row["seed"] for row in whole})
+    if seeds:
+        notes.append(
+            f"Seeds {', '.join(map(str, seeds))} are not finished yet: their rows are in the CSV, but in no figure, table or quantity."
+        )
+    return notes
+
+
+def _counted(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{len(labels)} runs, the first {labels[0]}"
+
+
+def _warnings(records: Iterable[RunRecord]) -> list[str]:
+    """Runs on data of one name and one shape whose contents differ do not compare."""
+    sums: dict[tuple[Any, ...], set[str]] = {}
+    for record in records:
+        data = record.spec.data
+        if data.source != "teacher_student":
+            key = (data.source, data.labels, data.image_size)
+            sums.setdefault(key, set()).add(record.result["data"]["provenance"].get("checksum", "?"))
+    return [
+        f"Runs on {key[0]} were made with {len(found)} different copies of it: they do not compare."
+        for key, found in sums.items()
+        if len(found) > 1
+    ]

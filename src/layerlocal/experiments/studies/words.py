@@ -1,0 +1,179 @@
+"""Tables, figures and sentences that several studies share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from layerlocal.experiments.studies.base import Row, estimates, group_rows, plotted
+from layerlocal.stats import Estimate, estimate
+
+__all__ = [
+    "axis",
+    "block_figure",
+    "difference_figure",
+    "difference_table",
+    "fusion_sentence",
+    "gap_sentence",
+    "points",
+    "series_by",
+]
+
+COLUMNS = (
+    ("local", "local", "percent"),
+    ("bp", "BP", "percent"),
+    ("bp-deepsup", "BP-DeepSup", "percent"),
+    ("gap", "gap: local − BP", "points"),
+    ("extra_supervision", "extra supervision: DeepSup − BP", "points"),
+    ("price_of_locality", "price of locality: local − DeepSup", "points"),
+)
+NAMES = {key: label for key, label, kind in COLUMNS if kind == "points"}
+
+
+def axis(label: str, unit: str = "", scale: str = "linear") -> dict[str, str]:
+    """An axis of a figure."""
+    return {"label": label, "unit": unit, "scale": scale}
+
+
+def points(value: Mapping[str, Any]) -> str:
+    """``-1.3 pp [-2.0, -0.6], n=3`` in words for a sentence."""
+    return f"{_with_interval(value, ' pp')}, n={value['n']}"
+
+
+def bare_points(value: Mapping[str, Any]) -> str:
+    """``-1.3 [-2.0, -0.6]``: the same for a table that has the unit and n in its head."""
+    return _with_interval(value, "")
+
+
+def _with_interval(value: Mapping[str, Any], unit: str) -> str:
+    text = f"{100 * value['mean']:+.1f}{unit}"
+    if value["low"] is not None:
+        text += f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
+    return text.replace("-", "−")
+
+
+def judged(value: Mapping[str, Any]) -> str:
+    """What an interval says against 0."""
+    if value["low"] is None:
+        return "one seed, not judged"
+    if value["high"] < 0:
+        return "below"
+    return "above" if value["low"] > 0 else "not told apart"
+
+
+def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:
+    """The gap and the price of locality in one sentence."""
+    words = {"below": "below BP", "above": "above BP", "not told apart": "not told apart from BP"}
+    gap = found["gap"]
+    text = f"{where}: {words.get(judged(gap), judged(gap))} ({points(gap)})"
+    price = found.get("price_of_locality")
+    return f"{text}; price of locality {points(price)}." if price else f"{text}."
+
+
+def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> str | None:
+    """That the fused prediction is behind one of the blocks it is made of, which a mean over blocks hides; ``None`` where it is not.
+
+    The block is that with the highest mean over rows, on the images it is judged by: the sentence says so.
+    """
+    blocks = rows[0]["blocks"][method]
+    best = max(blocks, key=lambda block: sum(row["blocks"][method][block] for row in rows))
+    behind = estimate([row[method] - row["blocks"][method][best] for row in rows])
+    if judged(behind) != "below":
+        return None
+    return f"{where}: {points(behind)} with all blocks fused against {best} alone (the best one here, with hindsight)."
+
+
+def difference_table(
+    caption: str, rows: Sequence[Row], axes: Sequence[tuple[str, str]], *, more: Sequence[tuple[str, str, str]] = ()
+) -> dict[str, Any]:
+    """A row for each value of the axes: three accuracies and three differences over seeds, and ``more`` columns (key, label, kind)."""
+    body = []
+    shown = [*COLUMNS, *more]
+    for values, part in group_rows(rows, *(key for key, _ in axes)).items():
+        found = {key: value for (key, _), value in zip(axes, values, strict=True)}
+        body.append(found | estimates(part, *(key for key, *_ in shown)))
+    columns = [{"key": key, "label": label, "kind": "text"} for key, label in axes]
+    columns += [
+        {"key": key, "label": label, "kind": kind} for key, label, kind in shown if any(key in row for row in body)
+    ]
+    return {"caption": caption, "columns": columns, "rows": body}
+
+
+def series_by(
+    rows: Sequence[Row], x: str, keys: Sequence[str] = tuple(NAMES), *, panel: str | None = None
+) -> list[dict[str, Any]]:
+    """A series for each rule and column."""
+    several = len({row["rule"] for row in rows}) > 1
+    found = []
+    for (rule,), part in group_rows(rows, "rule").items():
+        for key in keys:
+            name = f"{rule}: {NAMES.get(key, key)}" if several else NAMES.get(key, key)
+            found.append({"name": name, "panel": panel, "points": list(plotted(part, x, key))})
+    return [series for series in found if series["points"]]
+
+
+def difference_figure(
+    name: str,
+    caption: str,
+    rows: Sequence[Row],
+    *,
+    x: str,
+    label: str,
+    scale: str,
+    panels: Mapping[str, Sequence[Row]] | None = None,
+) -> dict[str, Any]:
+    """Gap, extra supervision and price of locality against one axis, in panels where given."""
+    series = [s for panel, part in (panels or {"": rows}).items() for s in series_by(part, x, panel=panel or None)]
+    return {
+        "name": name,
+        "kind": "points" if scale == "category" else "lines",
+        "caption": f"{caption}. Paired by seed, 95 % intervals.",
+        "x": axis(label, scale=scale),
+        "y": axis("difference in test accuracy", "pp"),
+        "series": series,
+    }
+
+
+def block_figure(
+    name: str,
+    rows: Sequence[Row],
+    *,
+    panel: str,
+    titles: Mapping[Any, str] | None = None,
+    methods: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Accuracy read at each block, local beside BP-DeepSup (BP has its last readout only), a panel for each value of an axis.
+
+    Args:
+        name: of the figure.
+        rows: of the study.
+        panel: the axis that makes the panels.
+        titles: of the panels by value; the value itself where left out.
+        methods: method → name, instead of the two.
+    """
+    several = len({row["rule"] for row in rows}) > 1
+    series = []
+    for (rule, value), part in group_rows(rows, "rule", panel).items():
+        title = str((titles or {}).get(value, value))
+        for method, called in (methods or {"local": rule, "bp-deepsup": "BP-DeepSup", "bp": "BP"}).items():
+            blocks = list(part[0]["blocks"][method])
+            spots = [
+                {"x": int(block.removeprefix("block")) + 1, "y": _over_seeds(part, method, block)} for block in blocks
+            ]
+            series.append({"name": called, "panel": f"{rule}, {title}" if several else title, "points": spots})
+    return {
+        "name": name,
+        "kind": "lines",
+        "caption": "Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "
+        "95 % intervals over seeds.",
+        "x": axis("block"),
+        "y": axis("test accuracy of the block's readout", "%"),
+        "series": series,
+    }
+
+
+def _over_seeds(rows: Sequence[Row], method: str, block: str) -> Estimate:
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["seed"], []).append(row["blocks"][method][block])
+    return estimate([sum(found) / len(found) for found in values.values()])

@@ -1,0 +1,11 @@
+"""Fair search for settings: every rule and every twin gets the same space and as many trials, judged on validation data only."""
+
+from layerlocal.experiments.tune.plan import Method as Method
+from layerlocal.experiments.tune.plan import TunePlan as TunePlan
+from layerlocal.experiments.tune.search import AT_ONCE as AT_ONCE
+from layerlocal.experiments.tune.search import Search as Search
+from layerlocal.experiments.tune.space import DEFAULT_SPACE as DEFAULT_SPACE
+from layerlocal.experiments.tune.space import Dimension as Dimension
+from layerlocal.experiments.tune.space import parse_dimension as parse_dimension
+
+__all__ = ["AT_ONCE", "DEFAULT_SPACE", "Dimension", "Method", "Search", "TunePlan", "parse_dimension"]

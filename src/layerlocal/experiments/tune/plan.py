@@ -1,0 +1,166 @@
+"""What is searched: methods, space and budget. The plan decides every trial, so a search that was cut off goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from pydantic import Field
+
+from layerlocal.experiments.tune.space import Dimension
+from layerlocal.runs.listing import rule_facts
+from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.types import InputError
+
+__all__ = ["Method", "TunePlan"]
+
+TWINS = ("bp", "bp-deepsup")
+FALLBACK = "local-heads"
+"""Whose twins stand beside a rule that has no readout a block."""
+
+
+NOT_SEARCHED = {
+    "judged_on": "trials are judged on the validation split, always",
+    "seed": "give the seeds of each trial with --seeds",
+    "rule.name": "name the rules with --rules",
+    "rule.of": "each twin is that of its rule",
+}
+
+
+class Method(Frozen):
+    """A rule or one of its twins.
+
+    Args:
+        rule: the local rule; twins are tuned beside it.
+        twin: ``None`` for the rule itself.
+    """
+
+    rule: str
+    twin: str | None = None
+
+    @property
+    def label(self) -> str:
+        """``"dtg-ff"``, ``"bp of dtg-ff"``."""
+        name = self.rule.rpartition("/")[2]
+        return name if self.twin is None else f"{self.twin} of {name}"
+
+    @property
+    def spec(self) -> RuleSpec:
+        """Without options."""
+        if self.twin is None:
+            return RuleSpec(name=self.rule)
+        partner = self.rule if rule_facts(self.rule).blockwise else FALLBACK
+        return RuleSpec(name=self.twin, options={"of": partner})
+
+
+class TunePlan(Frozen):
+    """One search.
+
+    Args:
+        rules: local rules, by name or ``FILE.py:CLASS``; `TWINS` of each are tuned too.
+        sources: SHA-256 of rules that are files.
+        contents: what the data are, by ``DataSpec.place``; empty for data that a spec determines.
+        data: what is trained on; its validation split judges.
+        network: of every trial.
+        recipe: of every trial, but for what is searched.
+        settings: more settings of every trial, dotted.
+        space: dimensions.
+        trials: a method, ≥ 1; the first is the settings as they are, where they lie in the space.
+        seeds: runs a trial, from seed 0 on; their mean accuracy counts.
+        sampler: ``"tpe"`` (arXiv:1907.10902's default) or ``"random"``.
+        seed: of the sampler.
+    """
+
+    rules: tuple[str, ...]
+    sources: dict[str, str] = Field(default={})
+    contents: dict[str, str] = Field(default={})
+    data: DataSpec = DataSpec()
+    network: NetworkSpec = NetworkSpec()
+    recipe: Recipe = Recipe()
+    settings: dict[str, Any] = Field(default={})
+    space: tuple[Dimension, ...]
+    trials: int = Field(default=16, ge=1)
+    seeds: int = Field(default=1, ge=1)
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """Every rule, then its twins."""
+        return tuple(Method(rule=rule, twin=twin) for rule in self.rules for twin in (None, *TWINS))
+
+    @property
+    def name(self) -> str:
+        """Of its file: the same for a search with more trials, which goes on with the trials there are."""
+        content = self.model_dump_json(exclude={"trials", *(() if self.contents else ("contents",))})
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+    @property
+    def budget(self) -> str:
+        """In words, to stand beside every number."""
+        seeds = "" if self.seeds == 1 else f" of {self.seeds} seeds"
+        size = len(self.dimensions(self.rules[0]))
+        return f"{self.trials} trials{seeds} a method, {self.sampler}, {size} dimension{'s' * (size != 1)}, validation split"
+
+    def dimensions(self, rule: str) -> tuple[Dimension, ...]:
+        """Those of a rule and its twins."""
+        return tuple(d for d in self.space if d.rule in (None, rule))
+
+    def run(self, method: Method, chosen: dict[str, Any], seed: int) -> RunSpec:
+        """One run of a trial: it never opens the test split.
+
+        Raises:
+            InputError: a setting that does not exist.
+        """
+        rule = method.spec
+        if rule.options.get("of", rule.name) == method.rule:  # twins of a rule without readouts are of another one
+            rule = rule.model_copy(update={"source_sha256": self.sources.get(method.rule)})
+        base = RunSpec(data=self.data, network=self.network, recipe=self.recipe, rule=rule, seed=seed)
+        chosen = {**self.settings, **chosen, "judged_on": "validation"}
+        return base.with_settings(chosen).with_content(self.contents)
+
+    def default(self, method: Method, key: str) -> Any:
+        """The value a setting has where it is not searched; ``None`` where that is not known."""
+        if key in self.settings:
+            return self.settings[key]
+        section, _, name = key.partition(".")
+        if section == "rule":
+            return rule_facts(str(method.spec.options.get("of", method.rule))).options.get(name)
+        return getattr(getattr(self, section, None), name, None)
+
+    def check(self) -> None:
+        """See that the search is one: equal spaces, settings that exist.
+
+        Raises:
+            InputError: what is wrong and how to mend it.
+        """
+        for key, instead in NOT_SEARCHED.items():
+            if key in (*self.settings, *(dimension.key for dimension in self.space)):
+                raise InputError(f"{key} is no setting of a search: {instead}")
+        for rule in self.rules:
+            if rule_facts(rule).locality == "global":
+                raise InputError(
+                    f"{rule} is a baseline, not a local rule: a search tunes bp and bp-deepsup as twins of every rule already"
+                )
+        for dimension in self.space:
+            if dimension.rule is not None and dimension.rule not in self.rules:
+                raise InputError(
+                    f"--space {dimension.text!r} is of a rule that is not tuned; tuned: {', '.join(self.rules)}"
+                )
+        if self.run(self.methods[0], {}, 0).data.validation == 0:
+            raise InputError(
+                "a search is judged on the validation split, and data.validation is 0; give it a share such as 0.1"
+            )
+        sizes = {rule: len(self.dimensions(rule)) for rule in self.rules}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{rule} {size}" for rule, size in sizes.items())
+            raise InputError(
+                f"a fair search has spaces of one size, and these have as many dimensions: {told}; give each as many"
+            )
+        for rule in self.rules:
+            keys = [dimension.key for dimension in self.dimensions(rule)]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise InputError(f"--space has {key} twice for {rule}; leave one out")
+                if key in self.settings:
+                    raise InputError(f"{key} is searched and set; leave out --set {key} or the dimension")

@@ -1,0 +1,357 @@
+"""`check_rule`: the contract every rule keeps, ours and yours. What a rule declares is measured here."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layerlocal.data import Data, Split, data_from_splits
+from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
+from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.networks import Network, create_network
+from layerlocal.rules import Rule, create_rule, rule_class
+from layerlocal.spec import Recipe
+from layerlocal.training.evaluate import OTHER_SCORES, evaluate_split
+from layerlocal.training.rehearsal import refuse_infinite_loss, refuse_other_loss
+from layerlocal.training.train import fit
+from layerlocal.types import InputError, describe_error, first_line, is_fault
+
+__all__ = ["CheckResult", "check_rule", "conclude"]
+
+NUM_CLASSES = 3
+IMAGE_SIZE = 8
+SHALLOW, DEEP = 6, 12
+FLAT = 1.1
+"""Peak saved bytes at `DEEP` over those at `SHALLOW`: at most this for a local rule, at least `GROWING` for a global one."""
+GROWING = 1.5
+TOY_ACCURACY = 0.6
+HOUSE = str(Path(__file__).parents[1])
+
+
+NOT_MEASURED = "not measured: see above"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One clause of the contract.
+
+    Args:
+        name: what is asked.
+        passed: whether it holds; false too where it could not be looked at.
+        message: a sentence where it does not hold.
+        measured: false where the fault of an earlier clause kept this one from being looked at.
+    """
+
+    name: str
+    passed: bool
+    message: str
+    measured: bool = True
+
+
+class _Broken(Exception):
+    """A clause does not hold; the message says how, ``hides`` which other clauses cannot be looked at then."""
+
+    def __init__(self, message: str, hides: str = "") -> None:
+        super().__init__(message)
+        self.hides = hides
+
+
+def _require(condition: bool, message: str, hides: str = "") -> None:
+    if not condition:
+        raise _Broken(message, hides)
+
+
+@contextlib.contextmanager
+def _hiding(clauses: str) -> Iterator[None]:
+    """What is refused inside breaks a clause, and hides others."""
+    try:
+        yield
+    except InputError as error:
+        raise _Broken(str(error), clauses) from error
+
+
+class _Bench:
+    """Makes the rule under test on small networks, with a batch to try it on."""
+
+    def __init__(self, rule: str | type[Rule], options: dict[str, Any]) -> None:
+        self.rule = rule
+        self.options = options
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(12, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
+        self.y = torch.arange(12) % NUM_CLASSES
+
+    def network(self, depth: int = 4, seed: int = 0) -> Network:
+        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=3 / 16, depth=depth, seed=seed)
+
+    def make(self, depth: int = 4, seed: int = 0) -> Rule:
+        return create_rule(self.rule, self.network(depth, seed), num_classes=NUM_CLASSES, seed=seed, **self.options)
+
+
+def check_losses(bench: _Bench) -> None:
+    """Losses are finite scalars with a graph."""
+    rule = bench.make()
+    with untouched(rule):
+        rule.train()
+        found = 0
+        for loss in rule.losses(bench.x, bench.y):
+            found += 1
+            with _hiding("steps"):
+                refuse_other_loss(rule, loss)
+            with _hiding("values"):
+                refuse_infinite_loss(rule, loss, "on random images")
+            carried = [name for name, metric in loss.metrics.items() if metric.requires_grad]
+            _require(not carried, f"metric {carried[0] if carried else ''} of {loss.block} carries a graph; detach it")
+            try:
+                loss.value.backward()
+            except RuntimeError as error:
+                raise _Broken(f"the backward of {loss.block} failed: {first_line(error)}", "steps") from error
+        _require(found > 0, "losses() gives no loss", "steps")
+
+
+def check_locality(bench: _Bench) -> None:
+    """Measured reach, by gradient and by intervention, is the declared locality."""
+    certificate = measure_locality(bench.make(), bench.x, bench.y)
+    _require(certificate["certified"], "; ".join(certificate["problems"][:3]))
+
+
+def check_every_parameter(bench: _Bench) -> None:
+    """Every trainable parameter is reached."""
+    rule = bench.make()
+    with untouched(rule):
+        rule.train()
+        forward_backward(rule, bench.x, bench.y)
+        idle = [name for name, p in rule.named_parameters() if p.requires_grad and p.grad is None]
+    _require(not idle, f"no loss reaches {', '.join(idle[:3])}; set requires_grad=False on what is not meant to learn")
+
+
+def check_no_side_effects(bench: _Bench) -> None:
+    """Computing losses and scores changes no parameter."""
+    rule = bench.make()
+    before = {name: p.detach().clone() for name, p in rule.named_parameters()}
+    rule.train()
+    forward_backward(rule, bench.x, bench.y)
+    rule.eval()
+    with torch.no_grad():
+        rule.scores(bench.x)
+    moved = [name for name, p in rule.named_parameters() if not torch.equal(before[name], p)]
+    _require(not moved, f"losses() or scores() changes {', '.join(moved[:3])}; only the loop's optimizer may")
+
+
+def check_scores(bench: _Bench) -> None:
+    """Scores are (B, K), finite, and the same in any order of the batch."""
+    rule = bench.make().eval()
+    order = torch.arange(len(bench.x)).flip(0)
+    with torch.no_grad():
+        scores, blocks = rule.scores(bench.x), rule.block_scores(bench.x)
+        turned = rule.scores(bench.x[order])[order]
+        single = torch.cat([rule.scores(sample) for sample in bench.x.split(1)])
+    expected = (len(bench.x), NUM_CLASSES)
+    shape = tuple(scores.shape)
+    _require(shape == expected, f"scores() gives shape {shape}, not (B, K) = {expected}", "shapes")
+    wanted = (len(rule.readout_blocks), *expected)
+    shape = tuple(blocks.shape)
+    _require(shape == wanted, f"block_scores() gives shape {shape}, not (L, B, K) = {wanted}", "shapes")
+    _require(bool(scores.isfinite().all() and blocks.isfinite().all()), "scores are not finite", "scores")
+    _require(torch.allclose(scores, turned, rtol=1e-3, atol=1e-4), "scores depend on the order of the batch")
+    _require(
+        torch.allclose(scores, single, rtol=1e-3, atol=1e-4), "the score of a sample depends on the others of its batch"
+    )
+    same = torch.allclose(scores, rule.fuse(blocks), rtol=1e-3, atol=1e-4)
+    _require(same, f"scores() {OTHER_SCORES}", "shapes")
+
+
+def check_no_label_in_scores(bench: _Bench) -> None:
+    """No label reaches the prediction."""
+    rule = bench.make()
+    state = {name: value.clone() for name, value in rule.state_dict().items()}
+    found = []
+    for y in (bench.y, (bench.y + 1) % NUM_CLASSES):
+        rule.train()
+        forward_backward(rule, bench.x, y)
+        rule.load_state_dict(state)
+        rule.eval()
+        with torch.no_grad():
+            found.append(rule.scores(bench.x))
+    _require(torch.equal(*found), "scores() remembers the labels that losses() was given")
+
+
+def check_state_dict(bench: _Bench) -> None:
+    """state_dict carries everything that a prediction depends on."""
+    data = _toy_data()
+    rule = bench.make()
+    fit(rule, data, Recipe(epochs=1, batch_size=32), seed=0)
+    other = bench.make(seed=1)
+    other.load_state_dict(rule.state_dict())
+    with torch.no_grad():
+        same = torch.equal(rule.eval().scores(bench.x), other.eval().scores(bench.x))
+    _require(same, "a copy made through state_dict() scores otherwise; keep state in parameters or buffers")
+
+
+def check_repeatable(bench: _Bench) -> None:
+    """The same seed gives the same run."""
+    states = []
+    for _ in range(2):
+        rule = bench.make()
+        fit(rule, _toy_data(), Recipe(epochs=1, batch_size=32), seed=0)
+        states.append(rule.state_dict())
+    differ = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
+    _require(
+        not differ,
+        f"two runs with one seed end with different {', '.join(differ[:3])}; take `seed` for initial weights, and draw from torch only",
+    )
+
+
+def check_learns(bench: _Bench) -> None:
+    """Beats chance on a separable toy."""
+    data = _toy_data()
+    rule = bench.make()
+    fit(rule, data, Recipe(epochs=6, batch_size=16, learning_rate=5e-3), seed=0)
+    accuracy = evaluate_split(rule, data, data.train).accuracy
+    _require(
+        accuracy >= TOY_ACCURACY,
+        f"learns a separable toy of {NUM_CLASSES} classes to {accuracy:.0%} only; {TOY_ACCURACY:.0%} is asked",
+    )
+
+
+def check_memory(bench: _Bench) -> None:
+    """Peak saved bytes are flat in depth if and only if the rule is local."""
+    shallow, deep = bench.make(SHALLOW), bench.make(DEEP)
+    found = [measure_saved_bytes(rule, bench.x, bench.y) for rule in (shallow, deep)]
+    ratio = found[1]["peak_saved_bytes"] / found[0]["peak_saved_bytes"]
+    if deep.locality == "global" and deep.reads_ahead:
+        pass  # reads the whole network without a loss that trains it: how much is saved is not said by how far it sees
+    elif deep.locality == "global":
+        _require(
+            ratio >= GROWING,
+            f"declared {shallow.locality!r}, yet saved bytes at depth {DEEP} are {ratio:.2f} × those at {SHALLOW}",
+        )
+    elif shallow.locality != "global":  # a segment longer than the shallow network says nothing
+        _require(
+            ratio <= FLAT,
+            f"saved bytes at depth {DEEP} are {ratio:.2f} × those at {SHALLOW}: yield each loss before the next forward",
+        )
+    _require(
+        found[1]["left_saved_bytes"] == 0, f"{found[1]['left_saved_bytes']} bytes stay saved after the last backward"
+    )
+
+
+def check_passes(bench: _Bench) -> None:
+    """Declared forward passes equal counted ones."""
+    rule = bench.make()
+    counted = count_passes(rule, bench.x, bench.y)
+    for name, declared in (
+        ("passes_per_step", rule.passes_per_step),
+        ("passes_per_prediction", rule.passes_per_prediction),
+    ):
+        _require(counted[name] == declared, f"declares {name} = {declared}, counted {counted[name]:g}")
+
+
+CHECKS: tuple[Callable[[_Bench], None], ...] = (
+    check_losses, check_locality, check_every_parameter, check_no_side_effects, check_scores, check_no_label_in_scores,
+    check_state_dict, check_repeatable, check_learns, check_memory, check_passes,
+)  # fmt: skip
+HIDDEN: dict[str, tuple[Callable[[_Bench], None], ...]] = {
+    "": (),
+    "values": (check_locality, check_state_dict, check_repeatable, check_learns),
+    "shapes": (check_state_dict, check_repeatable, check_learns),
+    "scores": (check_no_label_in_scores, check_state_dict, check_repeatable, check_learns),
+    "steps": tuple(check for check in CHECKS if check not in (check_losses, check_scores)),
+}
+"""Clauses that cannot be looked at: nothing; without finite losses; without scores that `fit` takes; without finite scores, which are unlike
+themselves; without a step of training.
+"""
+
+
+def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
+    """Run the contract on a rule.
+
+    Args:
+        rule: a name of `list_rules()`, ``FILE.py:CLASS``, or a class.
+        **options: the rule's own.
+
+    Returns:
+        One result a clause, in order; the rule passes where all do.
+
+    Raises:
+        InputError: unknown name, a file that does not import, a class that is no rule.
+
+    Example:
+        >>> all(result.passed for result in check_rule("dtg-ff"))
+        True
+    """
+    return list(iterate_checks(rule, **options))
+
+
+def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResult]:
+    """`check_rule`, one result at a time."""
+    bench = _Bench(rule_class(rule), options)
+    if options:
+        bench.make()  # an option that is not known is a mistake in the question, not a broken rule
+    seen: set[object] = set()
+    for check in CHECKS:
+        yield _look(check, bench, seen)
+
+
+def _look(check: Callable[[_Bench], None], bench: _Bench, seen: set[object]) -> CheckResult:
+    """One clause; ``seen`` remembers which clauses are hidden and by what a clause died, and grows."""
+    name = (check.__doc__ or check.__name__).rstrip(".")
+    if check in seen:
+        return CheckResult(name, False, NOT_MEASURED, measured=False)
+    try:
+        check(bench)
+    except _Broken as error:
+        seen.update(HIDDEN[error.hides])
+        return CheckResult(name, False, str(error))
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        cause = error.__cause__ or error  # a rehearsal has put it in words
+        said = describe_error(error)
+        death = (type(cause), first_line(cause), _own_line(cause))
+        if death in seen or said in seen:
+            return CheckResult(name, False, NOT_MEASURED, measured=False)
+        seen.update({death, said})
+        return CheckResult(name, False, said)
+    return CheckResult(name, True, "")
+
+
+def _own_line(error: BaseException) -> tuple[str, int | None] | None:
+    """The last line of the rule's own code that an exception went through: the same death is the same line."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(HOUSE)]
+    own = [frame for frame in frames if "site-packages" not in frame.filename and "<" not in frame.filename]
+    return (own[-1].filename, own[-1].lineno) if own else None
+
+
+def conclude(rule: str, results: Sequence[CheckResult]) -> str:
+    """What was found and what to do next, in one sentence.
+
+    Args:
+        rule: as it was typed.
+        results: of every clause.
+    """
+    broken = [result for result in results if not result.passed and result.measured]
+    hidden = sum(not result.measured for result in results)
+    if not broken:
+        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}`"
+    held = f"{len(broken)} of {len(results)} clauses do{'es' * (len(broken) == 1)} not hold"
+    unseen = f", {hidden} could not be measured because of that" if hidden else ""
+    first = "it" if len(broken) == 1 else f"the first, {broken[0].name!r},"
+    return f"{held}{unseen}; next: mend {first} and run `layerlocal check {shlex.quote(rule)}` again"
+
+
+def _toy_data() -> Data:
+    """Three classes of noisy images, each around a pattern of its own: 96 to train on."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randn(NUM_CLASSES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
+    labels = torch.arange(96) % NUM_CLASSES
+    images: Tensor = patterns[labels] + 0.3 * torch.randn(96, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
+    train = Split(images, labels)
+    return data_from_splits("separable toy", train, test=train, validation=train)

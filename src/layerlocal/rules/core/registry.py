@@ -1,0 +1,199 @@
+"""Rules by name, and rules of a user's own from ``FILE.py:CLASS``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+from layerlocal.networks import Network
+from layerlocal.networks.blocks import within_memory
+from layerlocal.options import check_options, options_of, seed_number
+from layerlocal.rules.core.rule import Rule, RuleInfo, refuse_no_task
+from layerlocal.types import InputError, describe_error, first_line, is_fault, shown, unknown_name
+
+__all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_class", "rule_options"]
+
+_RULES: dict[str, type[Rule]] = {}
+RuleClass = TypeVar("RuleClass", bound=type[Rule])
+TAKEN = ("num_classes", "seed")
+"""What `create_rule` gives every rule."""
+PLUGIN = "layerlocal_plugin_"
+"""How the module of a user's own file is named, the hash of path and content behind it."""
+
+
+def register_rule(rule: RuleClass) -> RuleClass:
+    """Class decorator: make a rule known by its ``info.name``. The same class made again, as in a notebook, takes the place of the first.
+
+    Raises:
+        InputError: what is no class of a rule, one without ``info``, or a name that another rule has.
+    """
+    if isinstance(rule, str):
+        raise InputError(f"a rule is registered by its class, not by the name {rule!r}")
+    rule_class(rule)
+    other = _RULES.get(rule.info.name)
+    if other is not None and (_source(other), other.__qualname__) != (_source(rule), rule.__qualname__):
+        raise InputError(
+            f"{rule.__name__} cannot be registered as {rule.info.name!r}, the name of {other.__module__}.{other.__name__}; give its info "
+            "another name"
+        )
+    _RULES[rule.info.name] = rule
+    return rule
+
+
+def _source(rule: type[Rule]) -> str:
+    """The file that a class comes from, or else its module."""
+    return str(getattr(sys.modules.get(rule.__module__), "__file__", None) or rule.__module__)
+
+
+def list_rules() -> list[str]:
+    """Names that `create_rule` knows."""
+    return sorted(_RULES)
+
+
+def find_rule(name: str) -> type[Rule]:
+    """The class of a rule: a known name, or ``path/to/file.py:Class`` for a rule of your own.
+
+    Raises:
+        InputError: unknown name, missing file, a file that does not import, or a class in it that is not a `Rule`.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"a rule is found by its name or as FILE.py:CLASS, got {name!r}")
+    if name in _RULES:
+        return _RULES[name]
+    path, _, class_name = name.rpartition(":")
+    if name.endswith(".py"):
+        path, class_name = name, ""
+    if not path.endswith(".py"):
+        raise unknown_name("rule", name, [*_RULES, "FILE.py:CLASS"])
+    return _load_class(Path(path), class_name)
+
+
+def _load_class(path: Path, class_name: str) -> type[Rule]:
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in it
+        raise InputError(f"the rule file {shown(str(path))} cannot be one: {error}") from error
+    module_name = f"{PLUGIN}{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None  # a .py path always has a loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            exec(
+                compile(source, str(path), "exec"), module.__dict__
+            )  # what was hashed, and no bytecode of another time
+        except BaseException as error:
+            del sys.modules[module_name]
+            if not is_fault(error):
+                raise
+            raise InputError(f"{path} does not import: {type(error).__name__}: {first_line(error)}") from error
+    found = getattr(sys.modules[module_name], class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, Rule)):
+        classes = [
+            key
+            for key, value in vars(sys.modules[module_name]).items()
+            if inspect.isclass(value) and issubclass(value, Rule) and value.__module__ == module_name
+        ]
+        missing = (
+            f"has no Rule class {class_name!r}"
+            if class_name
+            else "is a file: give FILE.py:CLASS, the rule's class after a colon"
+        )
+        raise InputError(f"{path} {missing}; it has: {', '.join(classes) or 'none'}")
+    if not isinstance(getattr(found, "info", None), RuleInfo):
+        raise InputError(f"{class_name} in {path} declares no info; add info = RuleInfo(name=..., locality=...)")
+    return found
+
+
+def rule_class(name: str | type[Rule]) -> type[Rule]:
+    """`find_rule`, or the class itself.
+
+    Raises:
+        InputError: what is neither a name nor the class of a rule that declares an ``info``.
+    """
+    rule = find_rule(name) if isinstance(name, str) else name
+    if not (inspect.isclass(rule) and issubclass(rule, Rule)):
+        raise InputError(f"a rule is a name, FILE.py:CLASS or a class made from Rule, got {name!r}")
+    if not isinstance(getattr(rule, "info", None), RuleInfo):
+        raise InputError(f"{rule.__name__} declares no info; add info = RuleInfo(name=..., locality=...)")
+    return rule
+
+
+def create_rule(
+    name: str | type[Rule], network: Network, *, num_classes: int, seed: int | None = None, **options: Any
+) -> Rule:
+    """Build a rule by name, by ``FILE.py:CLASS`` or from its class.
+
+    Args:
+        name: one of `list_rules()`, a plug-in, or a class.
+        network: what is trained; used, not copied.
+        num_classes: K ≥ 2.
+        seed: of the heads' initial weights; ``None``: torch's global generator.
+        **options: the rule's own keyword options. A twin (``bp``, ``bp-deepsup``, ``segmented``) or hybrid (``bp-every``, ``feedback``,
+            ``lookahead``) takes ``of="<rule>"`` and that rule's options.
+
+    Raises:
+        InputError: unknown name or option, or a value out of its range.
+
+    Example:
+        >>> from layerlocal import create_network
+        >>> network = create_network("mlp", in_channels=8, image_size=1, depth=2)
+        >>> create_rule("dtg-ff", network, num_classes=3, temperature_max=2.0).readout_blocks
+        ['block0', 'block1']
+    """
+    rule = rule_class(name)
+    num_classes, seed = refuse_no_task(network, num_classes), None if seed is None else seed_number(seed)
+    what = f"rule {rule.info.name!r}"
+    parameters = inspect.signature(rule).parameters.values()
+    collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    check_options(what, options_of(rule, TAKEN), options, _partner_options(rule, options, collects))
+    if collects or any(p.name == "seed" for p in parameters):
+        options["seed"] = seed
+    try:
+        with within_memory(what):
+            return rule(network, num_classes=num_classes, **options)
+    except TypeError as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "seed") or "none given"
+        raise InputError(f"{what} refused its options ({given}): {first_line(error)}") from error
+    except BaseException as error:
+        if isinstance(error, InputError) or not rule.__module__.startswith(PLUGIN) or not is_fault(error):
+            raise
+        raise InputError(f"{_name_of(rule)} cannot be made: it {describe_error(error)}") from error
+
+
+def _name_of(rule: type[Rule]) -> str:
+    return f"{rule.__name__} of {inspect.getfile(rule).rpartition('/')[2]}"
+
+
+def raised_in_plugin(error: BaseException) -> bool:
+    """Whether an exception came out of, or through, the code of a user's own file."""
+    frame = error.__traceback__
+    while frame is not None:
+        if str(frame.tb_frame.f_globals.get("__name__")).startswith(PLUGIN):
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def rule_options(rule: type[Rule]) -> dict[str, Any]:
+    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``."""
+    return {name: parameter.default for name, parameter in options_of(rule, TAKEN).items()}
+
+
+def _partner_options(rule: type[Rule], options: dict[str, Any], collects: bool) -> Collection[str] | None:
+    """Of the rule that a twin or hybrid is made of; none of another rule, or any (``None``) where it collects ``**options``."""
+    own = rule_options(rule)
+    if "of" not in own:
+        return None if collects else ()
+    partner = options.get("of", own["of"])
+    if isinstance(partner, str):
+        partner = find_rule(partner)
+    return rule_options(partner) if inspect.isclass(partner) and issubclass(partner, Rule) else ()

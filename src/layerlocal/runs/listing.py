@@ -1,0 +1,178 @@
+"""What `layerlocal list` shows and plans ask of rules: facts that building every rule and network gave, kept in ``listing.json``, so that
+neither a list nor a plan needs torch.
+
+``python -m layerlocal.runs.listing`` looks again and writes the file; a test holds it to what there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layerlocal.types import unknown_name
+
+if TYPE_CHECKING:
+    from layerlocal.rules import Rule
+
+__all__ = ["RuleFacts", "describe", "look", "rule_facts"]
+
+Rows = list[dict[str, Any]]
+FACTS = Path(__file__).with_name("listing.json")
+
+
+SECTIONS = ("rules", "networks", "data")
+
+
+@dataclass(frozen=True)
+class RuleFacts:
+    """What a plan asks of a rule.
+
+    Attributes:
+        locality: ``"block"``, ``"segment"`` or ``"global"``.
+        blockwise: whether it has one readout a block, so that twins can be made of it.
+        channel_groups: whether it deals channels to classes.
+        options: its keyword options and their defaults.
+    """
+
+    locality: str
+    blockwise: bool
+    channel_groups: bool
+    options: dict[str, Any]
+
+
+def rule_facts(name: str) -> RuleFacts:
+    """Of ours from the file, of others from the class.
+
+    Raises:
+        InputError: as `layerlocal.rules.find_rule`.
+    """
+    known = _facts()["rule_facts"].get(name)
+    return _facts_of(name) if known is None else RuleFacts(**known)
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(FACTS.read_text(encoding="utf-8"))
+    return facts
+
+
+def _facts_of(name: str) -> RuleFacts:
+    from layerlocal.rules import BlockwiseRule, find_rule, rule_options
+
+    rule = find_rule(name)
+    return RuleFacts(rule.info.locality, issubclass(rule, BlockwiseRule), rule.info.channel_groups, rule_options(rule))
+
+
+def describe(what: str) -> dict[str, Rows]:
+    """Rows by section: ``"rules"``, ``"networks"``, ``"data"`` or ``"all"``; each row has a ``name``.
+
+    Raises:
+        InputError: another section.
+    """
+    if what not in (*SECTIONS, "all"):
+        raise unknown_name("list", what, [*SECTIONS, "all"])
+    return {name: _facts()[name] for name in SECTIONS if what in ("all", name)}
+
+
+def look() -> dict[str, Any]:
+    """All that is in the file, from the rules, networks and data themselves, in seconds."""
+    from layerlocal.rules import list_rules
+
+    facts = {name: asdict(_facts_of(name)) for name in list_rules()}
+    return {"rules": _rules(), "networks": _networks(), "data": _data(), "rule_facts": facts}
+
+
+def _rules() -> Rows:
+    from layerlocal.rules import find_rule, list_rules, rule_options
+
+    rows = []
+    for name in list_rules():
+        rule = find_rule(name)
+        info, made = rule.info, _small(name)
+        options = " ".join(f"rule.{key}={_typed(value)}" for key, value in rule_options(rule).items())
+        rows.append(
+            {
+                "name": name,
+                "what": info.summary,
+                "locality": f"locality {info.locality}",
+                "step": f"{made.passes_per_step} forward a step",
+                "prediction": f"{'K' if info.passes_per_prediction == 'num_classes' else 1} a prediction",
+                "needs": "needs " + (", ".join(_needs(made)) or "no labels"),
+                "references": ", ".join(info.references),
+                "options": options + (" and the options of that rule" if "rule.of=" in options else ""),
+            }
+        )
+    return rows
+
+
+def _small(name: str) -> Rule:
+    """A rule as it is by default, in a small network."""
+    from layerlocal.networks import create_network
+    from layerlocal.rules import create_rule
+
+    return create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
+
+
+def _typed(value: Any) -> str:
+    """As it is typed after ``--set KEY=``."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _needs(rule: Rule) -> list[str]:
+    """What a rule asks for, in words."""
+    found = {
+        "labels at every block": rule.locks["labels_everywhere"],
+        "labels": not rule.locks["labels_everywhere"] and not rule.info.unsupervised,
+        "negatives (it makes them)": rule.info.negatives,
+        "whole batches (it compares samples)": rule.compares_samples,
+        "a multiple of the classes in channels": rule.info.channel_groups,
+        "weight transport": rule.locks["weight_transport"],
+    }
+    return [words for words, needed in found.items() if needed]
+
+
+def _networks() -> Rows:
+    from layerlocal.networks import create_network, list_networks, network_options
+
+    rows = []
+    for name in list_networks():
+        network = create_network(name, in_channels=3, image_size=32, seed=0)
+        millions = sum(p.numel() for p in network.parameters()) / 1e6
+        rows.append(
+            {
+                "name": name,
+                "blocks": f"{network.depth} block{'s' * (network.depth > 1)}",
+                "size": f"{millions:.2f} M parameters at width 1 on 3×32×32",
+                "options": " ".join(f"network.{option}" for option in network_options(name)),
+            }
+        )
+    return rows
+
+
+def _data() -> Rows:
+    from layerlocal.data import benchmark_table, list_data
+
+    hub = {info.name: info for info in benchmark_table()}
+    rows = []
+    for name in list_data():
+        info = hub.get(name)
+        if info is None:
+            synthetic = name == "teacher_student"
+            what = (
+                "Gaussian inputs labelled by a random teacher"
+                if synthetic
+                else "real images in the package, the default"
+            )
+            rows.append({"name": name, "from": what, "licence": "" if synthetic else "MIT"})
+        else:
+            rows.append(
+                {"name": name, "from": f"Hub {info.hub_id}", "licence": f"licence {info.licence}", "note": info.note}
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    FACTS.write_text(json.dumps(look(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

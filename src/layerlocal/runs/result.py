@@ -1,0 +1,131 @@
+"""What is kept of a run when its training is over: accuracies, the certificate, costs, and what its data were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from layerlocal.data import Data, DataFacts
+from layerlocal.data.batches import normalize
+from layerlocal.measure import (
+    measure_flops,
+    measure_locality,
+    measure_saved_bytes,
+    peak_resident_bytes,
+    reset_peak_resident,
+)
+from layerlocal.runs.store import MetricRow
+from layerlocal.spec import RunSpec
+from layerlocal.training.train import EpochRecord, Training
+
+__all__ = ["peaks", "reset_peaks", "result_of", "rows_of"]
+
+LOCALITY_BATCH = 8
+
+
+def rows_of(record: EpochRecord) -> list[MetricRow]:
+    """An epoch's record as rows of the long table."""
+    rows: list[MetricRow] = [
+        (record.epoch, "train_seconds", "all", record.seconds),
+        (record.epoch, "samples_per_s", "all", record.samples_per_s),
+        (record.epoch, "learning_rate", "all", record.learning_rate),
+    ]
+    rows += [(record.epoch, "train_loss", block, value) for block, value in record.losses.items()]
+    for name, value in record.metrics.items():
+        metric, _, block = name.partition("/")
+        rows.append((record.epoch, metric, block or "all", value))
+    if record.validation is not None:
+        rows.append((record.epoch, "validation_accuracy", "fused", record.validation.accuracy))
+        rows += [
+            (record.epoch, "validation_accuracy", block, v) for block, v in record.validation.block_accuracies.items()
+        ]
+    return rows
+
+
+def result_of(
+    spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow], separability: Callable[[], float]
+) -> dict[str, Any]:
+    """Everything a report needs: the one look at the test split, the certificate, the costs.
+
+    Args:
+        spec: of the run.
+        training: finished.
+        seconds: it took, without evaluation.
+        rows: of every epoch (`rows_of`).
+        separability: of the task's classes; not asked for where the run is judged on the validation split.
+    """
+    if spec.judged_on == "validation":
+        return _trial_result(spec, training, seconds, rows)
+    rule, data = training.rule, training.data
+    test = training.test()
+    samples = data.train.gather(torch.arange(min(spec.recipe.batch_size, len(data.train))))
+    x = normalize(samples.images, data.mean, data.std).to(training.device)
+    y = samples.labels.to(training.device)
+    validation = [value for _, metric, block, value in rows if metric == "validation_accuracy" and block == "fused"]
+    return {
+        "run": spec.hash,
+        "rule": spec.rule.name,
+        "test_accuracy": test.accuracy,
+        "block_accuracies": test.block_accuracies,
+        "validation_accuracy": validation[-1] if validation else None,
+        "num_test": test.num_samples,
+        "num_classes": data.num_classes,
+        "chance": data.chance,
+        "group_accuracies": test.group_accuracies,
+        "data": _data_result(data) | {"separability": separability()},
+        "steps": training.steps,
+        "train_seconds": seconds,
+        "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
+        "num_parameters": sum(p.numel() for p in rule.parameters()),
+        "passes_per_step": rule.passes_per_step,
+        "passes_per_prediction": rule.passes_per_prediction,
+        "locality": measure_locality(rule, x[:LOCALITY_BATCH], y[:LOCALITY_BATCH], seed=spec.seed),
+        **measure_saved_bytes(rule, x, y),
+        **measure_flops(rule, x, y),
+    }
+
+
+def _data_result(data: Data) -> dict[str, Any]:
+    """What is kept of the data: enough to use the trained network without them, and to tell them from others."""
+    known = {"name": data.name, "provenance": data.provenance, "content_sha256": data.content_sha256}
+    return known | DataFacts.of(data).as_json()
+
+
+def _trial_result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
+    """What a search needs, as the last epoch found it; nothing of the test split is read."""
+    assert training.data.validation is not None  # `build` refuses a spec without one
+    last = {
+        block: value
+        for epoch, metric, block, value in rows
+        if (epoch, metric) == (training.epoch, "validation_accuracy")
+    }
+    return {
+        "run": spec.hash,
+        "rule": spec.rule.name,
+        "judged_on": "validation",
+        "validation_accuracy": last.pop("fused"),
+        "block_accuracies": last,
+        "num_validation": len(training.data.validation),
+        "data": _data_result(training.data),
+        "steps": training.steps,
+        "train_seconds": seconds,
+        "samples_per_s": training.steps * spec.recipe.batch_size / seconds,
+    }
+
+
+def reset_peaks(device: str) -> None:
+    """Begin to watch the most memory that is taken."""
+    reset_peak_resident()
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peaks(device: str) -> dict[str, int | None]:
+    """The most memory that training took since `reset_peaks`: of the process, and on CUDA of its allocator."""
+    found = {"process_peak_resident_bytes": peak_resident_bytes()}
+    if device.startswith("cuda"):
+        found["cuda_peak_allocated_bytes"] = torch.cuda.max_memory_allocated(device)
+        found["cuda_peak_reserved_bytes"] = torch.cuda.max_memory_reserved(device)
+    return found

@@ -1,0 +1,381 @@
+"""Runs on disk: content-addressed, atomic, resumable, and readable with any JSON, Parquet and safetensors tool.
+
+    <root>/<hash of the spec>/spec.json env.json metrics.parquet result.json checkpoint/ DONE
+
+``DONE`` is written last and names the SHA-256 of every other file; a folder without it is a run in progress. ``LOCK`` is held by the process
+that works on the run; the system releases it when that process ends, however it ends. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from layerlocal.files import NOT_THERE, cannot_write, clear_leftovers, is_there, load_json, write_atomic
+from layerlocal.runs.records import (
+    PARTS,
+    RunRecord,
+    damaged_run,
+    is_finished,
+    is_hash,
+    read_run,
+    read_spec,
+    read_sums,
+    unreadable,
+)
+from layerlocal.spec import RunSpec
+from layerlocal.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "write_atomic"]
+
+MetricRow = tuple[int, str, str, float]
+"""(epoch, metric, block, value)."""
+METRICS = pa.schema([("epoch", pa.int64()), ("metric", pa.string()), ("block", pa.string()), ("value", pa.float64())])
+CHECKPOINT = "checkpoint/state.safetensors"
+RUN = "run"
+"""The run that a checkpoint is of, beside its progress."""
+BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What a lock that another process holds gives; whatever else it gives, waiting does not help."""
+
+
+class RunBusyError(RuntimeError):
+    """Another process is working on this run."""
+
+
+def _to_json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+class RunFolder:
+    """One run's folder while a process holds its lock (`RunStore.open`)."""
+
+    def __init__(self, path: Path, spec: RunSpec) -> None:
+        self.path = path
+        self.spec = spec
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.path / CHECKPOINT
+
+    def save_checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        """Replace the checkpoint, in one rename, by these tensors and this JSON content."""
+        from safetensors.torch import save
+
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        said = json.dumps({RUN: self.spec.hash} | progress)
+        write_atomic(self._checkpoint, save(plain, metadata={"progress": said}))
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last checkpoint, or ``None`` where there is none.
+
+        Raises:
+            InputError: it is damaged, of another run, or cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._checkpoint.open("rb").close()  # safetensors calls a file missing that may not be read
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError as error:
+            raise self.damaged_checkpoint(error) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        try:
+            with safe_open(self._checkpoint, framework="pt") as file:
+                progress = progress_of(file.metadata())
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            raise self.damaged_checkpoint(error) from error
+        run = progress.pop(RUN, self.spec.hash)  # 0.1.0 did not write it
+        if run != self.spec.hash:
+            raise self.damaged_checkpoint(ValueError(f"it is of run {run}"))
+        return tensors, progress
+
+    def refuse_damaged_checkpoint(self) -> None:
+        """Hold the weights of a finished run against the sum in ``DONE``.
+
+        Raises:
+            InputError: they are not what was written, or cannot be read.
+        """
+        try:
+            expected = read_sums(self.path).get(CHECKPOINT)  # runs of before have none
+            if expected is None or not is_there(self._checkpoint):
+                return
+            if _sha256(self._checkpoint) != expected:
+                raise ValueError("it is not what was written")
+        except ValueError as error:
+            raise self.damaged_checkpoint(error) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+    def damaged_checkpoint(self, error: Exception) -> InputError:
+        """What to say of a checkpoint that cannot be continued from."""
+        words = textwrap.shorten(str(error), 160, placeholder=" …")
+        return InputError(
+            f"the checkpoint {self._checkpoint} is damaged ({words}); delete {self.path} to start that run anew"
+        )
+
+    def finish(self, *, env: dict[str, Any], result: dict[str, Any], metrics: list[MetricRow]) -> RunRecord:
+        """Write the results, then ``DONE``."""
+        columns = list(zip(*metrics, strict=True)) if metrics else [(), (), (), ()]
+        table = pa.table(
+            [pa.array(column, field.type) for column, field in zip(columns, METRICS, strict=True)], METRICS
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        content = {
+            "spec.json": _to_json(self.spec.model_dump(mode="json")),
+            "env.json": _to_json(env),
+            "metrics.parquet": sink.getvalue().to_pybytes(),
+            "result.json": _to_json(result),
+        }
+        for name in PARTS:
+            write_atomic(self.path / name, content[name])
+        sums = {name: hashlib.sha256(content[name]).hexdigest() for name in PARTS}
+        if self._checkpoint.exists():
+            sums[CHECKPOINT] = _sha256(self._checkpoint)
+        write_atomic(self.path / "DONE", _to_json(sums))
+        return RunRecord(self.spec.hash, self.spec, env, result)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def progress_of(metadata: dict[str, str]) -> dict[str, Any]:
+    """The JSON content that a checkpoint carries.
+
+    Raises:
+        KeyError, TypeError, ValueError: it carries none.
+    """
+    progress = load_json(metadata["progress"], finite=False)
+    if not isinstance(progress, dict):
+        raise TypeError("its progress is no JSON object")
+    return progress
+
+
+class RunStore:
+    """A folder of runs. Nothing is made before `prepare` or `open`.
+
+    Args:
+        root: the folder; it may be a link.
+
+    Raises:
+        InputError: ``root`` is no name of a folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = _named(root)
+
+    def prepare(self) -> None:
+        """Make the folder and see that it can be written, before any work is spent.
+
+        Raises:
+            InputError: it cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+
+    def is_done(self, spec: RunSpec) -> bool:
+        """Whether this run is finished and whole. Of one that is not `open` says what is wrong. Of data that are not known none is: what lies
+        under its name may be of any.
+        """
+        path = self.root / spec.hash
+        try:
+            return spec.data.is_recorded and is_finished(path) and read_run(path).hash == spec.hash
+        except InputError:
+            return False
+
+    @contextlib.contextmanager
+    def open(self, spec: RunSpec) -> Iterator[RunFolder]:
+        """Hold the run's lock and its folder.
+
+        Raises:
+            RunBusyError: another process holds it.
+            InputError: the folder cannot be made or locked, is a link, or holds a damaged or another run.
+        """
+        path = self.root / spec.hash
+        if is_finished(path):
+            read_run(path)
+        with _open_lock(path) as lock:
+            _take(lock, path)
+            is_new = read_spec(path) is None
+            clear_leftovers(path, (*PARTS, "DONE"))
+            clear_leftovers(path / "checkpoint", ("state.safetensors",))
+            try:
+                if is_new:
+                    write_atomic(path / "spec.json", _to_json(spec.model_dump(mode="json")))
+                yield RunFolder(path, spec)
+            finally:
+                _remove_empty(path)
+
+    def load(self, name: str) -> RunRecord:
+        """A finished run by its hash, or by a beginning of it that is unique.
+
+        Raises:
+            InputError: no such run, not finished, damaged (a file that is not what ``DONE`` says), or not to be read.
+        """
+        return read_run(self._find(name))
+
+    def _find(self, name: str) -> Path:
+        asked = isinstance(name, str) and name.isalnum()
+        named = [path for path in self._entries() if path.name.startswith(name)] if asked else []
+        found = [path for path in named if is_hash(path.name)] or [path for path in named if is_finished(path)]
+        if not found:
+            raise InputError(f"there is no run {name!r} in {self.root}; `layerlocal show --out {self.root}` lists them")
+        if len(found) > 1:
+            raise InputError(
+                f"{name!r} begins {len(found)} runs: {', '.join(sorted(path.name for path in found)[:5])}; give more digits"
+            )
+        if not is_finished(found[0]):
+            raise InputError(
+                f"run {found[0].name} in {self.root} is not finished; run the command that began it again to continue it"
+            )
+        return found[0]
+
+    def _entries(self) -> list[Path]:
+        """Everything in the store's folder, by name."""
+        try:
+            names = sorted(os.listdir(self.root))
+            os.stat(os.path.join(self.root, "."))  # names may be listed where nothing behind them may be looked at
+        except NotADirectoryError as error:
+            raise InputError(f"{self.root} is a file, not a run store; give the folder that the runs are in") from error
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                raise InputError(
+                    f"there is no run store at {self.root}; make one with `layerlocal audit --out {self.root}`"
+                ) from error
+            raise InputError(
+                f"the run store {self.root} cannot be read ({error.strerror or error}); make it readable for you"
+            ) from error
+        return [self.root / name for name in names]
+
+    def scan(self) -> tuple[list[RunRecord], list[str]]:
+        """Every finished run, by hash, and of each that cannot be used one sentence: damaged, not to be read, copied under another name.
+
+        Folders that are no runs are passed over.
+
+        Raises:
+            InputError: no store, or one that cannot be looked into.
+        """
+        records, problems = [], []
+        for path in self._entries():
+            try:
+                if is_finished(path):
+                    records.append(read_run(path))
+            except InputError as error:
+                problems.append(str(error))
+        return records, problems
+
+    def finished(self) -> list[RunRecord]:
+        """Every finished run, by hash; a warning names each that cannot be used (see `scan`).
+
+        Raises:
+            InputError: no store, or one that cannot be looked into.
+        """
+        records, problems = self.scan()
+        for problem in problems:
+            warnings.warn(problem, stacklevel=2)
+        return records
+
+    def metrics(self, name: str) -> pa.Table:
+        """The per-epoch table of a finished run: epoch, metric, block, value."""
+        path = self.root / self.load(name).hash
+        try:
+            return pq.read_table(path / "metrics.parquet").cast(METRICS)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged_run(path, ValueError("metrics.parquet is no table of metrics")) from error
+
+
+# --- a store's name, locks, what is left behind -----------------------------------------------------------------------
+
+
+def _named(root: str | Path) -> Path:
+    if not isinstance(root, str | Path):
+        raise InputError(f"a run store is named by text or by a Path, got {type(root).__name__}: {root!r}")
+    if not str(root) or "\0" in str(root):
+        raise InputError(f"a run store needs the name of a folder, got {str(root)!r}; '.' is the current one")
+    if Path(root).parts[:1] == ("~",):
+        raise InputError(f"{str(root)!r}: what ~ stands for is known to a shell only; write the folder in full")
+    return Path(root)
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """The run's lock file, made with its folder where they are missing; both are the run's own, and no links to somewhere else."""
+    try:
+        for link in (path, path / "checkpoint", path / "LOCK"):
+            if link.is_symlink():
+                raise InputError(f"{link} is a link, and a run is written in its own folder only; delete the link")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / "LOCK", "ab", opener=_open_at_once)  # noqa: SIM115 (held until the run ends)
+        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+            lock.close()
+            raise InputError(f"{path / 'LOCK'} is no plain file, so that run {path.name} cannot be locked; delete it")
+        return lock
+    except FileNotFoundError as error:  # removed by another process between the two lines
+        raise RunBusyError(f"run {path.name} was just given up by another process") from error
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.rmdir()  # it has just been made, where it is empty
+        raise cannot_write(path, error) from error
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    """Without waiting for the other end of a pipe that somebody made there."""
+    return os.open(name, flags | os.O_NONBLOCK, 0o666)
+
+
+def _take(lock: IO[bytes], path: Path) -> None:
+    """Take the lock, and see that its file is still the one in the folder (its last holder may have removed both)."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in BUSY:
+            raise RunBusyError(f"run {path.name} is being trained by another process") from error
+        raise InputError(
+            f"{path} cannot be locked ({error.strerror or error}), so two processes could write it at once; "
+            "name a folder on a file system with locks, with --out"
+        ) from error
+    try:
+        same = os.fstat(lock.fileno()).st_ino == os.stat(path / "LOCK").st_ino
+    except FileNotFoundError:
+        same = False
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if not same:
+        raise RunBusyError(f"run {path.name} was just given up by another process")
+
+
+def _remove_empty(path: Path) -> None:
+    """Where nothing was learned leave no run behind, but whatever somebody else put into its folder."""
+    if any((path / name).exists() for name in ("DONE", CHECKPOINT, "result.json")):
+        return
+    for name in (*PARTS, "LOCK"):
+        with contextlib.suppress(OSError):
+            (path / name).unlink()
+    for folder in (path / "checkpoint", path):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,144 @@
+"""`fit`: from a rule, or the name of one, and data, or arrays, to a trained rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from layerlocal.data import Data, data_from_arrays
+from layerlocal.devices import Device
+from layerlocal.networks import Network, create_network
+from layerlocal.rules import Rule, create_rule
+from layerlocal.spec import Recipe
+from layerlocal.training.train import EpochRecord, with_gradients
+from layerlocal.training.train import fit as train
+from layerlocal.types import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+__all__ = ["Fitted", "fit", "network_for"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` gives back.
+
+    Attributes:
+        rule: trained; ``rule.network`` is the network.
+        records: one `EpochRecord` an epoch.
+        data: what it was trained on, with the numbers its inputs were normalized by.
+    """
+
+    rule: Rule
+    records: Sequence[EpochRecord]
+    data: Data
+
+    def to_module(self) -> nn.Module:
+        """The trained network as a plain module that takes raw samples like those of ``data``: (B, *sample_shape) → scores (B, K).
+
+        Their values may come in any type: what was fitted on uint8 pixels takes 0..255 as float32 too. Images on another scale are refused
+        where looking costs nothing (`layerlocal.scale`).
+        """
+        return self.rule.to_module(mean=self.data.mean, std=self.data.std, scale=self.data.scale)
+
+
+def fit(
+    rule: Rule | str,
+    data: Data | tuple[ArrayLike | Tensor, ArrayLike | Tensor],
+    recipe: Recipe | None = None,
+    *,
+    network: Network | str | None = None,
+    width: float | None = None,
+    network_options: Mapping[str, Any] | None = None,
+    validation: float = 0.1,
+    seed: int = 0,
+    device: Device = "cpu",
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    **rule_options: Any,
+) -> Fitted:
+    """Train a rule.
+
+    Args:
+        rule: a rule, trained in place, or a name for `create_rule` with ``network`` and its options beside it.
+        data: from `load_data`, or arrays ``(X, y)`` for `data_from_arrays`.
+        recipe: epochs, batches, optimizer.
+        network: for a rule by name: a network, or a name for `create_network`; by default `network_for` the data.
+        width: factor on the widths of a network by name; 1 where left out.
+        network_options: of a network by name, ``depth`` and the like; channels-last and fused unless they say otherwise.
+        validation: share of the arrays held out for choices and for the records' accuracy; of no effect on `Data`, which has its split.
+        seed: of initial weights, batches, augmentation, the rule's draws and the validation split of arrays.
+        device: where it is trained.
+        on_epoch: called with each epoch's record.
+        **rule_options: of a rule by name.
+
+    Raises:
+        InputError: whatever does not fit together.
+
+    Example:
+        >>> from layerlocal import Recipe, load_data
+        >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
+        >>> fitted = fit("dtg-ff", data, Recipe(epochs=1), network="mlp", width=0.25, temperature_max=2.0)
+        >>> fitted.rule.info.name, len(fitted.records)
+        ('dtg-ff', 1)
+    """
+    if not isinstance(recipe, Recipe | None):
+        raise InputError(f"recipe must be a Recipe such as Recipe(epochs=5), or None, got {type(recipe).__name__}")
+    if on_epoch is not None and not callable(on_epoch):
+        raise InputError(f"on_epoch must be a function that takes an epoch's record, got {type(on_epoch).__name__}")
+    options = _named("network_options", network_options)
+    with with_gradients():
+        found = (
+            data if isinstance(data, Data) else data_from_arrays(*_two_arrays(data), validation=validation, seed=seed)
+        )
+        if isinstance(rule, Rule):
+            given = [name for name, value in (("network", network), ("width", width)) if value is not None]
+            _refuse_beside_a_rule([*given, *options, *rule_options])
+            made = rule
+        else:
+            chosen = _network(network, found, width, options, seed)
+            made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
+        return Fitted(made, train(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
+
+
+def network_for(data: Data) -> str:
+    """The network that is taken where none is named: ``"mlp"`` for vectors, ``"vgg8"`` for images."""
+    return "vgg8" if len(data.sample_shape) == 3 else "mlp"
+
+
+def _two_arrays(data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise InputError(
+            f"data must come from load_data or be arrays (X, y), got {type(data).__name__}; write fit(rule, (X, y))"
+        )
+    return data
+
+
+def _named(what: str, options: Any) -> dict[str, Any]:
+    if not isinstance(options, Mapping | None) or not all(isinstance(name, str) for name in options or ()):
+        raise InputError(f'{what} must be a dictionary such as {{"depth": 2}}, or None, got {options!r}')
+    return dict(options or {})
+
+
+def _refuse_beside_a_rule(given: Sequence[str]) -> None:
+    if given:
+        raise InputError(f"{given[0]} was given beside a rule that is made already; give the rule by its name instead")
+
+
+def _network(
+    network: Network | str | None, data: Data, width: float | None, options: dict[str, Any], seed: int
+) -> Network:
+    if isinstance(network, Network):
+        if width is not None or options:
+            raise InputError("width and network_options are for a network by name; this one is made already")
+        if network.sample_shape != data.sample_shape:
+            raise InputError(f"the network takes {network.sample_shape}, the data are {data.sample_shape}")
+        return network
+    return create_network(
+        network_for(data) if network is None else network, in_channels=data.in_channels, image_size=data.image_size, seed=seed,
+        width=1.0 if width is None else width, **{"channels_last": True, "fused": True} | options,
+    )  # fmt: skip
