@@ -651,7 +651,7 @@ def test_a_report_on_an_empty_store_is_one_sentence_that_says_how_to_fill_it(ref
 
 
 def test_a_report_of_an_unknown_format_lists_the_known_ones(refused, run):
-    assert "md" in refused("report", "--format", "pdf")
+    assert "md" in refused("report", "--format", "docx")
 
 
 # --- interrupts -------------------------------------------------------------------------------------------------------

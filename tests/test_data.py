@@ -328,10 +328,3 @@ def test_numbers_of_numpy_load_what_those_of_python_load(given, plain):
     found, expected = (load_data("fashion_mnist_subset", **(small | choice)) for choice in (given, plain))
     assert found.class_names == expected.class_names and torch.equal(found.train.images, expected.train.images)
     assert torch.equal(found.validation.labels, expected.validation.labels)
-
-
-def test_a_negative_seed_is_a_seed():
-    first, again, other = (load_data("fashion_mnist_subset", num_train=40, seed=seed) for seed in (-1, -1, 1))
-    assert torch.equal(first.train.images, again.train.images) and not torch.equal(
-        first.train.images, other.train.images
-    )
