@@ -695,12 +695,12 @@ MUTANTS: list[tuple] = [
     # what is refused on one data set is refused on all
     ("experiments/studies/driver.py", "studying", ("if study.tasks_apart:", "if False:")),
 ]
-"""(file below src/layerlocal, NAME of tests/test_NAME.py, (old text, new text), ...)."""
+"""(file below src/layerlocal, NAME of test_NAME.py, (old text, new text), ...)."""
 
 
 def run_tests(names: set[str], source: Path) -> int:
     """Exit status of pytest on these test files with the package imported from ``source``; its output where it is not 0 or 1."""
-    files = [f"tests/test_{name}.py" for name in sorted(names)]
+    files = [str(file) for name in sorted(names) for file in (ROOT / "tests").rglob(f"test_{name}.py")]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
     env = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)

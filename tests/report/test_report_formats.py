@@ -13,9 +13,9 @@ import pytest
 
 from layerlocal.report import render_csv, render_json, render_markdown
 from layerlocal.runs.table import csv_text, unguarded
-from test_report_planted import planted_summary
-from test_report_planted import run_row as audit_run
-from test_report_planted_study import accuracy_row, claim, planted_content, planted_study, study_row
+from planted_audit import planted_summary
+from planted_audit import run_row as audit_run
+from planted_study import accuracy_row, claim, planted_content, planted_study, study_row
 
 FORMULAS = ["=1+1", "+1", "-1", "@sum", "\tx", "\nx", "＝1", "'=1", "''@x"]
 PLAIN = ["a=1", "1-2", "'quoted", "", "−1", 'a "b", c', "two\nlines", "日本語"]

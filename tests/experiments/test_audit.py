@@ -656,7 +656,7 @@ def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
     """Of `make audit`: the runs behind the published table, which are kept by hash."""
     monkeypatch.setitem(SIZES, "quick", QUICK)
     monkeypatch.setattr(layerlocal.experiments.audit.driver, "AuditPlan", AuditPlan)
-    published = json.loads((Path(__file__).parents[1] / "results/audit-quick.json").read_text())
+    published = json.loads((Path(__file__).parents[2] / "results/audit-quick.json").read_text())
     plan, refused = layerlocal.experiments.audit.driver._prepare(
         [], "fashion_mnist_subset", 3, "quick", "cpu", "", Console(quiet=True)
     )

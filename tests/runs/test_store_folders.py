@@ -22,7 +22,7 @@ from layerlocal.runs.store import RunBusyError, RunStore
 from layerlocal.runs.table import load_runs
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
 from layerlocal.types import InputError
-from test_report_planted_store import plant_run
+from planted_store import plant_run
 
 SPEC, OTHER = RunSpec(seed=3), RunSpec(seed=4)
 TINY = RunSpec(

@@ -12,7 +12,7 @@ import pytest
 from layerlocal.runs.table import load_runs
 from layerlocal.types import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 FILES = sorted(RESULTS.glob("*.json"))
 

@@ -13,7 +13,7 @@ from layerlocal.experiments.stored import beside_published, judge_claims, read_p
 from layerlocal.runs.table import RUNS_TABLE, load_runs, write_rows
 from layerlocal.types import InputError
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 STUDIES = ("study-composition-quick.json", "study-hybrid-quick.json")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from test_report_planted import estimate, planted_summary, run_row
+from planted_audit import estimate, planted_summary, run_row
 
 LINE = "layerlocal study planted-classes --size quick --out planted"
 

@@ -26,7 +26,7 @@ from layerlocal.data.views import DRAWS, draw_groups, find_superclasses
 from layerlocal.spec import DataSpec, RunSpec
 from layerlocal.types import InputError, derive_seed
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 KINDS = np.array([2, 0, 1, 3, 0, 1, 2, 3, 1, 0, 3, 2])
 """Superclass of each of twelve classes: four of three."""
 TWELVE = [f"c{k}" for k in range(12)]

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from layerlocal import InputError, __version__, load_runs
-from layerlocal.runs import cite as citing
 from layerlocal.data import list_data
 from layerlocal.experiments.studies import resolution
 from layerlocal.rules import find_rule, list_rules
+from layerlocal.runs import cite as citing
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONTENT = yaml.safe_load(citing.FILE.read_text(encoding="utf-8"))
 NAMED = {name: find_rule(name).info.references for name in list_rules()}
 

@@ -20,7 +20,7 @@ from layerlocal.data import cache as cache_module
 from layerlocal.data import load_data
 from layerlocal.types import InputError
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CLASSES = ["cat", "dog", "eel"]
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from layerlocal.report import write_page
-from test_report_planted import locality_entry, planted_summary, run_row
-from test_report_planted_study import heat_figure, planted_content, planted_study
+from planted_audit import locality_entry, planted_summary, run_row
+from planted_study import heat_figure, planted_content, planted_study
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 pytestmark = pytest.mark.skipif(

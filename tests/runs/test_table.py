@@ -1,4 +1,4 @@
-"""Finished runs as one table: planted stores (see test_report_planted_store), read by pandas, Parquet and CSV."""
+"""Finished runs as one table: planted stores (see planted_store), read by pandas, Parquet and CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import load_runs, run_row, write_runs_table
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.types import InputError
-from test_report_planted_store import plant_run, plant_store, planted_specs
+from planted_store import plant_run, plant_store, planted_specs
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The page says what the summary says: planted numbers (see test_report_planted), read back from the HTML."""
+"""The page says what the summary says: planted numbers (see planted_audit), read back from the HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from layerlocal.report import format as form
 from layerlocal.report import readme_figure, render_page, write_page
-from test_report_planted import accuracy_rule, class_rows, cost_rule, estimate, locality_entry, planted_summary, run_row
+from planted_audit import accuracy_rule, class_rows, cost_rule, estimate, locality_entry, planted_summary, run_row
 
 VOID = {"col", "meta", "link", "br", "img", "input", "hr"}
 HOSTILE = ["<script>alert(1)</script>", '$x_1$ & "q" \\frac]]>-->\x00\x1b[31m\ud800 日本語 ✗ {{ 7*7 }}', ""]

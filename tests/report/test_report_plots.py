@@ -12,8 +12,8 @@ import pytest
 from layerlocal.report.palette import EXTRA, LOCAL
 from layerlocal.report.plot_axes import Axis, make_axis, read_series
 from layerlocal.report.plots import draw_figure, heat_key, is_wide, numbers
-from test_report_planted import estimate
-from test_report_planted_study import category_figure, heat_figure, lines_figure, points_figure
+from planted_audit import estimate
+from planted_study import category_figure, heat_figure, lines_figure, points_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 

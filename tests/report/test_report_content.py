@@ -1,4 +1,4 @@
-"""The page over any store: claims, studies, accuracies and runs, planted (see test_report_planted_study) and read back from the HTML."""
+"""The page over any store: claims, studies, accuracies and runs, planted (see planted_study) and read back from the HTML."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from test_report import HOSTILE, read, svgs_of, text_of
 
 from layerlocal.report import format as form
 from layerlocal.report import render_page, write_page
 from layerlocal.report.studies import LARGEST_LINK, data_uri
 from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import run_row
-from test_report import HOSTILE, read, svgs_of, text_of
-from test_report_planted import estimate, planted_summary
-from test_report_planted import run_row as audit_run
-from test_report_planted_store import plant_store
-from test_report_planted_study import accuracy_row, claim, planted_claims, planted_content, planted_study, study_row
+from planted_audit import estimate, planted_summary
+from planted_audit import run_row as audit_run
+from planted_store import plant_store
+from planted_study import accuracy_row, claim, planted_claims, planted_content, planted_study, study_row
 
 NASTY = [
     *HOSTILE,

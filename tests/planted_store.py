@@ -1,6 +1,6 @@
 """PLANTED TEST FIXTURE: a run store with made-up numbers, written in seconds because nothing in it was ever trained.
 
-python tests/test_report_planted_store.py FOLDER 5000
+python tests/planted_store.py FOLDER 5000
 """
 
 from __future__ import annotations

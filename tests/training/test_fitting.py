@@ -17,7 +17,7 @@ from layerlocal.training.fit import network_for
 from layerlocal.training.train import fit as train
 from layerlocal.types import InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.01)
 SMALL = {"depth": 2}
 

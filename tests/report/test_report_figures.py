@@ -22,10 +22,10 @@ from layerlocal.report.plots import draw_figure
 from layerlocal.report.svg import FORMATS
 from layerlocal.rules import list_rules
 from layerlocal.types import InputError
-from test_report_planted import estimate, planted_summary
-from test_report_planted_study import heat_figure, lines_figure, planted_content, points_figure
+from planted_audit import estimate, planted_summary
+from planted_study import heat_figure, lines_figure, planted_content, points_figure
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAPERS = {"white": "#ffffff", "light page": "#fcfcfa", "dark page": "#121416", "GitHub, dark": "#0d1117"}
 HEX = re.compile(r"#[0-9a-f]{6}")
 OWN = ("my_rule.py:MyRule", "examples/my_rule.py:MyRule", "other", "another", "x", "rule-of-2026")

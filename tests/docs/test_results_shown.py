@@ -15,7 +15,7 @@ import pytest
 from layerlocal.report import render_claims, render_page
 from layerlocal.report.claims import claims_headline
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 AGAIN = "run `python scripts/render_results.py`"
 

@@ -145,6 +145,6 @@ def test_a_store_without_runs_says_so_and_one_of_a_search_where_its_trials_are(c
 
 def test_published_results_are_no_store_and_that_is_said(refused, tmp_path):
     (tmp_path / "results").mkdir()
-    shutil.copy(Path(__file__).resolve().parents[1] / "results" / "runs.parquet", tmp_path / "results")
+    shutil.copy(Path(__file__).resolve().parents[2] / "results" / "runs.parquet", tmp_path / "results")
     sentence = refused("show", "--out", "results")
     assert "holds published results, not runs" in sentence and "load_runs('results')" in sentence

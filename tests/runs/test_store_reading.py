@@ -25,7 +25,7 @@ from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import load_runs
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
 from layerlocal.types import InputError
-from test_report_planted_store import plant_run
+from planted_store import plant_run
 
 SPEC = RunSpec(seed=3)
 TINY = RunSpec(

@@ -17,7 +17,7 @@ from layerlocal.data.selection import balanced_quota
 from layerlocal.data.teacher import create_teacher
 from layerlocal.types import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IDX = Path("/usr/share/datasets/fashion-mnist")
 
 

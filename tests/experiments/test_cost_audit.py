@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from rich.console import Console
+from test_cost import case, own_server  # noqa: F401  (a fixture)
 
 from layerlocal.experiments.cost.driver import run_cost
 from layerlocal.experiments.cost.findings import pareto_front, say_findings
@@ -18,7 +19,6 @@ from layerlocal.experiments.cost.quantities import cost_quantities
 from layerlocal.experiments.stored import cost_summaries, judge_claims, write_report
 from layerlocal.report import render_json, render_markdown, render_page
 from layerlocal.types import InputError
-from test_cost import case, own_server  # noqa: F401  (a fixture)
 
 LOCKS = dict.fromkeys(("forward", "update", "backward", "weight_transport", "labels_everywhere"), True)
 SPEEDS = {
