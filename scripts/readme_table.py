@@ -35,7 +35,7 @@ def results(name):
 
 def local_rules():
     """What the listing says of every rule whose losses reach one block."""
-    listed = json.loads((ROOT / "src" / "layerlocal" / "listing.json").read_text())["rules"]
+    listed = json.loads((ROOT / "src" / "layerlocal" / "runs" / "listing.json").read_text())["rules"]
     return {row["name"]: row for row in listed if row["locality"] == "locality block"}
 
 
