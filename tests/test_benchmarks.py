@@ -66,18 +66,6 @@ def test_first_filters_plans_the_runs_of_its_results(benchmarks, rule, data, fil
     assert {spec.hash for spec in first_filters.runs_of(rule, data).values()} == names_in(file)
 
 
-def test_every_row_of_the_search_makes_its_rule(benchmarks):
-    """On a tiny network: a row names a rule that is there, with options that it takes."""
-    import rule_search
-
-    from layerlocal.networks import create_network
-    from layerlocal.rules import create_rule
-
-    for rule, options in rule_search.ROWS.values():
-        network = create_network("vgg8", in_channels=3, image_size=32, width=0.0625, fused=True)
-        create_rule(rule, network, num_classes=10, **options)
-
-
 def test_rules_that_the_protocol_reads_differently_are_tuned_one_at_a_time(benchmarks):
     import tuned
 
