@@ -56,9 +56,9 @@ TASKS = {
     "Data": ["data"],
     "Networks": ["networks"],
     "Rules": ["rules"],
-    "Training": ["fitting", "estimator", "evaluate"],
-    "Certificates and measurements": ["check", "measure"],
-    "Runs": ["spec", "run", "workers", "store", "table"],
+    "Training": ["training.fit", "training.estimator", "training.evaluate"],
+    "Certificates and measurements": ["measure.contract", "measure"],
+    "Runs": ["spec", "runs.run", "runs.many", "runs.store", "runs.table"],
     "Words that all share": ["types"],
 }
 """Modules of the public names by task; a module that is in none has a task of its own, by its name."""
@@ -71,22 +71,30 @@ them, and on the site they stand under each table. Names of other modules may ch
 
 def api_page() -> str:
     """docs/api.md: a table a task, and a comment a name, which the site makes its reference."""
+    homes_of = public_names()
     named = {home for homes in TASKS.values() for home in homes}
-    others = {home.capitalize(): [home] for home in layerlocal._HOMES if home not in named}
+    others = {home.capitalize(): [home] for home in homes_of.values() if home not in named}
     parts = [API]
     for task, homes in {**TASKS, **others}.items():
-        names = sorted((name for home in homes for name in layerlocal._HOMES.get(home, [])), key=str.lower)
+        names = sorted((name for name, home in homes_of.items() if home in homes), key=str.lower)
         rows = [f"| [`{name}`]({_source(name)}) | {_first_line(name)} |" for name in names]
         references = [f"<!-- ::: layerlocal.{name} -->" for name in names]
         parts.append("\n".join([f"## {task}", "", "| name | what it is |", "|---|---|", *rows, "", *references, ""]))
     return "\n".join(parts)
 
 
+def public_names() -> dict[str, str]:
+    """Every name of ``layerlocal/__init__.pyi`` and the module that it is taken from."""
+    stub = ast.parse(Path(layerlocal.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
 def _home(name: str):
     """The module in which a public name is written."""
     found = getattr(layerlocal, name)
     where = getattr(found, "__module__", "")
-    return importlib.import_module(where if where.startswith("layerlocal") else f"layerlocal.{layerlocal._HOME[name]}")
+    return importlib.import_module(where if where.startswith("layerlocal") else f"layerlocal.{public_names()[name]}")
 
 
 def _source(name: str) -> str:

@@ -682,7 +682,7 @@ MUTANTS: list[tuple] = [
     (
         "networks/__init__.py",
         "networks",
-        ("    check_options(what, network_options(name), options)\n", ""),
+        ("    check_options(what, _parameters(name), options)\n", ""),
     ),
     # the proposed width is not tried
     (

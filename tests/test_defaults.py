@@ -21,9 +21,7 @@ PINNED = Path(__file__).with_name("defaults.json")
 def defaults_now():
     ours = [name for name in list_rules() if find_rule(name).__module__.startswith("layerlocal.")]
     rules = {name: rule_options(find_rule(name)) for name in ours}
-    networks = {
-        name: {key: option.default for key, option in network_options(name).items()} for name in list_networks()
-    }
+    networks = {name: network_options(name) for name in list_networks()}
     return json.loads(json.dumps({"protocol": PROTOCOL, "rules": rules, "networks": networks}))
 
 

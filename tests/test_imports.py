@@ -132,5 +132,16 @@ def test_public_names_are_found_where_they_say():
 
     for name in layerlocal.__all__:
         assert getattr(layerlocal, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
         layerlocal.nothing  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'create_rul'\. Did you mean 'create_rule'"):
+        layerlocal.create_rul  # noqa: B018
+
+
+def test_the_stub_is_the_one_list_of_public_names():
+    import layerlocal
+
+    stub = ast.parse((SOURCE / "__init__.pyi").read_text())
+    names = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {*dir(layerlocal)} == names | {"__version__"}
+    assert {*dir(layerlocal)} - {*layerlocal.__all__} == {"LayerLocalClassifier"}  # it needs an extra

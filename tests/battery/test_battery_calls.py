@@ -170,6 +170,14 @@ Network.from_module(nn.Sequential(nn.Linear(3, 4)), [], sample_shape=(3,))      
 Network.from_module(nn.Linear(3, 4), [""], sample_shape=(3,))                                | submodule
 Network.from_module("module", ["0"], sample_shape=(3,))                                      | str
 
+network_options("nowhere")                                                                   | nowhere
+network_options(None)                                                                        | None
+network_options(["mlp"])                                                                     | mlp
+rule_options("nowhere")                                                                      | nowhere
+rule_options(None)                                                                           | None
+rule_options(dict)                                                                           | dict
+rule_options("nowhere.py:Rule")                                                              | nowhere.py
+
 create_rule("nothing", network(), num_classes=3)                                             | nothing
 create_rule("", network(), num_classes=3)                                                    | rule
 create_rule(None, network(), num_classes=3)                                                  | None

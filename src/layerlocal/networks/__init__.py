@@ -15,7 +15,7 @@ from layerlocal.networks.vgg import VGG_PLANS, vgg
 from layerlocal.options import MOST_PIXELS, check_options, options_of, real_number, seed_number, whole_number
 from layerlocal.types import InputError, first_line, shown, unknown_name
 
-__all__ = ["Network", "create_network", "list_networks"]
+__all__ = ["Network", "create_network", "list_networks", "network_options"]
 
 _BUILDERS: dict[str, Callable[..., Network]] = {
     "mlp": mlp,
@@ -29,7 +29,23 @@ def list_networks() -> list[str]:
     return sorted(_BUILDERS)
 
 
-def network_options(name: str) -> dict[str, inspect.Parameter]:
+def network_options(name: str) -> dict[str, Any]:
+    """The options that a network has besides those of `create_network`, and their defaults.
+
+    Args:
+        name: one of `list_networks()`.
+
+    Raises:
+        InputError: no such network.
+
+    Example:
+        >>> network_options("mlp")
+        {'depth': 4, 'hidden': 256, 'norm': True}
+    """
+    return {option: parameter.default for option, parameter in _parameters(name).items()}
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The options of a network's builder, with types and defaults."""
     if not isinstance(name, str):
         raise InputError(f"a network by name is one of {', '.join(sorted(_BUILDERS))}, got {name!r}")
@@ -75,7 +91,7 @@ def create_network(
         6
     """
     what = f"network {name!r}"
-    check_options(what, network_options(name), options)
+    check_options(what, _parameters(name), options)
     in_channels, image_size = (
         whole_number("in_channels", in_channels, least=1),
         whole_number("image_size", image_size, least=1, most=MOST_PIXELS),

@@ -183,9 +183,20 @@ def raised_in_plugin(error: BaseException) -> bool:
     return False
 
 
-def rule_options(rule: type[Rule]) -> dict[str, Any]:
-    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``."""
-    return {name: parameter.default for name, parameter in options_of(rule, TAKEN).items()}
+def rule_options(rule: str | type[Rule]) -> dict[str, Any]:
+    """The keyword options of a rule and their defaults, without ``network``, ``num_classes`` and ``seed``.
+
+    Args:
+        rule: a name of `list_rules()`, ``FILE.py:CLASS`` or a class. A twin or hybrid also takes the options of the rule named by ``of``.
+
+    Raises:
+        InputError: no such rule.
+
+    Example:
+        >>> rule_options("bp-every")
+        {'every': 2, 'of': 'local-heads'}
+    """
+    return {name: parameter.default for name, parameter in options_of(rule_class(rule), TAKEN).items()}
 
 
 def _partner_options(rule: type[Rule], options: dict[str, Any], collects: bool) -> Collection[str] | None:
