@@ -424,9 +424,19 @@ def test_an_open_claim_says_what_is_measured_and_counts_and_the_command_that_wou
         "The mean over 3 seeds, +1.4 pp [+0.406, +2.39], is shown to lie neither above +1 pp, which would support the claim, nor below +1 pp, "
         "which would contradict it (p = 0.23 after Holm's correction for 1 claim). If the mean stays, "
     )
-    assert row["command"] == f"layerlocal study classes --seeds {row['n_needed']} --out 'my runs'"
+    assert row["command"] == f"layerlocal study classes --seeds {row['n_needed']} --out 'my runs' --rules dtg-ff"
     bare = judge(claim_set({"smallest_effect": 1.0}), [summary([0.010, 0.014, 0.018])])[0]
-    assert bare["command"] == f"layerlocal study classes --seeds {row['n_needed']}"
+    assert bare["command"] == f"layerlocal study classes --rules dtg-ff --seeds {row['n_needed']}"
+
+
+@pytest.mark.parametrize("typed", ["--rules ff,scff --seeds 3", "--seeds 3 --rule=ff --rules scff", "--seeds=3"])
+def test_the_command_of_an_open_claim_runs_its_rule_whatever_rules_joined_the_study_last(typed):
+    found = summary([0.010, 0.014, 0.018], command=f"layerlocal study classes {typed} --data cifar10")
+    row = judge(claim_set({"smallest_effect": 1.0}), [found])[0]
+    words = row["command"].split()
+    assert words[:3] == ["layerlocal", "study", "classes"] and len(words) == 9
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    assert given == {"--rules": "dtg-ff", "--seeds": str(row["n_needed"]), "--data": "cifar10"}
 
 
 @pytest.mark.parametrize(("of", "option"), [("processes", "--repeats"), ("rounds", "--rounds")])
@@ -437,7 +447,7 @@ def test_the_command_of_an_open_claim_about_cost_asks_for_what_its_values_are_ta
     found["quantities"]["dtg-ff"]["gap"]["of"] = of
     row = judge(claim_set({"study": "cost", "reference": 1.0, "smallest_effect": 0.05}), [found])[0]
     assert row["verdict"] == "inconclusive" and (row["n_needed"] is None) == (len(ratios) == 1)
-    assert row["command"] == f"layerlocal cost --size quick {option} {row['n_needed'] or 3} --out here"
+    assert row["command"] == f"layerlocal cost --size quick {option} {row['n_needed'] or 3} --out here --rules dtg-ff"
     assert brings_command(row) and claim_rows([row])[0]["command"] == row["command"]
 
 
@@ -463,7 +473,7 @@ def test_what_cannot_be_judged_is_called_so_and_takes_no_part_in_the_correction(
 
 def test_one_seed_gives_no_verdict():
     row = verdict([0.3])
-    assert row["command"] == "layerlocal study classes --seeds 3" and row["n_needed_range"] is None
+    assert row["command"] == "layerlocal study classes --rules dtg-ff --seeds 3" and row["n_needed_range"] is None
     assert row["verdict"] == "inconclusive" and row["reason"].startswith("One seed, no interval")
     assert (row["p"], row["p_adjusted"], row["n_needed"], row["n"]) == (None, None, None, 1)
     assert row["estimate"]["low"] is None
@@ -525,13 +535,14 @@ def test_a_claim_without_effect_size_and_difference_asks_for_any_difference():
 ])  # fmt: skip
 def test_what_was_not_run_says_why_and_how_to_run_it(summaries, match):
     row = judge(claim_set(), summaries)[0]
-    assert row["verdict"] == "not run" and match in row["reason"] and row["command"] == "layerlocal study classes"
+    assert row["verdict"] == "not run" and match in row["reason"]
+    assert row["command"] == "layerlocal study classes --rules dtg-ff"
     empty = {"estimate": None, "p": None, "p_adjusted": None, "n": 0, "n_needed": None, "size": None, "unit": ""}
     assert {key: row[key] for key in empty} == empty
 
 
 def test_another_rule_is_in_the_command():
-    assert judge(claim_set({"rule": "ff"}), [])[0]["command"] == "layerlocal study classes --rule ff"
+    assert judge(claim_set({"rule": "ff"}), [])[0]["command"] == "layerlocal study classes --rules ff"
 
 
 def test_the_largest_size_counts_in_whatever_order():
@@ -663,7 +674,7 @@ def test_accuracies_we_have_not_measured_say_why():
         rows["Trifecta", "mnist"]["reason"] == "We have no such rule." and rows["Trifecta", "mnist"]["command"] is None
     )
     assert rows["DTG-FF", "cifar10"]["reason"] == "The study 'accuracy' has not been run."
-    assert rows["Forward-Forward (Hinton)", "mnist"]["command"] == "layerlocal study accuracy --rule ff"
+    assert rows["Forward-Forward (Hinton)", "mnist"]["command"] == "layerlocal study accuracy --rules ff"
     assert rows["SigProp", "cifar10"]["text"] == "91.6–92.4 %"
 
 

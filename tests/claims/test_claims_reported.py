@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from layerlocal.claims import VERDICTS, load_claims
+from layerlocal.cli import app
 from layerlocal.experiments.stored import beside_published, judge_claims, read_plan, write_report
+from layerlocal.experiments.studies import find_study
+from layerlocal.experiments.studies.base import StudyPlan
+from layerlocal.report.formats import DOWNLOADS
 from layerlocal.runs.table import RUNS_TABLE, load_runs, write_rows
 from layerlocal.types import InputError
 
@@ -99,6 +106,34 @@ def test_without_a_store_the_statements_are_listed(cli, tmp_path):
     assert not any(f"{sign} {word}" in text for word, sign in VERDICTS.items())
     rows = json.loads(cli("claims", "--json")[1])["claims"]
     assert {row["verdict"] for row in rows} == {"not run"} and len(rows) == len(load_claims().claims)
+
+
+def test_the_command_of_every_open_claim_parses_and_names_the_study_the_judged_rule_and_the_data(judged):
+    program = get_command(app)
+    rows = [row for row in judged[0].values() if row["verdict"] in ("inconclusive", "not run")]
+    for row in rows:
+        words = shlex.split(row["command"])[1:]
+        given = program.commands[words[0]].make_context(words[0], list(words[1:])).params
+        assert given["rules"] == [row["rule"]], row["id"]
+        assert given["size"] == row["size"] and (words[0] == "cost" or given["name"] == row["study"])
+        if words[0] == "study":
+            plan = json.loads((RESULTS / f"study-{row['study']}-{row['size']}.json").read_text())["plan"]
+            assert (given["data"] or []) == plan["data"] and given["seeds"] >= row["n_needed"] > row["n"]
+    assert len(rows) > 10
+
+
+def test_the_page_says_which_commands_download_their_data():
+    """Of the studies that have claims; those whose data are in the package, or computed, are named."""
+    inside = {"fashion_mnist_subset", "teacher_student"}
+    needs = {}
+    for name in {claim.study for claim in load_claims().claims} - {"cost"}:
+        plan = StudyPlan(study=name, size="quick", rules=("dtg-ff",), seeds=(0,))
+        cells = find_study(name).cells(plan, "dtg-ff", 0)
+        needs[name] = {cell.data.source for cell in cells} - inside
+    free = {name for name, found in needs.items() if not found}
+    assert needs["resolution"] == {"caltech101_224"}
+    told = DOWNLOADS.split(".")[0]
+    assert set(re.findall(r"`([\w-]+)`", told)) == free | {"cost", "resolution"}
 
 
 def test_an_open_claim_shows_reported_measured_range_and_command(cli, judged):

@@ -364,7 +364,7 @@ def test_the_command_line_trains_on_folders_of_classes(tmp_path, cli, refused):
         "--set",
         "recipe.batch_size=4",
     )
-    assert "draw a test split from them with data.test=0.2" in refused(*words)
+    assert "draw a test split from them with --set data.test=0.2" in refused(*words)
     assert "data.test: Input should be less than 1" in refused(*words, "--set", "data.test=2")
     code, out, err = cli(*words, "--set", "data.test=0.2")
     assert code == 0, err

@@ -9,8 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.measure.contract import CHECKS, check_rule, conclude
-from layerlocal.rules import LocalHeads, Rule, RuleInfo, find_rule, list_rules
+from layerlocal.measure.contract import CHECKS, _toy_data, check_rule, conclude
+from layerlocal.networks import create_network
+from layerlocal.rules import LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules
+from layerlocal.spec import Recipe
+from layerlocal.training.train import fit
 from layerlocal.types import BlockLoss, InputError
 
 CLAUSES = [check.__doc__.rstrip(".") for check in CHECKS]
@@ -282,6 +285,21 @@ class Raises(Honest):
         raise ZeroDivisionError("no score today")
 
 
+class ChannelsOfClasses(Honest):
+    """Each class owns an equal share of the channels, and `info` does not say so."""
+
+    def __init__(self, network, **options):
+        super().__init__(network, **options)
+        self.heads = torch.nn.ModuleDict()
+
+    def block_score(self, index, activity):
+        return activity.reshape(len(activity), self.num_classes, -1).square().mean(2)
+
+
+class DeclaredChannels(ChannelsOfClasses):
+    info = RuleInfo(name="cheat", locality="block", channel_groups=True)
+
+
 BROKEN = [
     (NoLoss, "Losses are finite", "gives no loss"),
     (VectorLoss, "Losses are finite", "must be a scalar"),
@@ -305,6 +323,11 @@ BROKEN = [
     (HoldsAGraph, "Peak saved bytes", "stay saved after the last backward"),
     (TwoPassesDeclared, "Declared forward passes", "passes_per_step = 2, counted 1"),
     (KPassesDeclared, "Declared forward passes", "passes_per_prediction = 3, counted 1"),
+    (
+        ChannelsOfClasses,
+        "Any number",
+        r"with 10 channels it raised RuntimeError .*declare RuleInfo\(channel_groups=True\)",
+    ),
     (Raises, "Scores are", "raised ZeroDivisionError at test_check.py:[0-9]+: no score today"),
 ]
 
@@ -319,6 +342,24 @@ def test_a_rule_that_breaks_a_clause_fails_it_with_a_sentence_that_says_how(rule
     found = failures(rule)
     HoldsAGraph.kept.clear()
     assert len(found) == 1 and re.search(message, *found.values()), found
+
+
+def test_a_rule_that_declares_its_channel_groups_holds_and_is_refused_with_the_width_to_give():
+    """A 10-channel block cannot be dealt to 4 classes; 12 channels can, which is width 12 / 64 of `plain`."""
+    assert failures(DeclaredChannels) == {}
+    network = create_network("plain", in_channels=3, image_size=8, width=10 / 64, depth=2)
+    with pytest.raises(
+        InputError, match=r"block0 has 10 channels.* to 4 classes; set the network's width to 0\.1\d+ \("
+    ):
+        create_rule(DeclaredChannels, network, num_classes=4)
+
+
+def test_training_a_rule_that_does_not_declare_its_channel_groups_says_what_to_declare():
+    data = _toy_data()
+    network = create_network("plain", in_channels=3, image_size=8, width=10 / 64, depth=2)
+    rule = create_rule(ChannelsOfClasses, network, num_classes=3)
+    with pytest.raises(InputError, match=r"block0 has 10 channels for 3 classes: .*RuleInfo\(channel_groups=True\)"):
+        fit(rule, data, Recipe(epochs=1))
 
 
 @pytest.mark.parametrize("rule", [TwoPassesDeclared, MetricWithGraph, AllGraphsAtOnce])
@@ -342,7 +383,7 @@ STEPS = {name for name in CLAUSES if not name.startswith(("Losses", "Scores"))}
         (VectorLoss, "must be a scalar", STEPS),
         (DetachedLoss, "has no graph", STEPS),
         (NaNLoss, "is nan on random images, before any step", clauses("Measured", "state_dict", "The same", "Beats")),
-        (Raises, "no score today", clauses("Scores", "No label", "state", "The same", "Beats", "Declared")),
+        (Raises, "no score today", clauses("Scores", "No label", "state", "The same", "Beats", "Declared", "Any")),
         (WrongShape, "gives shape (12, 2)", clauses("state", "The same", "Beats")),
         (NaNScores, "scores are not finite", clauses("No label", "state", "The same", "Beats")),
         (OtherScores, "scores() is not fuse(block_scores())", clauses("state", "The same", "Beats")),
@@ -359,7 +400,7 @@ def test_one_fault_is_said_once_and_what_it_hides_is_not_measured(rule, found, h
     assert results.index(told) < min(map(results.index, unseen)), "above"
     text = conclude("mine.py:Mine", results)
     assert text == (
-        f"1 of 11 clauses does not hold, {len(hidden)} could not be measured because of that; next: mend it and run "
+        f"1 of 12 clauses does not hold, {len(hidden)} could not be measured because of that; next: mend it and run "
         "`layerlocal check mine.py:Mine` again"
     )
 
@@ -371,12 +412,12 @@ def test_two_faults_of_one_rule_are_both_told():
     told = {name for name, message in failures(Twice).items() if "see above" not in message}
     assert told == clauses("Losses", "Scores")
     text = conclude("mine.py:Mine", check_rule(Twice))
-    assert text.startswith("2 of 11 clauses do not hold, ") and "the first, 'Losses are finite" in text
+    assert text.startswith("2 of 12 clauses do not hold, ") and "the first, 'Losses are finite" in text
 
 
 def test_of_a_sound_rule_it_says_what_to_do_with_it():
     text = conclude("a b.py:Mine", check_rule(FromScratch))
-    assert text == "all 11 clauses hold; next: `layerlocal train --rule 'a b.py:Mine'`"
+    assert text == "all 12 clauses hold; next: `layerlocal train --rule 'a b.py:Mine'`"
 
 
 def test_a_global_rule_that_says_it_is_local_fails_by_reach_and_by_memory(only):

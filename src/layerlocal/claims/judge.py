@@ -41,6 +41,7 @@ from layerlocal.claims.measured import (
     Measured,
     Summaries,
     find_measured,
+    for_rule,
     index_summaries,
     study_command,
     with_more,
@@ -187,4 +188,4 @@ def _command(case: Case) -> str:
     number = case.n_needed if len(case.values) > 1 else FEW
     if case.verdict != INCONCLUSIVE or number is None or not isinstance(found, Measured) or found.of not in REPLICAS:
         return found.command
-    return with_more(found.command, number, found.of)
+    return with_more(for_rule(found.command, claim.rule), number, found.of)

@@ -20,6 +20,7 @@ __all__ = [
     "Summaries",
     "Unmeasured",
     "find_measured",
+    "for_rule",
     "index_summaries",
     "study_command",
     "with_more",
@@ -83,21 +84,33 @@ def with_more(command: str, number: int, of: str = "seeds") -> str:
         number: of the seeds, rounds or processes.
         of: a key of `REPLICAS`.
     """
-    option = REPLICAS[of]
-    words, given = shlex.split(command), [option, str(number)]
-    for position, word in enumerate(words):
-        if word == option:
-            return shlex.join([*words[:position], *given, *words[position + 2 :]])
-        if word.startswith(f"{option}="):
-            return shlex.join([*words[:position], *given, *words[position + 1 :]])
-    return shlex.join([*words, *given])
+    return _with_option(command, (REPLICAS[of],), str(number))
+
+
+def for_rule(command: str, rule: str) -> str:
+    """The command of a study or of the cost audit for one rule: its own may name rules that were added later, and leave this one out."""
+    return _with_option(command, ("--rules", "--rule"), rule)
+
+
+def _with_option(command: str, names: tuple[str, ...], value: str) -> str:
+    """The command with the option given once: where it first stands under one of its names, otherwise at the end."""
+    left, place, words = [], None, iter(shlex.split(command))
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in names:
+            left.append(word)
+            continue
+        place = len(left) if place is None else place
+        if not equals:
+            next(words, None)
+    place = len(left) if place is None else place
+    return shlex.join([*left[:place], names[0], value, *left[place:]])
 
 
 def study_command(study: str, rule: str = "dtg-ff") -> str:
     """What to type for a study that has not been run."""
-    extra = [] if rule == "dtg-ff" else ["--rule", rule]
-    command = ["layerlocal", "cost"] if study == COST_STUDY else ["layerlocal", "study", study]
-    return shlex.join([*command, *extra])
+    command = "layerlocal cost" if study == COST_STUDY else f"layerlocal study {shlex.quote(study)}"
+    return for_rule(command, rule)
 
 
 def index_summaries(summaries: Summaries) -> Indexed:

@@ -289,13 +289,13 @@ def _print_audit(summary: dict[str, Any], out: Path) -> None:
     console.print(table)
     others = {row["rule"].rpartition("/")[2]: row.get("reads") for row in summary["accuracy"]["rules"]}
     told = [
-        f"{rule}: {reads}"
+        f"{rule} instead uses {reads}"
         for rule, reads in others.items()
         if reads not in (None, "", summary["accuracy"]["usual_reading"])
     ]
     if told:
         usual = summary["accuracy"]["usual_reading"]
-        console.print(f"blocks are read by {usual}, but of {'; '.join(told)}", markup=False, highlight=False)
+        console.print(f"blocks are read by {usual}; {'; '.join(told)}", markup=False, highlight=False)
     for failure in summary["failed"]:
         err.print(f"failed: {failure['label']}: {failure['reason']}", style="red", markup=False)
     print(f"page: {out / 'report.html'}")

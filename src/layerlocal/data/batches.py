@@ -244,6 +244,11 @@ def _one_a_channel(name: str, values: Tensor, split: Split) -> Tensor:
     return values
 
 
+def _at_most(count: int) -> int:
+    """The largest power of two that is not more."""
+    return 1 << max(0, count.bit_length() - 1)
+
+
 def _check(split: Split, augment: Augment, std: Tensor, *, batch_size: int, drop_last: bool) -> None:
     """Refuse what cannot give a batch."""
     if batch_size < 1:
@@ -251,7 +256,10 @@ def _check(split: Split, augment: Augment, std: Tensor, *, batch_size: int, drop
     if bool((std == 0).any()):
         raise InputError("std has a 0, by which no image can be divided; give 1 where a channel does not vary")
     if drop_last and len(split) < batch_size:
-        raise InputError(f"batch_size={batch_size} is more than the {len(split)} images there are; take a smaller one")
+        most = _at_most(len(split))
+        raise InputError(
+            f"batch_size={batch_size} is more than the {len(split)} images there are; give a smaller one (--set recipe.batch_size={most})"
+        )
     if augment and len(split.sample_shape) != 3:
         raise InputError("crop, flip and cutout are for images; leave augmentation out for vectors")
     if augment and augment.crop >= min(split.sample_shape[1:]):

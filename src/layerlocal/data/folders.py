@@ -77,7 +77,7 @@ def image_folder(folder: Path, *, test_share: bool) -> tuple[SplitSource, SplitS
         if not test_share:
             raise InputError(
                 f"{readable(folder)} has no test/<class>/<image> (or val/, validation/){notes[0] if notes else ''}; "
-                "put the test images there, or draw them from the training images with data.test=0.2"
+                "put the test images there, or draw them from the training images with --set data.test=0.2"
             )
         return _sources(names, [_scan(train, names)])
     names += [name for name in _class_folders(test) if name not in names]
@@ -112,7 +112,7 @@ def _without_splits(folder: Path, *, test_share: bool) -> tuple[list[str], list[
     if not test_share:
         raise InputError(
             f"{readable(folder)} has {len(names)} class folders but no train/ and test/; draw a test split from them with "
-            "data.test=0.2, or put them into train/ and test/"
+            "--set data.test=0.2, or put them into train/ and test/"
         )
     return names, [_scan(folder, names, passed=(".txt", ".md", ""))]
 

@@ -56,7 +56,7 @@ def parquet_folder(folder: Path, *, labels: str | None, test_share: bool) -> tup
     test = next((files for name in TEST_NAMES if (files := parquet_files(folder, name))), [])
     if not test and not test_share:
         raise InputError(
-            f"{folder} has no test-*.parquet or validation-*.parquet; put the test images there, or draw them with data.test=0.2"
+            f"{folder} has no test-*.parquet or validation-*.parquet; put the test images there, or draw them with --set data.test=0.2"
         )
     splits = [files for files in (train, test) if files]
     for files in splits:

@@ -33,6 +33,8 @@ FLAT = 1.1
 """Peak saved bytes at `DEEP` over those at `SHALLOW`: at most this for a local rule, at least `GROWING` for a global one."""
 GROWING = 1.5
 TOY_ACCURACY = 0.6
+EVEN, UNEVEN = 12, 10
+"""Channels of a block: so many that K divides, as in every clause but one, and so many that it does not."""
 HOUSE = str(Path(__file__).parents[1])
 
 
@@ -88,11 +90,13 @@ class _Bench:
         self.x = torch.randn(12, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
         self.y = torch.arange(12) % NUM_CLASSES
 
-    def network(self, depth: int = 4, seed: int = 0) -> Network:
-        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=3 / 16, depth=depth, seed=seed)
+    def network(self, depth: int = 4, seed: int = 0, channels: int = EVEN) -> Network:
+        width = channels / 64
+        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=width, depth=depth, seed=seed)
 
-    def make(self, depth: int = 4, seed: int = 0) -> Rule:
-        return create_rule(self.rule, self.network(depth, seed), num_classes=NUM_CLASSES, seed=seed, **self.options)
+    def make(self, depth: int = 4, seed: int = 0, channels: int = EVEN) -> Rule:
+        network = self.network(depth, seed, channels)
+        return create_rule(self.rule, network, num_classes=NUM_CLASSES, seed=seed, **self.options)
 
 
 def check_losses(bench: _Bench) -> None:
@@ -254,9 +258,33 @@ def check_passes(bench: _Bench) -> None:
         _require(counted[name] == declared, f"declares {name} = {declared}, counted {counted[name]:g}")
 
 
+def check_channels(bench: _Bench) -> None:
+    """Any number of channels will do, or the rule declares that K must divide it."""
+    rule = bench.make()
+    if getattr(rule, "partner", rule).info.channel_groups:
+        return
+    _step_and_answer(rule, bench)
+    try:
+        _step_and_answer(bench.make(channels=UNEVEN), bench)
+    except Exception as error:
+        raise _Broken(
+            f"trains blocks of {EVEN} channels for {NUM_CLASSES} classes, but with {UNEVEN} channels it {describe_error(error)}; if the "
+            "channels of a block must be a multiple of K, declare RuleInfo(channel_groups=True)"
+        ) from error
+
+
+def _step_and_answer(rule: Rule, bench: _Bench) -> None:
+    rule.train()
+    forward_backward(rule, bench.x, bench.y)
+    rule.eval()
+    with torch.no_grad():
+        rule.scores(bench.x)
+
+
 CHECKS: tuple[Callable[[_Bench], None], ...] = (
     check_losses, check_locality, check_every_parameter, check_no_side_effects, check_scores, check_no_label_in_scores,
     check_state_dict, check_repeatable, check_learns, check_memory, check_passes,
+    check_channels,
 )  # fmt: skip
 HIDDEN: dict[str, tuple[Callable[[_Bench], None], ...]] = {
     "": (),

@@ -214,13 +214,15 @@ def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
     if expected.shape != found.shape:
         raise InputError(
             f"the chain of blocks gives shape {tuple(found.shape)} where {type(module).__name__} gives {tuple(expected.shape)}; "
-            "name every submodule that the forward pass uses, in order"
+            "name every submodule that the forward pass uses, in order; where forward calls functions between submodules (a mean, a reshape, "
+            "F.relu), no cut keeps them: write the blocks as modules and use Network([...])"
         )
     if not torch.equal(expected, found):
         difference = (expected - found).abs().max().item()
         raise InputError(
             f"the chain of blocks differs from {type(module).__name__}'s own output by up to {difference:.3g}; an operation between "
-            "the blocks (a residual, an activation, a pooling written in forward) is lost: put it into a submodule"
+            "the blocks (a residual, an activation, a pooling written in forward) is lost: put it into a submodule, or write the blocks as "
+            "modules and use Network([...])"
         )
 
 

@@ -53,6 +53,17 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+MEANING = (
+    "P are published statements, O are our own. A verdict is about the rule in brackets. `dtg-ff` is **not** the method of arXiv:2606.06539: "
+    "two secondary sources describe parts of that method, and `dtg-ff` has none of them. *n = 6 to 273 would settle it* is how many seeds "
+    "settle a claim at both ends of the 95 % interval of the spread. The command runs the number at the measured spread, for 80 % power."
+)
+DOWNLOADS = (
+    "`composition` and `cost` need only the package; `resolution` wants a folder of your own. The other studies download their "
+    "data at the first run."
+)
+
+
 def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) -> str:
     """Every claim as one row of a Markdown table, in the order given: claimed, measured, verdict, and what would settle it.
 
@@ -79,7 +90,10 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
     parts = [
         "# Claims, as published and as measured",
         _escape(claims_headline(given)),
-        "Brackets are 95 % intervals. Differences are paired by seed. All claims are judged together, with Holm's correction.",
+        "Brackets are 95 % intervals. Differences are paired by seed. All claims that could be judged are judged together, with Holm's "
+        "correction.",
+        MEANING,
+        DOWNLOADS,
         _table(head, body),
         f"SHA-256 of the claims, which were fixed before the results were read: {_escape(sha256)}",
         _code(command),

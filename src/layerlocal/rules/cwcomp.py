@@ -9,7 +9,6 @@ training). The last block's goodness predicts, as there; their softmax classifie
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from layerlocal.kernels import cells_of
@@ -18,12 +17,7 @@ from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
 from layerlocal.types import InputError
 
-__all__ = ["ChannelGroups", "CwComp", "class_goodness", "fitting_width", "mean_by_class", "refuse_uneven_channels"]
-
-WIDTH_STEPS = 128
-WIDEST = 4
-MOST_WIDTHS = 64
-"""Widths that are tried for a proposal: multiples of 1/128 up to 4 that may fit, nearest first, at most as many."""
+__all__ = ["ChannelGroups", "CwComp", "class_goodness", "mean_by_class"]
 
 
 def mean_by_class(numbers: Tensor, num_classes: int) -> Tensor:
@@ -83,54 +77,6 @@ class ChannelGroups(nn.Module):
         return found / self.temperature
 
 
-def refuse_uneven_channels(network: Network, num_classes: int) -> None:
-    """Channels can be dealt to K classes only where K divides their number, in every block.
-
-    Raises:
-        InputError: the first block where it does not, with the nearest width that works.
-    """
-    for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
-        if shape[0] % num_classes:
-            word = "channels" if len(shape) > 1 else "units"
-            raise InputError(
-                f"{name} has {shape[0]} {word}, which cannot be dealt evenly to {num_classes} classes; "
-                f"{_way_out(network, num_classes, shape[0])}, or take a rule whose readout works with any number of {word} "
-                "('asge', 'local-heads')"
-            )
-
-
-def fitting_width(network: Network, num_classes: int) -> float | None:
-    """The width nearest to the network's at which K divides the channels of every block; ``None``: not found, or a network of one's own."""
-    first = network.activity_shapes[0][0]
-
-    def may_fit(width: float) -> bool:
-        scale = width / network.width  # the first block's channels were rounded once and will be again
-        return (scale * (first + 0.5) + 0.5) // num_classes > (scale * (first - 0.5) - 0.5) // num_classes
-
-    widths = [step / WIDTH_STEPS for step in range(1, WIDEST * WIDTH_STEPS + 1)] if network.resized else []
-    for width in sorted(filter(may_fit, widths), key=lambda width: abs(width - network.width))[:MOST_WIDTHS]:
-        if all(each % num_classes == 0 for each in _channels(network, width)):
-            return width
-    return None
-
-
-def _channels(network: Network, width: float) -> list[int]:
-    """Of every block, were the network of this width."""
-    with torch.device("meta"):
-        return [shape[0] for shape in network.resized(width=width).activity_shapes]  # type: ignore[misc]
-
-
-def _way_out(network: Network, num_classes: int, count: int) -> str:
-    """Part of a sentence: the width to set; without one, the nearest number for the block that has ``count``."""
-    width = fitting_width(network, num_classes)
-    if width is not None:
-        return (
-            f"set the network's width to {width:.9g} ({', '.join(map(str, dict.fromkeys(_channels(network, width))))})"
-        )
-    nearest = max(1, round(count / num_classes)) * num_classes
-    return f"give it {nearest} or another multiple of {num_classes}"
-
-
 @register_rule
 class CwComp(BlockwiseRule):
     """The channels of the true class must win: loss_l = CE(g_l / τ, y), g_l,k the mean square of the channels of class k.
@@ -166,7 +112,6 @@ class CwComp(BlockwiseRule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
-        refuse_uneven_channels(network, num_classes)
         self.heads = self.head_per_block(
             lambda _: ChannelGroups(num_classes, statistic="mean-square", temperature=temperature)
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
-from layerlocal.rules.cwcomp import ChannelGroups, refuse_uneven_channels
+from layerlocal.rules.cwcomp import ChannelGroups
 from layerlocal.types import InputError
 
 __all__ = ["DeeperForward", "GroupNormalize", "choose_span"]
@@ -108,7 +108,6 @@ class DeeperForward(BlockwiseRule):
         super().__init__(
             network, num_classes=num_classes, seed=seed, fusion=until_chosen, label_smoothing=label_smoothing
         )
-        refuse_uneven_channels(network, num_classes)
         if normalization == "group":
             _refuse_lone_numbers(network, num_classes)
         self.fusion = fusion

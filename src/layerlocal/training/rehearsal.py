@@ -6,6 +6,7 @@ What is wrong with a rule or a block is then said before anything is written and
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from layerlocal.kernels import kernels_in_use
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import protect_input, refuse_other_activity, version_of
 from layerlocal.rules import Rule
+from layerlocal.rules.core.channels import uneven_channels
 from layerlocal.rules.core.frozen import untouched
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import OTHER_SCORES, check_finite, check_scores
@@ -27,6 +29,8 @@ __all__ = ["losses_of", "refuse_infinite_loss", "refuse_other_loss", "rehearse"]
 
 FEW = 4
 WHERE = "on the first training samples"
+_RESHAPED = re.compile(r"invalid for input of size|don't multiply up|divisib|must match the size")
+"""How torch says that a tensor cannot be cut into equal groups."""
 
 
 def losses_of(rule: Rule, x: Tensor, y: Tensor, precision: str = "float32") -> Iterator[BlockLoss]:
@@ -77,7 +81,20 @@ def _look(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"rule {rule.info.name!r} {describe_error(error)} ({WHERE})") from error
+            raise InputError(
+                f"rule {rule.info.name!r} {describe_error(error)} ({WHERE}{_uneven(rule, error)})"
+            ) from error
+
+
+def _uneven(rule: Rule, error: Exception) -> str:
+    """What a reshape that failed may come from: channels that K does not divide, of a rule that does not declare that it must."""
+    found = uneven_channels(rule.network, rule.num_classes)
+    if found is None or rule.info.channel_groups or not _RESHAPED.search(str(error)):
+        return ""
+    return (
+        f"; {found[0]} has {found[1]} channels for {rule.num_classes} classes: if they must be a multiple, declare "
+        "RuleInfo(channel_groups=True), and the width to give is named"
+    )
 
 
 def _see_losses(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:

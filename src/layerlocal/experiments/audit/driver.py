@@ -208,7 +208,7 @@ def _widths(plan: AuditPlan) -> dict[str, dict[str, dict[int, float]]]:
     if not rules or len(real) == 1:
         return {}
     from layerlocal.networks import create_network
-    from layerlocal.rules.cwcomp import fitting_width
+    from layerlocal.rules.core.channels import fitting_width
 
     found: dict[str, dict[int, float]] = {}
     usual = {size.network: (size.width, real, plan.real_classes), "mlp": (1.0, (64,), size.synthetic_classes)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -247,6 +247,7 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     def reason_of(rule: str, position: int) -> str | None:
         return found.get((rule, None)) or found.get((None, position)) or found.get((rule, position))
 
+    unreachable: dict[str, str] = {}
     looks: tuple[Callable[[RunSpec], Any], ...] = (partial(_look_at_data, study), look_ahead)
     with console.status("looking at data and rules"):
         for look, ((rule, _, position, _), spec) in product(looks, first_seed.items()):
@@ -258,6 +259,7 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
                 if not study.optional_data:
                     raise
                 found[None, position] = str(error)
+                unreachable[str(error)] = spec.data.source
             except InputError as error:
                 if not is_about_rule(spec) or (len(plan.rules) == 1 and not study.tasks_apart):
                     raise
@@ -269,9 +271,22 @@ def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], conso
     told = dict.fromkeys(found.values())
     if len(refused) == len(specs):
         raise InputError("; ".join(told))
-    for reason in told:
+    for reason in _one_line_of_unreachable(told, unreachable):
         console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
     return refused
+
+
+def _one_line_of_unreachable(reasons: Iterable[str], unreachable: Mapping[str, str]) -> list[str]:
+    """The reasons, those of several data sets that cannot be reached as one line with their names; each alone is in the summary."""
+    others = [reason for reason in reasons if reason not in unreachable]
+    if len(unreachable) < 2:
+        return [*others, *unreachable]
+    names = ", ".join(unreachable.values())
+    return [
+        *others,
+        f"{names}: these {len(unreachable)} data sets come from the Hugging Face Hub, which cannot be reached; connect to the network, "
+        "or put their Parquet files into folders of these names, and name the folder around them in LAYERLOCAL_DATA",
+    ]
 
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:

@@ -24,7 +24,7 @@ def fitting_widths(plan: StudyPlan) -> dict[str, dict[int, float]]:
     import torch
 
     from layerlocal.networks import create_network
-    from layerlocal.rules.cwcomp import fitting_width
+    from layerlocal.rules.core.channels import fitting_width
 
     with torch.device("meta"):
         built = create_network(network.name, in_channels=3, image_size=32, width=network.width)

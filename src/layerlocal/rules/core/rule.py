@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import refuse_other_types
+from layerlocal.rules.core.channels import refuse_uneven_channels
 from layerlocal.rules.core.functional import fit_fusion_weights, fuse
 from layerlocal.rules.core.info import RuleInfo, refuse_no_task
 from layerlocal.rules.core.walk import LocalLoss, segment_loss, segment_losses, segment_name
@@ -74,6 +75,8 @@ class Rule(nn.Module):
         super().__init__()
         self.num_classes = refuse_no_task(network, num_classes)
         refuse_other_types(network, "network")
+        if self.info.channel_groups:
+            refuse_uneven_channels(network, self.num_classes)
         self.network = network
 
     @property
