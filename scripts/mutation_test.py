@@ -334,6 +334,22 @@ MUTANTS: list[tuple] = [
     ("data/columns.py", "data_columns", ('for name in ("label", "fine_label") if', "for name in () if")),
     # a shard numbers its classes otherwise
     ("data/parquet.py", "data_columns", ("if class_names(schema, name) != names:", "if False:")),
+    # of a repository any folder will do
+    ("data/hub.py", "data_hub", ('and info.config in (None, folder.rpartition("/")[2])', "")),
+    # where two folders have both splits, the first is taken
+    ("data/hub.py", "data_hub", ("if len(whole) > 1:", "if False:")),
+    # a part of a split is taken for the split
+    ("data/hub.py", "data_hub", ('for files in found or () if branch == "main" else ():', "for files in ():")),
+    # what was fetched before is forgotten without network
+    ("data/hub.py", "data_hub", ("if (cached := _find_cached(info)) is not None:", "if (cached := None) is not None:")),
+    # the branch is recorded, not the commit
+    ("data/hub.py", "data_hub", ("_Fetched.at(listed.sha,", "_Fetched.at(branch,")),
+    # the branch that the Hub converts is not looked for
+    ("data/hub.py", "data_hub", ("for branch in _FILE:", 'for branch in ("main",):')),
+    # class names need not be known
+    ("data/hub.py", "data_hub", (" or class_names(schema, info.label_column) is None", "")),
+    # bars of progress in every log
+    ("data/hub.py", "data_hub", ("    if hide:\n        utils.disable", "    if False:\n        utils.disable")),
     # classes are numbered in each split by itself
     (
         "data/columns.py",

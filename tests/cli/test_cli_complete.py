@@ -101,7 +101,7 @@ def test_completion_loads_no_torch_and_nothing_else_that_is_slow(typed):
     found = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in found.stderr.splitlines()}
     assert found.stdout and "layerlocal" in loaded
-    assert not loaded & {"torch", "numpy", "scipy", "pyarrow", "datasets", "matplotlib", "pandas"}
+    assert not loaded & {"torch", "numpy", "scipy", "pyarrow", "huggingface_hub", "matplotlib", "pandas"}
 
 
 def test_help_names_completion_once_and_fits_a_narrow_terminal():

@@ -1,4 +1,4 @@
-"""Folders and the Hub: pixels against Pillow's, the cache of decoded images, and what is said about broken data."""
+"""Folders: pixels against Pillow's, the cache of decoded images, and what is said about broken data."""
 
 from __future__ import annotations
 
@@ -195,64 +195,6 @@ def test_grayscale_stays_one_channel_and_a_mixture_becomes_rgb(tmp_path):
     picture(5, mode="L").save(folder / "train/bee/3.png")
     picture(6).save(folder / "val/ant/0.png")  # colour in the test images alone
     assert load_data(folder, validation=0).train.sample_shape == (3, 8, 8)
-
-
-# --- the Hub, without a network ---------------------------------------------------------------------------------------
-
-
-def test_hub_rows_are_read_and_later_loads_need_no_hub(tmp_path, monkeypatch):
-    import datasets
-
-    calls = []
-
-    def load_dataset(hub_id, config, *, split, cache_dir):
-        calls.append((hub_id, config, split))
-        assert str(tmp_path) in cache_dir
-        features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
-        rows = {"img": [{"bytes": encode(picture(i)), "path": None} for i in range(6)], "label": [0, 1, 2] * 2}
-        return datasets.Dataset.from_dict(rows, features=features)
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    data = load_data("cifar10", validation=0)
-    assert calls == [("uoft-cs/cifar10", None, "train"), ("uoft-cs/cifar10", None, "test")]
-    assert torch.equal(data.train.images, torch.stack([pixels(picture(i)) for i in range(6)]))
-    assert data.class_names == tuple(CLASSES) and data.provenance["source"] == "uoft-cs/cifar10"
-    assert data.provenance["revision"] == "unknown" and data.provenance["licence"] == "unknown"
-    load_data("cifar10")
-    assert len(calls) == 2
-
-
-@pytest.mark.parametrize(
-    ("image", "label", "sentence"),
-    [
-        ({"bytes": None, "path": "FILE"}, 0, r"uoft-cs/cifar10 train row 0 has no image bytes in 'img'.*not followed"),
-        ({"bytes": b"x", "path": None}, None, r"'label' of uoft-cs/cifar10 train has 1 rows without a label"),
-        ({"bytes": b"x", "path": None}, -1, r"row 0 of uoft-cs/cifar10 train has label -1"),
-    ],
-)
-def test_rows_of_the_hub_hold_images_and_labels_themselves(tmp_path, monkeypatch, image, label, sentence):
-    import datasets
-
-    picture(0).save(tmp_path / "secret.png")
-    if image["path"]:
-        image = image | {"path": str(tmp_path / "secret.png")}
-    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
-    table = datasets.Dataset.from_dict({"img": [image], "label": [label]}, features=features)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
-    with pytest.raises(InputError, match=sentence):
-        load_data("cifar10")
-
-
-def test_without_network_the_message_names_what_and_offers_a_folder(monkeypatch):
-    import datasets
-
-    def load_dataset(*_, **__):
-        raise ConnectionError("Couldn't reach the Hub\nmore lines")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(InputError, match=r"cannot reach ylecun/mnist .*Parquet files .*LAYERLOCAL_DATA") as caught:
-        load_data("mnist")
-    assert "\n" not in str(caught.value)
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------

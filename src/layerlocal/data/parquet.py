@@ -1,7 +1,6 @@
 """Folders of Parquet files: whole sets of shards, encoded images and labels out.
 
-Read with pyarrow itself, a batch of rows at a time: the `datasets` library would first copy the files into an Arrow cache of its own,
-does not say which row of which file is broken, and takes seconds to import.
+Read with pyarrow itself, a batch of rows at a time. The files may be those of a data set on the Hub (hub.py).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from layerlocal.data.split_source import (
 )
 from layerlocal.types import InputError
 
-__all__ = ["parquet_files", "parquet_folder"]
+__all__ = ["ParquetSet", "check_shards", "parquet_files", "parquet_folder", "read_schemas"]
 
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d+)-of-(?P<count>\d+)(?P<tag>-[0-9a-f]+)?\.parquet")
 
@@ -60,17 +59,21 @@ def parquet_folder(folder: Path, *, labels: str | None, test_share: bool) -> tup
         )
     splits = [files for files in (train, test) if files]
     for files in splits:
-        _check_shards(files)
-    schema = _schemas(train[:1])[0]
+        check_shards(files)
+    schema = read_schemas(train[:1])[0]
     image = image_column(schema, where=train[0].name)
     label = label_column(schema, labels, image=image, where=train[0].name)
-    found = _ParquetSet(folder, splits, image, label, superclass_columns(schema, label))
+    found = ParquetSet(folder, splits, image, label, superclass_columns(schema, label))
     sources = [SplitSource(found.identity(index), partial(found.open, index)) for index in range(len(splits))]
     return sources[0], sources[1] if test else None
 
 
-def _check_shards(files: Sequence[Path]) -> None:
-    """Refuse a split of which shards are missing, or two that lie side by side."""
+def check_shards(files: Sequence[Path]) -> None:
+    """Look at the files of one split, which lie in one folder.
+
+    Raises:
+        InputError: shards are missing, or those of two generations lie side by side.
+    """
     shards = {file: match for file in files if (match := _SHARD.fullmatch(file.name))}
     folder, counts = files[0].parent, sorted({int(match["count"]) for match in shards.values()})
     others = [file.name for file in files if file not in shards]
@@ -102,14 +105,24 @@ def _check_shards(files: Sequence[Path]) -> None:
 
 
 @dataclass(frozen=True)
-class _ParquetSet:
-    """The files of all splits, training first, and the columns that are read."""
+class ParquetSet:
+    """The files of all splits, training first, and the columns that are read.
+
+    Attributes:
+        folder: that all files lie in.
+        splits: the files of each split.
+        image: the column of images.
+        label: the column of labels.
+        others: columns that may hold classes, too.
+        origin: where the files are from, for messages; ``None``: the folder.
+    """
 
     folder: Path
     splits: list[list[Path]]
     image: str
     label: str
     others: list[str]
+    origin: str | None = None
 
     def identity(self, index: int) -> list[Any]:
         """Of one split, with the files of all: class numbers and bits depend on all of them."""
@@ -118,7 +131,7 @@ class _ParquetSet:
 
     def open(self, index: int) -> OpenSplit:
         """Labels of one split, ready to read its images."""
-        reads, bits = share_depth([partial(_read_images, files, self.image) for files in self.splits])
+        reads, bits = share_depth([partial(self._read_images, files) for files in self.splits])
         notes = [column.note for column in (self._classes[self.label],) if column.note] + describe_depth(bits())
         return OpenSplit(
             count=len(self._classes[self.label].labels[index]),
@@ -131,7 +144,7 @@ class _ParquetSet:
     @cached_property
     def _classes(self) -> dict[str, ClassColumn]:
         """The label column, and of the others those that hold classes."""
-        schemas = [_schemas(files) for files in self.splits]
+        schemas = [read_schemas(files) for files in self.splits]
         found = {self.label: self._number(self.label, schemas)}
         for name in self.others:
             try:
@@ -144,11 +157,20 @@ class _ParquetSet:
         splits = []
         for files, of_split in zip(self.splits, schemas, strict=True):
             _check_names(files, of_split, name)
-            splits.append([column_values(_read_labels(file, name), name, where=file.name) for file in files])
+            splits.append([column_values(_read_labels(file, name), name, where=self._where(file)) for file in files])
             if not any(len(part.values) for part in splits[-1]):
                 raise InputError(f"{files[0]} has no rows; write the images into it")
         known = [class_names(of_split[0], name) for of_split in schemas]
-        return number_classes(splits, name, known, where=str(self.folder))
+        return number_classes(splits, name, known, where=self.origin or str(self.folder))
+
+    def _read_images(self, files: Sequence[Path]) -> Iterator[EncodedImage]:
+        for file in files:
+            for row, value in enumerate(_read_column(file, self.image)):
+                where = f"{self._where(file)} row {row}"
+                yield EncodedImage(embedded_bytes(value, self.image, where=where), where)
+
+    def _where(self, file: Path) -> str:
+        return file.name if self.origin is None else f"{self.origin} {file.relative_to(self.folder).as_posix()}"
 
 
 def _check_names(files: Sequence[Path], schemas: Sequence[Any], name: str) -> None:
@@ -166,7 +188,12 @@ def _check_names(files: Sequence[Path], schemas: Sequence[Any], name: str) -> No
             )
 
 
-def _schemas(files: Sequence[Path]) -> list[Any]:
+def read_schemas(files: Sequence[Path]) -> list[Any]:
+    """The Arrow schema of each file.
+
+    Raises:
+        InputError: a file that cannot be read as Parquet.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -197,13 +224,6 @@ def _broken(file: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and file.is_symlink() and not file.exists():
         return InputError(f"{file} is a broken link; replace it or take it out")
     return InputError(f"cannot read Parquet in {file} ({str(error).splitlines()[0][:160]}); copy it again")
-
-
-def _read_images(files: Sequence[Path], column: str) -> Iterator[EncodedImage]:
-    for file in files:
-        for row, value in enumerate(_read_column(file, column)):
-            where = f"{file.name} row {row}"
-            yield EncodedImage(embedded_bytes(value, column, where=where), where)
 
 
 def _read_column(file: Path, column: str) -> Iterator[Any]:

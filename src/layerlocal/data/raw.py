@@ -143,7 +143,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
     elif info is not None:
         name, licence = info.name, info.licence
         kind, default = "hub", info.label_column
-        train, test = hub_sources(info, cache_dir=cache_dir)
+        train, test = hub_sources(info)
         provenance = {"source": info.hub_id, "config": info.config}
     else:
         folder = own or _existing_folder(source)

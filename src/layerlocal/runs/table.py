@@ -75,7 +75,7 @@ def load_runs(path: str | Path) -> pa.Table:
             `write_runs_table` wrote, or a folder of published results, which has such a table instead of runs.
 
     Returns:
-        A `pyarrow.Table`: ``load_runs("runs").to_pandas()``.
+        A `pyarrow.Table`; ``load_runs("runs").to_pandas()`` needs pandas (``pip install 'layerlocal[pandas]'``).
 
     Raises:
         InputError: no finished run there, or a file that is not such a table. Runs that cannot be used are warned of (`RunStore.scan`).
