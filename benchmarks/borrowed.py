@@ -18,11 +18,11 @@ from command import finish, pinned, run_main, typed
 from free_segments import tuned_runs
 from tuned import SEEDS
 
-from layerlocal.experiments.studies.words import points
 from layerlocal.runs.environment import describe_environment
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 TWIN, OWN = "DeepSup, settings of the rule", "DeepSup, settings of a twin"
 
@@ -67,7 +67,7 @@ def main():
     }
     for method, values in accuracies.items():
         print(f"{method}: {100 * estimate(values)['mean']:.1f} %")
-    print("\n".join(f"{key}: {points(value)}" for key, value in differences.items()))
+    print("\n".join(f"{key}: {difference(value)}" for key, value in differences.items()))
     content = {"command": typed(), "environment": describe_environment(), "seeds": SEEDS, "accuracies": accuracies, "differences": differences,
                "blocks": {method: {str(seed): results[method, seed]["block_accuracies"] for seed in SEEDS} for method in methods},
                "settings": {method: {"learning_rate": specs[method, SEEDS[0]].recipe.learning_rate,

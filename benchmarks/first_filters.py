@@ -18,11 +18,11 @@ from command import finish, pinned, run_main, typed
 from cpu_tasks import task_named
 from tuned import SEEDS, judged_runs, plan_of
 
-from layerlocal.experiments.studies.words import points
 from layerlocal.runs.environment import describe_environment
 from layerlocal.runs.store import RunStore
 from layerlocal.stats import estimate
 from layerlocal.types import InputError
+from layerlocal.words import difference
 
 METHODS = {"bp-deepsup": "BP-DeepSup", "bp": "BP"}
 """First word of a method's label → name; any other is the local rule."""
@@ -76,7 +76,7 @@ def main():
     }
     for method, values in accuracies.items():
         print(f"{method}: {100 * estimate(values)['mean']:.1f} %")
-    print("\n".join(f"{key}: {points(value)}" for key, value in differences.items()))
+    print("\n".join(f"{key}: {difference(value)}" for key, value in differences.items()))
     content = {"command": typed(), "environment": describe_environment(), "seeds": SEEDS, "accuracies": accuracies, "differences": differences,
                "blocks": {method: {str(seed): results[method, seed]["block_accuracies"] for seed in SEEDS} for method in methods},
                "runs": {f"{method}, seed {seed}": spec.hash for (method, seed), spec in specs.items()}}  # fmt: skip

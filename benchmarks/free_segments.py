@@ -19,7 +19,6 @@ from command import finish, pinned, run_main, typed
 from cpu_tasks import task_named
 from tuned import SEEDS, judged_runs, plan_of
 
-from layerlocal.experiments.studies.words import points
 from layerlocal.measure.flops import measure_flops
 from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
@@ -29,6 +28,7 @@ from layerlocal.runs.store import RunStore
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
 from layerlocal.types import InputError
+from layerlocal.words import difference
 
 FREE = {"of": "committee", "segments": "free", "readouts": "all"}
 METHODS = {"committee": {}, "segmented": FREE, "bp-deepsup": {"of": "committee"}, "bp": {"of": "committee"}}
@@ -85,7 +85,7 @@ def main():
     blocks = {m: {str(seed): results[m, seed]["block_accuracies"] for seed in SEEDS} for m in of}
     for name, values in of.items():
         print(f"{name}: {100 * estimate(values)['mean']:.1f} %")
-    print("\n".join(f"{key}: {points(value)}" for key, value in differences.items()))
+    print("\n".join(f"{key}: {difference(value)}" for key, value in differences.items()))
     for width, found in costs.items():
         for name, cost in found.items():
             ratios = [cost[key] / found["bp"][key] for key in ("peak_saved_bytes", "flops_per_step")]

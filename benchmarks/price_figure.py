@@ -12,8 +12,8 @@ from pathlib import Path
 
 from command import write_drawing
 
-from layerlocal.experiments.studies.words import points
 from layerlocal.report import plots
+from layerlocal.words import difference
 
 WIDE = "cosine_wide-True_head_width-64"
 STEPS = {
@@ -59,7 +59,7 @@ def picture(found):
 def main():
     found = prices()
     for data, of in found.items():
-        print("\n".join(f"{data}, {step}: {points(value)}" for step, value in of.items()))
+        print("\n".join(f"{data}, {step}: {difference(value)}" for step, value in of.items()))
     write_drawing("results/price_of_locality.svg", picture(found))
 
 

@@ -20,12 +20,12 @@ from layerlocal.experiments.studies.base import (
     plan_runs,
     twins_of_rule,
 )
-from layerlocal.experiments.studies.words import bare_points, points
 from layerlocal.report import plots
 from layerlocal.runs.environment import describe_environment
 from layerlocal.runs.pin import contents_of
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+from layerlocal.words import difference
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
 """Rule → options, shared with its twins."""
@@ -146,7 +146,7 @@ def draw(rows, key):
 
 def as_line(row):
     accuracies = ", ".join(f"{key} {100 * row[key]['mean']:.2f} %" for key in KEYS[:3])
-    differences = ", ".join(f"{key} {points(row[key])}" for key in KEYS[3:])
+    differences = ", ".join(f"{key} {difference(row[key])}" for key in KEYS[3:])
     blocks = "; ".join(
         f"blocks of {method} {', '.join(f'{100 * value:.0f}' for value in of.values())}"
         for method, of in row["blocks"].items()
@@ -160,5 +160,7 @@ def table(rows):
     lines = []
     for row in sorted(rows, key=lambda row: list(NAMES).index(row["task"])):
         accuracies = [f"{100 * row[key]['mean']:.1f} %" for key in KEYS[:3]]
-        lines.append([NAMES[row["task"]], f"`{row['rule']}`", *accuracies, *(bare_points(row[key]) for key in FIGURES)])
+        lines.append(
+            [NAMES[row["task"]], f"`{row['rule']}`", *accuracies, *(difference(row[key], bare=True) for key in FIGURES)]
+        )
     return "\n".join([head, "|---|---|---|---|---|---|---|", *(f"| {' | '.join(line)} |" for line in lines)])

@@ -30,7 +30,6 @@ from rich.console import Console
 
 from layerlocal.cli.app import parse_settings
 from layerlocal.experiments.studies.base import DIFFERENCES
-from layerlocal.experiments.studies.words import points
 from layerlocal.experiments.tune import TunePlan, parse_dimension
 from layerlocal.experiments.tune.driver import run_tuning
 from layerlocal.runs.environment import describe_environment
@@ -38,6 +37,7 @@ from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.stats import estimate
 from layerlocal.types import InputError
+from layerlocal.words import difference
 
 SPACE = ("recipe.learning_rate=log:0.001:0.03", "rule.label_smoothing=0:0.2")
 UNTUNED = {"recipe.learning_rate": 5e-3, "rule.label_smoothing": 0.0}
@@ -139,7 +139,7 @@ def as_line(row):
     found = ", ".join(
         f"{label} {100 * value['mean']:.1f} % at {row['settings'][label]}" for label, value in row["accuracies"].items()
     )
-    differences = ", ".join(f"{key} {points(row[key])}" for key in DIFFERENCES if key in row)
+    differences = ", ".join(f"{key} {difference(row[key])}" for key in DIFFERENCES if key in row)
     return f"{row['rule']}, {row['chosen']} (budget: {row['budget']}): {found}; {differences}"
 
 

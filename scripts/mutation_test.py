@@ -67,11 +67,14 @@ MUTANTS: list[tuple] = [
         "rules_twins",
         ("all(len(segment) == 1 for segment in self.segments) else", "len(self.segments[0]) == 1 else"),
     ),
+    # a small difference loses its sign
+    ("words.py", "words", ("        digits += 1\n", "        break\n")),
+    # an interval that ends at 0 counts as above
+    ("words.py", "words", ('return ABOVE if estimate["low"] > 0', 'return ABOVE if estimate["low"] >= 0')),
     # one seed is enough to say that fusion hides a better block
-    ("experiments/studies/words.py", "studies", ("_with_interval(value, ' pp')", "_with_interval(value, '')")),
-    ("experiments/studies/words.py", "studies", ('if judged(behind) != "below":', "if behind['mean'] >= 0:")),
+    ("experiments/studies/parts.py", "studies", ("if relation(behind) != BELOW:", "if behind['mean'] >= 0:")),
     # the best block is that of the first seed
-    ("experiments/studies/words.py", "studies", ("for row in rows))\n    behind", "for row in rows[:1]))\n    behind")),
+    ("experiments/studies/parts.py", "studies", ("for row in rows))\n    behind", "for row in rows[:1]))\n    behind")),
     # a misspelt hook is passed over
     ("rules/core/rule.py", "cli_mishaps", ("cutoff=0.85", "cutoff=1.0")),
     # a rule that has both names is warned of

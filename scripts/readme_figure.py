@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from layerlocal.experiments.studies.base import DIFFERENCES
-from layerlocal.experiments.studies.words import bare_points
 from layerlocal.report import readme_figure
 from layerlocal.report.svg import FORMATS
+from layerlocal.words import difference
 
 
 def lines(summary):
@@ -15,7 +15,7 @@ def lines(summary):
     for rule in summary["accuracy"]["rules"]:
         accuracies = [rule["fused"], *(rule["twins"][twin]["fused"] for twin in ("bp", "bp-deepsup"))]
         found = [f"{100 * value['mean']:.1f} %" for value in accuracies]
-        found += [bare_points(rule[key]) for key in DIFFERENCES]
+        found += [difference(rule[key], bare=True) for key in DIFFERENCES]
         yield f"| `{rule['rule']}` | {' | '.join(found)} |"
 
 

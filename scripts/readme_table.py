@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from layerlocal.experiments.studies.words import bare_points
+from layerlocal.words import difference
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -83,7 +83,7 @@ def rows():
             needs(rules[name]),
             percent(ten),
             percent(measured.get((name, "cifar100"))),
-            bare_points(ten["price_of_locality"]) if ten else NONE,
+            difference(ten["price_of_locality"], bare=True) if ten else NONE,
             memory.get(name, NONE),
             speed.get(name, NONE),
         ]

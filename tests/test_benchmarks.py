@@ -124,10 +124,10 @@ def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
 def test_the_smallest_price_in_the_card_is_that_of_the_results(benchmarks, data):
     import price_figure
 
-    from layerlocal.experiments.studies.words import points
+    from layerlocal.words import difference
 
     price = price_figure.prices()[data]["+ wide readers"]
-    assert points(price).removesuffix(", n=3") in (ROOT / "docs/rules/committee.md").read_text()
+    assert difference(price).removesuffix(", n=3") in (ROOT / "docs/rules/committee.md").read_text()
 
 
 def protocol_at_best():

@@ -14,7 +14,7 @@ from layerlocal.rules import find_rule, list_rules
 SOURCE = Path(__file__).resolve().parents[1] / "src/layerlocal"
 ORDER = [
     {"types"},
-    {"files", "validated"},
+    {"files", "validated", "words"},
     {"kernels", "spec", "stats", "options", "devices", "scale"},
     {"networks", "claims"},
     {"rules", "data"},

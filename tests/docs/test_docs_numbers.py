@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from documents import ROOT
-from layerlocal.experiments.studies.words import bare_points
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 FINDINGS, START, STUDIES = (ROOT / f"docs/{page}.md" for page in ("findings", "start", "studies"))
 
@@ -64,7 +64,7 @@ def test_each_of_the_first_findings_is_a_number_of_its_file_that_its_seeds_tell_
     found, file = TEN[number - 1]
     line = re.search(rf"^{number}\. .*?(?=^\d+\. |\n\n)", FINDINGS.read_text(), re.MULTILINE | re.DOTALL)[0]
     value = found()
-    mean, interval = bare_points(value).split(" ", 1)
+    mean, interval = difference(value, bare=True).split(" ", 1)
     assert f"{mean} pp {interval}" in line and f"(../results/{file}.json)" in line
     assert value["n"] == 3 and value["low"] * value["high"] > 0
 
@@ -108,7 +108,7 @@ def test_what_the_findings_say_of_class_sweeps_is_what_their_seeds_carry():
 def test_the_readouts_of_the_findings_are_those_of_the_results():
     for row in results("readout_grid")["rows"]:
         cells = [f"{100 * row[key]['mean']:.1f} %" for key in ("local", "bp", "bp-deepsup")]
-        cells += [bare_points(row[key]) for key in ("gap", "price_of_locality")]
+        cells += [difference(row[key], bare=True) for key in ("gap", "price_of_locality")]
         assert f"| {row['grid']}×{row['grid']} | {' | '.join(cells)} |" in FINDINGS.read_text()
 
 

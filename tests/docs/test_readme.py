@@ -12,8 +12,8 @@ import pytest
 import layerlocal
 import layerlocal.runs.run
 from documents import ROOT, blocks, commands, missing_files, prose, refusals, run_python, wide_lines
-from layerlocal.experiments.studies.words import points
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 README = ROOT / "README.md"
 FIXED = ("fashion_mnist_subset", "teacher_student")
@@ -138,12 +138,12 @@ def test_what_make_audit_prints_is_what_it_prints_of_the_published_audit(capsys)
 def protocol(rule):
     rows = results("cpu_protocol.json")["rows"]
     [row] = [row for row in rows if (row["task"], row["rule"]) == ("cifar10", rule)]
-    return points(row["price_of_locality"])
+    return difference(row["price_of_locality"])
 
 
 def slope(file, quantity):
     values = results(file)["quantities"]["dtg-ff"][quantity]["values"]
-    return points(estimate(list(values.values())))
+    return difference(estimate(list(values.values())))
 
 
 def speed():

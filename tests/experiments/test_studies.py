@@ -28,10 +28,10 @@ from layerlocal.experiments.studies.effects import (
     ratio_of_means,
     slopes,
 )
+from layerlocal.experiments.studies.parts import fusion_sentence
 from layerlocal.experiments.studies.scale import scale_of
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.experiments.studies.widths import fitting_widths
-from layerlocal.experiments.studies.words import bare_points, fusion_sentence, points
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
@@ -615,11 +615,3 @@ def test_a_mean_of_blocks_that_hides_a_better_block_is_told():
     assert "against block1 alone" in said and "with hindsight" in said
     assert fusion_sentence("here", [row(0, 0.60, 0.59), row(1, 0.61, 0.60)]) is None
     assert fusion_sentence("here", behind[:1]) is None  # one seed says nothing
-
-
-def test_a_difference_in_words_has_a_true_minus_and_its_interval_and_a_bare_one_no_unit():
-    value = {"mean": -0.0131, "low": -0.02, "high": 0.006, "n": 3}
-    assert points(value) == "−1.3 pp [−2.0, +0.6], n=3"
-    assert bare_points(value) == "−1.3 [−2.0, +0.6]"
-    one = {"mean": 0.01, "low": None, "high": None, "n": 1}
-    assert (points(one), bare_points(one)) == ("+1.0 pp, n=1", "+1.0")

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from layerlocal.report import format as form
 from layerlocal.report import readme_figure, render_page, write_page
 from planted_audit import accuracy_rule, class_rows, cost_rule, estimate, locality_entry, planted_summary, run_row
 
@@ -71,29 +70,6 @@ def page() -> str:
     return render_page(planted_summary())
 
 
-@pytest.mark.parametrize(
-    ("said", "given"),
-    [
-        ("−1.3 pp [−1.9, −0.7], n=3", form.difference(estimate(-0.013, 0.006))),
-        ("+0.1 pp, n=1, no interval", form.difference(estimate(0.001, None, 1))),
-        ("0.0 pp", form.points(-0.0001)),
-        ("not run", form.difference(None)),
-        ("not run", form.difference({"mean": math.nan, "low": None, "high": None, "n": 2})),
-        ("91.3 %", form.percent(0.9130)),
-        ("88.7 % [88.1, 89.3], n=3", form.accuracy(estimate(0.887, 0.006), with_n=True)),
-        ("1.31× [1.29, 1.34], n=7", form.ratio_estimate(cost_rule("x", 1.31, 1)["speed_ratio"])),
-        ("0.58×", form.ratio(0.58)),
-        ("512 B", form.byte_count(512)),
-        ("1.5 KiB", form.byte_count(1536)),
-        ("3.0 MiB", form.byte_count(3 * 1024**2)),
-        ("1.5 GFLOP", form.count(1.5e9, "FLOP")),
-        ("a, b and c", form.spoken(["a", "b", "c"])),
-    ],
-)
-def test_a_number_reads_as_written_by_hand(said: str, given: str) -> None:
-    assert given == said
-
-
 def test_first_screen_says_gap_its_two_parts_cost_and_locality(page: str) -> None:
     text = text_of(page)
     verdict = text[: text.index("Accuracy beside the twins")]
@@ -146,7 +122,7 @@ def test_every_planted_number_commands_and_hardware_are_in_the_page(page: str) -
     [
         (estimate(-0.02, 0.01), "x is below backprop: −2.0 pp"),
         (estimate(0.02, 0.01), "x is above backprop: +2.0 pp"),
-        (estimate(-0.004, 0.01), "x cannot be told from backprop: −0.4 pp [−1.4, +0.6], n=3"),
+        (estimate(-0.004, 0.01), "x is not told apart from backprop: −0.4 pp [−1.4, +0.6], n=3"),
         (estimate(-0.02, None, 1), "x is measured with one seed only, so not judged: −2.0 pp, n=1, no interval"),
     ],
 )
@@ -165,14 +141,11 @@ def test_the_headline_names_the_most_accurate_rule_and_says_of_it_what_the_tally
         {"rule": "b", **side(0.8), "twins": {"bp": side(0.83)}, "gap": estimate(-0.03, 0.01)},
     ]
     text = text_of(render_page({"accuracy": {"rules": rules}}))
-    assert "of 2 local rules 1 is below backprop and 1 cannot be told from backprop." in text
+    assert "of 2 local rules 1 is below backprop and 1 is not told apart from backprop." in text
     assert "The most accurate is b: 80.0 % beside 83.0 % of its BP twin, −3.0 pp [−4.0, −2.0], n=3." in text
     rules[0] |= side(0.9)
     text = text_of(render_page({"accuracy": {"rules": rules}}))
-    assert (
-        "is a: 90.0 % beside 69.0 % of its BP twin, +1.0 pp [−1.0, +3.0], n=3, which 3 seeds cannot tell from zero."
-        in text
-    )
+    assert "is a: 90.0 % beside 69.0 % of its BP twin, +1.0 pp [−1.0, +3.0], n=3, not told apart." in text
 
 
 def test_a_rule_in_a_network_of_its_own_width_is_marked_and_not_the_most_accurate_beside_the_others() -> None:
@@ -206,18 +179,6 @@ def test_speed_and_memory_of_the_same_network_have_no_mark() -> None:
     }
     text = text_of(render_page(content))
     assert "1.50×" in text and "another network" not in text
-
-
-def test_intervals_of_accuracies_end_at_0_and_100_percent_and_those_of_differences_at_100_points() -> None:
-    """Two seeds at 30 and 31 %: the t interval would reach to −5 and 66 %."""
-    wide = {"mean": 0.3025, "low": -0.047, "high": 0.652, "n": 2, "values": [0.275, 0.33]}
-    assert form.accuracy(wide) == "30.2 % [0.0, 65.2]"
-    assert form.accuracy({**wide, "low": -0.4, "high": 1.2}) == "30.2 % [0.0, 100.0]"
-    assert form.difference({"mean": 0.2, "low": -1.4, "high": 1.8, "n": 2}) == "+20.0 pp [−100.0, +100.0], n=2"
-    assert (
-        form.measured({**wide, "low": -0.4, "high": 1.2}, "pp per doubling")
-        == "+30.25 pp per doubling [−40.00, +120.00]"
-    )
 
 
 def test_axes_of_two_wild_seeds_stay_where_accuracies_lie_and_the_page_warns() -> None:

@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import json
-import math
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -16,7 +15,6 @@ from urllib.parse import unquote
 import pytest
 from test_report import HOSTILE, read, svgs_of, text_of
 
-from layerlocal.report import format as form
 from layerlocal.report import render_page, write_page
 from layerlocal.report.studies import LARGEST_LINK, data_uri
 from layerlocal.runs.store import RunStore
@@ -42,36 +40,6 @@ def page() -> str:
 @pytest.fixture(scope="module")
 def words(page: str) -> str:
     return text_of(page)
-
-
-@pytest.mark.parametrize(
-    ("said", "given"),
-    [
-        ("−8.0 pp [−8.4, −7.6]", form.measured(estimate(-0.08, 0.004), "pp")),
-        ("−1.06 pp per doubling of K", form.measured(-0.0106, "pp per doubling of K")),
-        ("75.0 % [74.0, 76.0]", form.measured(estimate(0.75, 0.01), "%")),
-        ("0.52 [0.39, 0.65]", form.measured(estimate(0.52, 0.13), "share")),
-        ("3.5 layers", form.measured(3.5, "layers")),
-        ("–", form.measured(math.nan, "pp")),
-        ("–", form.measured(None, "%")),
-        (("−8.0 pp", "[−8.4, −7.6]"), form.in_two(estimate(-0.08, 0.004), "pp")),
-        (("−8.0 pp", "no interval"), form.in_two(estimate(-0.08, None, 1), "pp")),
-        (("–", ""), form.in_two(None, "pp")),
-        ("< 0.001", form.probability(0.00099)),
-        ("0.012", form.probability(0.0123)),
-        ("0.35", form.probability(0.351)),
-        ("1234567", form.plain(1234567)),
-        ("0.3333", form.plain(1 / 3)),
-        ("−0.5 [−1, 0]", form.plain(estimate(-0.5, 0.5))),
-        ("–", form.cell(math.nan, "percent")),
-        ("12.5 %", form.cell(0.125, "percent")),
-        ("+2.0 pp, n=1, no interval", form.cell(estimate(0.02, None, 1), "points")),
-        ("7", form.cell(7.0, "int")),
-        ("a b", form.clean("a\u202e\u2066\u200fb")),
-    ],
-)
-def test_a_number_with_its_unit_reads_as_written_by_hand(said: object, given: object) -> None:
-    assert given == said
 
 
 def test_parts_come_in_order_claims_audit_studies_accuracies_runs(page: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import layerlocal.runs.progress
-from layerlocal.runs.progress import ManyRuns, OneRun, Tally, as_time
+from layerlocal.runs.progress import ManyRuns, OneRun, Tally
 from layerlocal.runs.run import RunEvent
 from layerlocal.spec import RunSpec
 from layerlocal.training.evaluate import Evaluation
@@ -33,13 +33,6 @@ def finish(tally, run, start, end, first=1):
 
 
 # --- time left --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (65, "1:05"), (3599, "59:59"), (7265, "2:01:05")]
-)
-def test_a_time_reads_like_a_clock(seconds, text):
-    assert as_time(seconds) == text
 
 
 def test_no_time_left_is_shown_before_a_run_finished():

@@ -13,7 +13,7 @@ from layerlocal.claims.claim import claims_hash as claims_hash
 from layerlocal.claims.claim import load_claims as load_claims
 from layerlocal.claims.judge import judge as judge
 from layerlocal.claims.measured import COST_STUDY as COST_STUDY
-from layerlocal.claims.verdicts import VERDICTS as VERDICTS
+from layerlocal.words import VERDICTS as VERDICTS
 
 __all__ = [
     "COST_STUDY", "VERDICTS", "Accuracy", "Claim", "ClaimSet", "claims_hash", "compare_accuracies", "judge", "load_accuracies", "load_claims",

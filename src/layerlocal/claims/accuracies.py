@@ -18,9 +18,9 @@ from layerlocal.claims.measured import (
     index_summaries,
     study_command,
 )
-from layerlocal.claims.verdicts import NOT_RUN
 from layerlocal.stats import estimate
 from layerlocal.types import InputError
+from layerlocal.words import NOT_RUN
 
 __all__ = ["Accuracy", "compare_accuracies", "load_accuracies"]
 

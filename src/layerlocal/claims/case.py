@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from layerlocal.claims.claim import Claim, in_raw_unit, shown_factor
+from layerlocal.claims.claim import Claim, in_raw_unit
 from layerlocal.claims.measured import Measured, Unmeasured
-from layerlocal.claims.verdicts import CONTRADICTED, NOT_RUN, SUPPORTED
 from layerlocal.stats import estimate, spread
+from layerlocal.words import CONTRADICTED, NOT_RUN, SUPPORTED, exact, p_value, several
 
-__all__ = ["Case", "reason", "shown"]
+__all__ = ["Case", "reason"]
 
 
 @dataclass
@@ -77,14 +77,14 @@ def reason(case: Case, tested: int) -> str:
         tested: claims that were tested together.
     """
     assert isinstance(case.found, Measured) and case.p_adjusted is not None
-    after = f"p = {_p(case.p_adjusted)} after Holm's correction for {tested} claim{'s' * (tested != 1)}"
+    after = f"{p_value(case.p_adjusted)} after Holm's correction for {several(tested, 'claim')}"
     supports, contradicts = _zones(case)
     over = f"The mean over {len(case.values)} {case.found.of},"
     if case.verdict == SUPPORTED:
-        return f"{over} {shown(case.spread[0], case.unit)}, is shown to lie {supports}, as claimed ({after})."
+        return f"{over} {exact(case.spread[0], case.unit)}, is shown to lie {supports}, as claimed ({after})."
     if case.verdict == CONTRADICTED:
         meaning = "" if case.claim.direction == "none" else ", so an effect that counts is ruled out"
-        return f"{over} {shown(case.spread[0], case.unit)}, is shown to lie {contradicts}{meaning} ({after})."
+        return f"{over} {exact(case.spread[0], case.unit)}, is shown to lie {contradicts}{meaning} ({after})."
     return (
         f"{over} {_measured(case)}, is shown to lie neither {supports}, which would support the claim, nor {contradicts}, which would "
         f"contradict it ({after}). {_outlook(case)}"
@@ -93,7 +93,7 @@ def reason(case: Case, tested: int) -> str:
 
 def _zones(case: Case) -> tuple[str, str]:
     """Where the mean has to be shown to lie: for the claim, and against it."""
-    low, high = shown(case.low, case.unit), shown(case.high, case.unit)
+    low, high = exact(case.low, case.unit), exact(case.high, case.unit)
     return {
         "greater": (f"above {high}", f"below {high}"),
         "less": (f"below {low}", f"above {low}"),
@@ -119,16 +119,5 @@ def _outlook(case: Case) -> str:
 
 def _measured(case: Case) -> str:
     found = estimate(case.values)
-    ends = [shown(end or 0.0, case.unit).removesuffix(f" {case.unit}") for end in (found["low"], found["high"])]
-    return f"{shown(found['mean'], case.unit)} [{ends[0]}, {ends[1]}]"
-
-
-def shown(value: float, unit: str) -> str:
-    """A value in the unit it is shown in: 0.007 of ``"pp"`` → ``+0.7 pp``."""
-    factor = shown_factor(unit)
-    text = f"{factor * value:{'+' if unit.startswith('pp') else ''}.3g}"
-    return f"{text.replace('-', '−') if float(text) else '0'} {unit}".strip()
-
-
-def _p(value: float) -> str:
-    return "less than 0.001" if value < 0.001 else f"{value:.2g}"
+    ends = [exact(end or 0.0, case.unit).removesuffix(f" {case.unit}") for end in (found["low"], found["high"])]
+    return f"{exact(found['mean'], case.unit)} [{ends[0]}, {ends[1]}]"

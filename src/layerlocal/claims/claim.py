@@ -29,8 +29,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.claims.files import invalid, list_entries, own_file, parse_entry, read_yaml
 from layerlocal.types import InputError, unknown_name
+from layerlocal.words import hundredths
 
-__all__ = ["ALPHA", "Claim", "ClaimSet", "Reported", "claims_hash", "in_raw_unit", "load_claims", "shown_factor"]
+__all__ = ["ALPHA", "Claim", "ClaimSet", "Reported", "claims_hash", "in_raw_unit", "load_claims"]
 
 ALPHA = 0.05
 """Family-wise level where a file does not give its own."""
@@ -136,14 +137,9 @@ def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def shown_factor(unit: str) -> int:
-    """100 for a unit whose values are kept as fractions and shown in hundredths (``"pp..."``, ``"%..."``), else 1."""
-    return 100 if unit.startswith(("pp", "%")) else 1
-
-
 def in_raw_unit(shown: float, unit: str) -> float:
     """A number as a reader sees it, in the unit of the values: 0.7 pp → exactly the float 0.007."""
-    return float(Decimal(str(shown)) / shown_factor(unit))
+    return float(Decimal(str(shown)) / hundredths(unit))
 
 
 def load_claims(

@@ -21,7 +21,7 @@ A verdict row is plain JSON:
 
     {"id", "source", "sentence", "reported": {"value", "unit", "text"}, "study", "quantity", "what", "rule", "size", "unit", "direction",
      "reference", "smallest_effect", "test", "estimate": Estimate or None (95 % Student-t, in the raw unit: fractions for "pp" and "%"),
-     "verdict": one of `layerlocal.claims.verdicts`, "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range": [fewest, most] or None (most
+     "verdict": one of `layerlocal.words.VERDICTS`, "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range": [fewest, most] or None (most
      None: more than 10,000), "reason", "protocol_differences", "note", "command", "claims_sha256"}
 
 ``n_needed`` is the number of seeds (of the cost audit: rounds or processes) that would settle an open claim if mean and spread stay; its range
@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from layerlocal.claims.case import Case, reason, shown
+from layerlocal.claims.case import Case, reason
 from layerlocal.claims.claim import ClaimSet, claims_hash
 from layerlocal.claims.measured import (
     REPLICAS,
@@ -46,9 +46,9 @@ from layerlocal.claims.measured import (
     study_command,
     with_more,
 )
-from layerlocal.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNJUDGED
 from layerlocal.stats import bootstrap_p, estimate, holm, one_sided_p, samples_needed, sd_interval
 from layerlocal.types import InputError
+from layerlocal.words import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNJUDGED, exact
 
 __all__ = ["BOOTSTRAP_SEEDS", "judge"]
 
@@ -100,7 +100,7 @@ def _test(case: Case) -> None:
     case.verdict = INCONCLUSIVE
     if n < 2:
         one = _ONE.get(case.found.of, case.found.of)
-        case.reason = f"One {one}, no interval: {shown(case.values[0], case.found.unit)} alone tells nothing."
+        case.reason = f"One {one}, no interval: {exact(case.values[0], case.found.unit)} alone tells nothing."
         return
     if case.claim.test == "bootstrap" and n < BOOTSTRAP_SEEDS:
         case.reason = f"A bootstrap needs {BOOTSTRAP_SEEDS} {case.found.of} or more, and {n} have been run."

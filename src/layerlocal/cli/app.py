@@ -19,9 +19,9 @@ from rich.console import Console
 
 from layerlocal import __version__
 from layerlocal.cli import complete
-from layerlocal.runs.progress import as_time
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
+from layerlocal.words import duration
 
 __all__ = [
     "MOST_SEEDS",
@@ -228,7 +228,7 @@ def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
 def describe_time(found: dict[str, Any]) -> str:
     """The time of a dry run in words: its ``seconds`` on its ``workers``."""
     workers = f"{found['workers']} worker{'s' * (found['workers'] > 1)}"
-    return f"about {as_time(found['seconds'])} on {workers}, a rough estimate, and some seconds a run for what is measured beside training"
+    return f"about {duration(found['seconds'])} on {workers}, a rough estimate, and some seconds a run for what is measured beside training"
 
 
 _state = {"speaks": True}

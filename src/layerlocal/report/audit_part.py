@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from layerlocal.report import sections, verdict
-from layerlocal.report.format import is_number, percent
+from layerlocal.words import is_number, percent
 
 __all__ = ["audit_facts", "audit_view"]
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from layerlocal.claims import VERDICTS
-from layerlocal.claims.verdicts import INCONCLUSIVE, NOT_RUN, UNJUDGED
-from layerlocal.report.format import (
+from layerlocal.words import (
+    INCONCLUSIVE,
+    NOT_RUN,
     NOTHING,
+    UNJUDGED,
     cell,
     clean,
     in_two,

@@ -7,7 +7,9 @@ from typing import Any
 
 from layerlocal.report import plots
 from layerlocal.report.distribution import distribution_table, distribution_view
-from layerlocal.report.format import (
+from layerlocal.report.pareto import draw_pareto
+from layerlocal.report.sections import figure_view, table
+from layerlocal.words import (
     MISSING,
     NOTHING,
     byte_count,
@@ -19,8 +21,6 @@ from layerlocal.report.format import (
     ratio,
     ratio_estimate,
 )
-from layerlocal.report.pareto import draw_pareto
-from layerlocal.report.sections import figure_view, table
 
 __all__ = ["cost_facts", "cost_sentences", "cost_tables", "cost_view"]
 

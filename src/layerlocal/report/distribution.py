@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from layerlocal.report import plots
-from layerlocal.report.format import NOTHING, byte_count, clean, count, is_number, percent, plain, ratio_estimate
 from layerlocal.report.sections import figure_view, table
+from layerlocal.words import NOTHING, byte_count, clean, count, is_number, percent, plain, ratio_estimate
 
 __all__ = ["distribution_table", "distribution_view"]
 

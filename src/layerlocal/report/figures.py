@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from layerlocal.report.format import (
+from layerlocal.report.palette import EXTRA, INK, LOCAL, PAPER, PRICE, base_of, look_of, looks_of
+from layerlocal.report.svg import Drawing, Sheet, draw
+from layerlocal.words import (
     accuracy,
     byte_count,
     clipped,
@@ -18,8 +20,6 @@ from layerlocal.report.format import (
     ratio_estimate,
     shorten,
 )
-from layerlocal.report.palette import EXTRA, INK, LOCAL, PAPER, PRICE, base_of, look_of, looks_of
-from layerlocal.report.svg import Drawing, Sheet, draw
 
 __all__ = ["PARTS", "block_curves", "decomposition", "depth_lines", "forest", "ratio_bars", "short_names", "sweep"]
 

@@ -7,15 +7,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from layerlocal.claims.verdicts import NOT_RUN, UNJUDGED
 from layerlocal.report import verdict
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
-from layerlocal.report.format import NOTHING, accuracy, clean, difference, is_number, spoken
 from layerlocal.report.page import whole_content
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 from layerlocal.report.tuning import tune_table
+from layerlocal.words import NOT_RUN, NOTHING, UNJUDGED, accuracy, clean, difference, is_number, spoken
 
 __all__ = ["render_claims", "render_csv", "render_json", "render_markdown"]
 

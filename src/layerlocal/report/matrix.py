@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from layerlocal.report.figures import short_names
-from layerlocal.report.format import is_number, shorten
 from layerlocal.report.palette import INK, LOCAL, WRONG
 from layerlocal.report.svg import WIDTH, Drawing, Sheet, draw
+from layerlocal.words import is_number, shorten
 
 __all__ = ["allowed_pairs", "locality_words", "picture", "verdict_of"]
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from layerlocal.claims.verdicts import NOT_RUN
 from layerlocal.report import claims, cost, figures, runs, studies, tuning
 from layerlocal.report.audit_part import audit_facts, audit_view
-from layerlocal.report.format import clean, spoken
 from layerlocal.report.palette import dark_style
 from layerlocal.report.sections import table
 from layerlocal.report.svg import FORMATS, Drawing
 from layerlocal.runs.store import write_atomic
 from layerlocal.types import InputError, unknown_name
+from layerlocal.words import NOT_RUN, clean, spoken
 
 __all__ = ["page_figures", "readme_figure", "render_page", "whole_content", "write_figures", "write_page"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from layerlocal.report.format import is_number, shorten
 from layerlocal.report.palette import BP, INK, PAPER, Look, looks_of
 from layerlocal.report.svg import Drawing, Sheet, draw
+from layerlocal.words import is_number, shorten
 
 __all__ = ["draw_pareto"]
 

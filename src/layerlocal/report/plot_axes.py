@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from layerlocal.report.format import (
+from layerlocal.report.palette import Look, looks_of
+from layerlocal.words import (
     accuracy,
     clean,
     clipped,
@@ -18,7 +19,6 @@ from layerlocal.report.format import (
     measured,
     plain,
 )
-from layerlocal.report.palette import Look, looks_of
 
 __all__ = ["Axis", "Point", "Series", "make_axis", "read_reference", "read_series"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from layerlocal.report.format import shorten
 from layerlocal.report.palette import INK, PAPER
+from layerlocal.words import shorten
 
 __all__ = ["label_points"]
 

@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from layerlocal.report.format import mean_of, plain, shorten
 from layerlocal.report.palette import BP, EXTRA, INK, LOCAL, PAPER
 from layerlocal.report.plot_axes import Axis, Interval, Point, Series
 from layerlocal.report.plot_labels import label_points
 from layerlocal.report.svg import WIDTH, Sheet
+from layerlocal.words import mean_of, plain, shorten
 
 __all__ = ["Frame", "heat", "marks"]
 

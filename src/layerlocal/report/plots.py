@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerlocal.report.format import clean
 from layerlocal.report.plot_axes import Axis, Series, make_axis, read_reference, read_series
 from layerlocal.report.plot_paint import Frame, heat, marks
 from layerlocal.report.svg import Drawing, draw
+from layerlocal.words import clean
 
 __all__ = ["draw_figure", "heat_key", "is_wide", "numbers"]
 

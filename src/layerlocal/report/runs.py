@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from layerlocal.report.format import byte_count, clean, count, is_number, percent, plain
 from layerlocal.runs.table import data_names
+from layerlocal.words import byte_count, clean, count, is_number, percent, plain
 
 __all__ = ["merge_runs", "run_view"]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from layerlocal.report import figures, matrix
-from layerlocal.report.format import (
+from layerlocal.report.svg import Drawing
+from layerlocal.words import (
     MISSING,
     accuracy,
     byte_count,
@@ -22,7 +23,6 @@ from layerlocal.report.format import (
     ratio,
     ratio_estimate,
 )
-from layerlocal.report.svg import Drawing
 
 __all__ = [
     "accuracy_section",

@@ -10,9 +10,9 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from layerlocal.report import plots
-from layerlocal.report.format import cell, clean, is_number, plain, shorten, spoken
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.sections import table
+from layerlocal.words import cell, clean, is_number, plain, shorten, spoken
 
 __all__ = ["anchors", "data_uri", "missing_rows", "study_facts", "study_notes", "study_tables", "study_view"]
 

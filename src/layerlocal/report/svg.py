@@ -15,8 +15,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
 
-from layerlocal.report.format import clean, shorten
 from layerlocal.report.palette import INK, PAPER, dark_style
+from layerlocal.words import clean, shorten
 
 __all__ = ["FORMATS", "WIDTH", "Drawing", "Sheet", "draw", "standalone"]
 

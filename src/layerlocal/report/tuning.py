@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from layerlocal.report import plots
-from layerlocal.report.format import NOTHING, clean, is_number, percent, plain
 from layerlocal.report.sections import figure_view, table
+from layerlocal.words import NOTHING, clean, is_number, percent, plain
 
 __all__ = ["tune_table", "tune_view"]
 

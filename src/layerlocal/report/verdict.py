@@ -5,41 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from layerlocal.report.format import (
+from layerlocal.words import (
+    ABOVE,
+    BELOW,
     MISSING,
+    NOT_APART,
+    ONE_SEED,
+    RELATIONS,
     accuracy,
+    against,
     difference,
-    has_interval,
     known,
     percent,
     points,
     ratio,
+    relation,
     spoken,
 )
 
-__all__ = ["class_sentence", "cost_network", "headline", "judge", "locality_of", "rows", "split_sentence"]
+__all__ = ["class_sentence", "cost_network", "headline", "locality_of", "rows", "split_sentence"]
 
 TWINS = ("bp", "bp-deepsup")
-
-
-def judge(estimate: Any) -> str:
-    """``below``, ``above``, ``unclear`` (the interval holds zero), ``one seed`` (no interval) or ``missing``."""
-    if not known(estimate):
-        return "missing"
-    if not has_interval(estimate):
-        return "one seed"
-    if estimate["high"] < 0:
-        return "below"
-    return "above" if estimate["low"] > 0 else "unclear"
-
-
-_WORDS = {
-    "below": "below BP",
-    "above": "above BP",
-    "unclear": "no clear difference to BP: the interval holds zero",
-    "one seed": "one seed, so no interval and no verdict",
-    "missing": "not measured against BP",
-}
 
 
 def headline(summary: dict[str, Any]) -> str:
@@ -52,8 +38,8 @@ def headline(summary: dict[str, Any]) -> str:
     where += f" ({data['num_classes']} classes)" if data.get("num_classes") else ""
     best = _most_accurate(rules)
     if len(rules) == 1:
-        return f"{where}, {best['rule']} {_placed(judge(best['gap']), 1)}: {_beside_twin(best)}."
-    groups = {k: [r for r in rules if judge(r["gap"]) == k] for k in _WORDS}
+        return f"{where}, {best['rule']} {_placed(relation(best['gap']), 1)}: {_beside_twin(best)}."
+    groups = {k: [r for r in rules if relation(r["gap"]) == k] for k in RELATIONS}
     told = [(k, len(g)) for k, g in groups.items() if g]
     if len(told) == 1:
         opening = f"all {len(rules)} local rules {_placed(told[0][0], len(rules))}"
@@ -81,17 +67,16 @@ def _beside_twin(rule: dict[str, Any]) -> str:
     if not (known(rule.get("fused")) and known(twin)):
         return difference(rule["gap"])
     text = f"{percent(rule['fused']['mean'])} beside {percent(twin['mean'])} of its BP twin, {difference(rule['gap'])}"
-    seeds = rule["gap"].get("n", "?")
-    return f"{text}, which {seeds} seeds cannot tell from zero" if judge(rule["gap"]) == "unclear" else text
+    return f"{text}, not told apart" if relation(rule["gap"]) == NOT_APART else text
 
 
 def _placed(kind: str, count: int) -> str:
     verb = "is" if count == 1 else "are"
     return {
-        "below": f"{verb} below backprop",
-        "above": f"{verb} above backprop",
-        "unclear": "cannot be told from backprop",
-        "one seed": f"{verb} measured with one seed only, so not judged",
+        BELOW: f"{verb} below backprop",
+        ABOVE: f"{verb} above backprop",
+        NOT_APART: f"{verb} not told apart from backprop",
+        ONE_SEED: f"{verb} measured with one seed only, so not judged",
     }[kind]
 
 
@@ -174,8 +159,8 @@ def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "marks": list(_marks(rule, usual)),
             "accuracy": _alone(rule.get("fused")),
             "bp": _alone(((rule.get("twins") or {}).get("bp") or {}).get("fused")),
-            "kind": judge(rule.get("gap")),
-            "words": _WORDS[judge(rule.get("gap"))],
+            "kind": relation(rule.get("gap")),
+            "words": against(rule.get("gap")),
             "gap": _in_two(rule.get("gap")),
             "extra": _in_two(rule.get("extra_supervision")),
             "price": _in_two(rule.get("price_of_locality")),

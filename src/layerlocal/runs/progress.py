@@ -15,12 +15,13 @@ from rich.text import Text
 
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
+from layerlocal.words import duration
 
 if TYPE_CHECKING:
     from layerlocal.runs.run import RunEvent
     from layerlocal.training.train import EpochRecord
 
-__all__ = ["EpochLog", "ManyRuns", "OneRun", "Tally", "TaskInWork", "Tasks", "as_time"]
+__all__ = ["EpochLog", "ManyRuns", "OneRun", "Tally", "TaskInWork", "Tasks"]
 
 
 LOG_SECONDS = 60.0
@@ -29,17 +30,9 @@ STEP_SECONDS = 30.0
 """Of one run, where nobody sees a bar move, a line this often at the most."""
 
 
-def as_time(seconds: float) -> str:
-    """Minutes and seconds, hours where there are any, days where there are three: 1:05, 2:00:00, "3 days"."""
-    if seconds >= 3 * 86400:
-        return f"{round(seconds / 86400)} days"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
-
-
 def _time_left(elapsed: float, completed: float, total: float, before: float) -> str:
     """At the mean rate since the start; what was done ``before`` took none of that time."""
-    return f"{as_time(elapsed * (total - completed) / (completed - before))} left"
+    return f"{duration(elapsed * (total - completed) / (completed - before))} left"
 
 
 class _TimeLeft(ProgressColumn):
@@ -290,7 +283,7 @@ class Tally:
         seconds, mean = self.seconds_left(), self.seconds_a_run
         if seconds is None or mean is None:
             return "time left –"
-        return f"about {as_time(seconds)} left at {mean:.3g} s a run"
+        return f"about {duration(seconds)} left at {mean:.3g} s a run"
 
 
 class ManyRuns(_Display):
@@ -374,6 +367,6 @@ class Tasks(_Display):
         self.progress.update(self.task, completed=self.ended, before=self.before)
         if not found.before and not self.console.is_terminal:
             spent, made = time.monotonic() - self.begun, self.ended - self.before
-            left = as_time(spent / made * (self.total - self.ended))
+            left = duration(spent / made * (self.total - self.ended))
             text = f"{self.ended / self.total:.0%} {label} ({left} left)"
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)

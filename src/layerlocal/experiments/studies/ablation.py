@@ -27,10 +27,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast
+from layerlocal.experiments.studies.parts import axis, difference_table
 from layerlocal.experiments.studies.scale import READOUT, scale_of
-from layerlocal.experiments.studies.words import axis, difference_table, points
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 __all__ = ["AblationStudy", "effect"]
 
@@ -157,11 +158,11 @@ def _sentences(base: str, body: Sequence[Mapping[str, Any]]) -> list[str]:
     own = [row for row in body if row["data"] == base]
     mains = [row for row in own if row["what"] in PARTS.values()]
     nothing = [row["what"] for row in mains if row["effect"]["low"] is None or row["effect"]["low"] <= 0]
-    found = [f"{base}: " + "; ".join(f"{row['what']} {points(row['effect'])}" for row in mains) + "."]
+    found = [f"{base}: " + "; ".join(f"{row['what']} {difference(row['effect'])}" for row in mains) + "."]
     if nothing:
         found.append(f"{base}: no gain is shown of {', '.join(nothing)} (the interval does not lie above 0).")
     controls = [row for row in own if " − " in row["what"]]
-    return [*found, *(f"{base}: {row['what']}: {points(row['effect'])}." for row in controls)]
+    return [*found, *(f"{base}: {row['what']}: {difference(row['effect'])}." for row in controls)]
 
 
 def _figure(body: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

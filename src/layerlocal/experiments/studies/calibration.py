@@ -23,10 +23,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import doublings
+from layerlocal.experiments.studies.parts import axis, block_figure
 from layerlocal.experiments.studies.scale import readout_of, scale_of
-from layerlocal.experiments.studies.words import axis, block_figure, points
 from layerlocal.spec import DataSpec
 from layerlocal.stats import estimate, regress
+from layerlocal.words import difference
 
 __all__ = ["CalibrationStudy"]
 
@@ -112,9 +113,9 @@ class CalibrationStudy(Study):
             own["error_reduction"] = quantity("error of the K-sweep − error of the calibrated prediction", reduction)
             told = {name: estimate(list(by.values())) for name, by in errors.items()}
             found.sentences.append(
-                f"{rule}: predicting the gap of a data set left out, the K-sweep errs by {points(told['k_sweep'])}, the calibrated task by "
-                f"{points(told['calibrated'])}, the other sets' mean gap by {points(told['constant'])}; the calibration saves "
-                f"{points(estimate(list(reduction.values())))}.".replace("+", "")
+                f"{rule}: predicting the gap of a data set left out, the K-sweep errs by {difference(told['k_sweep'])}, the calibrated task by "
+                f"{difference(told['calibrated'])}, the other sets' mean gap by {difference(told['constant'])}; the calibration saves "
+                f"{difference(estimate(list(reduction.values())))}.".replace("+", "")
             )
             found.figures.append(_figure(rule, guesses))
             real = [row for row in part if row["task"] != "synthetic"]

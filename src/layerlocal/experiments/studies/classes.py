@@ -24,17 +24,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast, doublings, effects_by_seed, explained, slopes
+from layerlocal.experiments.studies.parts import axis, block_figure, difference_figure, difference_table, series_by
 from layerlocal.experiments.studies.scale import Scale, readout_of, scale_of
-from layerlocal.experiments.studies.words import (
-    axis,
-    block_figure,
-    difference_figure,
-    difference_table,
-    points,
-    series_by,
-)
 from layerlocal.spec import DataSpec
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 __all__ = ["ClassesStudy"]
 
@@ -323,7 +317,8 @@ def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str
         if name in quantities:
             slope = estimate(list(quantities[name]["values"].values()))
             extra = estimate(list(quantities[f"extra_slope/{arm}"]["values"].values()))
-            yield f"{rule}, {title}: the gap changes by {points(slope)} per doubling of K, DeepSup − BP by {points(extra)}."
+            gap, more = difference(slope, bounded=False), difference(extra, bounded=False)
+            yield f"{rule}, {title}: the gap changes by {gap} per doubling of K, DeepSup − BP by {more}."
     for name, words in (
         (
             "price_slope_difference",
@@ -335,4 +330,5 @@ def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str
         ("separability_effect", "regression on real rows: per 10 pp of separability at equal K the gap changes by"),
     ):
         if name in quantities:
-            yield f"{rule}, {words} {points(estimate(list(quantities[name]['values'].values())))}."
+            found = estimate(list(quantities[name]["values"].values()))
+            yield f"{rule}, {words} {difference(found, bounded=False)}."

@@ -21,8 +21,9 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast
+from layerlocal.experiments.studies.parts import block_figure, difference_figure, difference_table
 from layerlocal.experiments.studies.scale import readout_of, scale_of
-from layerlocal.experiments.studies.words import block_figure, difference_figure, difference_table, points
+from layerlocal.words import difference
 
 __all__ = ["CompositionStudy"]
 
@@ -72,7 +73,7 @@ class CompositionStudy(Study):
             for (how,), of in group_rows(part, "how").items():
                 gaps = [estimates([e for e in of if e["pairs"] == name], "gap")["gap"] for name in ("seen", "unseen")]
                 found.sentences.append(
-                    f"{rule}, {HOW[how]}: gap {points(gaps[0])} on seen pairs and {points(gaps[1])} on unseen ones."
+                    f"{rule}, {HOW[how]}: gap {difference(gaps[0])} on seen pairs and {difference(gaps[1])} on unseen ones."
                 )
         if flat:
             named = [entry | {"how": HOW[entry["how"]]} for entry in flat]

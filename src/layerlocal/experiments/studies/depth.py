@@ -21,10 +21,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import slopes
+from layerlocal.experiments.studies.parts import axis, block_figure, difference_table, fusion_sentence
 from layerlocal.experiments.studies.scale import readout_of, scale_of
-from layerlocal.experiments.studies.words import axis, block_figure, difference_table, fusion_sentence, points
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 __all__ = ["DepthStudy"]
 
@@ -89,7 +90,8 @@ class DepthStudy(Study):
                 values = slopes(of, key, on)
                 if values:
                     own[name] = quantity(what, values)
-                    found.sentences.append(f"{rule}: {what}: {points(estimate(list(values.values())))}.")
+                    told = difference(estimate(list(values.values())), bounded=False)
+                    found.sentences.append(f"{rule}: {what}: {told}.")
             by_depth = group_rows(part, "depth").items()
             hidden = (fusion_sentence(f"{rule} at depth {depth}", of) for (depth,), of in by_depth)
             found.sentences += [sentence for sentence in hidden if sentence]

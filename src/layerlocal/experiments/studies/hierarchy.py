@@ -21,8 +21,8 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast
+from layerlocal.experiments.studies.parts import block_figure, difference_figure, difference_table, gap_sentence
 from layerlocal.experiments.studies.scale import readout_of, scale_of
-from layerlocal.experiments.studies.words import block_figure, difference_figure, difference_table, gap_sentence
 
 __all__ = ["HierarchyStudy"]
 

@@ -24,10 +24,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast, ratio_of_means
+from layerlocal.experiments.studies.parts import axis, block_figure, difference_table
 from layerlocal.experiments.studies.scale import readout_of, scale_of
-from layerlocal.experiments.studies.words import axis, block_figure, difference_table, points
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 __all__ = ["HybridStudy"]
 
@@ -124,7 +125,9 @@ def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[i
     where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
     if gap["mean"] > LEAST_GAP:
         where = f"not told from zero above, by {len(gaps)} seed{'s' * (len(gaps) > 1)},"
-    return found | {"reason": f"{twin} is {where} the local rule here ({points(gap)}), so there is nothing to recover"}
+    return found | {
+        "reason": f"{twin} is {where} the local rule here ({difference(gap)}), so there is nothing to recover"
+    }
 
 
 def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
@@ -135,11 +138,11 @@ def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
 def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
     best = max(body, key=lambda row: row["gain"]["mean"])
     found = [
-        f"{rule}: the largest gain is {best['method']}'s, {points(best['gain'])} over purely local learning; BP's is {points(gap)}."
+        f"{rule}: the largest gain is {best['method']}'s, {difference(best['gain'])} over purely local learning; BP's is {difference(gap)}."
     ]
     sharpest = max(body, key=lambda row: row["gain_last"]["mean"])
     found.append(
-        f"{rule}, read at the last block alone, without fusion: {sharpest['method']} gains {points(sharpest['gain_last'])} (exploratory)."
+        f"{rule}, read at the last block alone, without fusion: {sharpest['method']} gains {difference(sharpest['gain_last'])} (exploratory)."
     )
     if gap["mean"] <= LEAST_GAP:
         found.append(
@@ -166,7 +169,7 @@ def _figures(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[dict[s
                 {"x": r["share"], "y": r[key], "label": r["method"]} for r in body if r["family"] == family and r[key]
             ]
             series.append({"name": family, "panel": None, "points": sorted(spots, key=lambda spot: spot["x"])})
-        caption = f"{rule}: {label} against the share of global signal; BP is {points(gap)} above the local rule. 95 % intervals."
+        caption = f"{rule}: {label} against the share of global signal; BP is {difference(gap)} above the local rule. 95 % intervals."
         if any(line["points"] for line in series):
             found.append(
                 {

@@ -16,10 +16,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import slopes
+from layerlocal.experiments.studies.parts import block_figure, difference_figure, difference_table
 from layerlocal.experiments.studies.scale import readout_of
-from layerlocal.experiments.studies.words import block_figure, difference_figure, difference_table, points
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.stats import estimate
+from layerlocal.words import difference
 
 __all__ = ["ResolutionStudy"]
 
@@ -74,8 +75,9 @@ class ResolutionStudy(Study):
                 values = slopes(part, key, "side")
                 if values:
                     own[name] = quantity(f"{key} per doubling of the side in pixels", values)
+                    told = difference(estimate(list(values.values())), bounded=False)
                     found.sentences.append(
-                        f"{rule}: {key.replace('_', ' ')} changes by {points(estimate(list(values.values())))} per doubling of the side."
+                        f"{rule}: {key.replace('_', ' ')} changes by {told} per doubling of the side."
                     )
             for (side,), of in group_rows(part, "side").items():
                 own[f"gap/{side}"] = quantity(f"local − BP at {side} px", by_seed(of, "gap"))

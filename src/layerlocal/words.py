@@ -1,6 +1,8 @@
-"""Numbers and names as a reader sees them: one place decides digits, signs, units and what "missing" looks like.
+"""Every number, interval, list, verdict and comparison as text: one place decides digits, signs, units, words and what "missing" looks like.
 
-An *estimate* is ``{"mean": f, "low": f | None, "high": f | None, "n": int, "values": [f, ...]}``, fractions in 0..1.
+Nothing else in the package writes a difference, a byte count, a p or a list of names. An *estimate* (`layerlocal.stats.Estimate`) is
+``{"mean": f, "low": f | None, "high": f | None, "n": int, "values": [f, ...]}``, fractions in 0..1; what lacks a mean is shown as not run.
+No rounding hides a sign: +0.0004 is ``+0.04 pp``, not ``0.0 pp``.
 """
 
 from __future__ import annotations
@@ -11,34 +13,70 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "ABOVE",
+    "BELOW",
+    "CONTRADICTED",
+    "INCONCLUSIVE",
     "MISSING",
     "NOTHING",
+    "NOT_APART",
+    "NOT_RUN",
+    "ONE_SEED",
+    "RELATIONS",
+    "SUPPORTED",
+    "UNDERTRAINED",
+    "UNJUDGED",
+    "VERDICTS",
     "accuracy",
+    "against",
     "byte_count",
     "cell",
     "clean",
     "clipped",
     "count",
     "difference",
+    "duration",
+    "exact",
     "has_interval",
+    "hundredths",
     "in_two",
     "is_number",
     "known",
     "mean_of",
     "measured",
+    "p_value",
     "percent",
     "plain",
     "points",
     "probability",
+    "rate",
     "ratio",
     "ratio_estimate",
+    "relation",
+    "several",
     "shorten",
+    "signed",
     "spoken",
 ]
 
-MISSING = "not run"
 NOTHING = "–"
 MINUS = "−"
+ROUNDING = 1e-9
+"""Up to this, points are rounding and have no sign."""
+SUPPORTED = "supported"
+CONTRADICTED = "contradicted"
+INCONCLUSIVE = "inconclusive"
+"""Measured, and the seeds there are show neither."""
+UNDERTRAINED = "undertrained"
+"""Backprop still gains more from twice the steps than the smallest effect that counts."""
+UNJUDGED = "cannot be judged"
+"""Run, but what came out leaves the claim without a meaning: no gap, so no share of it that comes back."""
+NOT_RUN = MISSING = "not run"
+VERDICTS = {SUPPORTED: "✓", CONTRADICTED: "✗", INCONCLUSIVE: "?", UNDERTRAINED: "△", UNJUDGED: "∅", NOT_RUN: "○"}
+"""What becomes of a claim, each with the sign by which it is told apart without colour, in the order in which they are counted."""
+ABOVE, BELOW, NOT_APART, ONE_SEED = "above", "below", "not told apart", "one seed"
+RELATIONS = (BELOW, ABOVE, NOT_APART, ONE_SEED, NOT_RUN)
+"""What an interval says against 0."""
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]+"
 )
@@ -73,21 +111,46 @@ def clipped(estimate: Any, least: float = 0.0, most: float = 1.0) -> Any:
     return {**estimate, **ends} if least <= estimate["mean"] <= most else estimate
 
 
-def _signed(value: float, digits: int = 1) -> str:
-    text = f"{value:+.{digits}f}"
-    if float(text) == 0:
-        text = text[1:]
-    return text.replace("-", MINUS)
+def relation(estimate: Any) -> str:
+    """``below``, ``above`` or ``not told apart`` (from 0); ``one seed`` without an interval, ``not run`` without a mean."""
+    if not known(estimate):
+        return NOT_RUN
+    if not has_interval(estimate):
+        return ONE_SEED
+    if estimate["high"] < 0:
+        return BELOW
+    return ABOVE if estimate["low"] > 0 else NOT_APART
 
 
-def percent(value: Any) -> str:
+def against(estimate: Any, other: str = "BP") -> str:
+    """The relation in a sentence's words: ``below BP``, ``above BP``, ``not told apart from BP``, ``one seed, not judged``."""
+    found = relation(estimate)
+    return {
+        BELOW: f"below {other}",
+        ABOVE: f"above {other}",
+        NOT_APART: f"not told apart from {other}",
+        ONE_SEED: "one seed, not judged",
+        NOT_RUN: f"not run against {other}",
+    }[found]
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """``-1.3`` -> ``−1.3``; as many digits more as it takes to see the sign (``+0.04``), and ``0.0`` within rounding of 0."""
+    if abs(value) < ROUNDING:
+        return f"{0:.{digits}f}"
+    while float(f"{value:.{digits}f}") == 0:
+        digits += 1
+    return f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def percent(value: Any, digits: int = 1) -> str:
     """``0.913`` -> ``91.3 %``."""
-    return f"{100 * value:.1f} %".replace("-", MINUS) if is_number(value) else MISSING
+    return f"{100 * value:.{digits}f} %".replace("-", MINUS) if is_number(value) else MISSING
 
 
 def points(value: Any) -> str:
     """``-0.013`` -> ``−1.3 pp``, with a real minus sign."""
-    return f"{_signed(100 * value)} pp" if is_number(value) else MISSING
+    return f"{signed(100 * value)} pp" if is_number(value) else MISSING
 
 
 def accuracy(estimate: Any, *, with_n: bool = False) -> str:
@@ -101,15 +164,23 @@ def accuracy(estimate: Any, *, with_n: bool = False) -> str:
     return f"{text}, n={estimate.get('n', '?')}" if with_n else text
 
 
-def difference(estimate: Any) -> str:
-    """``+1.3 pp [−0.2, +2.8], n=3``; with one seed it says that there is no interval."""
+def difference(estimate: Any, *, bare: bool = False, bounded: bool = True) -> str:
+    """``+1.3 pp [−0.2, +2.8], n=3``; with one seed it says that there is no interval.
+
+    Args:
+        estimate: in fractions.
+        bare: ``+1.3 [−0.2, +2.8]``, for a table that has the unit and n in its head.
+        bounded: whether it is of two accuracies, which no interval leads out of [−1, 1]; a slope is not.
+    """
     if not known(estimate):
         return MISSING
-    estimate = clipped(estimate, -1.0)
-    text, n = points(estimate["mean"]), estimate.get("n", "?")
-    if not has_interval(estimate):
-        return f"{text}, n={n}, no interval"
-    return f"{text} [{_signed(100 * estimate['low'])}, {_signed(100 * estimate['high'])}], n={n}"
+    estimate = clipped(estimate, -1.0) if bounded else estimate
+    text = signed(100 * estimate["mean"]) if bare else points(estimate["mean"])
+    if has_interval(estimate):
+        text += f" [{signed(100 * estimate['low'])}, {signed(100 * estimate['high'])}]"
+    elif not bare:
+        return f"{text}, n={estimate.get('n', '?')}, no interval"
+    return text if bare else f"{text}, n={estimate.get('n', '?')}"
 
 
 def ratio(value: Any) -> str:
@@ -129,16 +200,36 @@ def ratio_estimate(estimate: Any) -> str:
     return f"{text}, n={estimate['n']}" if "n" in estimate else text
 
 
-def byte_count(value: Any) -> str:
-    """``1572864`` -> ``1.5 MiB``."""
+def byte_count(value: Any, *, decimal: bool = False) -> str:
+    """``1572864`` -> ``1.5 MiB``; ``decimal``: ``300000000`` -> ``300 MB``, for sizes that a user gives so."""
     if not is_number(value):
         return MISSING
-    size, unit = float(value), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1024:
+    size, unit, base = float(value), "B", 1000 if decimal else 1024
+    for larger in ("KB", "MB", "GB", "TB") if decimal else ("KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < base:
             break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size, unit = size / base, larger
+    return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}" if decimal else f"{size:.1f} {unit}"
+
+
+def duration(seconds: Any) -> str:
+    """Minutes and seconds, hours where there are any, days where there are three: ``1:05``, ``2:00:00``, ``3 days``."""
+    if not is_number(seconds):
+        return NOTHING
+    if seconds >= 3 * 86400:
+        return f"{round(seconds / 86400)} days"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def rate(value: Any) -> str:
+    """A speed: ``3.25``, ``81.4``, ``12,345``; whole from 100 on."""
+    return NOTHING if not is_number(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def several(number: int, word: str) -> str:
+    """``1 seed``, ``3 seeds``, ``1,000 runs``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def count(value: Any, unit: str = "") -> str:
@@ -188,9 +279,9 @@ def measured(value: Any, unit: str = "") -> str:
 def _in_points(value: Any, unit: str) -> str:
     """A difference; one that is *per* something is small, and has two digits."""
     digits = 1 if unit == "pp" else 2
-    text = f"{_signed(100 * (mean_of(value) or 0.0), digits)} {unit}"
+    text = f"{signed(100 * (mean_of(value) or 0.0), digits)} {unit}"
     if has_interval(value):
-        text += f" [{_signed(100 * value['low'], digits)}, {_signed(100 * value['high'], digits)}]"
+        text += f" [{signed(100 * value['low'], digits)}, {signed(100 * value['high'], digits)}]"
     return text
 
 
@@ -219,6 +310,23 @@ def probability(value: Any) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
+def p_value(value: float) -> str:
+    """``p = 0.012`` or ``p < 0.001``, for a sentence."""
+    text = probability(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def hundredths(unit: str) -> int:
+    """100 for a unit whose values are kept as fractions and shown in hundredths (``"pp..."``, ``"%..."``), else 1."""
+    return 100 if unit.startswith(("pp", "%")) else 1
+
+
+def exact(value: float, unit: str) -> str:
+    """Three digits that count, in the unit it is shown in, for what is held against a bound: 0.007 of ``"pp"`` -> ``+0.7 pp``."""
+    text = f"{hundredths(unit) * value:{'+' if unit.startswith('pp') else ''}.3g}"
+    return f"{text.replace('-', MINUS) if float(text) else '0'} {unit}".strip()
+
+
 def cell(value: Any, kind: str) -> str:
     """A cell of a study's table: kind ``text``, ``int``, ``number``, ``percent`` or ``points``."""
     if value is None or value == "" or (isinstance(value, float) and not is_number(value)):
@@ -244,7 +352,7 @@ def shorten(text: object, length: int = 20) -> str:
 
 
 def spoken(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """``a``, ``a and b``, ``a, b and c``; ``none`` of nothing."""
     if len(names) < 2:
-        return "".join(names)
+        return names[0] if names else "none"
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from layerlocal.experiments.studies.base import Row, estimates, group_rows, plotted
 from layerlocal.stats import Estimate, estimate
+from layerlocal.words import BELOW, against, difference, relation
 
 __all__ = [
     "axis",
@@ -15,7 +16,6 @@ __all__ = [
     "difference_table",
     "fusion_sentence",
     "gap_sentence",
-    "points",
     "series_by",
 ]
 
@@ -35,39 +35,11 @@ def axis(label: str, unit: str = "", scale: str = "linear") -> dict[str, str]:
     return {"label": label, "unit": unit, "scale": scale}
 
 
-def points(value: Mapping[str, Any]) -> str:
-    """``-1.3 pp [-2.0, -0.6], n=3`` in words for a sentence."""
-    return f"{_with_interval(value, ' pp')}, n={value['n']}"
-
-
-def bare_points(value: Mapping[str, Any]) -> str:
-    """``-1.3 [-2.0, -0.6]``: the same for a table that has the unit and n in its head."""
-    return _with_interval(value, "")
-
-
-def _with_interval(value: Mapping[str, Any], unit: str) -> str:
-    text = f"{100 * value['mean']:+.1f}{unit}"
-    if value["low"] is not None:
-        text += f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
-    return text.replace("-", "−")
-
-
-def judged(value: Mapping[str, Any]) -> str:
-    """What an interval says against 0."""
-    if value["low"] is None:
-        return "one seed, not judged"
-    if value["high"] < 0:
-        return "below"
-    return "above" if value["low"] > 0 else "not told apart"
-
-
 def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:
     """The gap and the price of locality in one sentence."""
-    words = {"below": "below BP", "above": "above BP", "not told apart": "not told apart from BP"}
-    gap = found["gap"]
-    text = f"{where}: {words.get(judged(gap), judged(gap))} ({points(gap)})"
+    text = f"{where}: {against(found['gap'])} ({difference(found['gap'])})"
     price = found.get("price_of_locality")
-    return f"{text}; price of locality {points(price)}." if price else f"{text}."
+    return f"{text}; price of locality {difference(price)}." if price else f"{text}."
 
 
 def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> str | None:
@@ -78,9 +50,11 @@ def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> s
     blocks = rows[0]["blocks"][method]
     best = max(blocks, key=lambda block: sum(row["blocks"][method][block] for row in rows))
     behind = estimate([row[method] - row["blocks"][method][best] for row in rows])
-    if judged(behind) != "below":
+    if relation(behind) != BELOW:
         return None
-    return f"{where}: {points(behind)} with all blocks fused against {best} alone (the best one here, with hindsight)."
+    return (
+        f"{where}: {difference(behind)} with all blocks fused against {best} alone (the best one here, with hindsight)."
+    )
 
 
 def difference_table(
