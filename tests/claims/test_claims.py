@@ -706,7 +706,7 @@ def test_data_files_are_found_wherever_the_package_lies(tmp_path):
     """As from a wheel: a copy of the package elsewhere reads its own files."""
     source = Path(sys.modules["layerlocal.claims"].__file__).parents[1]
     shutil.copytree(source / "claims", tmp_path / "layerlocal/claims", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "types.py", "stats.py"):
+    for name in ("__init__.py", "__init__.pyi", "types.py", "stats.py", "words.py"):
         shutil.copy(source / name, tmp_path / "layerlocal")
     code = "import layerlocal.claims as c; print(c.__file__, len(c.load_claims().claims), len(c.load_accuracies()))"
     done = subprocess.run(
