@@ -181,7 +181,7 @@ MUTANTS: list[tuple] = [
     ("rules/core/functional.py", "rules_functional", ('g.scatter(1, y[:, None], float("-inf")).amax(1)', "g.amax(1)")),
     # no gradient boundary anywhere: a local rule becomes deep supervision
     (
-        "rules/core/rule.py",
+        "rules/core/walk.py",
         "rules_oracles",
         ("[range(index, index + 1) for index in range(self.network.depth)]", "[range(self.network.depth)]"),
     ),
@@ -194,7 +194,7 @@ MUTANTS: list[tuple] = [
     ),
     # heads of equal shape start alike
     (
-        "rules/core/rule.py",
+        "rules/core/walk.py",
         "rules_interface",
         ('derive_seed(self.seed, "head", index)', 'derive_seed(self.seed, "head")'),
     ),
@@ -643,13 +643,15 @@ MUTANTS: list[tuple] = [
     # trials are asked for one after another, so that more of them are told of each other
     ("experiments/tune/search.py", "tune", ("self.made += number", "self.made += 2 * number")),
     # every seed gives the same heads
-    ("rules/core/rule.py", "rules_family", ('derive_seed(self.seed, "head", index)', 'derive_seed(0, "head", index)')),
+    ("rules/core/walk.py", "rules_family", ('derive_seed(self.seed, "head", index)', 'derive_seed(0, "head", index)')),
     # a block goes on making goodness for a head that was dropped
-    ("rules/core/rule.py", "rules_family", ("self._tell_block(index, None)", "pass")),
+    ("rules/core/walk.py", "rules_family", ("self._tell_block(index, None)", "pass")),
     # fusion="best" takes the worst block
-    ("rules/core/rule.py", "rules_family", ("right.argmax(), len", "right.argmin(), len")),
+    ("rules/core/walk.py", "rules_family", ("right.argmax(), len", "right.argmin(), len")),
     # the module has forgotten what a rule doubles its input for
-    ("rules/core/export.py", "rules_family", ("return [Double()], readouts", "return [], readouts")),
+    ("rules/scff.py", "module", ("writes=[Double()], feed", "feed")),
+    # a rule that predicts in a way of its own is exported as the one it comes from
+    ("rules/core/rule.py", "module", ("if all(written(", "if any(written(")),
     # an option of another type is let through
     ("options.py", "rules_options", ("if kinds and not _fits(value, kinds):", "if False:")),
     # true counts as a number

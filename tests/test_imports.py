@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,33 @@ def test_a_file_imports_its_own_room_and_lower_ones_only(path):
     for other in rooms_imported(path) - {room}:
         assert LEVEL[other] < LEVEL[room], f"{room} imports {other}"
         assert other not in NEVER.get(room, set()), f"{room} imports {other}"
+
+
+def test_no_file_imports_itself_over_others():
+    """Neither at the top of a file, nor inside functions, nor for types alone. A package stands for its ``__init__.py``."""
+    modules = {
+        ".".join(("layerlocal", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in FILES
+    }
+    graph = {
+        name: {other for other in imported_modules(path, modules) if other != name} for name, path in modules.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' ← '.join(error.args[1])}")
+
+
+def imported_modules(path, modules):
+    """Files of ours that one imports: ``from package import name`` is the file ``name`` of the package, where there is one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in modules else node.module for name in inner]
+        yield from (name for name in names if name in modules)
 
 
 def test_types_imports_nothing_of_ours():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import DTGFF, FF, LocalHeads, Rule, RuleInfo, create_rule, list_rules
-from layerlocal.rules.core.pieces import CellAverage, RuleScores, TrainedNetwork
+from layerlocal.rules.core.export import CellAverage, RuleScores, TrainedNetwork
 from layerlocal.types import InputError
 
 K = 6
@@ -287,9 +288,39 @@ class OwnLoss(LocalHeads):
         return 2 * loss, metrics
 
 
+class Halves:
+    def block_score(self, index, activity):
+        return super().block_score(index, activity) / 2
+
+
+class Mixed(Halves, LocalHeads):
+    """The method of its own comes from a class that is no rule."""
+
+    info = RuleInfo(name="mixed", locality="block")
+
+
+class Said(LocalHeads):
+    """A way of its own, of which it says what it is made of."""
+
+    info = RuleInfo(name="said", locality="block")
+
+    def feed(self, index, activity):
+        return torch.sin(activity)
+
+    def export_parts(self):
+        class Sine(nn.Module):
+            def forward(self, activity):
+                return torch.sin(activity)
+
+        return replace(super().export_parts(), feed=Sine())
+
+
 @pytest.mark.parametrize(
     ("kind", "made"),
-    [(Doubled, RuleScores), (Shifted, RuleScores), (Labelled, RuleScores), (OwnHeads, TrainedNetwork), (OwnLoss, TrainedNetwork)],
+    [
+        (Mixed, RuleScores), (Said, TrainedNetwork), (Doubled, RuleScores), (Shifted, RuleScores), (Labelled, RuleScores),
+        (OwnHeads, TrainedNetwork), (OwnLoss, TrainedNetwork),
+    ],
 )  # fmt: skip
 def test_a_rule_of_ones_own_gives_its_own_scores(kind, made):
     rule = make(kind)

@@ -22,8 +22,7 @@ from layerlocal.distributed.training import DistributedTraining
 from layerlocal.measure.probe import untouched
 from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, Rule
-from layerlocal.rules.core.rule import segment_loss, segment_name
-from layerlocal.rules.core.walk import learns_by
+from layerlocal.rules.core.walk import learns_by, segment_loss, segment_name
 from layerlocal.rules.twins import Twin
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import Evaluation

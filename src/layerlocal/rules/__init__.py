@@ -10,9 +10,9 @@ from layerlocal.rules.core.registry import list_rules as list_rules
 from layerlocal.rules.core.registry import register_rule as register_rule
 from layerlocal.rules.core.registry import rule_class as rule_class
 from layerlocal.rules.core.registry import rule_options as rule_options
-from layerlocal.rules.core.rule import BlockwiseRule as BlockwiseRule
 from layerlocal.rules.core.rule import Rule as Rule
 from layerlocal.rules.core.rule import RuleInfo as RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule as BlockwiseRule
 from layerlocal.rules.cwcomp import CwComp as CwComp
 from layerlocal.rules.deeperforward import DeeperForward as DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF

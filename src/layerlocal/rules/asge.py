@@ -11,13 +11,17 @@ are any of ours or yours, with their own pooling instead of theirs by root mean 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from layerlocal.networks import Network
+from layerlocal.rules.core.export import ExportParts, RMSNormalize
 from layerlocal.rules.core.functional import rms_normalize
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
 __all__ = ["ASGE", "patches_per_side"]
@@ -89,3 +93,8 @@ class ASGE(BlockwiseRule):
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """The activity, or (decoupled) the activity at unit root mean square."""
         return rms_normalize(activity) if self.decoupled_norm else activity
+
+    def export_parts(self) -> ExportParts:
+        """Those of the heads, with what `feed` does."""
+        parts = super().export_parts()
+        return replace(parts, feed=RMSNormalize()) if self.decoupled_norm else parts

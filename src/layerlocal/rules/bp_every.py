@@ -16,7 +16,8 @@ from torch import Tensor
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import Rule, RuleInfo, segment_losses
+from layerlocal.rules.core.rule import Rule, RuleInfo
+from layerlocal.rules.core.walk import segment_losses
 from layerlocal.rules.twins import Twin
 from layerlocal.types import BlockLoss, InputError, Locality
 

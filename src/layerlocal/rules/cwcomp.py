@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
 __all__ = ["ChannelGroups", "CwComp", "class_goodness", "mean_by_class"]

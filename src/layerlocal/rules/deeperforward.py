@@ -10,13 +10,17 @@ which gives the same answers as their sum of goodness. The run is chosen once, a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.rules.core.export import ExportParts, copied
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.rules.cwcomp import ChannelGroups
 from layerlocal.types import InputError
 
@@ -120,6 +124,10 @@ class DeeperForward(BlockwiseRule):
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """The normalized activity."""
         return self.normalize(activity)
+
+    def export_parts(self) -> ExportParts:
+        """Those of the heads, with what `feed` does."""
+        return replace(super().export_parts(), feed=copied(self.normalize))
 
     @property
     def calibrates(self) -> bool:

@@ -9,16 +9,19 @@ was NaN at the first step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.rules.core.export import ExportParts, RMSNormalize, Temperature
 from layerlocal.rules.core.functional import clarity, dynamic_temperature, rms_normalize
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
 __all__ = ["DTGFF", "GoodnessHead"]
@@ -115,6 +118,18 @@ class DTGFF(BlockwiseRule):
     def block_score(self, index: int, activity: Tensor) -> Tensor:
         """g_l / τ_l: (B, K)."""
         return self.heads[f"block{index}"](activity) / self.temperature(index)
+
+    def export_parts(self) -> ExportParts:
+        """Those of the heads, with what `feed` does."""
+        parts = super().export_parts()
+        return replace(parts, feed=RMSNormalize()) if self.decoupled_norm else parts
+
+    def export_readout(self, name: str) -> nn.Module:
+        """The head, over a temperature that no longer moves."""
+        head = super().export_readout(name)
+        if not self.dynamic_temperature:
+            return head
+        return nn.Sequential(head, Temperature(self.temperature(self.network.block_names.index(name))))
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """CE(g_l / τ_l, y); in training the block's smoothed clarity moves first."""

@@ -9,15 +9,19 @@ arXiv:2312.14924).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.rules.core.export import ExportParts, Goodness, LabelSum, RMSNormalize, WriteLabels
 from layerlocal.rules.core.functional import ff_loss, goodness, rms_normalize, wrong_labels
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
 __all__ = ["FF", "label_patterns"]
@@ -63,6 +67,7 @@ class FF(BlockwiseRule):
         passes_per_prediction="num_classes",
         negatives=True,
     )
+    predicts_by = (*BlockwiseRule.predicts_by, "write_label")
     patterns: Tensor
 
     def __init__(
@@ -157,7 +162,9 @@ class FF(BlockwiseRule):
         return ff_loss(positive, negative, theta)
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """(B, K) of the one-pass readout."""
+        """(B, K) of the one-pass readout; where every label is tried, the goodness (B,) under the label that the input carries."""
+        if self.prediction == "labels":
+            return goodness(activity, self.goodness)
         return self.heads[f"block{index}"](rms_normalize(activity))
 
     def block_scores(self, x: Tensor) -> Tensor:
@@ -165,19 +172,8 @@ class FF(BlockwiseRule):
         if self.prediction == "softmax":
             return super().block_scores(self.write_label(x, None))
         labels = torch.arange(self.num_classes, device=x.device)
-        return torch.stack([self._label_goodness(x, label.expand(len(x))) for label in labels], dim=-1)
-
-    def _label_goodness(self, x: Tensor, y: Tensor) -> Tensor:
-        """(L, B): goodness of each readout block when the inputs carry these labels."""
-        h = self.network.prepare(self.write_label(x, y))
-        found = []
-        for index, block in enumerate(self.network.blocks):
-            h = block(h)
-            if index in self.readouts:
-                found.append(goodness(h, self.goodness))
-            if index + 1 < self.network.depth:
-                h = self.feed(index, h)
-        return torch.stack(found)
+        goodness_of = super().block_scores
+        return torch.stack([goodness_of(self.write_label(x, label.expand(len(x)))) for label in labels], dim=-1)
 
     def fuse(self, block_scores: Tensor) -> Tensor:
         """Goodness summed over all blocks but the first (whose goodness sees the label directly); the readouts' mean log-probability."""
@@ -185,3 +181,19 @@ class FF(BlockwiseRule):
             return super().fuse(block_scores)
         skip = 1 if self.readouts[0] == 0 and len(block_scores) > 1 else 0
         return block_scores[skip:].sum(0)
+
+    def export_parts(self) -> ExportParts:
+        """All labels (or the neutral one) written into the batch at once."""
+        adds, one_pass = self.label == "pattern", self.prediction == "softmax"
+        codes = self.patterns if adds else torch.eye(self.num_classes)
+        writes = [WriteLabels(self.label_scale * (codes.mean(0, keepdim=True) if one_pass else codes), adds=adds)]
+        if one_pass:
+            return replace(super().export_parts(), writes=writes, feed=RMSNormalize())
+        names = self.readout_blocks
+        kept = names[1:] if names[0] == "block0" and len(names) > 1 else names
+        readouts = {name: Goodness(self.goodness) for name in kept}
+        return ExportParts(readouts, LabelSum(self.num_classes), RMSNormalize(), writes)
+
+    def export_readout(self, name: str) -> nn.Module:
+        """The one-pass readout, of the normalized activity."""
+        return nn.Sequential(RMSNormalize(), super().export_readout(name))

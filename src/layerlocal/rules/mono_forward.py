@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 
 __all__ = ["MonoForward", "Projection", "projected_goodness"]
 

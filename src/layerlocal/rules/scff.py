@@ -11,16 +11,19 @@ on the detached activity of (x, x), not one for all of them afterwards.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from layerlocal.networks import Network
+from layerlocal.rules.core.export import Double, ExportParts, RMSNormalize
 from layerlocal.rules.core.functional import ff_loss, goodness, rms_normalize, wrong_labels
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
 __all__ = ["SCFF", "pair_sums"]
@@ -120,3 +123,7 @@ class SCFF(BlockwiseRule):
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K): one pass of (x, x), every readout."""
         return super().block_scores(x + x)
+
+    def export_parts(self) -> ExportParts:
+        """Those of the heads, with what `block_scores` and `feed` do."""
+        return replace(super().export_parts(), writes=[Double()], feed=RMSNormalize())

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
-from layerlocal.rules.core.pieces import CellAverage
+from layerlocal.rules.core.export import CellAverage
 from layerlocal.rules.core.registry import register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, RuleInfo
+from layerlocal.rules.core.rule import RuleInfo
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.rules.ff import label_patterns
 from layerlocal.types import InputError
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.checkpointing import find_cuts
+from layerlocal.rules.core.export import ExportParts
 from layerlocal.rules.core.registry import create_rule, register_rule
-from layerlocal.rules.core.rule import BlockwiseRule, Rule, RuleInfo, segment_losses
+from layerlocal.rules.core.rule import Rule, RuleInfo, parts_of
 from layerlocal.rules.core.segments import choose_segments, cut_segments
+from layerlocal.rules.core.walk import BlockwiseRule, segment_losses
 from layerlocal.types import BlockLoss, InputError, Locality
 
 __all__ = ["BP", "BPDeepSup", "Segmented", "Twin"]
@@ -124,6 +126,10 @@ class Twin(Rule):
     def fuse(self, block_scores: Tensor) -> Tensor:
         """The partner's fusion."""
         return self.partner.fuse(block_scores)
+
+    def export_parts(self) -> ExportParts | None:
+        """The partner's."""
+        return parts_of(self.partner)
 
     @property
     def calibrates(self) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from layerlocal.kernels import cell_sizes
 from layerlocal.networks import Network
 from layerlocal.rules.core.readout import SpatialReadout
-from layerlocal.rules.core.rule import BlockwiseRule
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
 __all__ = [

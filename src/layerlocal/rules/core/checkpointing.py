@@ -13,18 +13,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from layerlocal.rules.core.frozen import call_apart
 from layerlocal.rules.core.saved import SavedBytes
-from layerlocal.rules.core.walk import run_blocks
+from layerlocal.rules.core.walk import BlockwiseRule, run_blocks
 from layerlocal.types import InputError
-
-if TYPE_CHECKING:
-    from layerlocal.rules.core.rule import BlockwiseRule
 
 __all__ = ["BlockBytes", "best_cuts", "find_cuts", "look_at_blocks"]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.core.auxiliary import TINY, AuxiliaryRule, averages
+from layerlocal.rules.core.export import copied, plain_readout
 from layerlocal.rules.core.readout import SpatialReadout, pair_scores, parse_factors
 
 __all__ = ["CommitteeHead", "GroupedNets", "MemberRule", "beginning", "committee_loss", "is_fused", "small_block"]
@@ -131,6 +132,14 @@ class MemberRule(AuxiliaryRule):
         head = self.heads[self.network.block_names[index]]
         assert isinstance(head, CommitteeHead)
         return committee_loss(head.member_scores(activity), y, self.label_smoothing), {}
+
+    def export_readout(self, name: str) -> nn.Module:
+        """The members, the linear one in plain operations."""
+        head = copied(self.heads[name])
+        if isinstance(head, CommitteeHead) and head.linear:
+            shape = self.network.activity_shapes[self.network.block_names.index(name)]
+            head.linear = plain_readout(head.linear, shape)  # type: ignore[assignment]
+        return head
 
 
 def is_fused(network: Network) -> bool:

@@ -1,4 +1,4 @@
-"""The interface of a learning rule, and the walk over blocks that most rules share.
+"""The interface of a learning rule.
 
 The loop of every rule (`layerlocal.training.train`) is
 
@@ -7,42 +7,32 @@ The loop of every rule (`layerlocal.training.train`) is
             loss.value.backward()          # frees that segment's graph before the next one's forward
         optimizer.step()
 
-so a rule only says what the losses are. Letters: B batch, K classes, L readouts.
+so a rule only says what the losses are. Most rules share one walk over blocks (`layerlocal.rules.core.walk`).
+Letters: B batch, K classes, L readouts.
 """
 
 from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import refuse_other_types
 from layerlocal.rules.core.channels import refuse_uneven_channels
-from layerlocal.rules.core.functional import fit_fusion_weights, fuse
+from layerlocal.rules.core.export import ExportParts, RuleScores, copied_rule, finished, input_steps
+from layerlocal.rules.core.functional import fuse
 from layerlocal.rules.core.info import RuleInfo, refuse_no_task
-from layerlocal.rules.core.walk import LocalLoss, segment_loss, segment_losses, segment_name
 from layerlocal.scale import Scale
-from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
+from layerlocal.types import BlockLoss, InputError, Locality
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = [
-    "BlockwiseRule",
-    "LocalLoss",
-    "Rule",
-    "RuleInfo",
-    "refuse_no_task",
-    "segment_loss",
-    "segment_losses",
-    "segment_name",
-]
+__all__ = ["Rule", "RuleInfo", "parts_of", "refuse_no_task"]
 
 
 _HOOKS = ("losses", "local_loss", "block_score", "block_scores", "inputs", "feed", "fuse", "calibrate", "rewind")
@@ -63,6 +53,8 @@ class Rule(nn.Module):
     """
 
     info: ClassVar[RuleInfo]
+    predicts_by: ClassVar[tuple[str, ...]] = ("scores", "fuse", "block_scores", "block_score", "feed")
+    """Methods that make a prediction: a subclass with one of its own says `export_parts` anew, or is exported as it is (`parts_of`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -198,9 +190,17 @@ class Rule(nn.Module):
         Raises:
             InputError: one of the two alone, or not one number a channel.
         """
-        from layerlocal.rules.core.export import trained_module
+        before, parts = input_steps(self.network, mean, std, scale), parts_of(self)
+        if parts is None:
+            return finished(RuleScores(nn.Sequential(*before), copied_rule(self, self.network)), self)
+        return finished(parts.join(self.network, before), self)
 
-        return trained_module(self, mean=mean, std=std, scale=scale)
+    def export_parts(self) -> ExportParts | None:
+        """What `to_module` needs beside the blocks, as plain modules of their own; ``None``: the scores are those of a copy of the rule.
+
+        It stands for the class that writes it, and for subclasses that predict in the same way (`parts_of`).
+        """
+        return None
 
     @property
     def calibrates(self) -> bool:
@@ -237,134 +237,11 @@ class Rule(nn.Module):
         return owned
 
 
-class BlockwiseRule(Rule):
-    """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
+def parts_of(rule: Rule) -> ExportParts | None:
+    """`Rule.export_parts`, unless a more derived class than the one that wrote it predicts in a way of its own."""
+    order = type(rule).__mro__
 
-    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed` and `inputs` have defaults.
-    The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
+    def written(name: str) -> int:
+        return next((place for place, kind in enumerate(order) if name in vars(kind)), len(order))
 
-    Args:
-        network: what is trained.
-        num_classes: K ≥ 2.
-        seed: of the heads' initial weights, one draw a block, so that head i starts the same at every depth.
-        fusion: how block scores become one: ``"uniform"`` (mean log-probability), ``"fitted"`` (weights ≥ 0 fitted on the validation
-            split), ``"best"`` (the one block that is best on the validation split) or ``"last"`` (the last block alone).
-        label_smoothing: of the default cross-entropy, in [0, 1).
-    """
-
-    fusion_weights: Tensor
-
-    def __init__(
-        self,
-        network: Network,
-        *,
-        num_classes: int,
-        seed: int | None = None,
-        fusion: str = "uniform",
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(network, num_classes=num_classes)
-        if fusion not in ("uniform", "fitted", "best", "last"):
-            raise InputError(f"fusion must be 'uniform', 'fitted', 'best' or 'last', got {fusion!r}")
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-        self.seed = seed
-        self.fusion = fusion
-        self.label_smoothing = label_smoothing
-        self.heads = nn.ModuleDict()
-        self.readouts: list[int] = []
-        self.register_buffer("fusion_weights", torch.empty(0))
-        self.keep_readouts(range(network.depth))
-
-    @property
-    def readout_blocks(self) -> list[str]:
-        """Names of the blocks that have a readout."""
-        return [self.network.block_names[index] for index in self.readouts]
-
-    def head_per_block(self, make: Callable[[int], nn.Module]) -> nn.ModuleDict:
-        """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
-        heads = nn.ModuleDict()
-        for index, name in enumerate(self.network.block_names):
-            with torch.random.fork_rng(devices=[], enabled=self.seed is not None):
-                if self.seed is not None:
-                    torch.manual_seed(derive_seed(self.seed, "head", index))
-                heads[name] = make(index)
-            self._tell_block(index, heads[name])
-        return heads
-
-    def _tell_block(self, index: int, head: nn.Module | None) -> None:
-        """A block whose head reads root mean squares of ``rms_cells`` cells a side can make them on the way (`kernels.norm_act`)."""
-        block = self.network.blocks[index]
-        if hasattr(block, "cells"):
-            block.cells = getattr(head, "rms_cells", 0)  # type: ignore[arg-type]
-
-    def keep_readouts(self, indices: Iterable[int]) -> None:
-        """Read the network at these blocks only, and drop the heads of the others."""
-        self.readouts = sorted(indices)
-        if not self.readouts or not 0 <= self.readouts[0] <= self.readouts[-1] < self.network.depth:
-            raise InputError(
-                f"readouts are at blocks 0 to {self.network.depth - 1}, at least at one of them, got {self.readouts}"
-            )
-        for index, name in enumerate(self.network.block_names):
-            if index not in self.readouts and name in self.heads:
-                del self.heads[name]
-                self._tell_block(index, None)
-        weights = torch.full((len(self.readouts),), 1.0 / len(self.readouts))
-        if self.fusion == "last":
-            weights = torch.eye(len(self.readouts))[-1]
-        self.fusion_weights = weights.to(self.fusion_weights.device)
-
-    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """What enters the first block in training; the place to make positive and negative data."""
-        return x, y
-
-    def feed(self, index: int, activity: Tensor) -> Tensor:
-        """What the next block gets of block ``index``'s activity; same shape."""
-        return activity
-
-    def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """(B, K) scores of one block from its activity (B, ...). Default: what its head answers."""
-        name = self.network.block_names[index]
-        if name not in self.heads:
-            raise InputError(
-                f"{type(self).__name__} has no head for {name}: fill self.heads with self.head_per_block(...) in __init__, or write block_score"
-            )
-        scores: Tensor = self.heads[name](activity)
-        return scores
-
-    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of one block (scalar with a graph) and detached scalars to log. Default: cross-entropy of `block_score`."""
-        return F.cross_entropy(self.block_score(index, activity), y, label_smoothing=self.label_smoothing), {}
-
-    def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
-        """One loss a block."""
-        return segment_losses(self, x, y, [range(index, index + 1) for index in range(self.network.depth)])
-
-    def block_scores(self, x: Tensor) -> Tensor:
-        """(L, B, K): one forward pass, every readout."""
-        h = self.network.prepare(x)
-        found = []
-        for index, block in enumerate(self.network.blocks):
-            h = block(h)
-            if index in self.readouts:
-                found.append(self.block_score(index, h))
-            if index + 1 < self.network.depth:
-                h = self.feed(index, h)
-        return torch.stack(found)
-
-    def fuse(self, block_scores: Tensor) -> Tensor:
-        """Σ_l w_l · log softmax(scores_l), w from ``fusion``."""
-        return fuse(block_scores, self.fusion_weights)
-
-    @property
-    def calibrates(self) -> bool:
-        """Where the fusion weights are fitted, or the best block is chosen."""
-        return self.fusion in ("fitted", "best")
-
-    def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
-        """Fit the fusion weights on validation scores, or choose the block with most right answers there (of equal ones the first)."""
-        if self.fusion == "fitted":
-            self.fusion_weights = fit_fusion_weights(block_scores, y)
-        elif self.fusion == "best":
-            right = (block_scores.argmax(-1) == y).sum(1)
-            self.fusion_weights = F.one_hot(right.argmax(), len(block_scores)).to(block_scores.dtype)
+    return rule.export_parts() if all(written("export_parts") <= written(name) for name in rule.predicts_by) else None

@@ -11,15 +11,12 @@ a storage that two blocks of a segment save counted once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from layerlocal.rules.core.checkpointing import BlockBytes, look_at_blocks
+from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
-
-if TYPE_CHECKING:
-    from layerlocal.rules.core.rule import BlockwiseRule
 
 __all__ = ["choose_segments", "cut_segments", "free_segments", "parse_segments"]
 

@@ -1,27 +1,174 @@
-"""The walk over blocks that most rules share: one loss a segment, one segment's graph at a time.
+"""Rules of one readout and one local loss a block, and the walk over blocks that they share: one loss a segment, one segment's graph at a time.
 
-Letters: B batch, L blocks.
+Letters: B batch, K classes, L readouts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from layerlocal.networks import Network
+from layerlocal.rules.core.export import ExportParts, Fusion, plain_readout
+from layerlocal.rules.core.functional import fit_fusion_weights, fuse
 from layerlocal.rules.core.recompute import Buffer, Found, buffers_of, keep_input_only
-from layerlocal.types import BlockLoss, InputError
+from layerlocal.rules.core.rule import Rule
+from layerlocal.types import BlockLoss, InputError, derive_seed
 
-if TYPE_CHECKING:
-    from layerlocal.rules.core.rule import BlockwiseRule
-
-__all__ = ["LocalLoss", "learns_by", "run_blocks", "segment_loss", "segment_losses", "segment_name"]
+__all__ = ["BlockwiseRule", "LocalLoss", "learns_by", "run_blocks", "segment_loss", "segment_losses", "segment_name"]
 
 LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(block index, activity, labels) → the block's loss with a graph, and detached scalars to log."""
+
+
+class BlockwiseRule(Rule):
+    """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
+
+    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed` and `inputs` have defaults.
+    The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
+
+    Args:
+        network: what is trained.
+        num_classes: K ≥ 2.
+        seed: of the heads' initial weights, one draw a block, so that head i starts the same at every depth.
+        fusion: how block scores become one: ``"uniform"`` (mean log-probability), ``"fitted"`` (weights ≥ 0 fitted on the validation
+            split), ``"best"`` (the one block that is best on the validation split) or ``"last"`` (the last block alone).
+        label_smoothing: of the default cross-entropy, in [0, 1).
+    """
+
+    fusion_weights: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        fusion: str = "uniform",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(network, num_classes=num_classes)
+        if fusion not in ("uniform", "fitted", "best", "last"):
+            raise InputError(f"fusion must be 'uniform', 'fitted', 'best' or 'last', got {fusion!r}")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        self.seed = seed
+        self.fusion = fusion
+        self.label_smoothing = label_smoothing
+        self.heads = nn.ModuleDict()
+        self.readouts: list[int] = []
+        self.register_buffer("fusion_weights", torch.empty(0))
+        self.keep_readouts(range(network.depth))
+
+    @property
+    def readout_blocks(self) -> list[str]:
+        """Names of the blocks that have a readout."""
+        return [self.network.block_names[index] for index in self.readouts]
+
+    def head_per_block(self, make: Callable[[int], nn.Module]) -> nn.ModuleDict:
+        """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
+        heads = nn.ModuleDict()
+        for index, name in enumerate(self.network.block_names):
+            with torch.random.fork_rng(devices=[], enabled=self.seed is not None):
+                if self.seed is not None:
+                    torch.manual_seed(derive_seed(self.seed, "head", index))
+                heads[name] = make(index)
+            self._tell_block(index, heads[name])
+        return heads
+
+    def _tell_block(self, index: int, head: nn.Module | None) -> None:
+        """A block whose head reads root mean squares of ``rms_cells`` cells a side can make them on the way (`kernels.norm_act`)."""
+        block = self.network.blocks[index]
+        if hasattr(block, "cells"):
+            block.cells = getattr(head, "rms_cells", 0)  # type: ignore[arg-type]
+
+    def keep_readouts(self, indices: Iterable[int]) -> None:
+        """Read the network at these blocks only, and drop the heads of the others."""
+        self.readouts = sorted(indices)
+        if not self.readouts or not 0 <= self.readouts[0] <= self.readouts[-1] < self.network.depth:
+            raise InputError(
+                f"readouts are at blocks 0 to {self.network.depth - 1}, at least at one of them, got {self.readouts}"
+            )
+        for index, name in enumerate(self.network.block_names):
+            if index not in self.readouts and name in self.heads:
+                del self.heads[name]
+                self._tell_block(index, None)
+        weights = torch.full((len(self.readouts),), 1.0 / len(self.readouts))
+        if self.fusion == "last":
+            weights = torch.eye(len(self.readouts))[-1]
+        self.fusion_weights = weights.to(self.fusion_weights.device)
+
+    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What enters the first block in training; the place to make positive and negative data."""
+        return x, y
+
+    def feed(self, index: int, activity: Tensor) -> Tensor:
+        """What the next block gets of block ``index``'s activity; same shape."""
+        return activity
+
+    def block_score(self, index: int, activity: Tensor) -> Tensor:
+        """(B, K) scores of one block from its activity (B, ...). Default: what its head answers."""
+        name = self.network.block_names[index]
+        if name not in self.heads:
+            raise InputError(
+                f"{type(self).__name__} has no head for {name}: fill self.heads with self.head_per_block(...) in __init__, or write block_score"
+            )
+        scores: Tensor = self.heads[name](activity)
+        return scores
+
+    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one block (scalar with a graph) and detached scalars to log. Default: cross-entropy of `block_score`."""
+        return F.cross_entropy(self.block_score(index, activity), y, label_smoothing=self.label_smoothing), {}
+
+    def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
+        """One loss a block."""
+        return segment_losses(self, x, y, [range(index, index + 1) for index in range(self.network.depth)])
+
+    def block_scores(self, x: Tensor) -> Tensor:
+        """(L, B, K): one forward pass, every readout."""
+        h = self.network.prepare(x)
+        found = []
+        for index, block in enumerate(self.network.blocks):
+            h = block(h)
+            if index in self.readouts:
+                found.append(self.block_score(index, h))
+            if index + 1 < self.network.depth:
+                h = self.feed(index, h)
+        return torch.stack(found)
+
+    def export_parts(self) -> ExportParts:
+        """The readouts that count, their fusion, and the activity as it is for the next block."""
+        weights = dict(zip(self.readout_blocks, self.fusion_weights.tolist(), strict=True))
+        kept = [name for name, weight in weights.items() if weight != 0] or list(weights)
+        chosen = [index for index, name in enumerate(weights) if name in kept]
+        return ExportParts({name: self.export_readout(name) for name in kept}, Fusion(self.fusion_weights[chosen]))
+
+    def export_readout(self, name: str) -> nn.Module:
+        """What reads one block in a plain module: activity (B, ...) → (B, K). Default: the head, in plain operations."""
+        shapes = dict(zip(self.network.block_names, self.network.activity_shapes, strict=True))
+        return plain_readout(self.heads[name], shapes[name])
+
+    def fuse(self, block_scores: Tensor) -> Tensor:
+        """Σ_l w_l · log softmax(scores_l), w from ``fusion``."""
+        return fuse(block_scores, self.fusion_weights)
+
+    @property
+    def calibrates(self) -> bool:
+        """Where the fusion weights are fitted, or the best block is chosen."""
+        return self.fusion in ("fitted", "best")
+
+    def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
+        """Fit the fusion weights on validation scores, or choose the block with most right answers there (of equal ones the first)."""
+        if self.fusion == "fitted":
+            self.fusion_weights = fit_fusion_weights(block_scores, y)
+        elif self.fusion == "best":
+            right = (block_scores.argmax(-1) == y).sum(1)
+            self.fusion_weights = F.one_hot(right.argmax(), len(block_scores)).to(block_scores.dtype)
 
 
 def segment_name(segment: Sequence[int], depth: int) -> str:
