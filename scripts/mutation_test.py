@@ -707,7 +707,7 @@ MUTANTS: list[tuple] = [
     ),
     # the proposed width is not tried
     (
-        "rules/cwcomp.py",
+        "rules/core/channels.py",
         "rules_cwcomp",
         ("if all(each % num_classes == 0 for each in _channels(network, width)):", "if True:"),
     ),
