@@ -351,8 +351,6 @@ MUTANTS: list[tuple] = [
     ("data/hub.py", "data_hub", ("for branch in _FILE:", 'for branch in ("main",):')),
     # class names need not be known
     ("data/hub.py", "data_hub", (" or class_names(schema, info.label_column) is None", "")),
-    # bars of progress in every log
-    ("data/hub.py", "data_hub", ("    if hide:\n        utils.disable", "    if False:\n        utils.disable")),
     # classes are numbered in each split by itself
     (
         "data/columns.py",

@@ -13,8 +13,7 @@ import contextlib
 import errno
 import functools
 import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,8 +99,7 @@ def _fetch(info: BenchmarkInfo) -> _Fetched:
         InputError: neither, or no such files on the Hub, or no room for them.
     """
     try:
-        with _bars_at_a_terminal_only():
-            return _download(info)
+        return _download(info)
     except InputError:
         raise
     except Exception as error:  # connection, time-out, offline mode, gated, gone: many kinds from several libraries
@@ -119,7 +117,7 @@ def _fetch(info: BenchmarkInfo) -> _Fetched:
 
 
 def _download(info: BenchmarkInfo) -> _Fetched:
-    """Of the newest commit; what is in the cache is not fetched again, and what was broken off is resumed."""
+    """Of the newest commit; what is in the cache is not fetched again, and what was broken off is resumed. Bars only at a terminal."""
     import huggingface_hub
     from huggingface_hub.utils import RevisionNotFoundError
 
@@ -154,23 +152,6 @@ def _find_cached(info: BenchmarkInfo) -> _Fetched | None:
             if (splits := split_files(names, info)) is not None:
                 return _Fetched.at(snapshot.name, [[snapshot / name for name in files] for files in splits], "main")
     return None
-
-
-@contextlib.contextmanager
-def _bars_at_a_terminal_only() -> Iterator[None]:
-    """No bars of progress in what is written to a file, unless ``HF_HUB_DISABLE_PROGRESS_BARS`` says what is wanted."""
-    from huggingface_hub import constants, utils
-
-    hide = not (
-        sys.stderr.isatty() or utils.are_progress_bars_disabled() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None
-    )
-    if hide:
-        utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if hide:
-            utils.enable_progress_bars()
 
 
 def _read_layout(info: BenchmarkInfo, fetched: _Fetched) -> tuple[str, ParquetSet]:
