@@ -303,7 +303,7 @@ MUTANTS: list[tuple] = [
     # whatever a lock gives means that it is held
     ("runs/store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
     # the result of another run under the right spec counts
-    ("runs/records.py", "store_folders", ('if result.get("run", spec.hash) != spec.hash:', "if False:")),
+    ("runs/records.py", "store_folders", ('if result.get("run", name) != name:', "if False:")),
     # what may not be read is called damaged
     (
         "runs/records.py",

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of, parse_value
+from layerlocal.spec import (
+    PROTOCOL,
+    DataSpec,
+    NetworkSpec,
+    Recipe,
+    RuleSpec,
+    RunSpec,
+    SpecReader,
+    command_of,
+    parse_value,
+)
 from layerlocal.types import InputError
 
 OTHER = {
@@ -366,3 +376,33 @@ def test_the_command_of_a_run_says_where_its_data_lay_and_not_what_they_were():
         "--data s/x" in command_of(spec) and "data.num_train=9" in command_of(spec) and CONTENT not in command_of(spec)
     )
     assert spec.with_settings({"data.source": "other"}).data.content_sha256 is None, "it was of the data before"
+
+
+def test_specs_read_one_after_another_are_those_read_alone_whatever_they_share():
+    own = {"data": {"source": "images", "content_sha256": "a" * 64, "classes": [1, "cat"]}, "recipe": {"steps": 7}}
+    contents = [
+        RunSpec.parse(content | {"seed": seed}).model_dump(mode="json")
+        for seed in (0, 1)
+        for content in ({}, own, {"rule": {"name": "ff", "options": {"theta": 2}}}, {"judged_on": "validation"})
+    ]
+    contents += [{"seed": 3}, {**contents[0], "rule": {"name": "ff", "options": {"theta": 2.0}}}]
+    reader = SpecReader()
+    for content in json.loads(json.dumps(contents * 2)):
+        alone = RunSpec.parse(content)
+        found, name = reader.read(content)
+        assert (found, name) == (alone, alone.hash)
+        assert found.model_dump_json() == alone.model_dump_json()
+        assert found.canonical() == json.dumps(json.loads(alone.canonical()), sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"recipe": {"epochs": 0}}, {"rule": 3}, {"other": 1}, {"network": {"width": True}}]
+)
+def test_a_spec_that_is_refused_alone_is_refused_among_others_in_the_same_words(wrong):
+    reader, content = SpecReader(), RunSpec().model_dump(mode="json")
+    reader.read(content)
+    with pytest.raises(InputError) as alone:
+        RunSpec.parse(content | wrong)
+    with pytest.raises(InputError) as among:
+        reader.read(content | wrong)
+    assert str(among.value) == str(alone.value)

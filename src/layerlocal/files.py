@@ -82,14 +82,14 @@ def clear_leftovers(folder: Path, names: Iterable[str]) -> None:
                 os.unlink(entry.path)
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: Path | str) -> bool:
     """Whether a path leads to something.
 
     Raises:
         OSError: that cannot be known, for lack of permission say (where `Path.exists` of some Pythons says no).
     """
     try:
-        path.stat()
+        os.stat(path)
     except OSError as error:
         if error.errno in NOT_THERE:
             return False
@@ -108,7 +108,8 @@ def load_json(text: bytes | str, *, finite: bool = True) -> Any:
         ValueError: it is no JSON, or is nested deeper than anything of ours.
     """
     try:
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite) if finite else json.loads(text)
+        plain = text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass")
+        return (_STRICT if finite else _LOOSE).decode(plain)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
@@ -169,3 +170,7 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is not finite")
     return value
+
+
+_STRICT, _LOOSE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite), json.JSONDecoder()
+"""Made once: a store of many runs is read faster."""

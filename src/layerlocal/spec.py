@@ -23,6 +23,7 @@ __all__ = [
     "Recipe",
     "RuleSpec",
     "RunSpec",
+    "SpecReader",
     "command_of",
     "parse_value",
 ]
@@ -237,16 +238,14 @@ class RunSpec(Frozen):
 
     def canonical(self) -> str:
         """The spec as JSON with sorted keys: what is hashed. Fields of `LATER` count only where they differ from their default."""
-        content = self.model_dump(mode="json")
-        for section, names in LATER.items():
-            fields = type(getattr(self, section)).model_fields
-            for name in names:
-                if content[section].get(name) == fields[name].default:
-                    content[section].pop(name, None)
-        if self.data.content_sha256 is not None:
-            for name in WHERE:
-                del content["data"][name]
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return self._canonical({name: _canonical_section(getattr(self, name)) for name in SECTIONS})
+
+    def _canonical(self, sections: Mapping[str, str]) -> str:
+        """`canonical`, of its sections' texts."""
+        texts = {**sections, "protocol": str(self.protocol), "seed": str(self.seed)}
+        if self.judged_on != "test":
+            texts["judged_on"] = f'"{self.judged_on}"'
+        return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
 
     @property
     def words(self) -> str:
@@ -263,7 +262,7 @@ class RunSpec(Frozen):
     @property
     def hash(self) -> str:
         """16 hex digits of the SHA-256 of `canonical`: the run's name on disk."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
+        return _short_sum(self.canonical())
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
         """A copy with dotted keys set, e.g. ``{"rule.temperature_max": 2.0, "recipe.epochs": 3, "network.depth": 4}``.
@@ -299,6 +298,72 @@ class RunSpec(Frozen):
         return type(self).parse(content)
 
 
+_KEY = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+
+
+class SpecReader:
+    """Reads many specs from JSON content. A section that many of them have is validated once, and is then one object of them all."""
+
+    def __init__(self) -> None:
+        self._sections: dict[tuple[str, str], tuple[Frozen, str]] = {}
+        self._rest: dict[str, RunSpec] = {}
+
+    def read(self, content: dict[str, Any]) -> tuple[RunSpec, str]:
+        """A spec and its hash.
+
+        Raises:
+            InputError: what `RunSpec.parse` says of the content.
+        """
+        try:
+            found = {name: self._section(name, content[name]) for name in SECTIONS}
+            rest = self._without_sections({key: value for key, value in content.items() if key not in SECTIONS})
+        except (KeyError, ValueError, RecursionError):  # an `InputError` too: it does not say of which section
+            spec = RunSpec.parse(content)
+            return spec, spec.hash
+        spec = rest.model_copy(update={name: section for name, (section, _) in found.items()})
+        return spec, _short_sum(spec._canonical({name: text for name, (_, text) in found.items()}))
+
+    def _section(self, name: str, content: dict[str, Any]) -> tuple[Frozen, str]:
+        key = name, _KEY.encode(content)
+        if key not in self._sections:
+            _make_room(self._sections)
+            section = SECTIONS[name].model_validate(content)
+            self._sections[key] = section, _canonical_section(section)
+        return self._sections[key]
+
+    def _without_sections(self, content: dict[str, Any]) -> RunSpec:
+        key = _KEY.encode(content)
+        if key not in self._rest:
+            _make_room(self._rest)
+            self._rest[key] = RunSpec.model_validate(content)
+        return self._rest[key]
+
+
+def _make_room(known: dict[Any, Any], most: int = 10_000) -> None:
+    if len(known) >= most:
+        known.clear()
+
+
+SECTIONS: dict[str, type[Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe, "rule": RuleSpec}
+
+
+def _canonical_section(section: Frozen) -> str:
+    """What `RunSpec.canonical` has of one section."""
+    content = section.model_dump(mode="json")
+    name = next(name for name, kind in SECTIONS.items() if isinstance(section, kind))
+    for later in LATER.get(name, ()):
+        if content.get(later) == type(section).model_fields[later].default:
+            content.pop(later, None)
+    if content.get("content_sha256") is not None:
+        for place in WHERE:
+            del content[place]
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def _short_sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _known_settings() -> list[str]:
     sections: dict[str, type[Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe}
     fields = [
@@ -317,21 +382,22 @@ def _as_word(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+_TYPED = RunSpec(network=TYPED_NETWORK)
+
+
 def command_of(spec: RunSpec) -> str:
     """The shell command that makes this run: ``layerlocal train`` with whatever differs from what it takes by itself."""
     flags = {"rule": spec.rule.name, "data": spec.data.source, "network": spec.network.name}
     words = ["layerlocal", "train", *(word for flag, value in flags.items() for word in (f"--{flag}", value))]
-    default = RunSpec(network=TYPED_NETWORK)
+    default = _TYPED
     settings: dict[str, Any] = {}
-    for section in ("data", "network", "recipe"):
-        chosen, usual = (
-            getattr(spec, section).model_dump(mode="json"),
-            getattr(default, section).model_dump(mode="json"),
-        )
+    for name in ("data", "network", "recipe"):
+        chosen, usual = getattr(spec, name), getattr(default, name)
         settings |= {
-            f"{section}.{key}": value
-            for key, value in chosen.items()
-            if value != usual.get(key) and key not in ("source", "name", "options", "teacher", "content_sha256")
+            f"{name}.{key}": value
+            for key in type(chosen).model_fields
+            if (value := getattr(chosen, key)) != getattr(usual, key)
+            and key not in ("source", "name", "options", "teacher", "content_sha256")
         }
     settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
     settings |= {f"network.{key}": value for key, value in spec.network.options.items()}

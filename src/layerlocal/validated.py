@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, LiteralString, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -31,12 +32,11 @@ class Frozen(BaseModel):
         """NumPy's numbers as Python's, which hash alike; true and false are no numbers."""
         assert info.field_name is not None
         value = _as_plain(value)
-        kind = cls.model_fields[info.field_name].annotation
-        kinds = {kind, *get_args(kind)}
+        is_number, is_model = _kind_of(cls, info.field_name)
         parts = value if isinstance(value, list | tuple) else [value]
-        if kinds & {int, float} and bool not in kinds and any(isinstance(part, bool) for part in parts):
+        if is_number and any(isinstance(part, bool) for part in parts):
             raise PydanticCustomError("number", "Input should be a number, not true or false")
-        wrong = None if isinstance(kind, type) and issubclass(kind, BaseModel) else _unfit(value)
+        wrong = None if is_model else _unfit(value)
         if wrong is not None:
             raise PydanticCustomError("unfit", wrong)
         return value
@@ -50,6 +50,14 @@ class Frozen(BaseModel):
             raise _refusal(error) from None
         except RecursionError:
             raise _nested(content) from None
+
+
+@functools.cache
+def _kind_of(model: type[BaseModel], field: str) -> tuple[bool, bool]:
+    """Whether a field takes numbers and no true or false, and whether it is a model of its own."""
+    kind = model.model_fields[field].annotation
+    kinds = {kind, *get_args(kind)}
+    return bool(kinds & {int, float}) and bool not in kinds, isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _as_plain(value: Any) -> Any:

@@ -240,14 +240,14 @@ def test_a_store_that_may_not_be_looked_into_is_one_sentence(planted, mode):
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES, errno.EPERM])
 def test_a_disk_that_does_not_answer_is_not_called_damage(planted, monkeypatch, code):
     store, specs = planted
-    read = Path.read_bytes
+    opened = os.open
 
-    def failing(path):
-        if path.name == "result.json" and path.parent.name == specs[0].hash:
+    def failing(name, *args, **options):
+        if str(name).endswith(f"{specs[0].hash}/result.json"):
             raise OSError(code, os.strerror(code))
-        return read(path)
+        return opened(name, *args, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr(os, "open", failing)
     sentence = the_problem(store)
     assert f"cannot be read ({os.strerror(code)})" in sentence and "delete" not in sentence
 

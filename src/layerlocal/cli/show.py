@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,41 +22,34 @@ from layerlocal.types import InputError, unknown_name
 
 if TYPE_CHECKING:
     from layerlocal.runs.store import RunRecord, RunStore
+    from layerlocal.spec import RunSpec
 
 __all__ = ["last_losses", "print_run"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Shown:
-    """A finished run and when it was finished."""
+    """What is shown of a finished run, without the rest of its record: of many runs there would be no room for it."""
 
-    record: RunRecord
+    hash: str
     when: datetime
+    spec: RunSpec
+    accuracy: float
+    """On the split that the run is judged on."""
+    data_sha256: str | None
 
     @property
     def rule(self) -> str:
         """As it is shown: of a file its name and class."""
-        return self.record.spec.rule.name.rpartition("/")[2]
-
-    @property
-    def accuracy(self) -> float:
-        """On the split that the run is judged on."""
-        result = self.record.result
-        found: float = result["validation_accuracy" if result.get("judged_on") == "validation" else "test_accuracy"]
-        return found
-
-    def as_json(self) -> dict[str, Any]:
-        """The result, and beside it what it is of."""
-        spec = self.record.spec.model_dump(mode="json")
-        return {**self.record.result, "finished": self.when.isoformat(timespec="seconds"), "spec": spec}
+        return self.spec.rule.name.rpartition("/")[2]
 
 
 SORTS: dict[str, Callable[[_Shown], Any]] = {
     "date": lambda shown: shown.when,
     "accuracy": lambda shown: -shown.accuracy,
-    "rule": lambda shown: (shown.rule, shown.record.spec.seed),
-    "data": lambda shown: (shown.record.spec.data.source, shown.rule, shown.record.spec.seed),
-    "run": lambda shown: shown.record.hash,
+    "rule": lambda shown: (shown.rule, shown.spec.seed),
+    "data": lambda shown: (shown.spec.data.source, shown.rule, shown.spec.seed),
+    "run": lambda shown: shown.hash,
 }
 
 
@@ -75,7 +69,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show one finished run, or list them, the latest last."""
-    from layerlocal.runs.store import RunStore
+    from layerlocal.runs.store import RunStore, warn_of
 
     store = RunStore(out)
     _refuse_published(out)
@@ -87,26 +81,28 @@ def show(
     if sort not in SORTS:
         raise unknown_name("order", sort, SORTS)
     day = _day(since)
-    found = [_shown(store, record) for record in store.finished()]
+    problems: list[str] = []
+    found = [_shown(store, record) for record in store.each(problems)]
+    warn_of(problems)
     chosen = [
         shown
         for shown in found
-        if _is_named(rule, shown.record.spec.rule.name, shown.record.spec.rule.options.get("of"))
-        and _is_named(data, shown.record.spec.data.source)
-        and network in (None, shown.record.spec.network.name)
-        and seed in (None, shown.record.spec.seed)
+        if _is_named(rule, shown.spec.rule.name, shown.spec.rule.options.get("of"))
+        and _is_named(data, shown.spec.data.source)
+        and network in (None, shown.spec.network.name)
+        and seed in (None, shown.spec.seed)
         and (day is None or shown.when.date() >= day)
     ]
     chosen.sort(key=SORTS[sort])
     if limit is not None:
         chosen = chosen[:limit] if sort == "accuracy" else chosen[-limit:]
     if as_json:
-        print(json.dumps([shown.as_json() for shown in chosen]))
+        print(f"[{', '.join(json.dumps(_as_json(store.load(shown.hash), shown.when)) for shown in chosen)}]")
         return
     if not found:
         print(_nothing(out))
         return
-    Console(width=None if Console().is_terminal else 160).print(_table(chosen))
+    _print_table(chosen)
     if len(chosen) < len(found):
         print(f"{len(chosen)} of {len(found)} runs")
 
@@ -140,8 +136,21 @@ def _day(text: str | None) -> date | None:
 
 
 def _shown(store: RunStore, record: RunRecord) -> _Shown:
-    done = (store.root / record.hash / "DONE").stat()
-    return _Shown(record, datetime.fromtimestamp(done.st_mtime).astimezone())
+    from layerlocal.runs.table import data_sha256
+
+    name = "validation_accuracy" if record.spec.judged_on == "validation" else "test_accuracy"
+    return _Shown(record.hash, _finished(store, record), record.spec, record.result[name], data_sha256(record))
+
+
+def _finished(store: RunStore, record: RunRecord) -> datetime:
+    done = os.stat(f"{store.root}/{record.hash}/DONE")
+    return datetime.fromtimestamp(done.st_mtime).astimezone()
+
+
+def _as_json(record: RunRecord, when: datetime) -> dict[str, Any]:
+    """The result, and beside it what it is of."""
+    spec = record.spec.model_dump(mode="json")
+    return {**record.result, "finished": when.isoformat(timespec="seconds"), "spec": spec}
 
 
 def _is_named(asked: str | None, *names: Any) -> bool:
@@ -150,28 +159,44 @@ def _is_named(asked: str | None, *names: Any) -> bool:
     return asked is None or asked in names or asked.rstrip("/").rpartition("/")[2] in short
 
 
-def _table(runs: Sequence[_Shown]) -> Table:
-    from layerlocal.runs.table import data_names, run_row
+HEADS = ("run", "finished", "rule", "twin of", "data", "network", "width", "epochs", "seed", "test accuracy")
+MOST_LAID_OUT = 500
+"""Runs in a table whose columns are folded to the width of the terminal; of more each is one line, however long."""
 
+
+def _print_table(runs: Sequence[_Shown]) -> None:
+    from layerlocal.runs.table import data_names
+
+    called = data_names([_data_row(shown) for shown in runs])
+    lines = [_cells(shown, data) for shown, data in zip(runs, called, strict=True)]
+    if len(lines) > MOST_LAID_OUT:
+        widths = [max(map(len, column)) for column in zip(HEADS, *lines, strict=True)]
+        for line in (HEADS, *lines):
+            print("  ".join(map(str.ljust, line, widths)).rstrip())
+        return
     table = Table(box=None)
-    names = ("run", "finished", "rule", "twin of", "data", "network", "width", "epochs", "seed", "test accuracy")
-    for name in names:
+    for name in HEADS:
         table.add_column(name, no_wrap=name in ("run", "finished"), overflow="fold")
-    called = data_names([run_row(shown.record) for shown in runs])
-    for shown, data in zip(runs, called, strict=True):
-        spec, of = shown.record.spec, shown.record.spec.rule.options.get("of")
-        table.add_row(
-            shown.record.hash, f"{shown.when:%Y-%m-%d %H:%M}", escape(shown.rule), escape(str(of or "").rpartition("/")[2]),
-            escape(data), spec.network.name, f"{spec.network.width:g}", _length(shown.record), str(spec.seed),
-            _accuracy(shown.record.result),
-        )  # fmt: skip
-    return table
+    for line in lines:
+        table.add_row(*map(escape, line))
+    Console(width=None if Console().is_terminal else 160).print(table)
 
 
-def _length(record: RunRecord) -> str:
-    """Epochs, or the steps that stood in their place."""
-    recipe = record.spec.recipe
-    return f"{recipe.steps} steps" if recipe.steps else str(recipe.epochs)
+def _data_row(shown: _Shown) -> dict[str, Any]:
+    """What of a run's row says what its data are called."""
+    data = shown.spec.data
+    asked = {"data": data.source, "labels": data.labels, "image_size": data.image_size, "draw": data.draw}
+    return asked | {"data_sha256": shown.data_sha256}
+
+
+def _cells(shown: _Shown, data: str) -> tuple[str, ...]:
+    spec = shown.spec
+    judged = " (validation)" if spec.judged_on == "validation" else ""
+    return (
+        shown.hash, f"{shown.when:%Y-%m-%d %H:%M}", shown.rule, str(spec.rule.options.get("of") or "").rpartition("/")[2], data,
+        spec.network.name, f"{spec.network.width:g}", f"{spec.recipe.steps} steps" if spec.recipe.steps else str(spec.recipe.epochs),
+        str(spec.seed), f"{shown.accuracy:.1%}{judged}",
+    )  # fmt: skip
 
 
 def _show_one(store: RunStore, run: str, as_json: bool) -> None:
@@ -179,13 +204,13 @@ def _show_one(store: RunStore, run: str, as_json: bool) -> None:
     from layerlocal.spec import command_of
 
     record = store.load(run)
-    shown = _shown(store, record)
+    when = _finished(store, record)
     if as_json:
-        print(json.dumps(shown.as_json()))
+        print(json.dumps(_as_json(record, when)))
         return
     print_run(record.result, last_losses(store, record))
     [data] = data_names([run_row(record)])
-    print(f"finished {shown.when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}; data {data}")
+    print(f"finished {when:%Y-%m-%d %H:%M}, kept in {store.root / record.hash}; data {data}")
     print(json.dumps({"spec": record.spec.model_dump(mode="json"), "env": record.env}, indent=1))
     print(command_of(record.spec))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_json
 from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
-from layerlocal.runs.store import RunRecord, RunStore, write_atomic
+from layerlocal.runs.store import RunRecord, RunStore, StoredRuns, write_atomic
 from layerlocal.runs.table import data_sha256, load_runs, published_table, run_row
 from layerlocal.spec import PROTOCOL
 from layerlocal.types import InputError, unknown_name
@@ -81,7 +81,8 @@ def write_report_figures(
 
 def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
     claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
-    records, warnings = comparable(out)
+    rows: list[dict[str, Any]] = []
+    records, warnings = comparable(out, lambda record: rows.append(run_row(record, options=False)))
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
     tunes = tune_summaries(out)
     shown = bool(studies or costs or claim_files)  # an audit alone says nothing of a claim
@@ -102,7 +103,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "claims": judge(claims, [*studies, *costs]) if shown else [],
         "claims_sha256": claims.sha256 if shown else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
-        "runs": [run_row(record, options=False) for record in records.values()] or _published_runs(out),
+        "runs": rows or _published_runs(out),
         "warnings": [*warnings, *([] if claim_files else _claims_changed(studies, costs))],
     }
 
@@ -133,26 +134,37 @@ def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mappin
     ]
 
 
-def comparable(out: Path) -> tuple[dict[str, RunRecord], list[str]]:
+def comparable(out: Path, each: Callable[[RunRecord], object] | None = None) -> tuple[Records, list[str]]:
     """The finished runs of this protocol by hash, and what is to be said of others: numbers of two protocols do not compare.
+
+    Args:
+        out: the store.
+        each: is called with every one of these runs, once, in the order of their hashes.
 
     Raises:
         InputError: no store.
     """
-    found, problems = RunStore(out).scan()
-    others = [record for record in found if record.spec.protocol != PROTOCOL]
+    store, problems, others, unknown = RunStore(out), list[str](), list[int](), list[RunRecord]()
+    records, count = StoredRuns(store), 0
+    for record in store.each(problems):
+        if record.spec.protocol != PROTOCOL:
+            others.append(record.spec.protocol)
+            continue
+        records.add(record)
+        if data_sha256(record) is None:
+            unknown, count = unknown or [record], count + 1
+        if each is not None:
+            each(record)
     warnings = [f"left out: {problem}" for problem in problems]
     if others:
-        versions = ", ".join(sorted({str(record.spec.protocol) for record in others}))
+        versions = ", ".join(sorted(map(str, set(others))))
         warnings.append(
-            f"{len(others)} of {len(found)} runs are of protocol {versions} and are left out: this version is of protocol {PROTOCOL}, "
-            "and numbers of two protocols do not compare. Run them again to have them in."
+            f"{len(others)} of {len(records) + len(others)} runs are of protocol {versions} and are left out: this version is of protocol "
+            f"{PROTOCOL}, and numbers of two protocols do not compare. Run them again to have them in."
         )
-    records = {record.hash: record for record in found if record.spec.protocol == PROTOCOL}
-    unknown = [record for record in records.values() if data_sha256(record) is None]
     if unknown:
         warnings.append(
-            f"Of {len(unknown)} of {len(records)} runs the data were not recorded (the first: {unknown[0].hash} on "
+            f"Of {count} of {len(records)} runs the data were not recorded (the first: {unknown[0].hash} on "
             f"{unknown[0].spec.data.source}): they are of 0.1.0, and nobody can tell whether their folders have changed since."
         )
     return records, warnings

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from layerlocal.files import cannot_read, is_there, load_json
-from layerlocal.spec import RunSpec
+from layerlocal.spec import RunSpec, SpecReader
 from layerlocal.types import InputError
 
-__all__ = ["PARTS", "RunRecord", "is_finished", "is_hash", "read_run", "read_spec", "read_sums", "unreadable"]
+__all__ = [
+    "PARTS",
+    "RunReader",
+    "RunRecord",
+    "is_finished",
+    "is_hash",
+    "read_run",
+    "read_spec",
+    "read_sums",
+    "unreadable",
+]
 
 PARTS = ("spec.json", "env.json", "metrics.parquet", "result.json")
 
@@ -27,9 +38,12 @@ class RunRecord:
     result: dict[str, Any]
 
 
+_HASH = re.compile("[0-9a-f]{16}")
+
+
 def is_hash(name: str) -> bool:
     """Whether a name could be that of a run."""
-    return re.fullmatch("[0-9a-f]{16}", name) is not None
+    return _HASH.fullmatch(name) is not None
 
 
 def is_finished(path: Path) -> bool:
@@ -39,41 +53,77 @@ def is_finished(path: Path) -> bool:
         InputError: it is named like a run and cannot be looked into.
     """
     try:
-        return is_there(path / "DONE") and (is_hash(path.name) or is_there(path / "spec.json"))
+        return is_there(f"{path}/DONE") and (is_hash(path.name) or is_there(path / "spec.json"))
     except OSError as error:
         if is_hash(path.name):
             raise unreadable(path, error) from error
         return False
 
 
-def read_run(path: Path) -> RunRecord:
-    """The finished run in a folder.
+class RunReader:
+    """Reads many finished runs. What many of them have alike, sections of specs and the environment, is then one object of them all."""
 
-    Raises:
-        InputError: it is damaged, cannot be read, is a link, lies under another run's name, or is of another version of this program.
-    """
-    if path.is_symlink():
-        raise InputError(
-            f"run {path} is a link to another folder, so it is not this store's; put a copy of that folder in its place"
-        )
+    def __init__(self) -> None:
+        self._specs = SpecReader()
+        self._environments: dict[str, dict[str, Any]] = {}
+
+    def read(self, path: Path) -> RunRecord:
+        """The finished run in a folder.
+
+        Raises:
+            InputError: it is damaged, cannot be read, is a link, lies under another run's name, or is of another version of this program.
+        """
+        folder = str(path)
+        if os.path.islink(folder):
+            raise InputError(
+                f"run {path} is a link to another folder, so it is not this store's; put a copy of that folder in its place"
+            )
+        try:
+            sums = _object("DONE", _content(f"{folder}/DONE"))
+            content = {part: _content(f"{folder}/{part}") for part in PARTS}
+            found = {part: hashlib.sha256(content[part]).hexdigest() for part in PARTS}
+            damaged = [part for part in PARTS if found[part] != sums.get(part)]
+            if damaged:
+                raise ValueError(f"{damaged[0]} is not what was written")
+            spec = _object("spec.json", content["spec.json"])
+            env = self._environment(found["env.json"], content["env.json"])
+            result = _object("result.json", content["result.json"])
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+            raise damaged_run(path, error) from error
+        except OSError as error:
+            raise unreadable(path, error) from error
+        parsed, name = _parse(path, spec, self._specs)
+        try:
+            return RunRecord(name, parsed, env, _checked(result, parsed, name))
+        except ValueError as error:
+            raise damaged_run(path, error) from error
+
+    def _environment(self, checksum: str, content: bytes) -> dict[str, Any]:
+        if checksum not in self._environments:
+            if len(self._environments) >= MOST_ENVIRONMENTS:
+                self._environments.clear()
+            self._environments[checksum] = _object("env.json", content)
+        return self._environments[checksum]
+
+
+MOST_ENVIRONMENTS = 1000
+
+
+def read_run(path: Path) -> RunRecord:
+    """One finished run; see `RunReader.read`."""
+    return RunReader().read(path)
+
+
+def _content(name: str) -> bytes:
+    """What a file holds, by as few calls as there can be."""
+    handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        sums = read_sums(path)
-        content = {part: (path / part).read_bytes() for part in PARTS}
-        damaged = [part for part in PARTS if hashlib.sha256(content[part]).hexdigest() != sums.get(part)]
-        if damaged:
-            raise ValueError(f"{damaged[0]} is not what was written")
-        spec, env, result = (_object(part, content[part]) for part in ("spec.json", "env.json", "result.json"))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-        raise damaged_run(path, error) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    found = _parse(path, spec)
-    if found.hash != path.name:
-        raise _misnamed(path, found)
-    try:
-        return RunRecord(found.hash, found, env, _checked(result, found))
-    except ValueError as error:
-        raise damaged_run(path, error) from error
+        whole = b""
+        while part := os.read(handle, 65536):
+            whole += part
+        return whole
+    finally:
+        os.close(handle)
 
 
 def read_sums(path: Path) -> dict[str, Any]:
@@ -92,7 +142,7 @@ def read_spec(path: Path) -> RunSpec | None:
         InputError: it is damaged, cannot be read, or is not the one that the folder is named after.
     """
     try:
-        found = _parse(path, _object("spec.json", (path / "spec.json").read_bytes()))
+        return _parse(path, _object("spec.json", (path / "spec.json").read_bytes()), SpecReader())[0]
     except FileNotFoundError:
         return None
     except InputError:
@@ -101,9 +151,6 @@ def read_spec(path: Path) -> RunSpec | None:
         raise damaged_run(path, error) from error
     except OSError as error:
         raise unreadable(path, error) from error
-    if found.hash != path.name:
-        raise _misnamed(path, found)
-    return found
 
 
 def _object(name: str, text: bytes) -> dict[str, Any]:
@@ -116,18 +163,22 @@ def _object(name: str, text: bytes) -> dict[str, Any]:
     return content
 
 
-def _parse(path: Path, content: dict[str, Any]) -> RunSpec:
+def _parse(path: Path, content: dict[str, Any], reader: SpecReader) -> tuple[RunSpec, str]:
+    """The spec that a folder is named after, and its hash."""
     try:
-        return RunSpec.parse(content)
+        found, name = reader.read(content)
     except InputError as error:
         raise InputError(
             f"run {path} is not one of this version of layerlocal ({error}); update layerlocal, or leave that folder out of the store"
         ) from error
+    if name != path.name:
+        raise _misnamed(path, name)
+    return found, name
 
 
-def _checked(result: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
+def _checked(result: dict[str, Any], spec: RunSpec, name: str) -> dict[str, Any]:
     """The result with its blocks in the order of the network: files are sorted by name, where block10 comes before block2."""
-    if result.get("run", spec.hash) != spec.hash:
+    if result.get("run", name) != name:
         raise ValueError("result.json is of another run")
     judged = "validation_accuracy" if spec.judged_on == "validation" else "test_accuracy"
     blocks = result.get("block_accuracies") or {}
@@ -153,8 +204,8 @@ def unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"run {cannot_read(path, error)}")
 
 
-def _misnamed(path: Path, spec: RunSpec) -> InputError:
+def _misnamed(path: Path, name: str) -> InputError:
     return InputError(
-        f"{path} holds run {spec.hash} under another name: it was copied or renamed, or its spec was edited, so it does not count; "
-        f"delete that folder, or rename it to {spec.hash} where it is that run"
+        f"{path} holds run {name} under another name: it was copied or renamed, or its spec was edited, so it does not count; "
+        f"delete that folder, or rename it to {name} where it is that run"
     )

@@ -18,7 +18,7 @@ import stat
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from layerlocal.files import NOT_THERE, cannot_write, clear_leftovers, is_there, load_json, write_atomic
 from layerlocal.runs.records import (
     PARTS,
+    RunReader,
     RunRecord,
     damaged_run,
     is_finished,
@@ -43,7 +44,7 @@ from layerlocal.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "write_atomic"]
+__all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "StoredRuns", "warn_of", "write_atomic"]
 
 MetricRow = tuple[int, str, str, float]
 """(epoch, metric, block, value)."""
@@ -281,14 +282,25 @@ class RunStore:
         Raises:
             InputError: no store, or one that cannot be looked into.
         """
-        records, problems = [], []
+        problems: list[str] = []
+        return list(self.each(problems)), problems
+
+    def each(self, problems: list[str]) -> Iterator[RunRecord]:
+        """`scan`, one record at a time: as many as there are need no memory. Records share what they have alike; change nothing in them.
+
+        Args:
+            problems: what cannot be used is added here, a sentence each.
+
+        Raises:
+            InputError: no store, or one that cannot be looked into.
+        """
+        reader = RunReader()
         for path in self._entries():
             try:
                 if is_finished(path):
-                    records.append(read_run(path))
+                    yield reader.read(path)
             except InputError as error:
                 problems.append(str(error))
-        return records, problems
 
     def finished(self) -> list[RunRecord]:
         """Every finished run, by hash; a warning names each that cannot be used (see `scan`).
@@ -296,9 +308,9 @@ class RunStore:
         Raises:
             InputError: no store, or one that cannot be looked into.
         """
-        records, problems = self.scan()
-        for problem in problems:
-            warnings.warn(problem, stacklevel=2)
+        problems: list[str] = []
+        records = list(self.each(problems))
+        warn_of(problems)
         return records
 
     def metrics(self, name: str) -> pa.Table:
@@ -308,6 +320,44 @@ class RunStore:
             return pq.read_table(path / "metrics.parquet").cast(METRICS)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise damaged_run(path, ValueError("metrics.parquet is no table of metrics")) from error
+
+
+class StoredRuns(Mapping[str, RunRecord]):
+    """Finished runs by hash. The first `MOST_KEPT` are kept in memory; others are read, and held against their sums, when they are asked for.
+
+    Args:
+        store: that they are in.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self._store, self._reader = store, RunReader()
+        self._found: dict[str, RunRecord | None] = {}
+
+    def add(self, record: RunRecord) -> None:
+        """One more, which was just read."""
+        self._found[record.hash] = record if len(self._found) < MOST_KEPT else None
+
+    def __getitem__(self, name: str) -> RunRecord:
+        """Raises `KeyError` of a run that is not among them, and `InputError` of one that has been damaged or removed since."""
+        return self._found[name] or self._reader.read(self._store.root / name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+MOST_KEPT = 2000
+
+
+def warn_of(problems: list[str]) -> None:
+    """A warning for each run that cannot be used."""
+    for problem in problems:
+        warnings.warn(problem, stacklevel=3)
 
 
 # --- a store's name, locks, what is left behind -----------------------------------------------------------------------

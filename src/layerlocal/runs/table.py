@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from layerlocal.runs.store import RunRecord, RunStore, write_atomic
+from layerlocal.runs.store import RunRecord, RunStore, warn_of, write_atomic
 from layerlocal.spec import FIXED_SOURCES, RunSpec, command_of
 from layerlocal.types import InputError
 
@@ -266,10 +266,13 @@ def _rows_below(path: Path, *, portable: bool = False) -> list[dict[str, Any]]:
         [path] if any(path.glob("*/DONE")) else sorted({done.parents[1] for done in path.glob("*/*/DONE")}) or [path]
     )
     rows: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
     for home in homes:
-        for record in RunStore(home).finished():
-            row = run_row(_portable(record) if portable else record)
-            rows.setdefault(record.hash, row | {"store": "." if home == path else home.name})
+        for record in RunStore(home).each(problems):
+            if record.hash not in rows:
+                rows[record.hash] = run_row(_portable(record) if portable else record)
+                rows[record.hash]["store"] = "." if home == path else home.name
+    warn_of(problems)
     if not rows:
         raise InputError(f"there is no finished run in {path}; `layerlocal audit --out {path}` makes some")
     return [rows[name] for name in sorted(rows)]
