@@ -4,7 +4,7 @@ No revision is pinned: the commit that was read is recorded in a run's provenanc
 
 Their Parquet files are found in the listing of the repository (hub.py), by splits and configuration. Every set is taken to have them in its
 main branch, in ``mnist/``, ``fashion_mnist/``, ``data/`` (kmnist, stl10, tiny_imagenet, imagenet100), ``cropped_digits/``, ``plain_text/``
-(cifar10) and ``cifar100/``: known from the cards of the data, not looked up on the Hub.
+(cifar10) and ``cifar100/``: assumed, not looked up on the Hub.
 """
 
 from __future__ import annotations
