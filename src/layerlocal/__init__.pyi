@@ -7,6 +7,14 @@ from .data import data_from_arrays as data_from_arrays
 from .data import data_from_splits as data_from_splits
 from .data import list_data as list_data
 from .data import load_data as load_data
+from .experiments.api import audit as audit
+from .experiments.api import cost as cost
+from .experiments.api import judge as judge
+from .experiments.api import study as study
+from .experiments.api import tune as tune
+from .experiments.summary import Summary as Summary
+from .experiments.twins import Twins as Twins
+from .experiments.twins import twins as twins
 from .measure import measure_flops as measure_flops
 from .measure import measure_locality as measure_locality
 from .measure import measure_saved_bytes as measure_saved_bytes
@@ -39,6 +47,7 @@ from .training.estimator import LayerLocalClassifier as LayerLocalClassifier
 from .training.evaluate import Evaluation as Evaluation
 from .training.evaluate import evaluate_split as evaluate_split
 from .training.fit import Fitted as Fitted
+from .training.fit import evaluate as evaluate
 from .training.fit import fit as fit
 from .types import BlockLoss as BlockLoss
 from .types import InputError as InputError

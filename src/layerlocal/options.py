@@ -11,10 +11,21 @@ from typing import Any, get_args
 
 from layerlocal.types import InputError, shown, unknown_name
 
-__all__ = ["MOST_PIXELS", "check_kind", "check_options", "options_of", "real_number", "seed_number", "whole_number"]
+__all__ = [
+    "MOST_PIXELS",
+    "MOST_SEEDS",
+    "check_kind",
+    "check_options",
+    "options_of",
+    "real_number",
+    "seed_number",
+    "whole_number",
+]
 
 MOST_PIXELS = 2**14
 """Side of the largest image; activities of larger ones fit no machine."""
+MOST_SEEDS = 10_000
+"""Of an experiment: as many as a claim asks for at most."""
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", NoneType: "null"}
 """Types that are checked, and how a message calls them."""
 

@@ -170,6 +170,116 @@ Network.from_module(nn.Sequential(nn.Linear(3, 4)), [], sample_shape=(3,))      
 Network.from_module(nn.Linear(3, 4), [""], sample_shape=(3,))                                | submodule
 Network.from_module("module", ["0"], sample_shape=(3,))                                      | str
 
+study("nothing")                                                                             | nothing
+study(None)                                                                                  | None
+study(["classes"])                                                                           | classes
+study("classes", size="big")                                                                 | big
+study("classes", size=3)                                                                     | size
+study("classes", rules=[])                                                                   | rules
+study("classes", rules="nowhere")                                                            | nowhere
+study("classes", rules=["bp"])                                                               | bp
+study("classes", rules=3)                                                                    | rules
+study("classes", rules=[3])                                                                  | 3
+study("classes", rules={"dtg-ff"})                                                           | rules
+study("classes", rules="")                                                                   | rules
+study("classes", seeds=0)                                                                    | seeds
+study("classes", seeds=1.5)                                                                  | seeds
+study("classes", seeds=True)                                                                 | seeds
+study("classes", seeds=10**6)                                                                | seeds
+study("classes", data="nowhere")                                                             | nowhere
+study("classes", data=7)                                                                     | data
+study("classes", reread="no")                                                                | reread
+study("classes", workers=0)                                                                  | workers
+study("classes", workers=10**6)                                                              | workers
+study("classes", workers="2")                                                                | workers
+study("classes", ray=3)                                                                      | ray
+study("classes", device="gpu")                                                               | gpu
+study("classes", device=None)                                                                | None
+study("classes", out=None)                                                                   | out
+study("classes", out="")                                                                     | out
+study("classes", out="afile")                                                                | afile
+study("classes", out=Path("afile") / "runs")                                                 | afile
+study("classes", verbose=1)                                                                  | verbose
+audit("nowhere")                                                                             | nowhere
+audit("bp")                                                                                  | bp
+audit(data="nowhere")                                                                        | nowhere
+audit(data=None)                                                                             | data
+audit(size="medium")                                                                         | medium
+audit(seeds=0)                                                                               | seeds
+audit(workers=-1)                                                                            | workers
+audit(device="tpu")                                                                          | tpu
+audit(out="afile")                                                                           | afile
+cost("medium")                                                                               | medium
+cost(3)                                                                                      | size
+cost(rules="nowhere")                                                                        | nowhere
+cost(modes="slow")                                                                           | slow
+cost(parts="nothing")                                                                        | nothing
+cost(memory="much")                                                                          | much
+cost(memory=3)                                                                               | memory
+cost(repeats=0)                                                                              | repeats
+cost(rounds=1.5)                                                                             | rounds
+cost(network="nowhere")                                                                      | nowhere
+cost(network=3)                                                                              | network
+cost(width="x")                                                                              | width
+cost(width=float("nan"))                                                                     | width
+cost(depth=0)                                                                                | depth
+cost(image_size=0)                                                                           | image_size
+cost(batch_size=1)                                                                           | batch_size
+cost(num_classes=1)                                                                          | num_classes
+cost(precision="float8")                                                                     | float8
+cost(compile=1)                                                                              | compile
+cost(fused=None)                                                                             | fused
+cost(device="gpu")                                                                           | gpu
+cost(threads=0)                                                                              | threads
+cost(out="afile")                                                                            | afile
+tune("nowhere")                                                                              | nowhere
+tune([])                                                                                     | rules
+tune(space="rule.grid")                                                                      | rule.grid
+tune(space=3)                                                                                | space
+tune(trials=0)                                                                               | trials
+tune(trials=1.5)                                                                             | trials
+tune(seeds=0)                                                                                | seeds
+tune(sampler="grid")                                                                         | grid
+tune(sampler=None)                                                                           | sampler
+tune(data="nowhere")                                                                         | nowhere
+tune(network="nowhere")                                                                      | nowhere
+tune(width=-1)                                                                               | width
+tune(epochs=-1)                                                                              | epochs
+tune(settings=3)                                                                             | settings
+tune(settings={3: 3})                                                                        | settings
+tune(settings={"nothing": 3})                                                                | nothing
+tune(width=0.5, settings={"network.width": 1})                                               | width
+tune(seed=-1)                                                                                | seed
+tune(workers=0)                                                                              | workers
+tune(out="afile")                                                                            | afile
+judge(None)                                                                                  | out
+judge("afile")                                                                               | afile
+judge(rule="nowhere")                                                                        | nowhere
+judge(rule=3)                                                                                | rule
+judge(claims="P99")                                                                          | P99
+judge(claims=3)                                                                              | claims
+judge(files="nowhere.yaml")                                                                  | nowhere.yaml
+judge(files=3)                                                                               | files
+judge(alpha=0)                                                                               | alpha
+judge(alpha=0.6)                                                                             | alpha
+judge(alpha="x")                                                                             | alpha
+twins("nowhere", network(), num_classes=3)                                                   | nowhere
+twins("bp", network(), num_classes=3)                                                        | bp
+twins(None, network(), num_classes=3)                                                        | None
+twins("dtg-ff", "mlp", num_classes=3)                                                        | network
+twins("dtg-ff", network(), num_classes=1)                                                    | num_classes
+twins("dtg-ff", network(), num_classes=3, seed=-1)                                           | seed
+twins("dtg-ff", network(), num_classes=3, grd=2)                                             | grd
+evaluate(None, data)                                                                         | model
+evaluate("dtg-ff", data)                                                                     | model
+evaluate(rule(), X)                                                                          | data
+evaluate(rule(), data, split="all")                                                          | all
+evaluate(rule(), data, split=["test"])                                                       | test
+evaluate(rule(), data, split="test")                                                         | test
+evaluate(rule(), data, device="gpu")                                                         | gpu
+evaluate(rule(inputs=4), data)                                                               | (4,)
+evaluate(nn.Linear(5, 2), data)                                                              | (B, K)
+
 network_options("nowhere")                                                                   | nowhere
 network_options(None)                                                                        | None
 network_options(["mlp"])                                                                     | mlp
@@ -447,7 +557,18 @@ def test_a_bad_argument_is_one_sentence(reject, inside, names, call, culprit):
 
 def test_every_public_name_is_in_the_table():
     """But for what takes no argument, or is only handed out."""
-    handed_out = {"CheckResult", "Data", "Evaluation", "Fitted", "RunRecord", "BlockLoss", "InputError", "Locality"}
+    handed_out = {
+        "CheckResult",
+        "Data",
+        "Evaluation",
+        "Fitted",
+        "RunRecord",
+        "Summary",
+        "Twins",
+        "BlockLoss",
+        "InputError",
+        "Locality",
+    }
     silent = {"list_data", "list_networks", "list_rules", "__version__"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

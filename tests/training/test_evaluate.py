@@ -13,7 +13,7 @@ from layerlocal.rules import Rule, RuleInfo
 from layerlocal.runs.run import run_spec
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.training.evaluate import evaluate, evaluate_split
+from layerlocal.training.evaluate import evaluate_batches, evaluate_split
 
 K = 4
 
@@ -71,7 +71,7 @@ def test_an_empty_group_is_left_out_and_no_groups_give_none():
     plain, _ = make_split(20)
     assert evaluate_split(known(), data, plain).group_accuracies == {}
     batches = Batches(split, batch_size=6, mean=torch.zeros(2 * K), std=torch.ones(2 * K), shuffle=False)
-    assert evaluate(known(), batches).group_accuracies == {}
+    assert evaluate_batches(known(), batches).group_accuracies == {}
 
 
 def test_groups_stay_with_their_samples_in_a_part_of_the_split():

@@ -16,7 +16,7 @@ from layerlocal.rules import Rule, RuleInfo, create_rule
 from layerlocal.rules.core.functional import fit_fusion_weights
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import Recipe, RunSpec
-from layerlocal.training.evaluate import evaluate, evaluate_split
+from layerlocal.training.evaluate import evaluate_batches, evaluate_split
 from layerlocal.training.train import Training, fit, learning_rate, make_optimizer, train_step
 from layerlocal.types import BlockLoss, InputError
 
@@ -408,7 +408,7 @@ def test_accuracies_are_the_shares_of_right_answers_block_by_block_and_fused():
     x, y = torch.randn(1203, 2 * K), torch.arange(1203) % K  # more than two evaluation batches, the last one short
     rule = Known(Network([nn.Identity(), nn.Identity()], sample_shape=(2 * K,)), num_classes=K).train()
     batches = Batches(Split(x, y), batch_size=500, mean=torch.zeros(2 * K), std=torch.ones(2 * K), shuffle=False)
-    found = evaluate(rule, batches)
+    found = evaluate_batches(rule, batches)
     right = [(x[:, part].argmax(1) == y).double().mean().item() for part in (slice(0, K), slice(K, 2 * K))]
     fused = ((x[:, :K] + x[:, K:]).argmax(1) == y).double().mean().item()
     assert found.block_accuracies == {"block0": right[0], "block1": right[1]}

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from layerlocal import __version__
 from layerlocal.cli import complete
+from layerlocal.options import MOST_SEEDS
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
 from layerlocal.words import duration
@@ -72,8 +73,6 @@ app = typer.Typer(
     "Start with `layerlocal audit`: real images, five rules, a page with every number, in minutes on two cores.",
 )
 MOST_THREADS = 256
-MOST_SEEDS = 10_000
-"""As many as a claim asks for at most."""
 MOST_LETTERS = 900
 """Of a sentence about a mistake; a longer one has a name in it that nobody can read."""
 err = Console(stderr=True, soft_wrap=True)

@@ -136,15 +136,6 @@ def _list_studies(as_json: bool) -> None:
         Console(soft_wrap=True).print(f"[cyan]{found.name:<12}[/] {escape(found.question)}", highlight=False)
 
 
-def _refuse_unknown_rule(name: str) -> None:
-    """Of a file only the name is looked at: its runs are what is judged."""
-    from layerlocal.runs.listing import describe
-
-    known = [row["name"] for row in describe("rules")["rules"]]
-    if name not in known and ".py:" not in name:
-        raise unknown_name("rule", name, [*known, "FILE.py:CLASS"])
-
-
 @app.command()
 def claims(
     rule: Annotated[
@@ -190,7 +181,9 @@ def claims(
         print(json.dumps(rows)) if as_json else _print_accuracies(rows)
         return
     if rule is not None:
-        _refuse_unknown_rule(rule)
+        from layerlocal.experiments.api import refuse_unknown_rule
+
+        refuse_unknown_rule(rule)
     rows, judged, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim, "--claim"), alpha=alpha)
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)

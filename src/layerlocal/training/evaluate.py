@@ -16,7 +16,7 @@ from layerlocal.options import check_kind
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
 
-__all__ = ["Evaluation", "calibrate", "check_finite", "check_scores", "evaluate", "evaluate_split"]
+__all__ = ["Evaluation", "calibrate", "check_finite", "check_scores", "evaluate_batches", "evaluate_split"]
 
 EVALUATION_BATCH = 500
 OTHER_SCORES = "is not fuse(block_scores()), on which accuracy is counted; write block_scores or fuse instead of it"
@@ -83,7 +83,7 @@ def check_finite(rule: Rule, blocks: Tensor, fused: Tensor, where: str) -> None:
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate_batches(
     rule: Rule, batches: Batches, groups: Mapping[str, Tensor] | None = None, *, where: str = "on these samples"
 ) -> Evaluation:
     """Accuracy of a rule on every sample of ``batches``; the rule sees inputs only, never a label.
@@ -138,10 +138,10 @@ def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
 def evaluate_split(
     rule: Rule, data: Data, split: Split, *, device: Device = "cpu", where: str = "on these samples"
 ) -> Evaluation:
-    """`evaluate` on a split of ``data``, normalized as training was.
+    """`evaluate_batches` on a split of ``data``, normalized as training was.
 
     Raises:
-        InputError: a split of other data, a device that is not here, scores that `evaluate` refuses.
+        InputError: a split of other data, a device that is not here, scores that `evaluate_batches` refuses.
     """
     for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("split", split, Split)):
         check_kind(name, given, kind)
@@ -154,7 +154,7 @@ def evaluate_split(
         raise InputError(
             f"the network takes samples of shape {rule.network.sample_shape}, the data have {data.sample_shape}"
         )
-    return evaluate(rule, _in_order(rule, data, split, find_device(device)), split.groups, where=where)
+    return evaluate_batches(rule, _in_order(rule, data, split, find_device(device)), split.groups, where=where)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""`fit`: from a rule, or the name of one, and data, or arrays, to a trained rule."""
+"""`fit`: from a rule, or the name of one, and data, or arrays, to a trained rule; `evaluate`: from that, or a module, to its accuracy."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
-from layerlocal.data import Data, data_from_arrays
-from layerlocal.devices import Device
+from layerlocal.data import Data, Split, data_from_arrays
+from layerlocal.devices import Device, find_device
 from layerlocal.networks import Network, create_network
+from layerlocal.options import check_kind
 from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import Recipe
+from layerlocal.training.evaluate import EVALUATION_BATCH, Evaluation, evaluate_split
 from layerlocal.training.train import EpochRecord, with_gradients
 from layerlocal.training.train import fit as train
-from layerlocal.types import InputError
+from layerlocal.types import InputError, shown, unknown_name
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
-__all__ = ["Fitted", "fit", "network_for"]
+__all__ = ["Fitted", "evaluate", "fit", "network_for"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,75 @@ def fit(
             chosen = _network(network, found, width, options, seed)
             made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
         return Fitted(made, train(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
+
+
+def evaluate(
+    model: Rule | Fitted | nn.Module, data: Data, *, split: str | Split = "validation", device: Device = "cpu"
+) -> Evaluation:
+    """The accuracy of what was trained on a split of its data, in [0, 1]: ``evaluate(fitted, data).accuracy``.
+
+    Args:
+        model: what `fit` gave (inputs are normalized as in its training), a rule (as ``data`` says), or a plain module that takes raw samples
+            (B, *sample_shape) and gives scores (B, K), such as that of `Fitted.to_module`; of a module no accuracy of single blocks is known.
+        data: from `load_data` or the like.
+        split: ``"train"``, ``"validation"``, ``"test"`` or a `Split`. Taking the test split is counted in ``data.test_reads``: choose
+            nothing by it.
+        device: where it is measured; the model is moved there and stays there.
+
+    Raises:
+        InputError: no such split, data of another shape or number of classes than the model's, scores of another shape or not finite.
+
+    Example:
+        >>> from layerlocal import Recipe, load_data
+        >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
+        >>> fitted = fit("dtg-ff", data, Recipe(epochs=1), network="mlp", width=0.25)
+        >>> evaluate(fitted, data).accuracy == evaluate(fitted.to_module(), data).accuracy
+        True
+    """
+    check_kind("model", model, Rule | Fitted | nn.Module)
+    check_kind("data", data, Data)
+    device = find_device(device)
+    found = _split_of(data, split)
+    if isinstance(model, Fitted):
+        return evaluate_split(model.rule.to(device), model.data, found, device=device)
+    if isinstance(model, Rule):
+        return evaluate_split(model.to(device), data, found, device=device)
+    return _evaluate_module(model.to(device), found, data.num_classes, device)
+
+
+def _split_of(data: Data, split: Any) -> Split:
+    if isinstance(split, Split):
+        return split
+    if split not in ("train", "validation", "test"):
+        raise unknown_name("split", split, ("train", "validation", "test"))
+    found = data.take_test() if split == "test" else data.train if split == "train" else data.validation
+    if found is None:
+        raise InputError(
+            "the data have no validation split; give split='train' or split='test', or load them with validation=0.1"
+        )
+    return found
+
+
+@torch.no_grad()
+def _evaluate_module(module: nn.Module, split: Split, num_classes: int, device: str) -> Evaluation:
+    """Of a module that takes raw samples."""
+    was_training, found = module.training, []
+    module.eval()
+    try:
+        for rows in torch.arange(len(split)).split(EVALUATION_BATCH):
+            x, y = split.gather(rows)
+            scores = module(x.to(device))
+            if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (len(x), num_classes):
+                got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+                raise InputError(f"the module must give scores (B, K) = {(len(x), num_classes)}, got {shown(got)}")
+            if not scores.isfinite().all():
+                raise InputError("scores of the module are NaN or infinite")
+            found.append(scores.argmax(1).cpu() == y)
+    finally:
+        module.train(was_training)
+    correct = torch.cat(found)
+    groups = {name: float(correct[mask].double().mean()) for name, mask in split.groups.items() if mask.any()}
+    return Evaluation(float(correct.double().mean()), {}, len(correct), groups)
 
 
 def network_for(data: Data) -> str:
