@@ -4,6 +4,7 @@
 - A link to a file outside docs/ leads to the repository; a picture or a report from outside is copied into the site.
 - A list or a table may follow a line of text without an empty line between, and a list in a list may be indented by two, as GitHub reads them.
 - A notebook of docs/ is a page, with the outputs that are kept in it.
+- The bold link of the first page is a button, and the menu stands beside the text from 1,120 pixels on.
 - A comment ``<!-- ::: layerlocal.fit -->`` becomes the reference of that name, and the table of api.md leads to it instead of to the source.
 """
 
@@ -28,6 +29,14 @@ SAME = (
 ROOT_PAGES = {"README.md": "overview.md"} | {name: name for name in SAME}
 """Pages outside docs/ by their names in the site, whose README.md is that of docs/."""
 COPIED = (".svg", ".png", ".jpg", ".gif", ".webp", ".html")
+WIDTHS = {
+    "76.25em": "70em",
+    "76.234375em": "69.984375em",
+    "76.2344em": "69.9844em",
+    "1220px": "1120px",
+    "1219px": "1119px",
+}
+"""From which width on the menu stands beside the text: the theme's → ours."""
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})")
 CODE = re.compile(r"(`+)(?:.(?!\1))*.?\1")
 LINK = re.compile(r"(\]\(|\b(?:src|srcset|href)=\")([^)\"#\s]+)(#[^)\"\s]*)?([)\"])")
@@ -69,11 +78,24 @@ def on_page_markdown(markdown, page, config, files):
             uri = f"{config.extra['repository']}/{path.relative_to(ROOT).as_posix()}"
         return f"{before}{uri}{anchor or ''}{after}"
 
+    if page.file.src_uri == "README.md":
+        button = "{ .md-button .md-button--primary }"
+        markdown = re.sub(r"^\*\*(\[.+?\]\(.+?\))\*\*$", rf"\1{button}", markdown, flags=re.MULTILINE)
     if page.file.src_uri == "api.md":
         markdown = re.sub(r"\[`(\w+)`\]\(\.\./src/[^)]+\)", r"[`\1`][layerlocal.\1]", markdown)
     return "\n".join(
         line if code else _outside_code(line, lambda part: LINK.sub(lead, part)) for line, code in _lines(markdown)
     )
+
+
+def on_post_build(config):
+    """Show the menu from 1,120 pixels on: the theme hides it below 1,220, in its styles and in its script."""
+    assets = Path(config.site_dir) / "assets"
+    for file in [*assets.glob("stylesheets/*.css"), *assets.glob("javascripts/bundle*.js")]:
+        text = file.read_text(encoding="utf-8")
+        for wide, narrower in WIDTHS.items():
+            text = text.replace(wide, narrower)
+        file.write_text(text, encoding="utf-8")
 
 
 def _uri(notebook: Path) -> str:
