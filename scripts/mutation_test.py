@@ -298,7 +298,7 @@ MUTANTS: list[tuple] = [
     (
         "runs/records.py",
         "store_folders",
-        ("if found.hash != path.name:\n        raise _misnamed(path, found)\n    try:", "try:"),
+        ("if name != path.name:\n        raise _misnamed(path, name)\n    return", "return"),
     ),
     # whatever a lock gives means that it is held
     ("runs/store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
@@ -460,7 +460,7 @@ MUTANTS: list[tuple] = [
     # a run of data that were not recorded is an answer
     ("runs/store.py", "data_identity", ("spec.data.is_recorded and is_finished(path)", "is_finished(path)")),
     # the path counts beside what the data are
-    ("spec.py", "spec", ("if self.data.content_sha256 is not None:\n            for", "if False:\n            for")),
+    ("spec.py", "spec", ('if content.get("content_sha256") is not None:\n        for', "if False:\n        for")),
     # data that changed since the plan are trained on
     ("data/task.py", "data_identity", ("if data.content_sha256 not in (None, found):", "if False:")),
     # what was begun on other data is passed over in silence

@@ -317,7 +317,7 @@ class RunStore:
         """The per-epoch table of a finished run: epoch, metric, block, value."""
         path = self.root / self.load(name).hash
         try:
-            return pq.read_table(path / "metrics.parquet").cast(METRICS)
+            return pq.ParquetFile(path / "metrics.parquet").read().cast(METRICS)  # `read_table` imports pandas
         except (pa.ArrowException, OSError, ValueError) as error:
             raise damaged_run(path, ValueError("metrics.parquet is no table of metrics")) from error
 
