@@ -188,7 +188,7 @@ def ratio(value: Any) -> str:
     return f"{value:.2f}×" if is_number(value) else MISSING
 
 
-def ratio_estimate(estimate: Any) -> str:
+def ratio_estimate(estimate: Any, *, with_n: bool = True) -> str:
     """``1.30× [1.27, 1.33], n=7`` from a median with a low and a high."""
     if not isinstance(estimate, dict):
         return ratio(estimate)
@@ -197,7 +197,7 @@ def ratio_estimate(estimate: Any) -> str:
     text = ratio(estimate["median"])
     if is_number(estimate.get("low")) and is_number(estimate.get("high")):
         text += f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
-    return f"{text}, n={estimate['n']}" if "n" in estimate else text
+    return f"{text}, n={estimate['n']}" if with_n and "n" in estimate else text
 
 
 def byte_count(value: Any, *, decimal: bool = False) -> str:

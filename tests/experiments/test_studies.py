@@ -408,8 +408,8 @@ def test_no_share_is_given_of_a_gap_that_seeds_cannot_tell_from_zero():
     )
     own = {name: of for name, of in found["quantities"]["dtg-ff"].items() if "recovery/" in name}
     assert own and not any(of["values"] for of in own.values())
-    assert all("not told from zero above, by 3 seeds" in of["reason"] for of in own.values())
-    assert "3 seeds cannot tell BP's lead from zero" in " ".join(found["sentences"])
+    assert all("not told apart, by 3 seeds, from the local rule" in of["reason"] for of in own.values())
+    assert "by 3 seeds BP is not told apart from the local rule" in " ".join(found["sentences"])
 
 
 def test_composition_tells_seen_from_unseen():

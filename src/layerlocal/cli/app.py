@@ -22,7 +22,7 @@ from layerlocal.cli import complete
 from layerlocal.options import MOST_SEEDS
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
-from layerlocal.words import duration
+from layerlocal.words import duration, several
 
 __all__ = [
     "MOST_SEEDS",
@@ -226,7 +226,7 @@ def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
 
 def describe_time(found: dict[str, Any]) -> str:
     """The time of a dry run in words: its ``seconds`` on its ``workers``."""
-    workers = f"{found['workers']} worker{'s' * (found['workers'] > 1)}"
+    workers = several(found["workers"], "worker")
     return f"about {duration(found['seconds'])} on {workers}, a rough estimate, and some seconds a run for what is measured beside training"
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Device, Out, app, err, prepare_torch, typed
 from layerlocal.cli.studies import _names
+from layerlocal.words import ratio_estimate
 
 _LOCKS = {"forward": "F", "update": "U", "backward": "B", "weight_transport": "W", "labels_everywhere": "L"}
 _PROCESS_MEMORY = {"resident_bytes": "process memory", "allocated_bytes": "CUDA memory"}
@@ -133,7 +134,7 @@ def cost(
 def _ratio(value: Any) -> str:
     """``1.22 [1.20, 1.25]`` or ``0.58``."""
     if isinstance(value, dict):
-        return f"{value['median']:.2f} \\[{value['low']:.2f}, {value['high']:.2f}]"
+        return escape(ratio_estimate(value, with_n=False).replace("×", ""))
     return "–" if value is None else f"{value:.2f}"
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError
+from layerlocal.words import byte_count
 
 if TYPE_CHECKING:
     from layerlocal.runs.store import RunStore
@@ -65,7 +66,7 @@ def export(
         return
     console = Console(soft_wrap=True)
     for entry in found:
-        console.print(f"{entry.path}  {entry.num_bytes / 2**20:.2f} MiB", highlight=False, markup=False)
+        console.print(f"{entry.path}  {byte_count(entry.num_bytes)}", highlight=False, markup=False)
         console.print(f"  {entry.input} → {entry.output}", highlight=False, markup=False)
         console.print(
             f"  largest difference from the rule's scores {entry.largest_difference:.1e} "

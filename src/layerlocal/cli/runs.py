@@ -33,6 +33,7 @@ from layerlocal.cli.app import (
 )
 from layerlocal.cli.show import last_losses, print_run
 from layerlocal.cli.studies import _names
+from layerlocal.words import difference
 
 if TYPE_CHECKING:
     from layerlocal.runs.progress import OneRun
@@ -260,13 +261,6 @@ def list_known(
         console.print()
 
 
-def _points(estimate: dict[str, Any]) -> str:
-    """A difference in percentage points, with its interval where there is one."""
-    low, high = estimate["low"], estimate["high"]
-    interval = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * estimate['mean']:+.1f}{interval}"
-
-
 def _print_audit(summary: dict[str, Any], out: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 110)
     columns = ("rule", "accuracy", "BP", "DeepSup", "local − BP, pp", "= extra supervision", "+ price of locality", "n")
@@ -283,7 +277,7 @@ def _print_audit(summary: dict[str, Any], out: Path) -> None:
         table.add_row(
             escape(row["rule"].rpartition("/")[2]),
             *accuracies,
-            *map(_points, (row["gap"], row["extra_supervision"], row["price_of_locality"])),
+            *(escape(difference(row[key], bare=True)) for key in ("gap", "extra_supervision", "price_of_locality")),
             str(row["gap"]["n"]),
         )
     console.print(table)

@@ -19,6 +19,7 @@ from rich.table import Table
 from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError, unknown_name
+from layerlocal.words import byte_count, percent, rate
 
 if TYPE_CHECKING:
     from layerlocal.runs.store import RunRecord, RunStore
@@ -225,8 +226,8 @@ def last_losses(store: RunStore, record: RunRecord) -> dict[str, float]:
 def _accuracy(result: dict[str, Any]) -> str:
     """On the test split, or of a run of a search, which does not open it, on the validation split."""
     if result.get("judged_on") == "validation":
-        return f"{result['validation_accuracy']:.1%} (validation)"
-    return f"{result['test_accuracy']:.1%}"
+        return f"{percent(result['validation_accuracy'])} (validation)"
+    return percent(result["test_accuracy"])
 
 
 def print_run(result: dict[str, Any], losses: dict[str, float]) -> None:
@@ -245,10 +246,12 @@ def print_run(result: dict[str, Any], losses: dict[str, float]) -> None:
     certificate = result["locality"]
     verdict = "certified" if certificate["certified"] else f"NOT as declared: {'; '.join(certificate['problems'])}"
     say(f"run {result['run']}  {result['rule']}")
-    say(f"test accuracy {result['test_accuracy']:.2%} of {result['num_test']} (chance {result['chance']:.1%})")
-    say("by block  " + "  ".join(f"{name} {value:.1%}" for name, value in result["block_accuracies"].items()))
+    say(
+        f"test accuracy {percent(result['test_accuracy'], 2)} of {result['num_test']} (chance {percent(result['chance'])})"
+    )
+    say("by block  " + "  ".join(f"{name} {percent(value)}" for name, value in result["block_accuracies"].items()))
     if losses:
         say(trained)
     say(f"locality {certificate['measured']} ({verdict})")
-    saved = f"peak saved activations {result['peak_saved_bytes'] / 2**20:.1f} MiB a batch"
-    say(f"{result['samples_per_s']:,.0f} samples/s, {saved}")
+    saved = f"peak saved activations {byte_count(result['peak_saved_bytes'])} a batch"
+    say(f"{rate(result['samples_per_s'])} samples/s, {saved}")

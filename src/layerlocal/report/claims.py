@@ -20,6 +20,7 @@ from layerlocal.words import (
     percent,
     plain,
     probability,
+    several,
     spoken,
 )
 
@@ -34,7 +35,7 @@ def claims_headline(rows: Sequence[View]) -> str:
     verdicts = [_verdict(row) for row in rows]
     counts = [(verdicts.count(word), word) for word in dict.fromkeys([*VERDICTS, *verdicts])]
     told = [f"{n} {word}" if word == UNJUDGED else f"{n} {'is' if n == 1 else 'are'} {word}" for n, word in counts if n]
-    return f"Of {len(rows)} claim{'' if len(rows) == 1 else 's'}, {spoken(told)}."
+    return f"Of {several(len(rows), 'claim')}, {spoken(told)}."
 
 
 def claim_rows(rows: Sequence[View], studies: Homes | None = None) -> list[View]:

@@ -12,6 +12,7 @@ from typing import Any
 from layerlocal import __version__
 from layerlocal.runs.listing import describe
 from layerlocal.types import InputError, unknown_name
+from layerlocal.words import spoken
 
 __all__ = [
     "Citations",
@@ -210,8 +211,7 @@ def _reference(cited: Cited) -> str:
 
 
 def _sentence(paper: Paper, *, version: str = "") -> str:
-    *first, last = [name.strip("{}") for name in paper.authors]
-    names = f"{', '.join(first)} and {last}" if first else last
+    names = spoken([name.strip("{}") for name in paper.authors])
     volume = "" if paper.volume is None else str(paper.volume)
     pages = paper.pages.replace("--", "–")
     where = ", ".join(text for text in (paper.venue, paper.series, volume, pages) if text)

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerlocal.types import unknown_name
+from layerlocal.types import InputError, unknown_name
 
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
 
-__all__ = ["RuleFacts", "describe", "look", "rule_facts"]
+__all__ = ["RuleFacts", "describe", "look", "refuse_baseline", "rule_facts"]
 
 Rows = list[dict[str, Any]]
 FACTS = Path(__file__).with_name("listing.json")
@@ -51,6 +51,22 @@ def rule_facts(name: str) -> RuleFacts:
     """
     known = _facts()["rule_facts"].get(name)
     return _facts_of(name) if known is None else RuleFacts(**known)
+
+
+def refuse_baseline(rule: str, trains: str) -> None:
+    """An experiment of local rules has no row for a rule that is a twin of every other.
+
+    Args:
+        rule: its name, or ``file.py:Class``.
+        trains: who trains the twins, with a verb: ``"a study runs"``.
+
+    Raises:
+        InputError: its credit crosses all blocks.
+    """
+    if rule_facts(rule).locality == "global":
+        raise InputError(
+            f"{rule} is a baseline, not a local rule: {trains} bp and bp-deepsup as twins of every rule already"
+        )
 
 
 @functools.cache

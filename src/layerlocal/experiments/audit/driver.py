@@ -13,7 +13,7 @@ from layerlocal.data.task import refuse_vectors, task_of
 from layerlocal.experiments.audit.plan import SIZES, AuditPlan, accuracy_specs, audit_specs, class_specs
 from layerlocal.experiments.stored import cost_path, write_report
 from layerlocal.runs.environment import usual_workers
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256, pin
 from layerlocal.runs.store import RunStore, write_atomic
 from layerlocal.spec import DataSpec, RunSpec
@@ -176,10 +176,7 @@ def _plan(
 
 def _refuse(rule: str) -> None:
     """A baseline, or a plug-in that breaks the contract, is refused before hours are spent on it."""
-    if rule_facts(rule).locality == "global":
-        raise InputError(
-            f"{rule} is a baseline, not a local rule: the audit runs bp and bp-deepsup as twins of every rule already"
-        )
+    refuse_baseline(rule, "the audit runs")
     if ":" in rule:
         _refuse_broken(rule)
 

@@ -10,8 +10,9 @@ from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.process import Measurements, request_of
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
+from layerlocal.words import byte_count
 
-__all__ = ["in_words", "largest_fitting", "parse_memory", "refuse_below_weights", "search"]
+__all__ = ["largest_fitting", "parse_memory", "refuse_below_weights", "search"]
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 MOST = 2**60
@@ -41,12 +42,6 @@ def parse_memory(text: str) -> int:
     return found
 
 
-def in_words(size: float) -> str:
-    """``300000000`` → ``300 MB``."""
-    unit = next((unit for unit in ("GB", "MB", "KB") if size >= UNITS[unit]), "KB")
-    return f"{size / UNITS[unit]:.3g} {unit}"
-
-
 def refuse_below_weights(rule: Rule, case: CostCase, budget_bytes: int) -> None:
     """A budget that does not even hold weights and optimizer state is a mistake to be named, not a search.
 
@@ -59,8 +54,8 @@ def refuse_below_weights(rule: Rule, case: CostCase, budget_bytes: int) -> None:
     needed = weights + states * trained
     if budget_bytes < needed:
         raise InputError(
-            f"a budget of {in_words(budget_bytes)} is below the weights and optimizer state of {case.network.name} themselves "
-            f"({in_words(needed)}, {case.optimizer}); raise --memory or lower --width"
+            f"a budget of {byte_count(budget_bytes, decimal=True)} is below the weights and optimizer state of {case.network.name} themselves "
+            f"({byte_count(needed, decimal=True)}, {case.optimizer}); raise --memory or lower --width"
         )
 
 

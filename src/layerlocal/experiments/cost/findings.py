@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from layerlocal.words import byte_count, percent, rate, ratio, ratio_estimate, signed, spoken
+
 __all__ = ["pareto_front", "say_findings"]
 
 Row = Mapping[str, Any]
@@ -45,13 +47,8 @@ def memory_ratio(group: Mapping[str, Any], row: Row) -> float | None:
     return ratio if ratio is not None else row.get("saved_ratio")
 
 
-def _times(value: float) -> str:
-    return f"{value:.2f}×"
-
-
 def _speed(row: Row) -> str:
-    ratio = row["speed_ratio"]
-    return f"{_times(ratio['median'])} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+    return ratio_estimate(row["speed_ratio"], with_n=False)
 
 
 def _usable(group: Mapping[str, Any]) -> list[Row]:
@@ -65,16 +62,16 @@ def _group(group: Mapping[str, Any]) -> Iterator[str]:
     local = [r for r in rows if r.get("locality") == "block"]
     rivals = [r for r in rows if r["rule"] == "bp" and r["mode"] != "plain"]
     for row in (r for r in local if r["mode"] == "plain"):
-        parts = [f"{_speed(row)} the samples/s", f"{_times(memory_ratio(group, row) or 0)} the {words}"]
-        parts += [f"{_times(row['saved_ratio'])} the saved bytes"] if row.get("saved_ratio") else []
-        parts += [f"{_times(row['flops_ratio'])} the FLOPs"] if row.get("flops_ratio") else []
-        yield f"{where}, {row['label']} has {_listed(parts)} of plain bp."
+        parts = [f"{_speed(row)} the samples/s", f"{ratio(memory_ratio(group, row) or 0)} the {words}"]
+        parts += [f"{ratio(row['saved_ratio'])} the saved bytes"] if row.get("saved_ratio") else []
+        parts += [f"{ratio(row['flops_ratio'])} the FLOPs"] if row.get("flops_ratio") else []
+        yield f"{where}, {row['label']} has {spoken(parts)} of plain bp."
         yield from _against(group, row, rivals, words)
         yield from _equal_micro_batches(group, row["rule"], rows, words)
     yield from _paper(group, rows, words)
     front = pareto_front([(memory_ratio(group, r) or 0.0, r["speed_ratio"]["median"]) for r in rows])
     if len(rows) > 1:
-        yield f"{where}, the Pareto front of {words} and samples/s is {_listed([rows[i]['label'] for i in front])}."
+        yield f"{where}, the Pareto front of {words} and samples/s is {spoken([rows[i]['label'] for i in front])}."
     for row in group["rows"]:
         if row.get("failed"):
             yield f"{where}, {row['label']} could not be measured: {row['failed']}."
@@ -87,17 +84,17 @@ def _against(group: Mapping[str, Any], row: Row, rivals: Sequence[Row], words: s
     for rival in lighter:
         if _slower(rival, row):
             yield (
-                f"{rival['label']} needs less {words} than {row['label']} ({_times(memory_ratio(group, rival) or 0)} against {_times(own)}) "
+                f"{rival['label']} needs less {words} than {row['label']} ({ratio(memory_ratio(group, rival) or 0)} against {ratio(own)}) "
                 f"but is slower ({_speed(rival)} against {_speed(row)})."
             )
         else:
             faster = "is faster" if _slower(row, rival) else "is not slower"
             yield (
-                f"{rival['label']} beats {row['label']} here: it needs less {words} ({_times(memory_ratio(group, rival) or 0)} against "
-                f"{_times(own)}) and {faster} ({_speed(rival)} against {_speed(row)})."
+                f"{rival['label']} beats {row['label']} here: it needs less {words} ({ratio(memory_ratio(group, rival) or 0)} against "
+                f"{ratio(own)}) and {faster} ({_speed(rival)} against {_speed(row)})."
             )
     if rivals and not lighter:
-        yield f"No backprop baseline here ({_listed([r['label'] for r in rivals])}) needs as little {words} as {row['label']}."
+        yield f"No backprop baseline here ({spoken([r['label'] for r in rivals])}) needs as little {words} as {row['label']}."
 
 
 def _slower(one: Row, other: Row) -> bool:
@@ -113,7 +110,7 @@ def _equal_micro_batches(group: Mapping[str, Any], rule: str, rows: Sequence[Row
         if row["rule"] == rule and twin is not None:
             memory = (memory_ratio(group, row) or 0.0) / (memory_ratio(group, twin) or 1.0)
             speed = row["speed_ratio"]["median"] / twin["speed_ratio"]["median"]
-            parts.append(f"{row['mode']}: {_times(memory)} the {words}, {_times(speed)} the samples/s")
+            parts.append(f"{row['mode']}: {ratio(memory)} the {words}, {ratio(speed)} the samples/s")
     if parts:
         yield f"{rule} against bp at equal micro-batches: {'; '.join(parts)}."
 
@@ -128,8 +125,8 @@ def _paper(group: Mapping[str, Any], rows: Sequence[Row], words: str) -> Iterato
             memory = (memory_ratio(group, row) or 0.0) / (memory_ratio(group, anchor) or 1.0)
             speed = row["speed_ratio"]["median"] / anchor["speed_ratio"]["median"]
             yield (
-                f"arXiv:2606.06539 reports {_times(paper['memory_factor'])} the memory and {_times(paper['speed_factor'])} the images/s of BP "
-                f"with gradient accumulation for DTG-FF; here dtg-ff has {_times(memory)} the {words} and {_times(speed)} the samples/s of "
+                f"arXiv:2606.06539 reports {ratio(paper['memory_factor'])} the memory and {ratio(paper['speed_factor'])} the images/s of BP "
+                f"with gradient accumulation for DTG-FF; here dtg-ff has {ratio(memory)} the {words} and {ratio(speed)} the samples/s of "
                 f"{anchor['label']}."
             )
 
@@ -155,7 +152,7 @@ def _roofline(part: Mapping[str, Any]) -> Iterator[str]:
     reached = []
     for row in part["rows"]:
         kind, share = max(row["operations"].items(), key=lambda item: item[1])
-        reached.append(f"{row['rule']} {row['share']:.0%} ({kind} takes {share:.0%} of its time)")
+        reached.append(f"{row['rule']} {percent(row['share'], 0)} ({kind} takes {percent(share, 0)} of its time)")
     ceiling = part["matrix_flops_per_s"] / 1e9
     yield f"On {part['place']}, of the {ceiling:,.3g} GFLOP/s of a matrix product here: {'; '.join(reached)}."
 
@@ -170,7 +167,7 @@ def _budget(part: Mapping[str, Any]) -> Iterator[str]:
     yield f"{where} at {part['image_size']} px, the largest batch: {', '.join(batches)}."
     fast = sorted((r for r in fitting if r.get("samples_per_s")), key=lambda r: -r["samples_per_s"])
     if fast:
-        speeds = [f"{r['label']} {r['samples_per_s']:,.3g}" for r in fast]
+        speeds = [f"{r['label']} {rate(r['samples_per_s'])}" for r in fast]
         yield f"{where}, samples/s at that batch: {', '.join(speeds)}."
     images = [
         f"{r['label']} {'≥ ' * r['image_stopped']}{r['largest_image']}" for r in part["rows"] if r["largest_image"]
@@ -179,7 +176,7 @@ def _budget(part: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where} at batch {part['batch_size']}, the largest images in px: {', '.join(images)}."
     missing = [r["label"] for r in part["rows"] if not r["largest_batch"]]
     if missing:
-        yield f"{where}: nothing fits of {_listed(missing)}."
+        yield f"{where}: nothing fits of {spoken(missing)}."
 
 
 def _distribution(part: Mapping[str, Any]) -> Iterator[str]:
@@ -191,25 +188,17 @@ def _distribution(part: Mapping[str, Any]) -> Iterator[str]:
     for row in (row for row in part["rows"] if row["processes"] == most):
         gain = row["samples_per_s"] / alone[row["method"]]["samples_per_s"]
         parts.append(
-            f"{row['method']} {_number(row['samples_per_s'])} samples/s ({_times(gain)} one process), {row['bytes_per_step'] / 2**20:.3g} MiB a "
-            f"step, {row['idle_share']:.0%} idle"
+            f"{row['method']} {rate(row['samples_per_s'])} samples/s ({ratio(gain)} one process), {byte_count(row['bytes_per_step'])} a "
+            f"step, {percent(row['idle_share'], 0)} idle"
         )
         if row.get("model"):
             error = row["model"]["samples_per_s"] / row["samples_per_s"] - 1
-            errors.append(f"{row['method']} {f'{error:+.0%}'.replace('-', '−')}")
+            errors.append(f"{row['method']} {signed(100 * error, 0)} %")
     yield f"{where}: {'; '.join(parts)}."
-    yield f"The model of a step errs in samples/s there by: {_listed(errors)}."
+    yield f"The model of a step errs in samples/s there by: {spoken(errors)}."
     far = [row for row in part["forecast"] if row["processes"] > most and row.get("samples_per_s")]
     methods = dict.fromkeys(row["method"] for row in far)
     best = [max((r for r in far if r["method"] == name), key=lambda r: r["samples_per_s"]) for name in methods]
     if best:
-        told = [f"{row['method']} {_number(row['samples_per_s'])} on {row['processes']}" for row in best]
+        told = [f"{row['method']} {rate(row['samples_per_s'])} on {row['processes']}" for row in best]
         yield f"It expects, from processes as fast and links as these, at most: {'; '.join(told)} processes."
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"

@@ -19,7 +19,7 @@ from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import SIZES, Key, Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.environment import usual_workers
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import refuse_baseline, rule_facts
 from layerlocal.runs.pin import contents_of, file_sha256
 from layerlocal.runs.store import RunStore, write_atomic
 from layerlocal.spec import RunSpec
@@ -174,10 +174,7 @@ def _plan(
     from layerlocal.experiments.studies.widths import fitting_widths
 
     for rule in rules:
-        if rule_facts(rule).locality == "global":
-            raise InputError(
-                f"{rule} is a baseline, not a local rule: a study runs bp and bp-deepsup as twins of every rule already"
-            )
+        refuse_baseline(rule, "a study runs")
     content = {
         "study": study.name,
         "size": size,

@@ -28,7 +28,7 @@ from layerlocal.experiments.studies.parts import axis, block_figure, difference_
 from layerlocal.experiments.studies.scale import readout_of, scale_of
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
-from layerlocal.words import difference
+from layerlocal.words import difference, several
 
 __all__ = ["HybridStudy"]
 
@@ -124,7 +124,7 @@ def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[i
     gap = estimate(list(gaps.values()))
     where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
     if gap["mean"] > LEAST_GAP:
-        where = f"not told from zero above, by {len(gaps)} seed{'s' * (len(gaps) > 1)},"
+        where = f"not told apart, by {several(len(gaps), 'seed')}, from"
     return found | {
         "reason": f"{twin} is {where} the local rule here ({difference(gap)}), so there is nothing to recover"
     }
@@ -150,7 +150,7 @@ def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]
         )
     elif gap["low"] is None or gap["low"] <= 0:
         found.append(
-            f"{rule}: {gap['n']} seed{'s' * (gap['n'] > 1)} cannot tell BP's lead from zero, so no share of it is given."
+            f"{rule}: by {several(gap['n'], 'seed')} BP is not told apart from the local rule, so no share of a gap is given."
         )
     return found
 

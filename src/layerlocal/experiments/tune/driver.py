@@ -21,6 +21,7 @@ from layerlocal.runs.preview import look_ahead
 from layerlocal.runs.progress import ManyRuns
 from layerlocal.runs.store import RunStore, write_atomic
 from layerlocal.spec import RunSpec, command_of
+from layerlocal.words import percent, several
 
 __all__ = ["forecast_tuning", "run_tuning"]
 
@@ -200,8 +201,8 @@ def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
     )
     count = len(row["trials"])
     best = f"at best of {count} trials" if count > 1 else "in one trial"
-    usual = f", as it is {row['usual']:.1%}" if row["usual"] is not None else ""
+    usual = f", as it is {percent(row['usual'])}" if row["usual"] is not None else ""
     return (
-        f"{row['label']}: validation accuracy {row['best']['value']:.1%} {best}{usual}; {settings} "
-        f"(n = {plan.seeds} seed{'s' * (plan.seeds > 1)}; the best of many is too high by chance: train it with other seeds)."
+        f"{row['label']}: validation accuracy {percent(row['best']['value'])} {best}{usual}; {settings} "
+        f"(n = {several(plan.seeds, 'seed')}; the best of many is too high by chance: train it with other seeds)."
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from layerlocal.experiments.tune.space import Dimension
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import refuse_baseline, rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
 
@@ -138,10 +138,7 @@ class TunePlan(Frozen):
             if key in (*self.settings, *(dimension.key for dimension in self.space)):
                 raise InputError(f"{key} is no setting of a search: {instead}")
         for rule in self.rules:
-            if rule_facts(rule).locality == "global":
-                raise InputError(
-                    f"{rule} is a baseline, not a local rule: a search tunes bp and bp-deepsup as twins of every rule already"
-                )
+            refuse_baseline(rule, "a search tunes")
         for dimension in self.space:
             if dimension.rule is not None and dimension.rule not in self.rules:
                 raise InputError(
