@@ -80,7 +80,7 @@ def spell(value):
     ids=spell,
 )
 def test_it_keeps_every_clause_of_the_contract(name, options, of, monkeypatch):
-    def network(_, depth=4, seed=0):
+    def network(_, depth=4, seed=0, channels=None):
         return create_network(**of | {"depth": depth, "seed": seed})
 
     monkeypatch.setattr("layerlocal.measure.contract._Bench.network", network)

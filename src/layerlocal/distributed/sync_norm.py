@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from layerlocal.distributed.group import Group
+from layerlocal.networks.blocks import FusableBlock
 
 __all__ = ["SyncBatchNorm", "synchronize_norms"]
 
@@ -104,7 +105,7 @@ def synchronize_norms(module: nn.Module, group: Group) -> Callable[[], None]:
     Parameters and buffers stay the same objects under the same names, so optimizers and checkpoints notice nothing. Fused blocks
     (`Network.use_fused`) run their modules one after another meanwhile.
     """
-    fused = [part for part in module.modules() if getattr(part, "fused", False)]
+    fused = [part for part in module.modules() if isinstance(part, FusableBlock) and part.fused]
     replaced: list[tuple[nn.Module, str, nn.Module]] = []
     made: dict[int, SyncBatchNorm] = {}
     for parent in list(module.modules()):
@@ -123,6 +124,6 @@ def synchronize_norms(module: nn.Module, group: Group) -> Callable[[], None]:
     return undo
 
 
-def _set_fused(parts: list[nn.Module], fused: bool) -> None:
+def _set_fused(parts: list[FusableBlock], fused: bool) -> None:
     for part in parts:
-        part.fused = fused  # type: ignore[assignment]
+        part.fused = fused

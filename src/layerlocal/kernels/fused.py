@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layerlocal.kernels.grid import EPS, cell_sizes, spread_over_cells
+from layerlocal.kernels.grid import EPS, ActivityWithCells, cell_sizes, spread_over_cells
 from layerlocal.kernels.native import Shape, library
 
 __all__ = ["fuses", "norm_act"]
@@ -52,17 +52,15 @@ def norm_act(
         norm: a batch normalization with weights and a fixed momentum; its running statistics move in training mode.
         pool: 2×2 max pooling, stride 2, rounding up; not together with a residual.
         residual: like u; added before the ReLU.
-        grid: cells a side of the readout that will read the result; its root mean squares are made on the way and left in the
-            attribute ``cells`` of the result, for `cells_of`. 0: none.
+        grid: cells a side of the readout that will read the result; its root mean squares are made on the way and handed on with it
+            (`ActivityWithCells`), for `cells_of`. 0: none.
     """
     assert isinstance(norm, nn.BatchNorm2d) and (residual is None or not pool)
     if norm.training:
         if norm.track_running_stats and norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)
         p, rms = _NormAct.apply(u, norm.weight, norm.bias, residual, norm, pool, grid)
-        if grid:
-            p.cells = (grid, rms)
-        return p
+        return ActivityWithCells.join(p, grid, rms) if grid else p
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     z = torch.addcmul((norm.bias - norm.running_mean * scale)[:, None, None], u, scale[:, None, None])

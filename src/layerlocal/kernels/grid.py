@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["EPS", "cell_sizes", "cells_of", "grid_mean", "grid_rms", "spread_over_cells"]
+__all__ = ["EPS", "ActivityWithCells", "cell_sizes", "cells_of", "grid_mean", "grid_rms", "spread_over_cells"]
 
 EPS = 1e-6
 
@@ -72,7 +72,28 @@ def grid_rms(activity: Tensor, grid: int) -> Tensor:
     return _GridRMS.apply(activity, grid)
 
 
+class ActivityWithCells(Tensor):
+    """A map and its `grid_rms`, made on the way by the operation that made the map. Whatever is computed from it is a plain tensor again.
+
+    Attributes:
+        grid: cells a side.
+        cells: root mean squares, (B, s·s·C), with their graph.
+    """
+
+    grid: int
+    cells: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def join(activity: Tensor, grid: int, cells: Tensor) -> ActivityWithCells:
+        """The same map, (B, C, H, W), with its root mean squares."""
+        found = activity.as_subclass(ActivityWithCells)
+        found.grid, found.cells = grid, cells
+        return found
+
+
 def cells_of(activity: Tensor, grid: int) -> Tensor:
     """`grid_rms`, taken from the fused operation that made the activity where that was asked to read it (`norm_act`)."""
-    found: tuple[int, Tensor] | None = getattr(activity, "cells", None)
-    return found[1] if found is not None and found[0] == grid else grid_rms(activity, grid)
+    if isinstance(activity, ActivityWithCells) and activity.grid == grid:
+        return activity.cells
+    return grid_rms(activity, grid)

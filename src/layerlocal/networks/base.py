@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlocal.networks.blocks import as_blocks, as_shape, refuse_other_types, refuse_shared_parts, run_watched
+from layerlocal.networks.blocks import (
+    FusableBlock,
+    as_blocks,
+    as_shape,
+    refuse_other_types,
+    refuse_shared_parts,
+    run_watched,
+)
 from layerlocal.types import InputError, derive_seed, describe_error
 
 __all__ = ["CompiledForward", "Network", "build_blocks", "check_depth"]
@@ -82,9 +89,14 @@ class Network(nn.Module):
         for less memory and time. Blocks of other makes stay as they are.
         """
         for part in self.modules():
-            if hasattr(part, "fused"):
-                part.fused = fused  # type: ignore[assignment]
+            if isinstance(part, FusableBlock):
+                part.fused = fused
         return self
+
+    @property
+    def fused(self) -> bool:
+        """Whether a block of it is computed as one operation."""
+        return any(isinstance(part, FusableBlock) and part.fused for part in self.modules())
 
     def compile_blocks(self) -> Network:
         """``torch.compile`` every block on its own, in place: gradient boundaries stay outside the compiled graphs.

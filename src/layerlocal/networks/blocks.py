@@ -16,9 +16,22 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from layerlocal.types import InputError, describe_error, first_line
 
 __all__ = [
-    "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
+    "FusableBlock", "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
     "run_watched", "version_of", "within_memory",
 ]  # fmt: skip
+
+
+class FusableBlock(nn.Module):
+    """A block of ours that can run normalization, activation, pooling and readout as one operation (`kernels.norm_act`).
+
+    Attributes:
+        fused: use it where it gives the same (`kernels.fuses`).
+        cells: grid of the readout that reads this block's activity by root mean squares; 0: none does.
+    """
+
+    fused = False
+    cells = 0
+
 
 TENSORS_PER_WEIGHT = 4
 """The weight, its gradient and the two averages of AdamW."""

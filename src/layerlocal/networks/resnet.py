@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import fuses, norm_act
 from layerlocal.networks.base import Network, build_blocks
+from layerlocal.networks.blocks import FusableBlock
 from layerlocal.networks.cosine import begin
 from layerlocal.networks.vgg import ConvBlock, conv_block
 from layerlocal.types import InputError
@@ -29,7 +30,7 @@ LARGE_IMAGE = 128
 """Images at least this large (pixels) get the 7×7 stride-2 stem with pooling, smaller ones a 3×3 stem."""
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(FusableBlock):
     """ReLU(branch(x) + shortcut(x)): (B, Ci, H, W) → (B, Co, H/stride, W/stride).
 
     Args:
@@ -37,12 +38,7 @@ class ResidualBlock(nn.Module):
         out_channels: Co.
         stride: of the first 3×3 convolution and of the shortcut.
         bottleneck: 1×1 – 3×3 – 1×1 with a quarter of the channels inside, instead of two 3×3 convolutions.
-
-    Attributes ``fused`` and ``cells`` as of `ConvBlock`.
     """
-
-    fused = False
-    cells = 0
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, bottleneck: bool = False) -> None:
         super().__init__()

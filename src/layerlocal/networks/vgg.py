@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import fuses, norm_act
 from layerlocal.networks.base import Network, build_blocks, check_depth
+from layerlocal.networks.blocks import FusableBlock
 from layerlocal.networks.cosine import begin
 from layerlocal.types import InputError
 
@@ -26,16 +27,8 @@ VGG_PLANS: dict[str, list[int | str]] = {
 images in seconds on a CPU, and equal blocks to any depth."""
 
 
-class ConvBlock(nn.Sequential):
-    """Convolution – (batch norm) – ReLU – (max pooling), the modules one after another or, where ``fused``, all but the first as one.
-
-    Attributes:
-        fused: use `kernels.norm_act` where it gives the same (`kernels.fuses`).
-        cells: grid of the readout that reads this block's activity by root mean squares; 0: none does.
-    """
-
-    fused = False
-    cells = 0
+class ConvBlock(FusableBlock, nn.Sequential):
+    """Convolution – (batch norm) – ReLU – (max pooling), the modules one after another or, where ``fused``, all but the first as one."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Ci, H, W) → (B, Co, H', W')."""

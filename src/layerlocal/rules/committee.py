@@ -24,7 +24,6 @@ from layerlocal.rules.core.members import (
     MemberRule,
     beginning,
     committee_loss,
-    is_fused,
     small_block,
 )
 from layerlocal.rules.core.registry import register_rule
@@ -131,7 +130,7 @@ class Committee(MemberRule):
         if nets < 0 or not (nets or linear):
             raise InputError(f"a block needs a reader: nets of at least 0, or linear, got {nets=} and {linear=}")
         reads: dict[str, Any] = {"statistic": readout, "grid": grid, "factors": factors}
-        fused = is_fused(network)
+        fused = network.fused
 
         def make_nets(shape: Sequence[int]) -> nn.Module | None:
             return small_nets(shape, num_classes, nets=nets, wide=wide, fused=fused, **sizes, **reads) if nets else None

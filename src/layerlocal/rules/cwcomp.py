@@ -9,10 +9,11 @@ training). The last block's goodness predicts, as there; their softmax classifie
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
+from layerlocal.rules.core.readout import CellReader
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.rules.core.walk import BlockwiseRule
@@ -40,7 +41,7 @@ def class_goodness(activity: Tensor, num_classes: int, statistic: str = "mean-sq
     return mean_by_class(numbers, num_classes)
 
 
-class ChannelGroups(nn.Module):
+class ChannelGroups(CellReader):
     """A readout without weights: (B, C, ...) → `class_goodness` / τ, (B, K).
 
     Args:
@@ -59,14 +60,16 @@ class ChannelGroups(nn.Module):
         self.num_classes = num_classes
         self.statistic = statistic
         self.temperature = temperature
-        self.rms_cells = (
-            1 if statistic == "mean-square" else 0
-        )  # a mean square is the square of the root mean square of one cell
 
     @property
     def reads(self) -> str:
         """What it reads, in a few words."""
         return f"{self.statistic.replace('-', ' ')} of each class's channels"
+
+    @property
+    def rms_cells(self) -> int:
+        """A mean square is the square of the root mean square of one cell."""
+        return 1 if self.statistic == "mean-square" else 0
 
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""

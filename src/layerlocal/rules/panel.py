@@ -17,7 +17,7 @@ from torch import nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.auxiliary import MOST_MEMBERS
-from layerlocal.rules.core.members import GroupedNets, MemberRule, beginning, is_fused, small_block
+from layerlocal.rules.core.members import GroupedNets, MemberRule, beginning, small_block
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.types import InputError
@@ -120,7 +120,7 @@ class Panel(MemberRule):
             raise InputError(f"nets must be at most {MOST_MEMBERS}, got {nets}")
         sizes: dict[str, Any] = {"nets": nets, "side": head_side, "budget": budget, "widest": head_width}
         reads: dict[str, Any] = {"statistic": readout, "grid": grid, "factors": factors}
-        fused = is_fused(network)
+        fused = network.fused
 
         def make_nets(shape: Sequence[int]) -> nn.Module:
             return pyramid_nets(shape, num_classes, fused=fused, **sizes, **reads)

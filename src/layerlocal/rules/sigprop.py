@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
 from layerlocal.rules.core.export import CellAverage
+from layerlocal.rules.core.readout import CellReader
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.rules.core.walk import BlockwiseRule
@@ -43,7 +44,7 @@ def target_loss(similarity: Tensor, y: Tensor) -> Tensor:
     return -(log_probabilities * same / same.sum(1, keepdim=True)).sum(1).mean()
 
 
-class ClassTargets(nn.Module):
+class ClassTargets(CellReader):
     """What one block compares: activities as unit vectors, and the class targets among them, averaged over steps.
 
     Args:
@@ -71,7 +72,7 @@ class ClassTargets(nn.Module):
         if len(activity_shape) == 3:
             self.average = CellAverage(activity_shape[1], activity_shape[2], grid)
             features *= len(self.average.rows) * len(self.average.columns)
-        self.grid = self.rms_cells = grid
+        self.grid = grid
         self.temperature = temperature
         self.register_buffer("classes", torch.zeros(num_classes, features))
 
@@ -80,6 +81,11 @@ class ClassTargets(nn.Module):
         """What it reads, in a few words."""
         cells = f"RMS, {self.grid}×{self.grid} cells" if self.average else "units as they are"
         return f"{cells}, beside class targets"
+
+    @property
+    def rms_cells(self) -> int:
+        """The grid's."""
+        return self.grid
 
     def represent(self, activity: Tensor) -> Tensor:
         """Root mean squares of each channel in each cell (vectors: the numbers themselves), centred, at unit length: (B, ...) → (B, D)."""

@@ -67,7 +67,7 @@ def rehearse(rule: Rule, samples: Callable[[int], tuple[Tensor, Tensor]], recipe
 
 
 def _look(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:
-    if any(getattr(part, "fused", False) for part in rule.modules()):
+    if rule.network.fused:
         kernels_in_use(x.device.type)  # it warns once a process where there are none, which is not to be lost below
     eager = torch.compiler.set_stance("force_eager") if rule.network.compiled else contextlib.nullcontext()
     with untouched(rule), eager, warnings.catch_warnings(), _watched(rule.network):

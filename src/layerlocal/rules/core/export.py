@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.networks.base import CompiledForward
+from layerlocal.networks.blocks import FusableBlock
 from layerlocal.options import check_kind
 from layerlocal.rules.core.functional import fuse, goodness, rms_normalize
 from layerlocal.rules.core.readout import SpatialReadout
@@ -392,6 +393,6 @@ def copied(part: Copied) -> Copied:
     for inner in found.modules():
         if isinstance(vars(inner).get("forward"), CompiledForward):
             del inner.forward
-        if hasattr(inner, "fused"):
-            inner.fused = False  # type: ignore[assignment]
+        if isinstance(inner, FusableBlock):
+            inner.fused = False
     return found

@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from layerlocal.networks import Network
 from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.core.auxiliary import TINY, AuxiliaryRule, averages
 from layerlocal.rules.core.export import copied, plain_readout
-from layerlocal.rules.core.readout import SpatialReadout, pair_scores, parse_factors
+from layerlocal.rules.core.readout import CellReader, SpatialReadout, pair_scores, parse_factors
 
-__all__ = ["CommitteeHead", "GroupedNets", "MemberRule", "beginning", "committee_loss", "is_fused", "small_block"]
+__all__ = ["CommitteeHead", "GroupedNets", "MemberRule", "beginning", "committee_loss", "small_block"]
 
 
 def committee_loss(member_scores: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -83,7 +82,7 @@ def small_block(conv: nn.Conv2d, *, pools: bool = False, fused: bool = False) ->
     return block
 
 
-class CommitteeHead(nn.Module):
+class CommitteeHead(CellReader):
     """The members of one block: nets and a linear readout, either of which may be missing. Its score is their mean log-probability."""
 
     def __init__(self, nets: nn.Module | None, linear: SpatialReadout | None) -> None:
@@ -140,8 +139,3 @@ class MemberRule(AuxiliaryRule):
             shape = self.network.activity_shapes[self.network.block_names.index(name)]
             head.linear = plain_readout(head.linear, shape)  # type: ignore[assignment]
         return head
-
-
-def is_fused(network: Network) -> bool:
-    """Whether blocks of the network are computed as one operation: its readers are then, too."""
-    return any(getattr(part, "fused", False) for part in network.modules())

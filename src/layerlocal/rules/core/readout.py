@@ -10,10 +10,19 @@ from layerlocal.kernels import cells_of, grid_mean
 from layerlocal.options import whole_number
 from layerlocal.types import InputError
 
-__all__ = ["SpatialReadout", "pair_scores", "parse_factors"]
+__all__ = ["CellReader", "SpatialReadout", "pair_scores", "parse_factors"]
 
 
-class SpatialReadout(nn.Module):
+class CellReader(nn.Module):
+    """A head that may read root mean squares of cells, which a fused block makes on its way (`networks.blocks.FusableBlock`)."""
+
+    @property
+    def rms_cells(self) -> int:
+        """Cells a side whose root mean squares it reads; 0: it reads something else."""
+        raise NotImplementedError
+
+
+class SpatialReadout(CellReader):
     """(B, C, H, W) → (B, K) or (B, D) → (B, K).
 
     Each channel is summed up in each cell of a ``grid`` × ``grid`` partition of the map, by its root mean square (goodness) or its mean

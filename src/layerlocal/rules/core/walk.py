@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.networks.blocks import FusableBlock
 from layerlocal.rules.core.export import ExportParts, Fusion, plain_readout
 from layerlocal.rules.core.functional import fit_fusion_weights, fuse
+from layerlocal.rules.core.readout import CellReader
 from layerlocal.rules.core.recompute import Buffer, Found, buffers_of, keep_input_only
 from layerlocal.rules.core.rule import Rule
 from layerlocal.types import BlockLoss, InputError, derive_seed
@@ -84,8 +86,8 @@ class BlockwiseRule(Rule):
     def _tell_block(self, index: int, head: nn.Module | None) -> None:
         """A block whose head reads root mean squares of ``rms_cells`` cells a side can make them on the way (`kernels.norm_act`)."""
         block = self.network.blocks[index]
-        if hasattr(block, "cells"):
-            block.cells = getattr(head, "rms_cells", 0)  # type: ignore[arg-type]
+        if isinstance(block, FusableBlock):
+            block.cells = head.rms_cells if isinstance(head, CellReader) else 0
 
     def keep_readouts(self, indices: Iterable[int]) -> None:
         """Read the network at these blocks only, and drop the heads of the others."""
