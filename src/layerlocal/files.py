@@ -118,7 +118,7 @@ def read_json(
     path: Path,
     *,
     needs: Iterable[str] = (),
-    kind: type[Any] = dict,
+    kind: type[Any] | tuple[type[Any], ...] = dict,
     others: str = "finished runs",
     damaged: Callable[[Path, object], InputError] | None = None,
 ) -> Any:
@@ -127,7 +127,7 @@ def read_json(
     Args:
         path: of the file.
         needs: keys that an object has at least.
-        kind: ``dict`` or ``list``.
+        kind: ``dict``, ``list``, or both.
         others: what the user keeps when this file is deleted.
         damaged: path, reason → what to say of a damaged one instead.
 
@@ -137,7 +137,8 @@ def read_json(
     try:
         content = load_json(path.read_bytes(), finite=False)
         if not isinstance(content, kind):
-            raise ValueError(f"a JSON {kind.__name__} was expected")
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            raise ValueError(f"a JSON {' or '.join(each.__name__ for each in kinds)} was expected")
         if lacks := [key for key in needs if key not in content]:
             raise ValueError(f"it has no {lacks[0]}")
         return content

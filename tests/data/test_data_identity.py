@@ -21,7 +21,7 @@ import layerlocal.experiments.studies.scale as scale_module
 from layerlocal import data_from_arrays, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.raw import TEACHER_NAME, content_of
-from layerlocal.experiments.stored import comparable, plan_path
+from layerlocal.experiments.stored import comparable, study_place
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.driver import run_study
 from layerlocal.report.runs import run_view
@@ -404,7 +404,7 @@ def test_a_received_study_does_not_run_files_that_nobody_named(tmp_path):
     marker = tmp_path / "ran"
     (tmp_path / "rule.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
     plan = StudyPlan(study="composition", rules=(f"{tmp_path}/rule.py:Rule", "dtg-ff"))
-    write_atomic(plan_path(store, "composition", "quick"), plan.model_dump_json().encode())
+    write_atomic(study_place(store, "composition", "quick").plan.path, plan.model_dump_json().encode())
     with pytest.raises(InputError, match=r"has the rule file .*rule.py:Rule.*--rules"):
         run_study(store, "composition", rules=["dtg-ff"], workers=1)
     assert not marker.exists()

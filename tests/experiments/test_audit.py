@@ -26,7 +26,7 @@ import layerlocal.experiments.audit.cost
 import layerlocal.experiments.audit.driver
 import layerlocal.report.page
 import layerlocal.runs.run
-from layerlocal.experiments.audit.driver import forecast_audit, run_audit
+from layerlocal.experiments.audit.driver import Audit, forecast_audit, run_audit
 from layerlocal.experiments.audit.plan import (
     ROLES,
     SIZES,
@@ -36,6 +36,7 @@ from layerlocal.experiments.audit.plan import (
     class_specs,
     summarize,
 )
+from layerlocal.experiments.driver import How, prepare
 from layerlocal.experiments.stored import write_report
 from layerlocal.report import write_page
 from layerlocal.rules import find_rule, list_rules, rule_options
@@ -406,12 +407,12 @@ def test_an_environment_that_differs_between_runs_is_told_in_full():
 def test_an_audit_prints_the_summary_it_writes(audited):
     out, _, printed = audited
     [line] = printed
-    assert json.loads(line) == json.loads((out / "summary.json").read_text())
+    assert json.loads(line) == json.loads((out / "experiments/audit-quick/summary.json").read_text())
 
 
 def test_an_audit_has_every_rule_with_its_twins_and_the_plugin_beside_them(audited):
     out, name, _ = audited
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((out / "experiments/audit-quick/summary.json").read_text())
     rows = {row["rule"]: row for row in summary["accuracy"]["rules"]}
     assert list(rows) == ["dtg-ff", name]
     assert all(row["seeds"] == [0, 1] and row["gap"]["n"] == 2 for row in rows.values())
@@ -425,7 +426,7 @@ def test_an_audit_has_every_rule_with_its_twins_and_the_plugin_beside_them(audit
 
 def test_every_number_of_an_audit_is_that_of_a_run_on_disk(audited):
     out, _, _ = audited
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((out / "experiments/audit-quick/summary.json").read_text())
     store = RunStore(out)
     accuracy = {record.hash: record.result["test_accuracy"] for record in store.finished()}
     for row in summary["accuracy"]["rules"]:
@@ -456,7 +457,9 @@ def test_a_run_of_an_audit_is_the_same_run_made_here_to_the_last_bit(audited, tm
 
 def test_an_audit_certifies_the_locality_of_every_rule_and_twin(audited):
     out, name, _ = audited
-    found = {row["rule"]: row for row in json.loads((out / "summary.json").read_text())["locality"]}
+    found = {
+        row["rule"]: row for row in json.loads((out / "experiments/audit-quick/summary.json").read_text())["locality"]
+    }
     for rule in ("dtg-ff", name):
         assert found[rule]["certified"] and found[rule]["measured"] == "block"
         for twin in ("bp", "bp-deepsup"):
@@ -490,7 +493,7 @@ def untimed(summary):
 
 def test_a_second_audit_trains_and_measures_nothing_and_says_the_same(audited, tiny, monkeypatch):
     out, name, _ = audited
-    before = untimed(json.loads((out / "summary.json").read_text()))
+    before = untimed(json.loads((out / "experiments/audit-quick/summary.json").read_text()))
     monkeypatch.setattr(layerlocal.runs.run, "_train_run", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(layerlocal.experiments.audit.driver, "_refuse_broken", lambda _: None)
     monkeypatch.setattr(
@@ -507,7 +510,7 @@ def test_a_dry_run_of_an_audit_counts_and_times_what_is_left_and_writes_nothing(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     done = len(RunStore(out).finished())
     told = {"planned": done, "finished": done, "workers": 2, "seconds": 0, "left_out": 0, "reasons": []}
-    assert forecast_audit(out, rules=[name], seeds=2, workers=2) == told
+    assert forecast_audit(out, rules=[name], seeds=2, workers=2).items() > told.items()
     found = forecast_audit(out, rules=[name], seeds=3, workers=2)
     assert (found["planned"], found["finished"]) == (done * 3 // 2, done) and found["seconds"] > 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
@@ -545,10 +548,10 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
         return train(spec, *rest)
 
     def a_few(plan):
-        return list(accuracy_specs(plan).values())
+        return accuracy_specs(plan)
 
     monkeypatch.setattr(layerlocal.runs.run, "_train_run", fail)
-    monkeypatch.setattr(layerlocal.experiments.audit.driver, "audit_specs", a_few)
+    monkeypatch.setattr(layerlocal.experiments.audit.driver, "audit_runs", a_few)
     monkeypatch.setattr(layerlocal.experiments.audit.cost, "measure_cost", lambda *_, **__: {})
     monkeypatch.setattr(
         sys,
@@ -558,7 +561,7 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
     with pytest.raises(SystemExit) as stop:
         layerlocal.cli.main()
     assert stop.value.code == 1
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "experiments/audit-quick/summary.json").read_text())
     assert [row["rule"] for row in summary["accuracy"]["rules"]] == ["segmented"]
     [failure] = summary["failed"]
     assert failure["reason"] == "a planted reason" and failure["label"].startswith("dtg-ff")
@@ -617,12 +620,16 @@ def test_an_audit_of_every_rule_ends_with_a_page_that_has_a_row_of_each(stubbed,
     assert all(f"{rule}: not measured: block0 has" in page for rule in dealt)
 
 
+def planned(**asked):
+    """The plan of an audit of which nothing is left out."""
+    ready = prepare(Audit(**asked), Path("nowhere"), How(console=Console(quiet=True)))
+    assert not ready.missing
+    return ready.plan
+
+
 @pytest.mark.parametrize("rule", ["cwcomp", "deeperforward"])
 def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_which_it_can(stubbed, rule):
-    plan, refused = layerlocal.experiments.audit.driver._prepare(
-        [rule], "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True)
-    )
-    assert not refused
+    plan = planned(rules=[rule], seeds=1)
     keyed = {(rule, *key): spec for key, spec in class_specs(plan).items()} | accuracy_specs(plan)
     mine = [spec for key, spec in keyed.items() if key[0] == rule]
     for spec in mine:
@@ -634,10 +641,7 @@ def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_whic
 
 
 def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_others_say_what_they_read(stubbed):
-    plan, _ = layerlocal.experiments.audit.driver._prepare(
-        LOCAL, "fashion_mnist_subset", 1, "quick", "cpu", "", Console(quiet=True)
-    )
-    plan = layerlocal.experiments.audit.driver._with_readings(plan)
+    plan = Audit(LOCAL, seeds=1).settled(planned(rules=LOCAL, seeds=1))
     for rule in LOCAL:
         local = accuracy_specs(plan)[rule, "local", 0].rule.options
         own = rule_options(find_rule(rule))
@@ -657,10 +661,8 @@ def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
     monkeypatch.setitem(SIZES, "quick", QUICK)
     monkeypatch.setattr(layerlocal.experiments.audit.driver, "AuditPlan", AuditPlan)
     published = json.loads((Path(__file__).parents[2] / "results/audit-quick.json").read_text())
-    plan, refused = layerlocal.experiments.audit.driver._prepare(
-        [], "fashion_mnist_subset", 3, "quick", "cpu", "", Console(quiet=True)
-    )
-    assert not refused and {spec.hash for spec in audit_specs(plan)} == {run["run"] for run in published["runs"]}
+    plan = planned()
+    assert {spec.hash for spec in audit_specs(plan)} == {run["run"] for run in published["runs"]}
 
 
 @pytest.mark.parametrize(
@@ -740,8 +742,8 @@ def test_a_rule_that_raises_after_some_steps_of_training_is_told_and_the_page_is
     )  # which would find it, being patient
     name = f"{tmp_path / 'late.py'}:Late"
     monkeypatch.setattr(
-        layerlocal.experiments.audit.driver, "audit_specs",
-        lambda plan: [accuracy_specs(plan)["dtg-ff", "local", 0], accuracy_specs(plan)[name, "local", 0]],
+        layerlocal.experiments.audit.driver, "audit_runs",
+        lambda plan: {(rule, "local", 0): accuracy_specs(plan)[rule, "local", 0] for rule in ("dtg-ff", name)},
     )  # fmt: skip
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
     [failure] = summary["failed"]
@@ -778,11 +780,12 @@ def test_old_and_new_spellings_of_the_commands_options_are_one(monkeypatch, caps
     assert old == new and new["rules"] == ["ff", "scff"] and (new["size"], new["device"]) == ("standard", "cpu")
 
 
-@pytest.mark.parametrize("name", ["audit.json", "failed.json", "cost"])
+@pytest.mark.parametrize("name", ["plan.json", "missing.json", "cost"])
 @pytest.mark.parametrize("content", ["[1", '"text"'])
 def test_a_damaged_file_of_an_audit_is_one_sentence_that_names_it(audited, tmp_path, name, content):
     out = shutil.copytree(audited[0], tmp_path / "runs")
-    path = next(out.glob("cost-*.json")) if name == "cost" else out / name
+    folder = out / "experiments/audit-quick"
+    path = next(folder.glob("cost-*.json")) if name == "cost" else folder / name
     path.write_text(content)
     with pytest.raises(InputError, match=f"{path.name} is damaged .*again"):
         write_report(out)
@@ -791,8 +794,9 @@ def test_a_damaged_file_of_an_audit_is_one_sentence_that_names_it(audited, tmp_p
 @pytest.mark.parametrize("name", ["summary.json", "report.html"])
 def test_a_summary_or_page_that_cannot_be_written_is_one_sentence(audited, tmp_path, monkeypatch, name):
     out = shutil.copytree(audited[0], tmp_path / "runs")
-    (out / name).unlink()
-    (out / name).mkdir()
+    path = next(out.rglob(name))
+    path.unlink()
+    path.mkdir()
     monkeypatch.setattr(layerlocal.report.page, "render_page", lambda _: "a page")
     with pytest.raises(InputError, match=f"cannot write .*{name}"):
         write_report(out)

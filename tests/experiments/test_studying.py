@@ -16,7 +16,7 @@ from PIL import Image
 
 import layerlocal.experiments.studies.scale as scale_module
 from layerlocal.claims import judge, load_claims
-from layerlocal.experiments.stored import judge_claims, plan_path, write_report
+from layerlocal.experiments.stored import judge_claims, study_place, write_report
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
 from layerlocal.experiments.studies.driver import forecast_study, run_study
@@ -161,10 +161,10 @@ def test_the_ablation_is_of_one_rule(tmp_path, refused):
 
 def test_other_data_need_another_store(composed, tmp_path):
     out = shutil.copytree(composed[0], tmp_path / "runs")
-    before = plan_path(out, "composition", "quick").read_bytes()
+    before = study_place(out, "composition", "quick").plan.path.read_bytes()
     with pytest.raises(InputError, match="on its own data; give another folder with --out"):
         run_study(out, "composition", data=["teacher_student"], seeds=1, workers=1)
-    assert plan_path(out, "composition", "quick").read_bytes() == before
+    assert study_place(out, "composition", "quick").plan.path.read_bytes() == before
 
 
 def test_a_rule_without_readouts_cannot_take_part_where_twins_of_another_would_change_the_question(tmp_path, cli):
@@ -197,7 +197,7 @@ def test_claims_for_a_rule_that_no_study_ran_list_those_that_did(composed, cli):
 
 def test_claims_changed_after_a_study_was_begun_are_seen(composed, tmp_path, cli):
     out = shutil.copytree(composed[0], tmp_path / "runs")
-    path = plan_path(out, "composition", "quick")
+    path = study_place(out, "composition", "quick").plan.path
     content = json.loads(path.read_text())
     assert content["claims_sha256"] == load_claims().sha256_about(STUDIES)
     assert "not those that stood" not in write_report(out).read_text()
@@ -233,8 +233,8 @@ def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(
 
 def test_a_report_of_a_damaged_plan_names_it(composed, tmp_path):
     out = shutil.copytree(composed[0], tmp_path / "runs")
-    plan_path(out, "composition", "quick").write_text("{")
-    with pytest.raises(InputError, match=r"study-composition-quick.json is damaged .*run the study again"):
+    study_place(out, "composition", "quick").plan.path.write_text("{")
+    with pytest.raises(InputError, match=r"composition-quick/plan.json is damaged .*run the study again"):
         write_report(out)
 
 
@@ -395,7 +395,7 @@ def test_a_planted_store_on_disk_is_judged_as_its_runs_in_memory(tmp_path):
         with store.open(record.spec) as folder:
             folder.save_checkpoint({}, {"epoch": 1, "rows": [], "seconds": 0.0})
             folder.finish(env=record.env, result=record.result, metrics=[(1, "validation_accuracy", "fused", 0.5)])
-    write_atomic(plan_path(store.root, "accuracy", "quick"), plan.model_dump_json().encode())
+    write_atomic(study_place(store.root, "accuracy", "quick").plan.path, plan.model_dump_json().encode())
     (tmp_path / "planted.yaml").write_text(CLAIM)
     rows, *_ = judge_claims(store.root, files=[tmp_path / "planted.yaml"])
     expected = judge(load_claims(tmp_path / "planted.yaml"), [summarize_study(plan, records)])

@@ -16,7 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, load_accuracies, load_claims
+from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
 from layerlocal.experiments.audit.plan import AuditPlan, summarize
+from layerlocal.experiments.places import Kept, Place
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
@@ -28,8 +30,8 @@ from layerlocal.spec import PROTOCOL
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
-    "TRIALS", "audit_summary", "beside_published", "comparable", "cost_path", "cost_summaries", "cost_summary_path", "judge_claims",
-    "missing_path", "plan_path", "read_plan", "study_summaries", "tune_path", "tune_summaries", "write_report", "write_report_figures",
+    "TRIALS", "audit_place", "audit_summary", "beside_published", "comparable", "cost_kept", "cost_summaries", "cost_summary_path",
+    "judge_claims", "read_plan", "study_place", "study_summaries", "tune_path", "tune_summaries", "write_report", "write_report_figures",
 ]  # fmt: skip
 
 Records = Mapping[str, RunRecord]
@@ -58,7 +60,8 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
     if form != "html":
         return FORMATS[form](content)
     if content["audit"] is not None and published_table(out) is None:
-        write_atomic(out / "summary.json", json.dumps(content["audit"], indent=1).encode(), mend=PRINT_IT)
+        path = audit_place(out, content["audit"]["budget"]).summary.path
+        write_atomic(path, (json.dumps(content["audit"], indent=1) + "\n").encode(), mend=PRINT_IT)
     return write_page(content, out / "report.html")
 
 
@@ -211,14 +214,10 @@ def beside_published(out: Path) -> list[dict[str, Any]]:
 # --- studies ----------------------------------------------------------------------------------------------------------
 
 
-def plan_path(out: Path, study: str, size: str) -> Path:
-    """Where a study's plan is kept."""
-    return out / f"study-{study}-{size}.json"
-
-
-def missing_path(out: Path, study: str, size: str) -> Path:
-    """Where the reasons of runs without a result are kept."""
-    return out / f"study-{study}-{size}-missing.json"
+def study_place(out: Path, study: str, size: str) -> Place:
+    """Where a study is kept; its plan or, of published results, its summary lay in ``study-<name>-<size>.json``."""
+    loose = f"study-{study}-{size}"
+    return Place(out, f"{study}-{size}", old_plan=f"{loose}.json", old_missing=f"{loose}-missing.json")
 
 
 def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
@@ -227,8 +226,8 @@ def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
     Raises:
         InputError: a damaged one, or a published summary in its place, which a study must not be run over.
     """
-    path = plan_path(out, study, size)
-    content = read_json(path, damaged=_damaged_study)
+    kept = study_place(out, study, size).plan
+    path, content = kept.found, kept.read(damaged=_damaged_study)
     if content is None:
         return None
     if _is_summary(content):
@@ -253,14 +252,22 @@ def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
 
 
 def _study_summary(out: Path, study: str, size: str, records: Records) -> dict[str, Any] | None:
-    path = plan_path(out, study, size)
-    content = read_json(path, damaged=_damaged_study)
+    place = study_place(out, study, size)
+    path, content = place.plan.found, place.plan.read(damaged=_damaged_study)
     if content is not None and _is_summary(content):
         return _checked(path, content, study=study, size=size)
     plan = read_plan(out, study, size)
     if plan is None:
         return None
-    return summarize_study(plan, records, reasons=read_json(missing_path(out, study, size)) or {})
+    return summarize_study(plan, records, reasons=_reasons(place))
+
+
+def _reasons(place: Place) -> dict[str, str]:
+    """Hash → why a run has no result; earlier versions kept just that."""
+    entries = place.missing.read(kind=(list, dict)) or []
+    if isinstance(entries, dict):
+        return entries
+    return {name: entry["reason"] for entry in entries for name in entry["runs"]}
 
 
 def _is_summary(content: Mapping[str, Any]) -> bool:
@@ -329,9 +336,26 @@ def tune_summaries(out: Path) -> list[dict[str, Any]]:
 # --- the audit --------------------------------------------------------------------------------------------------------
 
 
-def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] | None:
-    """The summary of the store's audit, or the published one of the largest size; ``None`` where there is neither."""
-    plan = _read_audit_plan(out)
+def audit_place(out: Path, size: str) -> Place:
+    """Where an audit is kept."""
+    return Place(out, f"audit-{size}", old_plan="audit.json", old_missing="failed.json", old_summary="summary.json")
+
+
+def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan | None = None) -> dict[str, Any] | None:
+    """The summary of an audit of the store, or the published one.
+
+    Args:
+        out: the store.
+        records: its finished runs by hash, where they are read already.
+        plan: of the audit; ``None``: the largest that the store has.
+
+    Returns:
+        ``None`` where there is no audit.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    plan = plan or _read_audit_plan(out)
     if plan is None:
         published = [out / f"audit-{size}.json" for size in reversed(SIZES)]
         return next(
@@ -339,24 +363,28 @@ def audit_summary(out: Path, records: Records | None = None) -> dict[str, Any] |
             None,
         )
     found = comparable(out)[0] if records is None else records
-    return summarize(
-        plan, found, failed=read_json(out / "failed.json", kind=list) or [], cost=read_json(cost_path(out, plan))
-    )
+    missing = audit_place(out, plan.budget).missing.read(kind=list) or []
+    failed = [{"label": entry["label"], "reason": entry["reason"]} for entry in missing]
+    return summarize(plan, found, failed=failed, cost=cost_kept(out, plan).read())
 
 
-def cost_path(out: Path, plan: AuditPlan) -> Path:
+def cost_kept(out: Path, plan: AuditPlan) -> Kept:
     """Where the cost of an audit's rules is kept."""
     key = json.dumps([plan.rules, plan.sources, plan.budget, *([] if plan.device == "cpu" else [plan.device])])
-    return out / f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    name = f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return Kept(audit_place(out, plan.budget).folder / name, out / name)
 
 
 def _read_audit_plan(out: Path) -> AuditPlan | None:
-    content = read_json(out / "audit.json")
+    """The plan of the store's largest audit; that of an earlier version where this one has made none."""
+    places = [audit_place(out, size).plan for size in reversed(AUDIT_SIZES)]
+    kept = next((kept for kept in places if kept.path.exists()), places[0])
+    content = kept.read()
     try:
         return None if content is None else AuditPlan.model_validate(content)
     except ValidationError as error:
         raise InputError(
-            f"{out / 'audit.json'} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
+            f"{kept.found} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
         ) from None
 
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from layerlocal.experiments.settings import set_on
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
 from layerlocal.stats import estimate, paired_difference
 
-__all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_specs", "class_specs", "summarize"]
+__all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_runs", "audit_specs", "class_specs", "summarize"]
 
 Role = Literal["local", "bp", "bp-deepsup"]
 ROLES: tuple[Role, ...] = ("local", "bp", "bp-deepsup")
@@ -56,7 +57,7 @@ READOUT: dict[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"gr
 
 
 class AuditPlan(BaseModel):
-    """What an audit runs; kept as ``audit.json`` beside the runs, so that a report can be made again.
+    """What an audit runs; kept beside the runs (`layerlocal.experiments.places`), so that a report can be made again.
 
     Args:
         rules: the local rules compared; each is run with its own twins.
@@ -75,6 +76,7 @@ class AuditPlan(BaseModel):
         whole_train: train on every image there is, as there are fewer than the budget's.
         whole_test: likewise, of the test images.
         device: of every run and of the cost.
+        settings: of every run, dotted (`layerlocal.experiments.settings`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,6 +96,12 @@ class AuditPlan(BaseModel):
     whole_train: bool = False
     whole_test: bool = False
     device: str = "cpu"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """What the data are, where that is known."""
+        return {} if self.data.content_sha256 is None else {self.data.place: self.data.content_sha256}
 
     @property
     def usual_reading(self) -> str:
@@ -134,7 +142,7 @@ def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
     """(rule, role, seed) → run: every rule and its two twins on the same task."""
     size, most = plan.size, max(plan.real_classes)
     data = _real_data(plan, most, 0)
-    return {
+    specs = {
         (rule, role, seed): RunSpec(
             data=data, network=plan.network(rule, size.network, size.width, most), rule=_rule_spec(plan, rule, role),
             recipe=size.recipe, seed=seed,
@@ -143,6 +151,7 @@ def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
         for role in ROLES
         for seed in plan.seeds
     }  # fmt: skip
+    return set_on(specs, plan.settings, plan.contents)
 
 
 def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:
@@ -165,13 +174,18 @@ def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:
                 specs["real", k, role, seed] = RunSpec(
                     data=_real_data(plan, k, seed), network=network, rule=of_role, recipe=size.recipe, seed=seed
                 )
-    return specs
+    return set_on(specs, plan.settings, plan.contents)
+
+
+def audit_runs(plan: AuditPlan) -> dict[tuple[Any, ...], RunSpec]:
+    """The keys of both → every run of the audit, seed by seed, so that an interrupted audit has whole seeds."""
+    specs = [*accuracy_specs(plan).items(), *class_specs(plan).items()]
+    return dict(sorted(specs, key=lambda item: item[0][-1]))
 
 
 def audit_specs(plan: AuditPlan) -> list[RunSpec]:
-    """Every run of the audit, seed by seed, so that an interrupted audit has whole seeds."""
-    specs = [*accuracy_specs(plan).items(), *class_specs(plan).items()]
-    return [spec for _, spec in sorted(specs, key=lambda item: item[0][-1])]
+    """The runs alone."""
+    return list(audit_runs(plan).values())
 
 
 def summarize(

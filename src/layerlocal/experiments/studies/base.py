@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from layerlocal.experiments.settings import set_on
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import Estimate, estimate
@@ -79,7 +80,7 @@ Row = dict[str, Any]
 
 
 class StudyPlan(BaseModel):
-    """What one study runs; kept as ``study-<name>-<size>.json`` beside the runs, so that a report can be made again.
+    """What one study runs; kept beside the runs (`layerlocal.experiments.places`), so that a report can be made again.
 
     Args:
         study: its name.
@@ -93,6 +94,7 @@ class StudyPlan(BaseModel):
         widths: rule that deals channels to classes → number of classes → width of its network, where it is not the usual one.
         command: what was typed.
         claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
+        settings: of every run, dotted (`layerlocal.experiments.settings`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,6 +109,7 @@ class StudyPlan(BaseModel):
     widths: dict[str, dict[int, float]] = Field(default_factory=dict)
     command: str = ""
     claims_sha256: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,22 +205,23 @@ Key = tuple[str, int, int, str]
 
 def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
     """Every run of a study, seed by seed, so that an interrupted study has whole seeds."""
-    return {
+    specs = {
         (rule, seed, position, method): spec
         for seed in plan.seeds
         for rule in plan.rules
         for position, cell in enumerate(study.cells(plan, rule, seed))
         for method, spec in cell.specs(seed, plan.contents).items()
     }
+    return set_on(specs, plan.settings, plan.contents)
 
 
 def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -> list[Row]:
     """One row a rule, seed and cell of which every method is finished."""
-    rows = []
+    rows, planned = [], plan_runs(study, plan)
     for rule in plan.rules:
         for seed in plan.seeds:
-            for cell in study.cells(plan, rule, seed):
-                runs = {method: spec.hash for method, spec in cell.specs(seed, plan.contents).items()}
+            for position, cell in enumerate(study.cells(plan, rule, seed)):
+                runs = {method: planned[rule, seed, position, method].hash for method in cell.methods}
                 if all(run in records for run in runs.values()):
                     rows.append(_row(rule, seed, cell, {method: records[run] for method, run in runs.items()}))
     return rows

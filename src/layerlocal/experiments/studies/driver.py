@@ -1,31 +1,134 @@
-"""`layerlocal study`: plan the runs, look at what they need, say how long they take, finish them."""
+"""`layerlocal study` as an experiment: its plan, which rules can take part, and what falls with what."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from layerlocal.claims import load_claims
 from layerlocal.data.task import refuse_vectors, task_of
-from layerlocal.experiments.stored import comparable, missing_path, plan_path, read_plan
+from layerlocal.experiments.driver import (
+    Experiment,
+    How,
+    Key,
+    Missing,
+    Refusal,
+    forecast,
+    refuse_baselines,
+    run,
+    seeds_of,
+)
+from layerlocal.experiments.places import Place
+from layerlocal.experiments.settings import refuse_settings
+from layerlocal.experiments.stored import comparable, read_plan, study_place
 from layerlocal.experiments.studies import STUDIES, find_study
-from layerlocal.experiments.studies.base import SIZES, Key, Study, StudyPlan, plan_runs
+from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.summary import summarize_study
-from layerlocal.runs.environment import usual_workers
-from layerlocal.runs.listing import refuse_baseline, rule_facts
-from layerlocal.runs.pin import contents_of, file_sha256
-from layerlocal.runs.store import RunStore, write_atomic
+from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.pin import file_sha256
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError, UnreachableError, unknown_name
 
-__all__ = ["forecast_study", "run_study"]
+__all__ = ["Studied", "forecast_study", "run_study"]
+
+Part = tuple[str | None, int | None]
+"""A rule, a cell's position, or one of both."""
+
+
+@dataclass(frozen=True)
+class Studied(Experiment[StudyPlan]):
+    """A study with what was asked of it.
+
+    Args:
+        study: which.
+        size: see `SIZES`.
+        rules: local rules, by name or ``FILE.py:CLASS``; rules of an earlier call with the same data stay part of the study.
+        seeds: how many, from 0 on, or which; those of an earlier call stay part of the study too.
+        data: data sets instead of the study's own.
+        settings: of every run, dotted, e.g. ``{"network.width": 0.25}``.
+        command: noted beside the numbers.
+    """
+
+    study: Study
+    size: str = "quick"
+    rules: Sequence[str] = ("dtg-ff",)
+    seeds: int | Sequence[int] = 3
+    data: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+    def place(self, out: Path) -> Place:
+        """Its folder."""
+        return study_place(out, self.study.name, self.size)
+
+    def plan(self, out: Path, how: How) -> StudyPlan:
+        """With the rules and seeds of an earlier call; settings that leave the question alone."""
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES)
+        refuse_baselines(self.rules, "a study runs")
+        plan = _joined(out, _asked_plan(self))
+        plan = _with_own(self.study, plan, read_plan(out, self.study.name, self.size))
+        refuse_settings(
+            plan.settings, lambda settings: plan_runs(self.study, plan.model_copy(update={"settings": settings}))
+        )
+        return plan
+
+    def runs(self, plan: StudyPlan) -> dict[Key, RunSpec]:
+        """Every cell and method, seed by seed."""
+        return dict(plan_runs(self.study, plan))
+
+    def looks(self, plan: StudyPlan) -> tuple[Callable[[RunSpec], Any], ...]:
+        """What is wrong with the data is said before any rule is built."""
+        return (partial(_look_at_data, self.study), *super().looks(plan))
+
+    def looked_at(self, plan: StudyPlan, runs: dict[Key, RunSpec]) -> dict[Key, RunSpec]:
+        """Seeds are alike."""
+        return {key: spec for key, spec in runs.items() if key[1] == plan.seeds[0]}
+
+    def parts(self, plan: StudyPlan, key: Key) -> tuple[Part, ...]:
+        """Its rule, its cell, and its rule in that cell."""
+        rule, _, position, _ = key
+        return (rule, None), (None, position), (rule, position)
+
+    def blame(self, plan: StudyPlan, key: Key, spec: RunSpec, error: InputError) -> tuple[Part, Refusal]:
+        """A rule of which one method cannot take part (say, a hybrid of it) takes no part at all (in a study of tasks apart: not in that
+        task), nor does a data set that cannot be reached, in a study that can do without."""
+        from layerlocal.runs.preview import is_about_rule
+
+        rule, _, position, _ = key
+        if isinstance(error, UnreachableError):
+            if not self.study.optional_data:
+                raise error
+            return (None, position), Refusal(str(error), unreachable=spec.data.source)
+        if not is_about_rule(spec) or (len(plan.rules) == 1 and not self.study.tasks_apart):
+            raise error
+        if self.study.tasks_apart:
+            return (rule, position), Refusal(
+                f"{rule} on {spec.data.source}, in the network of size {plan.size}: {error}"
+            )
+        return (rule, None), Refusal(f"{rule}: {error}")
+
+    def refused(self, plan: StudyPlan) -> dict[Any, Refusal]:
+        """Rules that lack what the study sets."""
+        return {
+            (rule, None): Refusal(f"{rule}: {reason}") for rule, reason in _rules_that_cannot(self.study, plan).items()
+        }
+
+    def with_data(self, plan: StudyPlan, contents: dict[str, str]) -> StudyPlan:
+        """Recorded in the plan, so that the study is of these data."""
+        return plan.model_copy(update={"contents": contents})
+
+    def conclude(self, out: Path, plan: StudyPlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+        """Its rows, tables and figures."""
+        records, warnings = comparable(out)
+        for warning in warnings:
+            how.console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+        reasons = {name: entry.reason for entry in missing for name in entry.runs}
+        failed = sum(not entry.left_out for entry in missing)
+        return summarize_study(plan, records, reasons=reasons) | {"failed": failed}
 
 
 def run_study(
@@ -34,56 +137,24 @@ def run_study(
     *,
     size: str = "quick",
     rules: Sequence[str] = ("dtg-ff",),
-    seeds: int = 3,
+    seeds: int | Sequence[int] = 3,
     data: Sequence[str] = (),
-    reread: bool = False,
-    workers: int | None = None,
-    ray: str | None = None,
-    device: str = "cpu",
+    settings: Mapping[str, Any] | None = None,
     command: str = "",
-    console: Console | None = None,
+    **how: Any,
 ) -> dict[str, Any]:
     """Finish the runs of a study that are not finished yet, and give its summary.
 
     Args:
-        out: the run store; the plan is kept in it as ``study-<name>-<size>.json``.
+        out: the run store.
         name: see `STUDIES`.
-        size: see `SIZES`.
-        rules: local rules, by name or ``FILE.py:CLASS``; rules of an earlier call with the same data stay part of the study.
-        seeds: 0 … seeds − 1.
-        data: data sets instead of the study's own.
-        reread: read the files of the data again, even where their sizes and times of change are the old ones.
-        workers: processes of one thread each; ``None``: one a core.
-        ray: address of a Ray cluster instead of processes here.
-        device: of every run.
-        command: noted beside the numbers.
-        console: for progress.
+        size, rules, seeds, data, settings, command: of `Studied`.
+        **how: of `layerlocal.experiments.driver.How`: ``workers``, ``ray``, ``device``, ``reread``, ``console``.
 
     Raises:
         InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
     """
-    console = console or Console(stderr=True)
-    study = _find(name, size)
-    store = RunStore(out)
-    plan, specs, refused = _prepare(out, study, size, rules, seeds, data, command, console, reread=reread)
-    store.prepare()
-    wanted = {spec.hash: spec for key, spec in specs.items() if key not in refused}
-    path = plan_path(out, name, size)
-    is_new = not path.exists()
-    write_atomic(path, plan.model_dump_json(indent=1).encode())
-    try:
-        failed = _finish(list(wanted.values()), store, workers=workers, ray=ray, device=device, console=console)
-    except InputError:
-        if is_new and not any(map(store.is_done, wanted.values())):
-            # a study that could not begin leaves no plan, which would keep other data out of this folder
-            path.unlink(missing_ok=True)
-        raise
-    reasons = {specs[key].hash: reason for key, reason in refused.items()} | failed
-    write_atomic(missing_path(out, name, size), json.dumps(reasons, indent=1).encode())
-    records, warnings = comparable(out)
-    for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-    return summarize_study(plan, records, reasons=reasons) | {"failed": len(failed)}
+    return run(Studied(find_study(name), size, rules, seeds, data, settings or {}, command), out, How.of(**how))
 
 
 def forecast_study(
@@ -92,121 +163,68 @@ def forecast_study(
     *,
     size: str = "quick",
     rules: Sequence[str] = ("dtg-ff",),
-    seeds: int = 3,
+    seeds: int | Sequence[int] = 3,
     data: Sequence[str] = (),
-    reread: bool = False,
-    workers: int | None = None,
-    device: str = "cpu",
-    console: Console | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **how: Any,
 ) -> dict[str, Any]:
-    """What `run_study` with the same arguments would do and for how long. Trains nothing to its end, and writes nothing.
-
-    Returns:
-        As `forecast_runs`, and how many runs cannot take part, ``left_out``, for which ``reasons``.
+    """What `run_study` with the same arguments would do and for how long (`layerlocal.experiments.driver.forecast`). Writes nothing.
 
     Raises:
         InputError: as `run_study`.
     """
-    from layerlocal.runs.forecast import forecast_runs
-
-    console = console or Console(stderr=True)
-    _, specs, refused = _prepare(out, _find(name, size), size, rules, seeds, data, "", console, reread=reread)
-    wanted = [spec for key, spec in specs.items() if key not in refused]
-    found = forecast_runs(wanted, RunStore(out), workers=workers, device=device, console=console)
-    left_out = len({spec.hash for key, spec in specs.items() if key in refused})
-    return found | {"left_out": left_out, "reasons": list(dict.fromkeys(refused.values()))}
+    return forecast(Studied(find_study(name), size, rules, seeds, data, settings or {}), out, How.of(**how))
 
 
-def _find(name: str, size: str) -> Study:
-    """The study, if it has such a size."""
-    study = find_study(name)
-    if size not in SIZES:
-        raise unknown_name("size", size, SIZES)
-    return study
-
-
-def _prepare(
-    out: Path,
-    study: Study,
-    size: str,
-    rules: Sequence[str],
-    seeds: int,
-    data: Sequence[str],
-    command: str,
-    console: Console,
-    *,
-    reread: bool = False,
-) -> tuple[StudyPlan, dict[Key, RunSpec], dict[Key, str]]:
-    """The plan, its runs on the data as they are now, and why some of them cannot take part."""
-    plan = _plan(out, study, size, rules, seeds, data, command)
-    specs = plan_runs(study, plan)
-    if reread:
-        with contextlib.suppress(UnreachableError), console.status("reading data again"):
-            contents_of(specs.values(), reread=True)
-    refused = _refusals(study, plan, specs, console)
-    contents = contents_of(spec for key, spec in specs.items() if key not in refused)
-    plan = plan.model_copy(update={"contents": contents})
-    return plan, plan_runs(study, plan), refused
-
-
-def _finish(
-    specs: Sequence[RunSpec], store: RunStore, *, workers: int | None, ray: str | None, device: str, console: Console
-) -> dict[str, str]:
-    """Hash → reason of the runs that failed."""
-    from layerlocal.runs.many import run_many
-    from layerlocal.runs.progress import ManyRuns
-
-    left = [spec for spec in specs if not store.is_done(spec)]
-    if len(left) < len(specs):
-        console.print(f"{len(specs) - len(left)} of {len(specs)} runs are finished already", highlight=False)
-    count = workers if ray else workers or usual_workers(device)
-    with ManyRuns(console, len(left), workers=count) as progress:
-        outcome = run_many(
-            left, store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
-        )  # fmt: skip
-    return outcome.failed
-
-
-def _plan(
-    out: Path, study: Study, size: str, rules: Sequence[str], seeds: int, data: Sequence[str], command: str
-) -> StudyPlan:
-    """The plan, with the rules of an earlier call on the same data: a second rule joins a study, it does not replace the first."""
-    from layerlocal.experiments.studies.widths import fitting_widths
-
-    for rule in rules:
-        refuse_baseline(rule, "a study runs")
-    content = {
-        "study": study.name,
-        "size": size,
-        "rules": tuple(dict.fromkeys(rules)),
-        "seeds": tuple(range(seeds)),
-        "data": tuple(data),
-    }
-    plan = StudyPlan.model_validate(content)
+def _asked_plan(asked: Studied) -> StudyPlan:
+    """The plan in the words of whoever asks, not looked at yet."""
+    study = asked.study
+    plan = StudyPlan.model_validate(
+        {
+            "study": study.name,
+            "size": asked.size,
+            "rules": tuple(dict.fromkeys(asked.rules)),
+            "seeds": seeds_of(asked.seeds),
+            "data": tuple(asked.data),
+            "settings": dict(asked.settings),
+            "command": asked.command,
+        }
+    )
     if len(plan.data) > study.most_data:
         most = f"at most {study.most_data}" if study.most_data else "none"
         raise InputError(
             f"the study {study.name!r} takes {most} of your data sets, got {', '.join(plan.data)}; leave out --data or name fewer"
         )
-    before = read_plan(out, study.name, size)
-    _refuse_unnamed_files(out, before, rules)
-    if before is not None and before.data != plan.data:
-        told = ", ".join(before.data) or "its own data"
-        raise InputError(
-            f"{out} holds the study {study.name!r} at this size on {told}; give another folder with --out for other data"
-        )
-    if before is not None:
-        plan = plan.model_copy(
-            update={
-                "rules": tuple(dict.fromkeys([*before.rules, *plan.rules])),
-                "seeds": max(before.seeds, plan.seeds, key=len),
-            }
-        )
+    return plan
+
+
+def _joined(out: Path, plan: StudyPlan) -> StudyPlan:
+    """With the rules and seeds of an earlier call on the same data: a second rule joins a study, it does not replace the first."""
+    before = read_plan(out, plan.study, plan.size)
+    _refuse_unnamed_files(out, before, plan.rules)
+    if before is None:
+        return plan
+    for word, told, old, new in (
+        ("data", ", ".join(before.data) or "its own data", before.data, plan.data),
+        ("settings", ", ".join(f"{k}={v}" for k, v in before.settings.items()) or "its own settings", before.settings, plan.settings),
+    ):  # fmt: skip
+        if old != new:
+            raise InputError(
+                f"{out} holds the study {plan.study!r} at this size on {told}; give another folder with --out for other {word}"
+            )
+    rules = tuple(dict.fromkeys([*before.rules, *plan.rules]))
+    return plan.model_copy(update={"rules": rules, "seeds": tuple(sorted({*before.seeds, *plan.seeds}))})
+
+
+def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyPlan:
+    """With what the rules and the claims say of themselves."""
+    from layerlocal.experiments.studies.widths import fitting_widths
+
     begun = before.claims_sha256 if before is not None else load_claims().sha256_about(STUDIES)
     twins = {rule: "local-heads" for rule in plan.rules if not rule_facts(rule).blockwise}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
-    own = {"twins_of": twins, "sources": sources, "command": command, "claims_sha256": begun}
-    return plan.model_copy(update=own | ({"widths": fitting_widths(plan)} if study.own_widths else {}))
+    plan = plan.model_copy(update={"twins_of": twins, "sources": sources, "claims_sha256": begun})
+    return plan.model_copy(update={"widths": fitting_widths(plan)}) if study.own_widths else plan
 
 
 def _refuse_unnamed_files(out: Path, before: StudyPlan | None, rules: Sequence[str]) -> None:
@@ -221,69 +239,6 @@ def _refuse_unnamed_files(out: Path, before: StudyPlan | None, rules: Sequence[s
             f"the study in {out} has the rule file {unnamed[0]}, which going on with it runs; look at it and name it with --rules too, "
             "or give another folder with --out"
         )
-
-
-def _refusals(study: Study, plan: StudyPlan, specs: Mapping[Key, RunSpec], console: Console) -> dict[Key, str]:
-    """Look at every rule and every data set of the plan before anything is trained, so that a mistake costs seconds.
-
-    Returns:
-        The runs that cannot take part → why; the others are trained without them. A rule of which one method cannot take part (say, a
-        hybrid of it) takes no part at all (in a study of tasks apart: not in that task), nor does a data set that cannot be reached, in a
-        study that can do without.
-
-    Raises:
-        InputError: nothing would be left, or data that do not fit the study.
-    """
-    from layerlocal.runs.preview import is_about_rule, look_ahead
-
-    first_seed = {key: spec for key, spec in specs.items() if key[1] == plan.seeds[0]}
-    found: dict[tuple[str | None, int | None], str] = {
-        (rule, None): f"{rule}: {reason}" for rule, reason in _rules_that_cannot(study, plan).items()
-    }
-
-    def reason_of(rule: str, position: int) -> str | None:
-        return found.get((rule, None)) or found.get((None, position)) or found.get((rule, position))
-
-    unreachable: dict[str, str] = {}
-    looks: tuple[Callable[[RunSpec], Any], ...] = (partial(_look_at_data, study), look_ahead)
-    with console.status("looking at data and rules"):
-        for look, ((rule, _, position, _), spec) in product(looks, first_seed.items()):
-            if reason_of(rule, position):
-                continue
-            try:
-                look(spec)
-            except UnreachableError as error:
-                if not study.optional_data:
-                    raise
-                found[None, position] = str(error)
-                unreachable[str(error)] = spec.data.source
-            except InputError as error:
-                if not is_about_rule(spec) or (len(plan.rules) == 1 and not study.tasks_apart):
-                    raise
-                if study.tasks_apart:
-                    found[rule, position] = f"{rule} on {spec.data.source}, in the network of size {plan.size}: {error}"
-                else:
-                    found[rule, None] = f"{rule}: {error}"
-    refused = {key: reason for key in specs if (reason := reason_of(key[0], key[2]))}
-    told = dict.fromkeys(found.values())
-    if len(refused) == len(specs):
-        raise InputError("; ".join(told))
-    for reason in _one_line_of_unreachable(told, unreachable):
-        console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
-    return refused
-
-
-def _one_line_of_unreachable(reasons: Iterable[str], unreachable: Mapping[str, str]) -> list[str]:
-    """The reasons, those of several data sets that cannot be reached as one line with their names; each alone is in the summary."""
-    others = [reason for reason in reasons if reason not in unreachable]
-    if len(unreachable) < 2:
-        return [*others, *unreachable]
-    names = ", ".join(unreachable.values())
-    return [
-        *others,
-        f"{names}: these {len(unreachable)} data sets come from the Hugging Face Hub, which cannot be reached; connect to the network, "
-        "or put their Parquet files into folders of these names, and name the folder around them in LAYERLOCAL_DATA",
-    ]
 
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:

@@ -1,0 +1,74 @@
+"""Settings of a plan (``--set``, ``--network``, ``--width``): the same for every run of an experiment, and never of what it varies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from layerlocal.spec import RunSpec
+from layerlocal.types import InputError
+
+__all__ = ["FIXED", "refuse_settings", "set_on"]
+
+Key = TypeVar("Key")
+DRAWN = "teacher_student"
+FIXED = {
+    "judged_on": "what an experiment is judged on is its own",
+    "seed": "give the seeds with --seeds",
+    "rule.name": "name the rules with --rules",
+    "rule.of": "each twin is that of its rule",
+    "data.source": "name the data with --data",
+}
+"""Settings that no experiment takes, and what to do instead."""
+
+
+def set_on(runs: Mapping[Key, RunSpec], settings: Mapping[str, Any], contents: Mapping[str, str]) -> dict[Key, RunSpec]:
+    """Runs with these settings, twins and rules alike.
+
+    Where an experiment has runs on real data and on drawn ones, ``data.`` and ``network.`` are of the runs on real data: nobody means the
+    network for images where vectors are drawn.
+
+    Args:
+        runs: by key.
+        settings: dotted.
+        contents: what the data are, by ``DataSpec.place``, for settings that change where they are found or how they are drawn.
+
+    Raises:
+        InputError: a setting that does not exist, or a value that it cannot have.
+    """
+    if not settings:
+        return dict(runs)
+    both = {spec.data.source == DRAWN for spec in runs.values()} == {True, False}
+    of_all = {key: value for key, value in settings.items() if key.partition(".")[0] not in ("data", "network")}
+    return {
+        key: spec.with_settings(of_all if both and spec.data.source == DRAWN else dict(settings)).with_content(contents)
+        for key, spec in runs.items()
+    }
+
+
+def refuse_settings(settings: Mapping[str, Any], runs: Callable[[dict[str, Any]], Mapping[Any, RunSpec]]) -> None:
+    """See that settings leave apart what an experiment compares.
+
+    Args:
+        settings: as typed.
+        runs: some settings → the runs with them.
+
+    Raises:
+        InputError: a setting that does not exist, or one that the experiment varies or has an option for.
+    """
+    if not settings:
+        return
+    for key, instead in FIXED.items():
+        if key in settings:
+            raise InputError(f"{key} is no setting of an experiment: {instead}")
+    planned = _count(runs({}))
+    if _count(runs(dict(settings))) == planned:
+        return
+    varied = [key for key, value in settings.items() if _count(runs({key: value})) < planned]
+    raise InputError(
+        f"{', '.join(varied or settings)} is what this experiment varies; leave out --set {(varied or [*settings])[0]}"
+    )
+
+
+def _count(runs: Mapping[Any, RunSpec]) -> int:
+    return len({spec.hash for spec in runs.values()})
