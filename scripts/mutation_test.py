@@ -122,11 +122,11 @@ MUTANTS: list[tuple] = [
     ("runs/local.py", "workers", ("with contextlib.suppress(Warning):", "with contextlib.nullcontext():")),
     # a mistyped study makes a store
     (
-        "experiments/studies/driver.py",
+        "experiments/driver.py",
         "studying",
         (
-            "    study = _find(name, size)\n    store = RunStore(out)\n",
-            "    store = RunStore(out)\n    store.prepare()\n    study = _find(name, size)\n",
+            "    ready = prepare(experiment, out, how)\n    plan, place",
+            "    RunStore(out).prepare()\n    ready = prepare(experiment, out, how)\n    plan, place",
         ),
     ),
     # a search looks for the runs of a plug-in under other names
@@ -164,7 +164,7 @@ MUTANTS: list[tuple] = [
     # the shell trains plain layers
     ("spec.py", "cli", ("TYPED_NETWORK = NetworkSpec(fused=True)", "TYPED_NETWORK = NetworkSpec()")),
     # a study that could not begin keeps its folder
-    ("experiments/studies/driver.py", "cli_mishaps", ("        if is_new and", "        if False and")),
+    ("experiments/driver.py", "cli_mishaps", ("        if is_new and", "        if False and")),
     # a dry run takes all runs for finished ones
     ("runs/forecast.py", "studying", ('"finished": len(planned) - len(left)', '"finished": len(planned)')),
     # a negative may carry the true label
@@ -712,7 +712,7 @@ MUTANTS: list[tuple] = [
     # a network of any width is trained for a rule that deals channels to classes
     ("experiments/studies/widths.py", "studies", ("if width and width <= WIDER * network.width}", "if width}")),
     # what is refused on one data set is refused on all
-    ("experiments/studies/driver.py", "studying", ("if study.tasks_apart:", "if False:")),
+    ("experiments/studies/driver.py", "studying", ("if self.study.tasks_apart:", "if False:")),
 ]
 """(file below src/layerlocal, NAME of test_NAME.py, (old text, new text), ...)."""
 

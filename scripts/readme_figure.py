@@ -20,7 +20,7 @@ def lines(summary):
 
 
 if __name__ == "__main__":
-    summary = json.loads((Path(sys.argv[1]) / "summary.json").read_text())
+    summary = json.loads((Path(sys.argv[1]) / "experiments/audit-quick/summary.json").read_text())
     for form in FORMATS:
         Path(f"docs/audit.{form}").write_bytes(readme_figure(summary).to_file(form))
     print("\n".join(lines(summary)))

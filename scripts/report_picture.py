@@ -1,7 +1,7 @@
 """Photograph the top of a report's page, light and dark, for the README.
 
     python scripts/report_picture.py                        # the page of results/audit-quick.json
-    python scripts/report_picture.py runs/summary.json      # the page of an audit of your own
+    python scripts/report_picture.py runs/experiments/audit-quick/summary.json      # the page of an audit of your own
 
 Writes docs/report-light.png and docs/report-dark.png: its headline with the table under it, and its first figure. Needs the packages chromium
 and chromium-driver and the Python package selenium (extra dev). The files name the runs that they show; a test holds them to results/.

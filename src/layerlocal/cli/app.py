@@ -31,7 +31,6 @@ __all__ = [
     "DryRun",
     "Out",
     "Reread",
-    "Seeds",
     "Settings",
     "Workers",
     "app",
@@ -107,9 +106,6 @@ def _refuse_crowd(workers: int | None) -> int | None:
     return workers
 
 
-Seeds = Annotated[
-    int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Seeds of every run; intervals need 2 or more.")
-]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -9,7 +9,7 @@ import typer
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import Out, app
-from layerlocal.cli.studies import _names
+from layerlocal.cli.options import names_of
 from layerlocal.types import InputError, unknown_name
 
 FORMATS = ("text", "bibtex")
@@ -36,7 +36,7 @@ def cite(
         raise unknown_name("format", form, FORMATS)
     from layerlocal.runs import cite as citing
 
-    asked = _names(rules, "--rule"), _names(data, "--data")
+    asked = names_of(rules, "--rule"), names_of(data, "--data")
     typed_out = getattr(context.get_parameter_source("out"), "name", "") == "COMMANDLINE"
     ways = {"--rule or --data": bool(asked[0] or asked[1]), "--all": everything, "--out": typed_out}
     if sum(ways.values()) > 1:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Device, Out, app, err, prepare_torch, typed
-from layerlocal.cli.studies import _names
+from layerlocal.cli.options import Width, names_of
 from layerlocal.words import ratio_estimate
 
 _LOCKS = {"forward": "F", "update": "U", "backward": "B", "weight_transport": "W", "labels_everywhere": "L"}
@@ -70,7 +70,7 @@ def cost(
     network: Annotated[
         str | None, typer.Option(autocompletion=complete.networks, help="One network instead of the size's own.")
     ] = None,
-    width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
+    width: Width = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Its blocks.")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Samples a step.")] = None,
@@ -113,7 +113,7 @@ def cost(
     }  # fmt: skip
     with err.status("looking at rules and networks"):
         plan = make_plan(
-            size, rules=_names(rules, "--rules"), modes=_names(modes, "--modes"), parts=_names(part, "--part"), memory=memory,
+            size, rules=names_of(rules, "--rules"), modes=names_of(modes, "--modes"), parts=names_of(part, "--part"), memory=memory,
             repeats=repeats, rounds=rounds, chosen=chosen, threads=threads or torch.get_num_threads(), device=device,
         )  # fmt: skip
     summary = run_cost(plan, out, command=typed(), console=err)

@@ -19,7 +19,6 @@ from layerlocal.cli.app import (
     DryRun,
     Out,
     Reread,
-    Seeds,
     Settings,
     Workers,
     app,
@@ -27,12 +26,12 @@ from layerlocal.cli.app import (
     parse_settings,
     prepare_torch,
     print_forecast,
+    refuse_cluster,
     speaks_for_run,
     typed,
-    typed_options,
 )
+from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
 from layerlocal.cli.show import last_losses, print_run
-from layerlocal.cli.studies import _names
 from layerlocal.words import difference
 
 if TYPE_CHECKING:
@@ -43,15 +42,8 @@ if TYPE_CHECKING:
 
 @app.command()
 def audit(
-    rules: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rules",
-            "--rule",
-            autocompletion=complete.rules_list,
-            help="Rules to audit beside ours: names or FILE.py:CLASS, comma-separated or repeated.",
-        ),
-    ] = None,
+    context: typer.Context,
+    rules: Rules = None,
     data: Annotated[
         str, typer.Option("--data", autocompletion=complete.data, help="Name or folder of the real data set.")
     ] = "fashion_mnist_subset",
@@ -64,9 +56,13 @@ def audit(
             help="quick (minutes on 2 cores) or standard (hours).",
         ),
     ] = "quick",
-    seeds: Seeds = 3,
+    seeds: SeedList = "3",
+    network: Network = None,
+    width: Width = None,
+    settings: Settings = None,
     reread: Reread = False,
     workers: Workers = None,
+    ray: Ray = None,
     device: Device = "cpu",
     dry_run: DryRun = False,
     out: Out = Path("runs"),
@@ -78,9 +74,10 @@ def audit(
     if device != "cpu":
         prepare_torch(device, None)
     asked: dict[str, Any] = {
-        "rules": _names(rules, "--rules"),
+        "rules": names_of(rules, "--rules"),
         "data": data,
-        "seeds": seeds,
+        "seeds": seeds_typed(seeds),
+        "settings": chosen_settings(context, settings, network__name=network, network__width=width),
         "size": size,
         "device": device,
         "reread": reread,
@@ -88,9 +85,10 @@ def audit(
         "console": err,
     }
     if dry_run:
+        refuse_cluster(ray)
         print_forecast(forecast_audit(out, **asked), as_json=as_json)
         return
-    summary = run_audit(out, **asked, command=typed())
+    summary = run_audit(out, **asked, ray=ray, command=typed())
     if as_json:
         print(json.dumps(summary))
     else:
@@ -146,10 +144,7 @@ def train(
     from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
 
     speaks = speaks_for_run(parallel)
-    given: dict[str, Any] = {"network.width": width, "recipe.epochs": epochs}
-    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(
-        settings or [], typed_options(context)
-    )
+    chosen = chosen_settings(context, settings, network__width=width, recipe__epochs=epochs)
     named = TYPED_NETWORK.model_copy(update={"name": network})
     base = RunSpec(data=DataSpec(source=data), network=named, rule=RuleSpec(name=rule), seed=seed)
     prepare_torch(device, threads)

@@ -18,7 +18,7 @@ from layerlocal.cli.app import (
     DryRun,
     Out,
     Reread,
-    Seeds,
+    Settings,
     Workers,
     app,
     err,
@@ -27,26 +27,16 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
+from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
 from layerlocal.types import InputError, unknown_name
 
 CLAIM_FORMATS = ("text", "md")
 _COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"}
 
 
-def _names(words: list[str] | None, option: str) -> list[str]:
-    """Repeated options and comma-separated ones alike, each name once.
-
-    Raises:
-        InputError: the option was given, and no name with it.
-    """
-    found = list(dict.fromkeys(name for word in words or [] for name in word.split(",") if name))
-    if words and not found:
-        raise InputError(f"{option} needs a name, got an empty one; leave it out for the default")
-    return found
-
-
 @app.command()
 def study(
+    context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -61,16 +51,8 @@ def study(
             help="quick (10 minutes on 2 cores), medium (an hour), standard (a night) or full (a day on a GPU).",
         ),
     ] = "quick",
-    rules: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rules",
-            "--rule",
-            autocompletion=complete.rules_list,
-            help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff.",
-        ),
-    ] = None,
-    seeds: Seeds = 3,
+    rules: Rules = None,
+    seeds: SeedList = "3",
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,9 +60,12 @@ def study(
             help="Data sets instead of the study's own: names or folders, comma-separated or repeated.",
         ),
     ] = None,
+    network: Network = None,
+    width: Width = None,
+    settings: Settings = None,
     reread: Reread = False,
     workers: Workers = None,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
+    ray: Ray = None,
     device: Device = "cpu",
     dry_run: DryRun = False,
     out: Out = Path("runs"),
@@ -96,12 +81,12 @@ def study(
         prepare_torch(device, None)
     asked: dict[str, Any] = {
         "size": size,
-        "rules": _names(rules, "--rules") or ["dtg-ff"],
-        "seeds": seeds,
-        "data": _names(data, "--data"),
+        "rules": names_of(rules, "--rules") or ["dtg-ff"],
+        "seeds": seeds_typed(seeds),
+        "data": names_of(data, "--data"),
+        "settings": chosen_settings(context, settings, network__name=network, network__width=width),
     }
-    asked["reread"] = reread
-    here: dict[str, Any] = {"workers": workers, "device": device, "console": err}
+    here: dict[str, Any] = {"workers": workers, "device": device, "reread": reread, "console": err}
     if dry_run:
         refuse_cluster(ray)
         print_forecast(forecast_study(out, name, **asked, **here), as_json=as_json)
@@ -184,7 +169,7 @@ def claims(
         from layerlocal.experiments.api import refuse_unknown_rule
 
         refuse_unknown_rule(rule)
-    rows, judged, warnings = judge_claims(out, files=file, rule=rule, names=_names(claim, "--claim"), alpha=alpha)
+    rows, judged, warnings = judge_claims(out, files=file, rule=rule, names=names_of(claim, "--claim"), alpha=alpha)
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     if not out.exists():
@@ -271,7 +256,7 @@ def report(
     from layerlocal.report.svg import FORMATS
 
     if figures is not None:
-        forms = FORMATS if form is None else _names([form], "--format")
+        forms = FORMATS if form is None else names_of([form], "--format")
         written = write_report_figures(out, figures, forms=forms, claim_files=file)
         print("\n".join(map(str, written)))
         return

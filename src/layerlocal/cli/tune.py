@@ -22,27 +22,17 @@ from layerlocal.cli.app import (
     app,
     describe_time,
     err,
-    parse_settings,
     prepare_torch,
     refuse_cluster,
     typed,
-    typed_options,
 )
-from layerlocal.cli.studies import _names
+from layerlocal.cli.options import Ray, Rules, Width, chosen_settings, names_of
 
 
 @app.command()
 def tune(
     context: typer.Context,
-    rules: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rules",
-            "--rule",
-            autocompletion=complete.rules_list,
-            help="Rules by name or FILE.py:CLASS, comma-separated or repeated; default dtg-ff.",
-        ),
-    ] = None,
+    rules: Rules = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,13 +58,13 @@ def tune(
     network: Annotated[
         str, typer.Option(autocompletion=complete.networks, help="A name of `layerlocal list networks`.")
     ] = "vgg8",
-    width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
+    width: Width = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,
     reread: Reread = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     workers: Workers = None,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on (extra `ray`), or local.")] = None,
+    ray: Ray = None,
     device: Device = "cpu",
     dry_run: DryRun = False,
     out: Out = Path("runs"),
@@ -92,11 +82,8 @@ def tune(
 
     if device != "cpu":
         prepare_torch(device, None)
-    given = {"network.width": width, "recipe.epochs": epochs}
-    chosen = {key: value for key, value in given.items() if value is not None} | parse_settings(
-        settings or [], typed_options(context)
-    )
-    names = _names(rules, "--rules") or ["dtg-ff"]
+    chosen = chosen_settings(context, settings, network__width=width, recipe__epochs=epochs)
+    names = names_of(rules, "--rules") or ["dtg-ff"]
     plan = TunePlan.parse(
         {
             "rules": tuple(names), "data": DataSpec(source=data).model_dump(),

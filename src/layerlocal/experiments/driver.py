@@ -301,6 +301,7 @@ def run(experiment: Experiment[Any], out: Path, how: How) -> dict[str, Any]:
     store = _store(experiment, out)
     RunStore(out).prepare()
     is_new = not place.plan.found.exists()
+    _announce(list(ready.kept.values()), store, how)
     write_atomic(place.plan.path, plan.model_dump_json(indent=1).encode())
     try:
         failed = _finish(experiment.rounds(plan, ready.kept), store, how)
@@ -315,6 +316,20 @@ def run(experiment: Experiment[Any], out: Path, how: How) -> dict[str, Any]:
     summary = experiment.conclude(out, plan, missing, how)
     write_atomic(place.summary.path, (json.dumps(summary, indent=1) + "\n").encode())
     return summary
+
+
+def _announce(specs: Sequence[RunSpec], store: RunStore, how: How) -> None:
+    """Before anything is trained: how many runs, on what data, and where they are of usual kinds, about how long."""
+    from layerlocal.runs.forecast import known_seconds
+    from layerlocal.runs.progress import as_time
+
+    left = list({spec.hash: spec for spec in specs if not store.is_done(spec)}.values())
+    if not left:
+        return
+    seconds = None if how.ray else known_seconds(left, workers=how.count or 1, device=how.device)
+    about = f", about {as_time(seconds)} on {how.count} worker{'s' * (how.count != 1)}" if seconds else ""
+    text = f"{len(left)} run{'s' * (len(left) > 1)} to train on {', '.join(_sources(left))}{about}"
+    how.console.print(text, markup=False, highlight=False)
 
 
 def _finish(rounds: Generator[Round, Mapping[str, str], None], store: RunStore, how: How) -> list[Missing]:

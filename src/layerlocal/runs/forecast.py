@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from layerlocal.data.task import Task
+from layerlocal.data.task import Task, task_of
 from layerlocal.runs.environment import usual_workers
 from layerlocal.runs.looks import Pace, find_look, kind_of, pace_of, yardstick
 from layerlocal.runs.pin import pin_all
@@ -17,7 +17,7 @@ from layerlocal.runs.preview import look_ahead
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
 
-__all__ = ["forecast_runs", "forecast_seconds"]
+__all__ = ["forecast_runs", "forecast_seconds", "known_seconds"]
 
 UNKNOWN = Pace(0.0, 0.0)
 SECONDS = 0.5
@@ -64,6 +64,18 @@ def forecast_seconds(specs: Sequence[RunSpec], *, device: str = "cpu") -> Iterat
         _time([kind for key, kind in kinds.items() if key not in known], [kinds[key] for key in known], device)
     for spec, task, kind in found:
         yield kind.pace.seconds(spec, task)
+
+
+def known_seconds(specs: Sequence[RunSpec], *, workers: int, device: str = "cpu") -> float | None:
+    """Seconds of runs of usual kinds; ``None`` where one of them would have to be timed. Builds nothing, needs no torch."""
+    found = []
+    for spec in specs:
+        task = task_of(spec.data)
+        look = find_look(kind_of(task, spec), pace_of(task, spec)) if device == "cpu" else None
+        if look is None:
+            return None
+        found.append(look.pace.seconds(spec, task))
+    return yardstick() * max([sum(found) / workers, *found])
 
 
 @dataclass
