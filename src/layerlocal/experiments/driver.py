@@ -26,6 +26,7 @@ from layerlocal.runs.pin import contents_of
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError, UnreachableError
+from layerlocal.words import duration
 
 __all__ = [
     "Experiment",
@@ -221,8 +222,8 @@ def prepare(experiment: Experiment[Plan], out: Path, how: How) -> Prepared[Plan]
     for key, reason in refused.items():
         if runs[key].hash not in taking_part:
             hashes.setdefault(reason, []).append(runs[key].hash)
-    for reason in _told(hashes):
-        how.console.print(f"left out: {reason}", style="yellow", markup=False, highlight=False)
+    for text in _told(hashes):
+        how.console.print(f"left out: {text}", style="yellow", markup=False, highlight=False)
     missing = [
         Missing(reason.label, reason.reason, tuple(dict.fromkeys(names)), left_out=True)
         for reason, names in hashes.items()
@@ -321,13 +322,12 @@ def run(experiment: Experiment[Any], out: Path, how: How) -> dict[str, Any]:
 def _announce(specs: Sequence[RunSpec], store: RunStore, how: How) -> None:
     """Before anything is trained: how many runs, on what data, and where they are of usual kinds, about how long."""
     from layerlocal.runs.forecast import known_seconds
-    from layerlocal.runs.progress import as_time
 
     left = list({spec.hash: spec for spec in specs if not store.is_done(spec)}.values())
     if not left:
         return
     seconds = None if how.ray else known_seconds(left, workers=how.count or 1, device=how.device)
-    about = f", about {as_time(seconds)} on {how.count} worker{'s' * (how.count != 1)}" if seconds else ""
+    about = f", about {duration(seconds)} on {how.count} worker{'s' * (how.count != 1)}" if seconds else ""
     text = f"{len(left)} run{'s' * (len(left) > 1)} to train on {', '.join(_sources(left))}{about}"
     how.console.print(text, markup=False, highlight=False)
 

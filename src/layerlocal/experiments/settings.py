@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 
-__all__ = ["FIXED", "refuse_settings", "set_on"]
+__all__ = ["FIXED", "refuse_fixed", "refuse_settings", "set_on"]
 
 Key = TypeVar("Key")
 DRAWN = "teacher_student"
@@ -20,6 +20,8 @@ FIXED = {
     "data.source": "name the data with --data",
 }
 """Settings that no experiment takes, and what to do instead."""
+MEANT_FOR_ALL = {"data.num_train", "data.num_test", "data.validation", "network.name", "network.width"}
+"""How much is trained on what: they differ between runs for their cost, and may be the same for all."""
 
 
 def set_on(runs: Mapping[Key, RunSpec], settings: Mapping[str, Any], contents: Mapping[str, str]) -> dict[Key, RunSpec]:
@@ -46,6 +48,17 @@ def set_on(runs: Mapping[Key, RunSpec], settings: Mapping[str, Any], contents: M
     }
 
 
+def refuse_fixed(settings: Mapping[str, Any]) -> None:
+    """See that there is no setting among these that has an option of its own.
+
+    Raises:
+        InputError: which option.
+    """
+    for key, instead in FIXED.items():
+        if key in settings:
+            raise InputError(f"{key} is no setting of an experiment: {instead}")
+
+
 def refuse_settings(settings: Mapping[str, Any], runs: Callable[[dict[str, Any]], Mapping[Any, RunSpec]]) -> None:
     """See that settings leave apart what an experiment compares.
 
@@ -54,20 +67,25 @@ def refuse_settings(settings: Mapping[str, Any], runs: Callable[[dict[str, Any]]
         runs: some settings → the runs with them.
 
     Raises:
-        InputError: a setting that does not exist, or one that the experiment varies or has an option for.
+        InputError: a setting that does not exist, or one that the experiment varies.
     """
     if not settings:
         return
-    for key, instead in FIXED.items():
-        if key in settings:
-            raise InputError(f"{key} is no setting of an experiment: {instead}")
-    planned = _count(runs({}))
-    if _count(runs(dict(settings))) == planned:
-        return
-    varied = [key for key, value in settings.items() if _count(runs({key: value})) < planned]
-    raise InputError(
-        f"{', '.join(varied or settings)} is what this experiment varies; leave out --set {(varied or [*settings])[0]}"
-    )
+    plain, asked = runs({}), runs(dict(settings))
+    varied = [key for key in settings if key not in MEANT_FOR_ALL and len(_values(plain, asked, key)) > 1]
+    if not varied and _count(asked) < _count(plain):
+        varied = [key for key, value in settings.items() if _count(runs({key: value})) < _count(plain)] or [*settings]
+    if varied:
+        raise InputError(f"{', '.join(varied)} is what this experiment varies; leave out --set {varied[0]}")
+
+
+def _values(plain: Mapping[Any, RunSpec], asked: Mapping[Any, RunSpec], key: str) -> set[str]:
+    """What a setting of data or network is in the runs that it changes, before it does."""
+    section, _, name = key.partition(".")
+    if section not in ("data", "network"):
+        return set()
+    parts = [getattr(plain[at], section) for at in plain if at in asked and plain[at].hash != asked[at].hash]
+    return {repr(getattr(part, name, getattr(part, "options", {}).get(name))) for part in parts}
 
 
 def _count(runs: Mapping[Any, RunSpec]) -> int:

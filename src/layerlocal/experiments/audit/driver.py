@@ -24,7 +24,7 @@ from layerlocal.experiments.driver import (
     seeds_of,
 )
 from layerlocal.experiments.places import Place
-from layerlocal.experiments.settings import refuse_settings
+from layerlocal.experiments.settings import refuse_fixed, refuse_settings
 from layerlocal.experiments.stored import audit_place, audit_summary, cost_kept, write_report
 from layerlocal.runs.listing import rule_facts
 from layerlocal.runs.pin import file_sha256, pin
@@ -69,6 +69,7 @@ class Audit(Experiment[AuditPlan]):
         """Rules and data that are there, rules that keep the contract, settings that leave the comparison alone."""
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
+        refuse_fixed(self.settings)
         seeds = seeds_of(self.seeds)
         refuse_baselines(self.rules, "the audit runs")
         for rule in self.rules:

@@ -22,7 +22,7 @@ from layerlocal.experiments.driver import (
     seeds_of,
 )
 from layerlocal.experiments.places import Place
-from layerlocal.experiments.settings import refuse_settings
+from layerlocal.experiments.settings import refuse_fixed, refuse_settings
 from layerlocal.experiments.stored import comparable, read_plan, study_place
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
@@ -68,6 +68,7 @@ class Studied(Experiment[StudyPlan]):
         """With the rules and seeds of an earlier call; settings that leave the question alone."""
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
+        refuse_fixed(self.settings)
         refuse_baselines(self.rules, "a study runs")
         plan = _joined(out, _asked_plan(self))
         plan = _with_own(self.study, plan, read_plan(out, self.study.name, self.size))
