@@ -21,7 +21,6 @@ from rich.console import Console
 from layerlocal.experiments.places import Place
 from layerlocal.files import write_atomic
 from layerlocal.runs.environment import usual_workers
-from layerlocal.runs.listing import rule_facts
 from layerlocal.runs.pin import contents_of
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
@@ -36,7 +35,6 @@ __all__ = [
     "Refusal",
     "forecast",
     "prepare",
-    "refuse_baselines",
     "run",
     "seeds_of",
 ]
@@ -386,23 +384,6 @@ def _remove_empty(folder: Path, above: Path) -> None:
 
 
 # --- what every experiment asks of its arguments -----------------------------------------------------------------------
-
-
-def refuse_baselines(rules: Iterable[str], does: str) -> None:
-    """Baselines stand beside every rule already.
-
-    Args:
-        rules: names.
-        does: what the experiment does with baselines: ``"the audit runs"``.
-
-    Raises:
-        InputError: one of them is a baseline, or unknown.
-    """
-    for rule in rules:
-        if rule_facts(rule).locality == "global":
-            raise InputError(
-                f"{rule} is a baseline, not a local rule: {does} bp and bp-deepsup as twins of every rule already"
-            )
 
 
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:

@@ -19,14 +19,13 @@ from layerlocal.experiments.driver import (
     Missing,
     Refusal,
     forecast,
-    refuse_baselines,
     run,
     seeds_of,
 )
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.settings import refuse_fixed, refuse_settings
 from layerlocal.experiments.stored import audit_place, audit_summary, cost_kept, write_report
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256, pin
 from layerlocal.runs.store import write_atomic
 from layerlocal.spec import WHERE, DataSpec, RunSpec
@@ -71,8 +70,8 @@ class Audit(Experiment[AuditPlan]):
             raise unknown_name("size", self.size, SIZES)
         refuse_fixed(self.settings)
         seeds = seeds_of(self.seeds)
-        refuse_baselines(self.rules, "the audit runs")
         for rule in self.rules:
+            refuse_baseline(rule, "the audit runs")
             if ":" in rule:
                 _refuse_broken(rule)
         content = _plan_of(self, seeds, how)

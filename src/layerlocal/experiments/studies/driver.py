@@ -17,7 +17,6 @@ from layerlocal.experiments.driver import (
     Missing,
     Refusal,
     forecast,
-    refuse_baselines,
     run,
     seeds_of,
 )
@@ -27,7 +26,7 @@ from layerlocal.experiments.stored import comparable, read_plan, study_place
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.summary import summarize_study
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError, UnreachableError, unknown_name
@@ -69,7 +68,8 @@ class Studied(Experiment[StudyPlan]):
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
         refuse_fixed(self.settings)
-        refuse_baselines(self.rules, "a study runs")
+        for rule in self.rules:
+            refuse_baseline(rule, "a study runs")
         plan = _joined(out, _asked_plan(self))
         plan = _with_own(self.study, plan, read_plan(out, self.study.name, self.size))
         refuse_settings(
