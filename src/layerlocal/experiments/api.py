@@ -5,18 +5,28 @@ They are quiet: with ``verbose=True`` they show progress as the commands do, and
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-
+from layerlocal.experiments.arguments import (
+    call_text,
+    dotted_settings,
+    folder_of,
+    names_of,
+    path_of,
+    place_of_runs,
+    seed_count,
+    sequence_of,
+    some_names,
+    text_of,
+    text_or_none,
+    whole_or_none,
+)
 from layerlocal.experiments.summary import Summary
-from layerlocal.options import MOST_SEEDS, check_kind, real_number, seed_number, whole_number
-from layerlocal.types import InputError, shown, unknown_name
+from layerlocal.options import check_kind, real_number, seed_number, whole_number
+from layerlocal.types import InputError, unknown_name
 
 __all__ = ["audit", "cost", "judge", "refuse_unknown_rule", "study", "tune"]
 
@@ -61,14 +71,14 @@ def study(
     from layerlocal.experiments.studies.driver import run_study
 
     asked: dict[str, Any] = {
-        "size": _text("size", size),
-        "rules": _some("rules", rules),
-        "seeds": _seeds(seeds),
-        "data": _names("data", data),
+        "size": text_of("size", size),
+        "rules": some_names("rules", rules),
+        "seeds": seed_count(seeds),
+        "data": names_of("data", data),
     }
-    here = _here(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
-    name = _text("name", name)
-    found = run_study(here.pop("out"), name, **asked, **here, command=_call(study, locals()))
+    here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
+    name = text_of("name", name)
+    found = run_study(here.pop("out"), name, **asked, **here, command=call_text(study, locals()))
     return _handed_on("study", found, out)
 
 
@@ -103,13 +113,13 @@ def audit(
     from layerlocal.experiments.audit.driver import run_audit
 
     asked: dict[str, Any] = {
-        "rules": _names("rules", rules),
-        "data": _text("data", data),
-        "size": _text("size", size),
-        "seeds": _seeds(seeds),
+        "rules": names_of("rules", rules),
+        "data": text_of("data", data),
+        "size": text_of("size", size),
+        "seeds": seed_count(seeds),
     }
-    here = _here(reread=reread, workers=workers, device=device, out=out, verbose=verbose)
-    found = run_audit(here.pop("out"), **asked, **here, command=_call(audit, locals()))
+    here = place_of_runs(reread=reread, workers=workers, device=device, out=out, verbose=verbose)
+    found = run_audit(here.pop("out"), **asked, **here, command=call_text(audit, locals()))
     return _handed_on("audit", found, out)
 
 
@@ -168,21 +178,22 @@ def cost(
     from layerlocal.experiments.cost.driver import run_cost
     from layerlocal.experiments.cost.plan import make_plan
 
-    here = _here(device=device, out=out, verbose=verbose)
+    here = place_of_runs(device=device, out=out, verbose=verbose)
     for flag, value in (("compile", compile), ("fused", fused)):
         check_kind(flag, value, bool)
     chosen = {
-        "network": _text_or_none("network", network), "width": None if width is None else real_number("width", width),
-        "depth": _whole("depth", depth, 1), "image_size": _whole("image_size", image_size, 1),
-        "batch_size": _whole("batch_size", batch_size, 2), "num_classes": _whole("num_classes", num_classes, 2),
-        "precision": _text_or_none("precision", precision), "compile": compile or None, "fused": None if fused else False,
+        "network": text_or_none("network", network), "width": None if width is None else real_number("width", width),
+        "depth": whole_or_none("depth", depth, 1), "image_size": whole_or_none("image_size", image_size, 1),
+        "batch_size": whole_or_none("batch_size", batch_size, 2), "num_classes": whole_or_none("num_classes", num_classes, 2),
+        "precision": text_or_none("precision", precision), "compile": compile or None, "fused": None if fused else False,
     }  # fmt: skip
     plan = make_plan(
-        _text("size", size), rules=_names("rules", rules), modes=_names("modes", modes), parts=_names("parts", parts),
-        memory=_text_or_none("memory", memory), repeats=_whole("repeats", repeats, 1), rounds=_whole("rounds", rounds, 1), chosen=chosen,
-        threads=_whole("threads", threads, 1) or torch.get_num_threads(), device=here["device"],
+        text_of("size", size), rules=names_of("rules", rules), modes=names_of("modes", modes), parts=names_of("parts", parts),
+        memory=text_or_none("memory", memory), repeats=whole_or_none("repeats", repeats, 1),
+        rounds=whole_or_none("rounds", rounds, 1), chosen=chosen,
+        threads=whole_or_none("threads", threads, 1) or torch.get_num_threads(), device=here["device"],
     )  # fmt: skip
-    found = run_cost(plan, here["out"], command=_call(cost, locals()), console=here["console"])
+    found = run_cost(plan, here["out"], command=call_text(cost, locals()), console=here["console"])
     return _handed_on("cost", found, out)
 
 
@@ -235,18 +246,18 @@ def tune(
     from layerlocal.experiments.tune.driver import run_tuning
     from layerlocal.spec import TYPED_NETWORK, DataSpec
 
-    here = _here(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
-    chosen = _settings(settings, {"network.width": ("width", width), "recipe.epochs": ("epochs", epochs)})
+    here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
+    chosen = dotted_settings(settings, {"network.width": ("width", width), "recipe.epochs": ("epochs", epochs)})
     plan = TunePlan.parse(
         {
-            "rules": tuple(_some("rules", rules)), "data": DataSpec(source=_text("data", data)).model_dump(),
-            "network": TYPED_NETWORK.model_dump() | {"name": _text("network", network)}, "settings": chosen,
-            "space": [parse_dimension(text).model_dump() for text in _names("space", space) or DEFAULT_SPACE],
-            "trials": whole_number("trials", trials, least=1, most=100_000), "seeds": _seeds(seeds),
-            "sampler": _text("sampler", sampler), "seed": seed_number(seed),
+            "rules": tuple(some_names("rules", rules)), "data": DataSpec(source=text_of("data", data)).model_dump(),
+            "network": TYPED_NETWORK.model_dump() | {"name": text_of("network", network)}, "settings": chosen,
+            "space": [parse_dimension(text).model_dump() for text in names_of("space", space) or DEFAULT_SPACE],
+            "trials": whole_number("trials", trials, least=1, most=100_000), "seeds": seed_count(seeds),
+            "sampler": text_of("sampler", sampler), "seed": seed_number(seed),
         }
     )  # fmt: skip
-    found = run_tuning(plan, here.pop("out"), **here, command=_call(tune, locals()))
+    found = run_tuning(plan, here.pop("out"), **here, command=call_text(tune, locals()))
     return _handed_on("tune", found, out)
 
 
@@ -272,13 +283,13 @@ def judge(
     """
     from layerlocal.experiments.stored import judge_claims
 
-    place, names = _place("out", out), _names("claims", claims)
-    paths = [files] if isinstance(files, str | os.PathLike) else list(_sequence("files", files))
+    place, names = folder_of("out", out), names_of("claims", claims)
+    paths = [files] if isinstance(files, str | os.PathLike) else list(sequence_of("files", files))
     if rule is not None:
-        refuse_unknown_rule(_text("rule", rule))
+        refuse_unknown_rule(text_of("rule", rule))
     if alpha is not None and not 0 < (alpha := real_number("alpha", alpha)) <= 0.5:
         raise InputError(f"alpha must be above 0 and at most 0.5, got {alpha}")
-    chosen = [_path("files", path) for path in paths] or None
+    chosen = [path_of("files", path) for path in paths] or None
     rows, judged, told = judge_claims(place, files=chosen, rule=rule, names=names, alpha=alpha)
     for text in told:
         warnings.warn(text, stacklevel=2)
@@ -307,122 +318,4 @@ def _handed_on(kind: str, found: Mapping[str, Any], out: Place) -> Summary:
             for entry in (failed if isinstance(failed, list) else found["missing"])
         ]
         warnings.warn(f"not every run is finished: {'; '.join(told)}", stacklevel=3)
-    return Summary(kind, found, _place("out", out))
-
-
-class _Quiet(Console):
-    """Prints nothing. What a command says in yellow, of what was left out, is a warning."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-
-    def print(self, *objects: Any, style: Any = None, **others: Any) -> None:
-        if style == "yellow":
-            warnings.warn(" ".join(map(str, objects)).removeprefix("warning: "), stacklevel=2)
-
-
-def _here(*, device: Any, out: Any, verbose: Any, workers: Any = None, **others: Any) -> dict[str, Any]:
-    """What says where runs are made, each looked at."""
-    from layerlocal.devices import device_name, find_device
-
-    for flag, value in (("verbose", verbose), ("reread", others.get("reread", False))):
-        check_kind(flag, value, bool)
-    found: dict[str, Any] = {
-        "device": (find_device if others.get("ray") is None else device_name)(device),
-        "out": _place("out", out),
-    }
-    if "ray" in others:
-        found["ray"] = _text_or_none("ray", others["ray"])
-    if "reread" in others:
-        found |= {
-            "reread": others["reread"],
-            "workers": _whole("workers", workers, 1, most=max(256, 4 * (os.cpu_count() or 1))),
-        }
-    return found | {"console": Console(stderr=True) if verbose else _Quiet()}
-
-
-def _call(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
-    """The call as it would be written, for a record beside the numbers; what is as by default is left out."""
-    parts = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name != "verbose" and given[name] != parameter.default:
-            value = os.fspath(given[name]) if isinstance(given[name], os.PathLike) else given[name]
-            parts.append(repr(value) if parameter.kind is parameter.POSITIONAL_OR_KEYWORD else f"{name}={value!r}")
-    return f"layerlocal.{function.__name__}({', '.join(parts)})"
-
-
-def _settings(settings: Any, own: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    """Dotted settings, and those with an argument of their own.
-
-    Raises:
-        InputError: no dictionary by name, or a setting given in both ways.
-    """
-    if not isinstance(settings, Mapping | None) or not all(isinstance(key, str) for key in settings or ()):
-        raise InputError(
-            f'settings must be a dictionary such as {{"data.num_train": 2000}}, or None, got {shown(settings)}'
-        )
-    given = {key: value for key, (_, value) in own.items() if value is not None}
-    for key in given.keys() & (settings or {}).keys():
-        raise InputError(f"{key} is given twice, by {own[key][0]} and by settings; leave one out")
-    return {**given, **(settings or {})}
-
-
-def _text(what: str, value: Any) -> str:
-    """A name, or a path as one; bytes of a name that are no UTF-8 cannot be kept in a record."""
-    text = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(text, str) or not text or "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise InputError(f"{what} must be a name, got {shown(value)}")
-    return text
-
-
-def _text_or_none(what: str, value: Any) -> str | None:
-    return None if value is None else _text(what, value)
-
-
-def _sequence(what: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, bytes):
-        raise InputError(f"{what} must be a name or a list of names, got {shown(value)}")
-    return value
-
-
-def _names(what: str, value: Any) -> list[str]:
-    """One name or several, each once."""
-    names = [value] if isinstance(value, str | os.PathLike) else _sequence(what, value)
-    return list(dict.fromkeys(_text(what, name) for name in names))
-
-
-def _some(what: str, value: Any) -> list[str]:
-    found = _names(what, value)
-    if not found:
-        raise InputError(f"{what} must be a name or a list of names, got none; leave it out for the default")
-    return found
-
-
-def _seeds(value: Any) -> int:
-    return whole_number("seeds", value, least=1, most=MOST_SEEDS)
-
-
-def _whole(what: str, value: Any, least: int, *, most: int | None = None) -> int | None:
-    return None if value is None else whole_number(what, value, least=least, most=most)
-
-
-def _path(what: str, value: Any) -> Path:
-    if not isinstance(value, str | os.PathLike):
-        raise InputError(f"{what} must be a path, got {shown(value)}")
-    return Path(os.path.expanduser(_text(what, value)))
-
-
-def _place(what: str, value: Any) -> Path:
-    """A folder, which need not be there yet.
-
-    Raises:
-        InputError: no path, or a file on its way.
-    """
-    path = _path(what, value)
-    try:
-        file = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), None)
-    except OSError as error:
-        raise InputError(f"{what} {shown(str(path))} cannot be a folder: {error.strerror}") from error
-    if file is not None:
-        raise InputError(f"{file} is a file, not a run store; give the folder that the runs are in")
-    return path
+    return Summary(kind, found, folder_of("out", out))
