@@ -11,7 +11,9 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from layerlocal.types import InputError
 
@@ -22,10 +24,12 @@ __all__ = [
     "is_there",
     "load_json",
     "read_json",
+    "read_model",
     "write_atomic",
     "write_whole",
 ]
 
+Model = TypeVar("Model", bound=BaseModel)
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """Errors that say of a path: there is no such thing."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -152,6 +156,29 @@ def read_json(
         ) from error
     except OSError as error:
         raise cannot_read(path, error) from error
+
+
+def read_model(
+    path: Path, model: type[Model], *, content: Any = None, damaged: Callable[[Path, object], InputError]
+) -> Model | None:
+    """A JSON file of ours as a checked model; ``None`` where there is no file.
+
+    Args:
+        path: of the file.
+        model: what it holds.
+        content: of the file, where it was read already.
+        damaged: path, reason → what to say of one that does not hold it.
+
+    Raises:
+        InputError: it is damaged, or cannot be read.
+    """
+    content = read_json(path, damaged=damaged) if content is None else content
+    try:
+        return None if content is None else model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise damaged(path, f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 def cannot_read(path: Path, error: OSError) -> InputError:

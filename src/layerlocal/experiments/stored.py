@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, load_accuracies, load_claims
 from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
 from layerlocal.experiments.audit.plan import AuditPlan, summarize
@@ -22,7 +20,7 @@ from layerlocal.experiments.places import Kept, Place
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
-from layerlocal.files import read_json
+from layerlocal.files import read_json, read_model
 from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.runs.store import RunRecord, RunStore, StoredRuns, write_atomic
 from layerlocal.runs.table import data_sha256, load_runs, published_table, run_row
@@ -234,10 +232,7 @@ def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
         raise InputError(
             f"{path} is a published summary, not a study of a store; give another folder with --out to run the study there"
         )
-    try:
-        return StudyPlan.model_validate(content)
-    except ValidationError as error:
-        raise _damaged_study(path, str(error).splitlines()[0]) from None
+    return read_model(path, StudyPlan, content=content, damaged=_damaged_study)
 
 
 def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
@@ -379,13 +374,11 @@ def _read_audit_plan(out: Path) -> AuditPlan | None:
     """The plan of the store's largest audit; that of an earlier version where this one has made none."""
     places = [audit_place(out, size).plan for size in reversed(AUDIT_SIZES)]
     kept = next((kept for kept in places if kept.path.exists()), places[0])
-    content = kept.read()
-    try:
-        return None if content is None else AuditPlan.model_validate(content)
-    except ValidationError as error:
-        raise InputError(
-            f"{kept.found} is damaged ({error.errors()[0]['msg']}); run `layerlocal audit --out {out}` again"
-        ) from None
+
+    def damaged(path: Path, reason: object) -> InputError:
+        return InputError(f"{path} is damaged ({reason}); run `layerlocal audit --out {out}` again")
+
+    return read_model(kept.found, AuditPlan, content=kept.read(), damaged=damaged)
 
 
 # --- files that cannot be read ----------------------------------------------------------------------------------------
