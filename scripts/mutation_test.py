@@ -415,7 +415,7 @@ MUTANTS: list[tuple] = [
     # Holm becomes Bonferroni
     ("stats.py", "stats", ("(len(p_values) - rank) * p_values[index]", "len(p_values) * p_values[index]")),
     # a claim's percentage points are taken for fractions
-    ("claims/claim.py", "claims", ("return 100 if", "return 1 if")),
+    ("words.py", "claims", ("return 100 if", "return 1 if")),
     # the smallest size counts instead of the largest
     ("claims/measured.py", "claims", ("for size in reversed(SIZE_ORDER)", "for size in SIZE_ORDER")),
     # the first step of a cycle is local
