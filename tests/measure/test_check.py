@@ -13,7 +13,7 @@ from layerlocal.measure.contract import CHECKS, _toy_data, check_rule, conclude
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules
 from layerlocal.spec import Recipe
-from layerlocal.training.train import fit
+from layerlocal.training.train import train_rule
 from layerlocal.types import BlockLoss, InputError
 
 CLAUSES = [check.__doc__.rstrip(".") for check in CHECKS]
@@ -359,7 +359,7 @@ def test_training_a_rule_that_does_not_declare_its_channel_groups_says_what_to_d
     network = create_network("plain", in_channels=3, image_size=8, width=10 / 64, depth=2)
     rule = create_rule(ChannelsOfClasses, network, num_classes=3)
     with pytest.raises(InputError, match=r"block0 has 10 channels for 3 classes: .*RuleInfo\(channel_groups=True\)"):
-        fit(rule, data, Recipe(epochs=1))
+        train_rule(rule, data, Recipe(epochs=1))
 
 
 @pytest.mark.parametrize("rule", [TwoPassesDeclared, MetricWithGraph, AllGraphsAtOnce])

@@ -16,7 +16,7 @@ from layerlocal.measure import measure_locality, measure_saved_bytes
 from layerlocal.networks import Network, create_network, network_options
 from layerlocal.rules import create_rule, list_rules
 from layerlocal.spec import Recipe
-from layerlocal.training.train import fit
+from layerlocal.training.train import train_rule
 from layerlocal.types import InputError
 
 K = 3
@@ -78,7 +78,7 @@ def test_weights_of_another_type_are_refused_with_the_way_out(kind):
         create_rule("local-heads", made, num_classes=K)
     rule = create_rule("bp", chain(nn.Linear(6, 6)), num_classes=K).to(kind)
     with pytest.raises(InputError, match=f"of the rule is {name}, .*; call .float"):
-        fit(rule, vectors())
+        train_rule(rule, vectors())
 
 
 def test_blocks_that_share_what_learns_or_moves_are_refused_and_what_does_neither_may_be_shared():
@@ -221,7 +221,7 @@ def network(inplace):
 
 
 def state(rule, recipe):
-    found = fit(rule, images(), recipe, seed=1)
+    found = train_rule(rule, images(), recipe, seed=1)
     losses = {f"loss {k}": torch.tensor(v) for record in found for k, v in record.losses.items()}
     return rule.state_dict() | losses | {"accuracy": torch.tensor(found[-1].validation.accuracy)}
 
@@ -299,6 +299,6 @@ def test_a_block_that_writes_into_its_input_in_training_only_is_found_before_the
         torch.manual_seed(4)
         blocks = [nn.Sequential(nn.Linear(6, 6), nn.Sigmoid()), InTraining(inplace), nn.Sequential(nn.Sigmoid())]
         rule = create_rule(name, chain(*blocks), num_classes=K, seed=0)
-        fit(rule, vectors(), Recipe(epochs=2, batch_size=12, **recipe))
+        train_rule(rule, vectors(), Recipe(epochs=2, batch_size=12, **recipe))
         states.append(rule.state_dict())
     assert not [key for key in states[1] if not torch.equal(states[0][key], states[1][key])]

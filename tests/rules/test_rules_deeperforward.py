@@ -13,7 +13,7 @@ from layerlocal.networks import Network, create_network
 from layerlocal.rules import create_rule
 from layerlocal.rules.deeperforward import choose_span
 from layerlocal.spec import Recipe
-from layerlocal.training.train import fit, train_step
+from layerlocal.training.train import train_rule, train_step
 from layerlocal.types import InputError
 from rules_by_hand import K, X, Y, assert_same, make, network, run, run_by_hand
 
@@ -133,7 +133,7 @@ def test_the_run_is_chosen_on_the_validation_split():
     data = data_from_splits("two tasks", train, test=train, validation=validation)
     made = create_network("cnn4", in_channels=3, image_size=8, width=9 / 32, seed=0)
     rule = create_rule("deeperforward", made, num_classes=K)
-    fit(rule, data, Recipe(epochs=3, batch_size=20, learning_rate=5e-3), seed=0)
+    train_rule(rule, data, Recipe(epochs=3, batch_size=20, learning_rate=5e-3), seed=0)
     mean, std = (torch.as_tensor(part).view(1, 3, 1, 1) for part in (data.mean, data.std))
     spans = {}
     with torch.no_grad():

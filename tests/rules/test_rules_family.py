@@ -22,7 +22,7 @@ from layerlocal.rules.core.members import CommitteeHead
 from layerlocal.rules.mono_forward import Projection
 from layerlocal.rules.predsim import PredSimReadout
 from layerlocal.spec import Recipe
-from layerlocal.training.train import fit
+from layerlocal.training.train import train_rule
 from layerlocal.types import InputError
 from rules_by_hand import THIRDS, K, X, Y, make, run, trained
 
@@ -264,12 +264,12 @@ MICRO = Recipe(epochs=1, batch_size=32, micro_batches=2)
 )
 def test_it_refuses_micro_batches_where_samples_meet_with_the_reason(name, words):
     with pytest.raises(InputError, match=words):
-        fit(build(name, sized("cnn4", 8)), _toy_data(), MICRO)
+        train_rule(build(name, sized("cnn4", 8)), _toy_data(), MICRO)
 
 
 @pytest.mark.parametrize(("name", "options"), [("symba", {}), ("predsim", {"beta": 0.0})], ids=spell)
 def test_it_ends_a_run_in_micro_batches_where_samples_do_not_meet(name, options):
-    fit(build(name, sized("cnn4", 8, 1 / 4), **options), _toy_data(), MICRO)
+    train_rule(build(name, sized("cnn4", 8, 1 / 4), **options), _toy_data(), MICRO)
 
 
 # --- twins and heads --------------------------------------------------------------------------------------------------

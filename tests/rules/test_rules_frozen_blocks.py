@@ -11,7 +11,7 @@ from layerlocal.measure import count_passes, measure_flops, measure_locality, me
 from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, RuleInfo, create_rule, list_rules
 from layerlocal.spec import Recipe
-from layerlocal.training.train import Training, fit
+from layerlocal.training.train import Training, train_rule
 from layerlocal.types import InputError
 
 K = 3
@@ -51,7 +51,7 @@ RULES += [("segmented", {"of": "ff", "segment_size": 1}), ("ff", {"prediction": 
 def test_every_rule_trains_around_blocks_with_nothing_to_train_and_is_certified(name, options):
     rule = create_rule(name, network(), num_classes=K, seed=0, **options)
     before = {key: value.clone() for key, value in rule.network.named_parameters()}
-    records = fit(rule, data(), Recipe(epochs=1, batch_size=12), seed=0)
+    records = train_rule(rule, data(), Recipe(epochs=1, batch_size=12), seed=0)
     moved = {key.split(".")[1] for key, value in rule.network.named_parameters() if not torch.equal(value, before[key])}
     assert moved == {"0", "2"}
     assert 0 <= records[0].validation.accuracy <= 1
@@ -79,7 +79,7 @@ def test_what_follows_a_block_of_a_local_rule_changes_it_by_no_bit(name):
     "recipe", [{"step_per_block": True}, {"clip": 0.1}, {"micro_batches": 2}, {"precision": "bf16"}]
 )
 def test_options_of_the_recipe_work_with_blocks_that_have_nothing_to_train(recipe):
-    records = fit(
+    records = train_rule(
         create_rule("ff", network(), num_classes=K, seed=0), data(), Recipe(epochs=1, batch_size=12, **recipe)
     )
     assert set(records[0].losses) == {"block0", "block2"}
@@ -88,8 +88,10 @@ def test_options_of_the_recipe_work_with_blocks_that_have_nothing_to_train(recip
 def test_a_network_with_nothing_to_train_is_refused_or_trains_its_heads():
     still = Network([conv(3, 0).requires_grad_(False), nn.MaxPool2d(2)], sample_shape=(3, 8, 8))
     with pytest.raises(InputError, match="rule 'ff' has no trainable parameter"):
-        fit(create_rule("ff", still, num_classes=K, seed=0), data(), Recipe(batch_size=12))
-    records = fit(create_rule("local-heads", still, num_classes=K, seed=0), data(), Recipe(epochs=1, batch_size=12))
+        train_rule(create_rule("ff", still, num_classes=K, seed=0), data(), Recipe(batch_size=12))
+    records = train_rule(
+        create_rule("local-heads", still, num_classes=K, seed=0), data(), Recipe(epochs=1, batch_size=12)
+    )
     assert set(records[0].losses) == {"block0", "block1"}
     pools = Network([nn.MaxPool2d(2), nn.Flatten()], sample_shape=(3, 8, 8))
     assert create_rule("segmented", pools, num_classes=K, segments="free").to_module()(X).shape == (24, K)
@@ -115,6 +117,6 @@ def test_a_loss_without_a_graph_is_refused_where_there_is_something_to_train():
     with pytest.raises(InputError, match=words):
         list(rule.losses(X, Y))
     with pytest.raises(InputError, match=words):
-        fit(rule, data(), Recipe(batch_size=12))
+        train_rule(rule, data(), Recipe(batch_size=12))
     with torch.no_grad():  # whoever looks at values only
         assert len(list(rule.losses(X, Y))) == 5

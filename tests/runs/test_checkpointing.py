@@ -16,7 +16,7 @@ from layerlocal.networks import Network, create_network
 from layerlocal.rules import BlockwiseRule, RuleInfo, create_rule
 from layerlocal.rules.core.checkpointing import BlockBytes, best_cuts
 from layerlocal.spec import Recipe
-from layerlocal.training.train import fit, losses_of, make_optimizer, train_step
+from layerlocal.training.train import losses_of, make_optimizer, train_rule, train_step
 from layerlocal.types import InputError
 
 K = 3
@@ -137,7 +137,7 @@ def test_a_whole_run_with_the_option_is_the_run_without():
         split = Split(images, torch.arange(24) % K)
         data = data_from_splits("noise", split, split, validation=split)
         rule = make("bp-deepsup", of="dtg-ff")
-        records = fit(rule, data, Recipe(epochs=2, batch_size=8, flip=True, checkpointing=checkpointing), seed=3)
+        records = train_rule(rule, data, Recipe(epochs=2, batch_size=8, flip=True, checkpointing=checkpointing), seed=3)
         found.append((rule.state_dict(), [(record.losses, record.metrics, record.validation) for record in records]))
         assert bool(rule.cuts) == checkpointing
     assert_equal_bits(found[1][0], found[0][0])

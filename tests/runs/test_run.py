@@ -27,7 +27,7 @@ from layerlocal.runs.progress import Tally
 from layerlocal.runs.run import RunEvent, build, file_sha256, pin_plugin, run_spec
 from layerlocal.runs.store import RunFolder, RunStore
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.training.train import Training, fit
+from layerlocal.training.train import Training, train_rule
 from layerlocal.types import InputError
 
 VECTORS = DataSpec(source="teacher_student", classes=3, num_train=256, num_test=64)
@@ -160,7 +160,7 @@ def test_the_stored_weights_have_the_stored_accuracies_on_the_test_split(whole):
 def test_a_run_trains_what_fit_trains(whole):
     store, _ = whole
     data, rule = build(SPEC)
-    fit(rule, data, SPEC.recipe, seed=SPEC.seed)
+    train_rule(rule, data, SPEC.recipe, seed=SPEC.seed)
     weights = weights_of(store, SPEC)
     assert weights.keys() == rule.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in rule.state_dict().items())

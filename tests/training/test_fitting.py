@@ -14,7 +14,7 @@ import torch
 
 from layerlocal import Fitted, Recipe, Rule, create_network, create_rule, data_from_arrays, fit, load_data
 from layerlocal.training.fit import network_for
-from layerlocal.training.train import fit as train
+from layerlocal.training.train import train_rule
 from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def test_a_rule_by_name_is_the_rule_that_was_made_by_hand_with_the_same_seed():
     data = data_from_arrays(*vectors(), validation=0.2, seed=3)
     network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2, seed=3)
     rule = create_rule("dtg-ff", network, num_classes=3, seed=3, temperature_max=2.0)
-    records = train(rule, data, RECIPE, seed=3)
+    records = train_rule(rule, data, RECIPE, seed=3)
     short = fit(
         "dtg-ff", vectors(), RECIPE, network="mlp", width=0.1, network_options=SMALL, validation=0.2, seed=3, temperature_max=2.0
     )  # fmt: skip

@@ -14,7 +14,7 @@ from layerlocal.networks import Network
 from layerlocal.rules import BlockwiseRule, Rule, RuleInfo, create_rule
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import evaluate_split
-from layerlocal.training.train import Training, fit
+from layerlocal.training.train import Training, train_rule
 from layerlocal.types import BlockLoss, InputError
 
 K = 3
@@ -140,7 +140,7 @@ def test_scores_of_a_rules_own_are_those_that_accuracy_is_counted_on(broken, wor
 
 
 def test_a_sound_rule_trains():
-    assert fit(create_rule(Sound, network(), num_classes=K), data(), RECIPE)[-1].validation.num_samples == 36
+    assert train_rule(create_rule(Sound, network(), num_classes=K), data(), RECIPE)[-1].validation.num_samples == 36
 
 
 class Changing(nn.Module):
@@ -233,7 +233,7 @@ def test_a_rule_that_needs_a_whole_batch_is_rehearsed_on_one():
     order = torch.arange(36).sort(stable=True).indices
     sorted_by_class = data().train.subset(order)
     made = data_from_splits("sorted", sorted_by_class, test=sorted_by_class, validation=sorted_by_class)
-    fit(create_rule(Wholes, network(), num_classes=K), made, RECIPE)
+    train_rule(create_rule(Wholes, network(), num_classes=K), made, RECIPE)
     with pytest.raises(InputError, match=r"rule 'mine' raised RuntimeError at test_rehearsal.py.*too few samples"):
         Training(create_rule(Wholes, network(), num_classes=K), made, Recipe(batch_size=12, micro_batches=2))
 
@@ -246,7 +246,7 @@ def test_the_test_split_stays_closed():
 
 def test_a_warning_of_the_rule_is_given_once_as_ever(recwarn):
     rule = create_rule("local-heads", network(), num_classes=K, head="mlp", head_width=500)
-    fit(rule, data(), RECIPE)
+    train_rule(rule, data(), RECIPE)
     assert len([w for w in recwarn if "cost more than the block they read" in str(w.message)]) == 1
 
 
@@ -282,7 +282,7 @@ def breaks_after(calls, function):
 def test_scores_are_held_to_shape_and_finiteness_at_every_evaluation(function, words):
     rule = create_rule(Sound, network(), num_classes=K, block_scores=breaks_after(2, function))
     with pytest.raises(InputError, match=words):
-        fit(rule, data(), RECIPE)
+        train_rule(rule, data(), RECIPE)
     assert rule.training  # as it was found
 
 
@@ -300,7 +300,7 @@ def test_scores_of_the_test_split_are_held_too():
 def test_a_name_that_comes_later_is_refused_at_its_first_step():
     rule = create_rule(Sound, network(), num_classes=K, named=breaks_after(6, lambda n: "layer2"))
     with pytest.raises(InputError, match=r"a loss names its blocks as .*, got 'layer2'"):
-        fit(rule, data(), RECIPE)
+        train_rule(rule, data(), RECIPE)
 
 
 @pytest.mark.parametrize("what", ["rule", "data", "recipe"])

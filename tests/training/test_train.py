@@ -17,7 +17,7 @@ from layerlocal.rules.core.functional import fit_fusion_weights
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import Recipe, RunSpec
 from layerlocal.training.evaluate import evaluate_batches, evaluate_split
-from layerlocal.training.train import Training, fit, learning_rate, make_optimizer, train_step
+from layerlocal.training.train import Training, learning_rate, make_optimizer, train_rule, train_step
 from layerlocal.types import BlockLoss, InputError
 
 K = 3
@@ -185,7 +185,7 @@ def test_bf16_computes_blocks_in_bf16_and_keeps_weights_and_their_gradients_in_f
 @pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "ff", "bp", "bp-deepsup", "segmented"])
 def test_a_run_learns_what_is_easy(name):
     data = make_data()
-    records = fit(make(name, depth=2), data, Recipe(epochs=8, batch_size=8, learning_rate=0.01))
+    records = train_rule(make(name, depth=2), data, Recipe(epochs=8, batch_size=8, learning_rate=0.01))
     assert records[-1].validation.accuracy >= 0.75
 
 
@@ -195,18 +195,18 @@ def test_one_seed_is_one_run_to_the_last_bit_whatever_was_drawn_before(name):
     for disturbance in (0, 1):
         torch.manual_seed(disturbance)
         rule = make(name)
-        fit(rule, make_data(), RECIPE, seed=5)
+        train_rule(rule, make_data(), RECIPE, seed=5)
         found.append(weights(rule))
     assert_equal_bits(*found)
     other = make(name)
-    fit(other, make_data(), RECIPE, seed=6)
+    train_rule(other, make_data(), RECIPE, seed=6)
     assert not torch.equal(other.network.blocks[0][0].weight, found[0]["network.blocks.0.0.weight"])
 
 
 def test_a_run_draws_nothing_from_the_global_generator():
     rule, data = make("ff"), make_data()
     before = torch.get_rng_state()
-    fit(rule, data, RECIPE)
+    train_rule(rule, data, RECIPE)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -267,7 +267,7 @@ def test_a_truncated_last_epoch_reports_and_counts_the_steps_it_made():
     assert reports == [(1, 8), (2, 16)]
     assert record.samples_per_s == pytest.approx(16 / record.seconds) and record.validation is not None
     rule = scripted(lambda index, step: float(step))
-    records = fit(rule, make_data(), Recipe(batch_size=8, steps=7))
+    records = train_rule(rule, make_data(), Recipe(batch_size=8, steps=7))
     assert [record.losses["block0"] for record in records] == [pytest.approx(3), pytest.approx(6.5)]  # 1 to 5, 6 and 7
 
 
@@ -316,7 +316,7 @@ def test_order_and_augmentation_are_new_in_every_epoch():
 def test_a_rule_in_evaluation_mode_is_trained_in_training_mode():
     found = []
     for rule in (make(), make().eval()):
-        fit(rule, make_data(), RECIPE)
+        train_rule(rule, make_data(), RECIPE)
         found.append(weights(rule))
     assert_equal_bits(*found)
 
@@ -349,7 +349,9 @@ def scripted(script, rule=Scripted):
 
 
 def test_losses_and_metrics_of_an_epoch_are_means_over_its_steps():
-    (record,) = fit(scripted(lambda index, step: 10.0 * index + step), make_data(), Recipe(epochs=1, batch_size=8))
+    (record,) = train_rule(
+        scripted(lambda index, step: 10.0 * index + step), make_data(), Recipe(epochs=1, batch_size=8)
+    )
     assert record.losses == {f"block{index}": pytest.approx(10 * index + 3) for index in range(3)}  # steps 1 to 5
     assert record.metrics == {f"twice/block{index}": pytest.approx(20 * index + 6) for index in range(3)}
 
@@ -361,7 +363,9 @@ class SameName(Scripted):
 
 
 def test_a_metric_may_have_the_name_of_a_loss():
-    (record,) = fit(scripted(lambda index, step: float(step), SameName), make_data(), Recipe(epochs=1, batch_size=8))
+    (record,) = train_rule(
+        scripted(lambda index, step: float(step), SameName), make_data(), Recipe(epochs=1, batch_size=8)
+    )
     assert record.losses == {f"block{index}": pytest.approx(3) for index in range(3)}
     assert record.metrics == {f"block{index}": pytest.approx(6) for index in range(3)}
 
@@ -377,14 +381,14 @@ def test_a_loss_that_is_not_finite_is_named_by_block_step_and_epoch(bad, micro_b
     with pytest.raises(
         InputError, match=r"the loss of block1 became NaN or infinite at step 3 of epoch 2 .*no-statistics"
     ):
-        fit(rule, make_data(), recipe)
+        train_rule(rule, make_data(), recipe)
 
 
 def test_a_loss_that_is_not_finite_stops_a_long_epoch_before_its_end():
     data = data_from_splits("long", split(1000, 0), split(12, 1))
     rule = scripted(lambda index, step: float("nan") if step == 7 else 1.0)
     with pytest.raises(InputError, match="block0 became NaN or infinite at step 7 of epoch 1"):
-        fit(rule, data, Recipe(epochs=1, batch_size=2))
+        train_rule(rule, data, Recipe(epochs=1, batch_size=2))
     assert rule.step == 100
 
 
@@ -437,14 +441,14 @@ def test_fusion_weights_are_fitted_on_validation_data_after_the_last_epoch(name,
 
 
 def test_without_validation_data_there_is_no_validation_accuracy():
-    records = fit(make(), make_data(validation=False), RECIPE)
+    records = train_rule(make(), make_data(validation=False), RECIPE)
     assert [record.validation for record in records] == [None, None]
 
 
 def test_fitted_fusion_without_validation_data_is_refused():
     """It would silently stay uniform."""
     with pytest.raises(InputError, match="validation"):
-        fit(make(fusion="fitted"), make_data(validation=False), RECIPE)
+        train_rule(make(fusion="fitted"), make_data(validation=False), RECIPE)
 
 
 # --- the test split ---------------------------------------------------------------------------------------------------
@@ -466,7 +470,7 @@ def test_garbage_in_the_test_split_changes_no_weight_and_no_validation_accuracy(
     found = []
     for test in (None, Split(torch.full((5, 3, 8, 8), 255, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))):
         rule = make(fusion="fitted")
-        records = fit(rule, make_data(test=test), RECIPE)
+        records = train_rule(rule, make_data(test=test), RECIPE)
         found.append((weights(rule), [record.validation for record in records]))
     assert_equal_bits(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]

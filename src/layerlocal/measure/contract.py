@@ -21,7 +21,7 @@ from layerlocal.rules import Rule, create_rule, rule_class
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import OTHER_SCORES, evaluate_split
 from layerlocal.training.rehearsal import refuse_infinite_loss, refuse_other_loss
-from layerlocal.training.train import fit
+from layerlocal.training.train import train_rule
 from layerlocal.types import InputError, describe_error, first_line, is_fault
 
 __all__ = ["CheckResult", "check_rule", "conclude"]
@@ -191,7 +191,7 @@ def check_state_dict(bench: _Bench) -> None:
     """state_dict carries everything that a prediction depends on."""
     data = _toy_data()
     rule = bench.make()
-    fit(rule, data, Recipe(epochs=1, batch_size=32), seed=0)
+    train_rule(rule, data, Recipe(epochs=1, batch_size=32), seed=0)
     other = bench.make(seed=1)
     other.load_state_dict(rule.state_dict())
     with torch.no_grad():
@@ -204,7 +204,7 @@ def check_repeatable(bench: _Bench) -> None:
     states = []
     for _ in range(2):
         rule = bench.make()
-        fit(rule, _toy_data(), Recipe(epochs=1, batch_size=32), seed=0)
+        train_rule(rule, _toy_data(), Recipe(epochs=1, batch_size=32), seed=0)
         states.append(rule.state_dict())
     differ = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
     _require(
@@ -217,7 +217,7 @@ def check_learns(bench: _Bench) -> None:
     """Beats chance on a separable toy."""
     data = _toy_data()
     rule = bench.make()
-    fit(rule, data, Recipe(epochs=6, batch_size=16, learning_rate=5e-3), seed=0)
+    train_rule(rule, data, Recipe(epochs=6, batch_size=16, learning_rate=5e-3), seed=0)
     accuracy = evaluate_split(rule, data, data.train).accuracy
     _require(
         accuracy >= TOY_ACCURACY,
@@ -293,7 +293,7 @@ HIDDEN: dict[str, tuple[Callable[[_Bench], None], ...]] = {
     "scores": (check_no_label_in_scores, check_state_dict, check_repeatable, check_learns),
     "steps": tuple(check for check in CHECKS if check not in (check_losses, check_scores)),
 }
-"""Clauses that cannot be looked at: nothing; without finite losses; without scores that `fit` takes; without finite scores, which are unlike
+"""Clauses that cannot be looked at: nothing; without finite losses; without scores to train by; without finite scores, which are unlike
 themselves; without a step of training.
 """
 

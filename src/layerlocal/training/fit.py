@@ -16,8 +16,7 @@ from layerlocal.options import check_kind
 from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import EVALUATION_BATCH, Evaluation, evaluate_split
-from layerlocal.training.train import EpochRecord, with_gradients
-from layerlocal.training.train import fit as train
+from layerlocal.training.train import EpochRecord, train_rule, with_gradients
 from layerlocal.types import InputError, shown, unknown_name
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def fit(
         else:
             chosen = _network(network, found, width, options, seed)
             made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
-        return Fitted(made, train(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
+        return Fitted(made, train_rule(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
 
 
 def evaluate(

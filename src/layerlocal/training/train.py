@@ -41,8 +41,8 @@ from layerlocal.training.optimizer import (
 from layerlocal.training.rehearsal import losses_of, rehearse
 from layerlocal.types import BlockLoss, InputError, derive_seed
 
-__all__ = ["EpochRecord", "Training", "clock", "fit", "learning_rate", "losses_of", "make_optimizer",
-    "refuse_what_does_not_fit", "train_step", "use_device", "with_gradients",
+__all__ = ["EpochRecord", "Training", "clock", "learning_rate", "losses_of", "make_optimizer",
+    "refuse_what_does_not_fit", "train_rule", "train_step", "use_device", "with_gradients",
 ]  # fmt: skip
 
 CHECK_EVERY = 100
@@ -303,7 +303,7 @@ def _some_samples(rule: Rule, device: str) -> Tensor:
     return torch.randn(4, *rule.network.sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def fit(
+def train_rule(
     rule: Rule,
     data: Data,
     recipe: Recipe | None = None,
@@ -318,7 +318,7 @@ def fit(
         >>> from layerlocal import create_network, create_rule, load_data, Recipe
         >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
         >>> network = create_network("mlp", in_channels=1, image_size=28, depth=2)
-        >>> records = fit(create_rule("dtg-ff", network, num_classes=10), data, Recipe(epochs=1))
+        >>> records = train_rule(create_rule("dtg-ff", network, num_classes=10), data, Recipe(epochs=1))
         >>> 0 <= records[-1].validation.accuracy <= 1
         True
     """
