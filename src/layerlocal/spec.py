@@ -382,27 +382,28 @@ def _as_word(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-_TYPED = RunSpec(network=TYPED_NETWORK)
+_USUAL: dict[str, dict[str, Any]] = {
+    name: {
+        key: value for key, value in section if key not in ("source", "name", "options", "teacher", "content_sha256")
+    }
+    for name, section in (("data", DataSpec()), ("network", TYPED_NETWORK), ("recipe", Recipe()))
+}
 
 
 def command_of(spec: RunSpec) -> str:
     """The shell command that makes this run: ``layerlocal train`` with whatever differs from what it takes by itself."""
     flags = {"rule": spec.rule.name, "data": spec.data.source, "network": spec.network.name}
     words = ["layerlocal", "train", *(word for flag, value in flags.items() for word in (f"--{flag}", value))]
-    default = _TYPED
-    settings: dict[str, Any] = {}
-    for name in ("data", "network", "recipe"):
-        chosen, usual = getattr(spec, name), getattr(default, name)
-        settings |= {
-            f"{name}.{key}": value
-            for key in type(chosen).model_fields
-            if (value := getattr(chosen, key)) != getattr(usual, key)
-            and key not in ("source", "name", "options", "teacher", "content_sha256")
-        }
+    settings = {
+        f"{name}.{key}": value
+        for name, fields in _USUAL.items()
+        for key, usual in fields.items()
+        if (value := getattr(getattr(spec, name), key)) != usual
+    }
     settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
     settings |= {f"network.{key}": value for key, value in spec.network.options.items()}
     settings |= {f"rule.{key}": value for key, value in spec.rule.options.items()}
-    if spec.judged_on != default.judged_on:
+    if spec.judged_on != "test":
         settings["judged_on"] = spec.judged_on
     for key, value in settings.items():
         words += ["--set", f"{key}={_as_word(value)}"]

@@ -148,3 +148,10 @@ def test_published_results_are_no_store_and_that_is_said(refused, tmp_path):
     shutil.copy(Path(__file__).resolve().parents[2] / "results" / "runs.parquet", tmp_path / "results")
     sentence = refused("show", "--out", "results")
     assert "holds published results, not runs" in sentence and "load_runs('results')" in sentence
+
+
+def test_a_long_list_has_the_columns_of_a_short_one(cli, store, monkeypatch):
+    short = cli("show")[1].splitlines()
+    monkeypatch.setattr("layerlocal.cli.show.MOST_LAID_OUT", 2)
+    long = cli("show")[1].splitlines()
+    assert [line.split() for line in long] == [line.split() for line in short] and len(long) == 1 + len(store)

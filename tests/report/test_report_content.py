@@ -333,6 +333,17 @@ def test_five_thousand_runs_are_all_in_one_valid_page(tmp_path: Path) -> None:
     assert "print" not in next(str(a.get("class")) for tag, a in seen if tag == "details" and a.get("id") == "runs")
 
 
+def test_of_more_runs_than_a_page_holds_those_that_it_speaks_of_are_listed_and_the_note_counts_all() -> None:
+    rows = [{"run": f"{index:016x}", "rule": "ff"} for index in range(5003)]
+    own = {"local": rows[-1]["run"], "bp": rows[-2]["run"]}
+    study = planted_study(rows=[study_row(0, 2) | {"runs": own}])
+    html = render_page({"studies": [study], "runs": rows})
+    listed = {str(a["id"]) for tag, a in read(html).seen if tag == "tr" and str(a.get("id")).startswith("run-")}
+    assert len(listed) == 5000 and {f"run-{name}" for name in own.values()} < listed
+    assert f"run-{rows[4997]['run']}" in listed and f"run-{rows[4998]['run']}" not in listed
+    assert "5,000 of 5,003 runs" in text_of(html) and "layerlocal.load_runs" in text_of(html)
+
+
 def test_planted_rows_are_plain_json_and_left_as_they_were() -> None:
     content = planted_content()
     copy = json.loads(json.dumps(content))

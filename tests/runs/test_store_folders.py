@@ -385,3 +385,19 @@ def test_the_command_reads_the_home_folder_where_a_shell_does_not(cli, tmp_path,
     plant_run(tmp_path / "home" / "runs", SPEC)
     code, out, _ = cli("show", "--out=~/runs")
     assert code == 0 and SPEC.hash in out and not (tmp_path / "~").exists()
+
+
+def test_runs_beyond_those_kept_in_memory_are_read_again_and_are_the_same(planted, monkeypatch):
+    store, specs = planted
+    everything, _ = comparable(store.root)
+    monkeypatch.setattr("layerlocal.runs.store.MOST_KEPT", 1)
+    seen = []
+    some, _ = comparable(store.root, seen.append)
+    assert len(some) == len(specs) > 1 and dict(some) == dict(everything) == {record.hash: record for record in seen}
+    assert specs[0].hash in some and "f" * 16 not in some
+    with pytest.raises(KeyError):
+        some["f" * 16]
+    last = list(some)[-1]
+    (store.root / last / "result.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged"):
+        some[last]

@@ -135,6 +135,7 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
     audit, names = content["audit"], studies.anchors(content["studies"])
     homes = {(s.get("study"), s.get("size")): name for s, name in zip(content["studies"], names, strict=True)}
     data = (audit or {}).get("data") or {}
+    listed = runs.listed_runs(content["runs"], set(_linked(content)))
     return {
         "title": clean(content["title"]),
         "facts": list(_facts(content)),
@@ -149,11 +150,20 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "costs": [cost.cost_view(c, f"cost-audit-{i}") for i, c in enumerate(content["costs"])],
         "tunes": [tuning.tune_view(t, f"search-{i}") for i, t in enumerate(content["tunes"])],
         "accuracies": claims.accuracy_table(content["accuracies"]) if content["accuracies"] else None,
-        "runs": runs.run_view(content["runs"]),
-        "run_names": {clean(row.get("run", "?")) for row in content["runs"]},
+        "runs": runs.run_view(listed, len(content["runs"])),
+        "run_names": {clean(row.get("run", "?")) for row in listed},
         "environment": _table("Hardware, versions and settings", _environment(content)),
         "data": _table("Data", _pairs(data)),
     }
+
+
+def _linked(content: dict[str, Any]) -> Iterator[str]:
+    """The runs that the audit and the studies are made of."""
+    yield from (str(row.get("run")) for row in (content["audit"] or {}).get("runs") or [])
+    for study in content["studies"]:
+        for row in study.get("rows") or []:
+            if isinstance(row.get("runs"), Mapping):
+                yield from map(str, row["runs"].values())
 
 
 def _few_seeds(content: dict[str, Any]) -> Iterator[str]:

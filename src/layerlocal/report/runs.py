@@ -1,17 +1,20 @@
-"""Every run of a store as compact rows: none left out, whatever part of the page it belongs to."""
+"""The runs of a store as compact rows, whatever part of the page they belong to; of very many runs the page has not all."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from layerlocal.runs.table import data_names
 from layerlocal.words import byte_count, clean, count, is_number, percent, plain
 
-__all__ = ["merge_runs", "run_view"]
+__all__ = ["listed_runs", "merge_runs", "run_view"]
 
 View = dict[str, Any]
+MOST_LISTED = 5000
+"""Runs in a page's table: a page of more is slow to open."""
 CHUNK = 250
 """Rows of one table: a browser lays a table out only when it comes into view."""
 
@@ -67,8 +70,17 @@ def merge_runs(*parts: Iterable[View]) -> list[View]:
     return list(found.values())
 
 
-def run_view(runs: list[View]) -> View | None:
-    """The table of all runs in chunks, or ``None`` where there is none."""
+def listed_runs(runs: list[View], linked: Collection[str]) -> list[View]:
+    """All runs, in their order; of more than `MOST_LISTED` those that other parts of the page speak of (``linked``) and the first others."""
+    if len(runs) <= MOST_LISTED:
+        return runs
+    room = MOST_LISTED - sum(row.get("run") in linked for row in runs)
+    others = itertools.count(1)
+    return [row for row in runs if row.get("run") in linked or next(others) <= room]
+
+
+def run_view(runs: list[View], total: int | None = None) -> View | None:
+    """The table of runs in chunks, or ``None`` where there is none; ``total``: how many there are, where not all are listed."""
     if not runs:
         return None
     called = data_names(runs)
@@ -88,6 +100,7 @@ def run_view(runs: list[View]) -> View | None:
     ]
     return {
         "count": len(rows),
+        "total": total or len(rows),
         "head": [(column[0], column[1]) for column, _ in columns],
         "widths": [_RUN, *(column[2] for column, _ in columns), _COMMAND],
         "chunks": list(_chunks(rows)),

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any
 
 import pyarrow as pa
@@ -160,8 +161,7 @@ def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
         "protocol": spec.protocol,
         "command": f"{command_of(spec)} --threads {env.get('threads', 1)}",
     }
-    measured = {key: result.get(key, env.get(key)) for key in _COLUMNS if key not in found}
-    row = {key: _finite(found.get(key, measured.get(key))) for key in _COLUMNS}
+    row = {key: _finite(found[key] if key in found else result.get(key, env.get(key))) for key in _COLUMNS}
     return row | (dict(sorted(_options(spec))) if options else {})
 
 
@@ -224,6 +224,8 @@ def _data_name(row: Mapping[str, Any], *, several: bool) -> str:
 
 def _finite(value: Any) -> Any:
     """NaN and infinities, which neither JSON nor a spreadsheet knows, become ``None``; numpy's numbers plain ones."""
+    if type(value) in (str, int, NoneType, bool):
+        return value
     value = value.item() if hasattr(value, "item") and not isinstance(value, str) else value
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
