@@ -29,13 +29,7 @@ SAME = (
 ROOT_PAGES = {"README.md": "overview.md"} | {name: name for name in SAME}
 """Pages outside docs/ by their names in the site, whose README.md is that of docs/."""
 COPIED = (".svg", ".png", ".jpg", ".gif", ".webp", ".html")
-WIDTHS = {
-    "76.25em": "70em",
-    "76.234375em": "69.984375em",
-    "76.2344em": "69.9844em",
-    "1220px": "1120px",
-    "1219px": "1119px",
-}
+WIDTHS = {"76.25em": "70em", "76.234375em": "69.984375em"}
 """From which width on the menu stands beside the text: the theme's → ours."""
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})")
 CODE = re.compile(r"(`+)(?:.(?!\1))*.?\1")
@@ -89,9 +83,9 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_post_build(config):
-    """Show the menu from 1,120 pixels on: the theme hides it below 1,220, in its styles and in its script."""
+    """Show the menu from 1,120 pixels on: the theme hides it below 1,220, in its styles."""
     assets = Path(config.site_dir) / "assets"
-    for file in [*assets.glob("stylesheets/*.css"), *assets.glob("javascripts/bundle*.js")]:
+    for file in assets.glob("stylesheets/*.css"):
         text = file.read_text(encoding="utf-8")
         for wide, narrower in WIDTHS.items():
             text = text.replace(wide, narrower)

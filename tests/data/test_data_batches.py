@@ -236,3 +236,10 @@ def test_what_makes_no_batches_is_one_sentence(given, words):
     arguments = {"split": split, "batch_size": 2, "mean": torch.zeros(1), "std": torch.ones(1), "shuffle": True} | given
     with pytest.raises(InputError, match=words):
         Batches(arguments.pop("split"), **arguments)
+
+
+@pytest.mark.parametrize(("images", "given"), [(51, 32), (64, 64), (3, 2), (1, 1)])
+def test_a_batch_larger_than_the_data_is_refused_with_the_largest_power_of_two_that_fits(images, given):
+    split = Split(torch.zeros(images, 1, 4, 4, dtype=torch.uint8), torch.zeros(images, dtype=torch.long))
+    with pytest.raises(InputError, match=rf"--set recipe\.batch_size={given}\)"):
+        Batches(split, batch_size=images + 1, mean=torch.zeros(1), std=torch.ones(1), shuffle=True, drop_last=True)

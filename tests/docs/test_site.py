@@ -129,3 +129,18 @@ def test_markdown_is_laid_out_as_the_site_needs_it():
     )
     site = "Text:\n\n- a\n    - b\n    ```bash\n    # c\n      d\n    ```\nMore\n\nText\n\n| x |\n|---|\n```\n- no list\n| no |\n```"
     assert "\n".join(line for line, _ in module._lines(github)) == site
+
+
+def test_the_first_page_has_a_button_and_a_picture_and_the_menu_stands_from_1120_pixels_on(site):
+    first = (site / "index.html").read_text()
+    assert re.search(r'class="md-button md-button--primary" href="start.html"', first) and "report-light.png" in first
+    styles = "".join(file.read_text() for file in (site / "assets/stylesheets").glob("*.css"))
+    assert "min-width:70em" in styles and "76.2" not in styles
+
+
+def test_the_drawing_of_the_gradient_is_stacked_for_phones_with_the_same_words():
+    wide, narrow = ((ROOT / f"docs/{file}.svg").read_text() for file in ("gradient", "gradient-narrow"))
+    words = [re.findall(r">([^<>]+)</text>", text) for text in (wide, narrow)]
+    short = [word.removesuffix(": nothing passes back here") for word in words[0]]
+    assert sorted(short) == sorted(words[1]) and 'viewBox="0 0 274 ' in narrow
+    assert "gradient-narrow.svg" in (ROOT / "docs/start.md").read_text()
