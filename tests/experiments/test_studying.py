@@ -16,10 +16,11 @@ from PIL import Image
 
 import layerlocal.experiments.studies.scale as scale_module
 from layerlocal.claims import judge, load_claims
+from layerlocal.experiments.driver import Refusal, _told
 from layerlocal.experiments.stored import judge_claims, study_place, write_report
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
-from layerlocal.experiments.studies.driver import _one_line_of_unreachable, forecast_study, run_study
+from layerlocal.experiments.studies.driver import forecast_study, run_study
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.store import RunRecord, RunStore, write_atomic
 from layerlocal.spec import NetworkSpec
@@ -405,9 +406,9 @@ def test_a_planted_store_on_disk_is_judged_as_its_runs_in_memory(tmp_path):
 
 
 def test_data_sets_that_cannot_be_reached_are_told_in_one_line_with_their_names_and_one_alone_with_its_reason():
-    lost = {"cannot reach a": "mnist", "cannot reach b": "svhn"}
-    told = ["ff: too narrow", *lost]
-    own, together = _one_line_of_unreachable(told, lost)
+    narrow = Refusal("ff: too narrow")
+    lost = [Refusal(f"cannot reach {name}", unreachable=name) for name in ("mnist", "svhn")]
+    own, together = _told([narrow, *lost])
     assert own == "ff: too narrow" and together.startswith("mnist, svhn: these 2 data sets")
-    assert _one_line_of_unreachable(told[:2], {"cannot reach a": "mnist"}) == told[:2]
-    assert _one_line_of_unreachable(told[:1], {}) == told[:1]
+    assert _told([narrow, lost[0]]) == ["ff: too narrow", "cannot reach mnist"]
+    assert _told([narrow]) == ["ff: too narrow"]
