@@ -125,8 +125,8 @@ MUTANTS: list[tuple] = [
         "experiments/driver.py",
         "studying",
         (
-            "    ready = prepare(experiment, out, how)\n    plan, place",
-            "    RunStore(out).prepare()\n    ready = prepare(experiment, out, how)\n    plan, place",
+            "    ready = prepare(experiment, out, how)\n    plan = exp",
+            "    RunStore(out).prepare()\n    ready = prepare(experiment, out, how)\n    plan = exp",
         ),
     ),
     # a search looks for the runs of a plug-in under other names

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import layerlocal.training.train
 from layerlocal.data import Data
-from layerlocal.experiments.stored import tune_path, tune_summaries, write_report
+from layerlocal.experiments.stored import tune_place, tune_summaries, write_report
 from layerlocal.experiments.tune import Search, TunePlan, parse_dimension
 from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
 from layerlocal.experiments.tune.search import AT_ONCE
@@ -229,7 +229,7 @@ def test_the_command_of_the_best_is_a_run_that_opens_the_test_split(searched):
 
 def test_the_page_shows_trials_budget_and_command(searched):
     out, summary = searched
-    tune_path(out, summary["name"]).write_text(json.dumps(summary))  # whatever other tests went on to search
+    tune_place(out, summary["name"]).summary.path.write_text(json.dumps(summary))  # whatever other tests went on to search
     page = write_report(out).read_text()
     assert [s["name"] for s in tune_summaries(out)] == [summary["name"]]
     for words in (

@@ -122,7 +122,7 @@ class Experiment(ABC, Generic[Plan]):
     """Folder below the store in which its runs are kept; none: in the store itself."""
 
     @abstractmethod
-    def place(self, out: Path) -> Place:
+    def place(self, out: Path, plan: Plan) -> Place:
         """Where its plan and summary are kept."""
 
     @abstractmethod
@@ -179,7 +179,11 @@ class Experiment(ABC, Generic[Plan]):
         """The plan with what only its runs need to know, before it is written."""
         return plan
 
-    def rounds(self, plan: Plan, kept: Round) -> Generator[Round, Mapping[str, str], None]:
+    def total(self, plan: Plan) -> int | None:
+        """Runs of all rounds, where there are several."""
+        return None
+
+    def rounds(self, plan: Plan, kept: Round, store: RunStore) -> Generator[Round, Mapping[str, str], None]:
         """Rounds of runs; each is told the reasons of runs that failed, by hash. Most experiments are one round."""
         yield kept
 
@@ -296,14 +300,16 @@ def run(experiment: Experiment[Any], out: Path, how: How) -> dict[str, Any]:
         InputError: as `prepare`; a store that cannot be written. What was finished is kept.
     """
     ready = prepare(experiment, out, how)
-    plan, place = experiment.settled(ready.plan), experiment.place(out)
+    plan = experiment.settled(ready.plan)
+    place = experiment.place(out, plan)
     store = _store(experiment, out)
     RunStore(out).prepare()
     is_new = not place.plan.found.exists()
-    _announce(list(ready.kept.values()), store, how)
+    if experiment.total(plan) is None:
+        _announce(list(ready.kept.values()), store, how)
     write_atomic(place.plan.path, plan.model_dump_json(indent=1).encode())
     try:
-        failed = _finish(experiment.rounds(plan, ready.kept), store, how)
+        failed = _finish(experiment.rounds(plan, ready.kept, store), store, how, experiment.total(plan))
     except InputError:
         if is_new and not any(map(store.is_done, ready.kept.values())):
             # an experiment that could not begin leaves no plan, which would keep other data out of this folder
@@ -330,33 +336,34 @@ def _announce(specs: Sequence[RunSpec], store: RunStore, how: How) -> None:
     how.console.print(text, markup=False, highlight=False)
 
 
-def _finish(rounds: Generator[Round, Mapping[str, str], None], store: RunStore, how: How) -> list[Missing]:
-    """Make the runs of every round; those that failed."""
-    found: dict[str, Missing] = {}
-    specs = next(rounds, None)
-    while specs is not None:
-        failed = _finish_round(list({spec.hash: spec for spec in specs.values()}.values()), store, how)
-        found |= {entry.runs[0]: entry for entry in failed}
-        try:
-            specs = rounds.send({entry.runs[0]: entry.reason for entry in failed})
-        except StopIteration:
-            specs = None
-    return list(found.values())
-
-
-def _finish_round(specs: Sequence[RunSpec], store: RunStore, how: How) -> list[Missing]:
+def _finish(
+    rounds: Generator[Round, Mapping[str, str], None], store: RunStore, how: How, total: int | None
+) -> list[Missing]:
+    """Make the runs of every round; those that failed. Where ``total`` says how many there are in all, finished ones count too."""
     from layerlocal.runs.many import run_many
     from layerlocal.runs.progress import ManyRuns
 
-    left = [spec for spec in specs if not store.is_done(spec)]
-    if len(left) < len(specs):
-        how.console.print(f"{len(specs) - len(left)} of {len(specs)} runs are finished already", highlight=False)
-    with ManyRuns(how.console, len(left), workers=how.count) as progress:
-        outcome = run_many(
-            left, store, workers=how.count, threads=1, device=how.device, ray=how.ray, listen=progress, on_done=progress.done
-        )  # fmt: skip
-    by_hash = {spec.hash: spec for spec in specs}
-    return [Missing(_label(by_hash.get(name), name), reason, (name,)) for name, reason in outcome.failed.items()]
+    found: list[Missing] = []
+    specs = next(rounds, None)
+    by_hash = {spec.hash: spec for spec in (specs or {}).values()}
+    done = 0 if total is not None else sum(map(store.is_done, by_hash.values()))
+    if done:
+        how.console.print(f"{done} of {len(by_hash)} runs are finished already", highlight=False)
+    with ManyRuns(how.console, len(by_hash) - done if total is None else total, workers=how.count) as progress:
+        while specs is not None:
+            by_hash = {spec.hash: spec for spec in specs.values()}
+            left = [spec for spec in by_hash.values() if total is not None or not store.is_done(spec)]
+            outcome = run_many(
+                left, store, workers=how.count, threads=1, device=how.device, ray=how.ray, listen=progress, on_done=progress.done
+            )  # fmt: skip
+            found += [
+                Missing(_label(by_hash.get(name), name), reason, (name,)) for name, reason in outcome.failed.items()
+            ]
+            try:
+                specs = rounds.send(outcome.failed)
+            except StopIteration:
+                specs = None
+    return found
 
 
 def _label(spec: RunSpec | None, name: str) -> str:

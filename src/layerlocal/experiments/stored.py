@@ -29,7 +29,8 @@ from layerlocal.types import InputError, unknown_name
 
 __all__ = [
     "TRIALS", "audit_place", "audit_summary", "beside_published", "comparable", "cost_kept", "cost_summaries", "cost_summary_path",
-    "judge_claims", "read_plan", "study_place", "study_summaries", "tune_path", "tune_summaries", "write_report", "write_report_figures",
+    "judge_claims", "read_plan", "study_place", "study_summaries", "tune_path", "tune_place", "tune_summaries", "write_report",
+    "write_report_figures",
 ]  # fmt: skip
 
 Records = Mapping[str, RunRecord]
@@ -314,8 +315,13 @@ TRIALS = "tune"
 
 
 def tune_path(out: Path, name: str) -> Path:
-    """Where the summary of a search is kept."""
+    """Where the summary of a search is published, and was kept by earlier versions."""
     return out / f"tune-{name}.json"
+
+
+def tune_place(out: Path, name: str) -> Place:
+    """Where a search is kept."""
+    return Place(out, f"tune-{name}", old_summary=tune_path(out, name).name)
 
 
 def tune_summaries(out: Path) -> list[dict[str, Any]]:
@@ -325,7 +331,9 @@ def tune_summaries(out: Path) -> list[dict[str, Any]]:
         InputError: a damaged one.
     """
     needs = ("methods", "sentences", "budget")
-    return [read_json(path, needs=needs, damaged=_damaged) for path in sorted(out.glob("tune-*.json"))]
+    paths = {path.stem: path for path in out.glob("tune-*.json")}
+    paths |= {path.parent.name: path for path in out.glob("experiments/tune-*/summary.json")}
+    return [read_json(paths[name], needs=needs, damaged=_damaged) for name in sorted(paths)]
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Audit(Experiment[AuditPlan]):
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = "layerlocal audit"
 
-    def place(self, out: Path) -> Place:
+    def place(self, out: Path, plan: AuditPlan) -> Place:
         """Its folder."""
         return audit_place(out, self.size)
 

@@ -59,7 +59,7 @@ class Studied(Experiment[StudyPlan]):
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
 
-    def place(self, out: Path) -> Place:
+    def place(self, out: Path, plan: StudyPlan) -> Place:
         """Its folder."""
         return study_place(out, self.study.name, self.size)
 

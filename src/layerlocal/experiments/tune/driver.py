@@ -2,52 +2,128 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from rich.console import Console
-
-from layerlocal.experiments.stored import TRIALS, tune_path
+from layerlocal.experiments.driver import Experiment, How, Key, Missing, Refusal, Round, prepare, run
+from layerlocal.experiments.places import Place
+from layerlocal.experiments.stored import TRIALS, tune_place
 from layerlocal.experiments.tune import AT_ONCE, Method, Search, TunePlan
 from layerlocal.runs.environment import describe_environment, usual_workers
 from layerlocal.runs.forecast import forecast_seconds
 from layerlocal.runs.pin import contents_of, file_sha256
 from layerlocal.runs.preview import look_ahead
-from layerlocal.runs.progress import ManyRuns
-from layerlocal.runs.store import RunStore, write_atomic
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec, command_of
+from layerlocal.types import InputError
 from layerlocal.words import percent, several
 
-__all__ = ["forecast_tuning", "run_tuning"]
+__all__ = ["Searching", "forecast_tuning", "run_tuning"]
 
 
-def run_tuning(
-    plan: TunePlan,
-    out: Path,
-    *,
-    reread: bool = False,
-    workers: int | None = None,
-    ray: str | None = None,
-    device: str = "cpu",
-    command: str = "layerlocal tune",
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Make the trials that are not made yet, and write ``tune-<name>.json`` into ``out``.
+@dataclass
+class Searching(Experiment[TunePlan]):
+    """A search with the trials that it has made; rounds of it are made from what the trials before were worth.
+
+    Args:
+        asked: the search; its sources and its data are filled in here.
+        command: noted beside the numbers.
+    """
+
+    asked: TunePlan
+    command: str = "layerlocal tune"
+    searches: list[Search] = field(default_factory=list)
+    trials: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    store = TRIALS
+
+    def place(self, out: Path, plan: TunePlan) -> Place:
+        """Its folder."""
+        return tune_place(out, plan.name)
+
+    def plan(self, out: Path, how: How) -> TunePlan:
+        """With the hashes of its rule files; equal spaces, settings that exist."""
+        sources = {rule: found for rule in self.asked.rules if (found := file_sha256(rule))}
+        plan = self.asked.model_copy(update={"sources": sources})
+        plan.check()
+        return plan
+
+    def runs(self, plan: TunePlan) -> dict[Key, RunSpec]:
+        """One of each method, with the settings as they are."""
+        return {(m.label,): plan.run(m, Search(plan, m).first, 0) for m in plan.methods}
+
+    def looks(self, plan: TunePlan) -> tuple[Callable[[RunSpec], Any], ...]:
+        """Each method is built, and each of a file begun."""
+        return (_refuse_what_cannot_be_searched,)
+
+    def parts(self, plan: TunePlan, key: Key) -> tuple[Hashable, ...]:
+        """A fair search is of every method or of none."""
+        return (key,)
+
+    def blame(self, plan: TunePlan, key: Key, spec: RunSpec, error: InputError) -> tuple[Hashable, Refusal]:
+        """Whatever cannot be searched ends the search."""
+        raise error
+
+    def with_data(self, plan: TunePlan, contents: dict[str, str]) -> TunePlan:
+        """Recorded in the plan, so that the search is of these data."""
+        return plan.model_copy(update={"contents": contents_of([plan.run(plan.methods[0], {}, 0)])})
+
+    def total(self, plan: TunePlan) -> int:
+        """Of all trials."""
+        return len(plan.methods) * plan.trials * plan.seeds
+
+    def rounds(self, plan: TunePlan, kept: Round, store: RunStore) -> Generator[Round, Mapping[str, str], None]:
+        """Some trials of every method at once, until all are made."""
+        self.searches = [Search(plan, method) for method in plan.methods]
+        self.trials = {method.label: [] for method in plan.methods}
+        while any(asked := [search.ask() for search in self.searches]):
+            specs: Round = {
+                (search.method.label, number, seed): plan.run(search.method, chosen, seed)
+                for search, settings in zip(self.searches, asked, strict=True)
+                for number, chosen in enumerate(settings)
+                for seed in range(plan.seeds)
+            }
+            contents = contents_of(specs.values())  # of a search that changes what is read of the data
+            specs = {key: spec.with_content(contents) for key, spec in specs.items()}
+            failed = yield specs
+            for search, settings in zip(self.searches, asked, strict=True):
+                name = search.method.label
+                judged = [
+                    _trial(chosen, [specs[name, number, seed] for seed in range(plan.seeds)], store, failed)
+                    for number, chosen in enumerate(settings)
+                ]
+                search.tell([trial["value"] for trial in judged])
+                self.trials[name] += judged
+
+    def conclude(self, out: Path, plan: TunePlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+        """Each method with its trials in order and its best."""
+        methods = [_method(plan, search, self.trials[search.method.label]) for search in self.searches]
+        return {
+            "name": plan.name,
+            "command": self.command,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "layerlocal": version("layerlocal"),
+            "environment": describe_environment(how.device),
+            "plan": plan.model_dump(mode="json"),
+            "space": [dimension.text for dimension in plan.space],
+            "budget": plan.budget,
+            "methods": methods,
+            "sentences": [_sentence(row, plan) for row in methods],
+        }
+
+
+def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", **how: Any) -> dict[str, Any]:
+    """Make the trials that are not made yet, and write the summary of the search.
 
     Args:
         plan: the search; its sources are filled in here.
         out: the run store; the runs of trials are kept in its folder ``tune``.
-        reread: read the files of the data again, even where their sizes and times of change are the old ones.
-        workers: processes of one thread each; ``None``: one a core.
-        ray: address of a Ray cluster instead of processes here.
-        device: of every run.
         command: noted beside the numbers.
-        console: for progress.
+        **how: of `layerlocal.experiments.driver.How`: ``workers``, ``ray``, ``device``, ``reread``, ``console``.
 
     Returns:
         The summary: ``methods``, each with its trials in order and its best.
@@ -55,52 +131,7 @@ def run_tuning(
     Raises:
         InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
     """
-    from layerlocal.runs.many import run_many
-
-    console = console or Console(stderr=True)
-    plan = _checked(plan, reread=reread)
-    searches = [Search(plan, method) for method in plan.methods]
-    RunStore(out).prepare()
-    store = RunStore(out / TRIALS)
-    count = workers if ray else workers or usual_workers(device)
-    trials: dict[str, list[dict[str, Any]]] = {method.label: [] for method in plan.methods}
-    total = len(searches) * plan.trials * plan.seeds
-    with ManyRuns(console, total, workers=count) as progress:
-        while any(asked := [search.ask() for search in searches]):
-            specs = {
-                (search.method.label, number, seed): plan.run(search.method, chosen, seed)
-                for search, settings in zip(searches, asked, strict=True)
-                for number, chosen in enumerate(settings)
-                for seed in range(plan.seeds)
-            }
-            contents = contents_of(specs.values())  # of a search that changes what is read of the data
-            specs = {key: spec.with_content(contents) for key, spec in specs.items()}
-            outcome = run_many(
-                list(specs.values()), store, workers=count, threads=1, device=device, ray=ray, listen=progress, on_done=progress.done
-            )  # fmt: skip
-            for search, settings in zip(searches, asked, strict=True):
-                name = search.method.label
-                judged = [
-                    _trial(chosen, [specs[name, number, seed] for seed in range(plan.seeds)], store, outcome.failed)
-                    for number, chosen in enumerate(settings)
-                ]
-                search.tell([trial["value"] for trial in judged])
-                trials[name] += judged
-    methods = [_method(plan, search, trials[search.method.label]) for search in searches]
-    summary = {
-        "name": plan.name,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "layerlocal": version("layerlocal"),
-        "environment": describe_environment(device),
-        "plan": plan.model_dump(mode="json"),
-        "space": [dimension.text for dimension in plan.space],
-        "budget": plan.budget,
-        "methods": methods,
-        "sentences": [_sentence(row, plan) for row in methods],
-    }
-    write_atomic(tune_path(out, plan.name), (json.dumps(summary, indent=1) + "\n").encode())
-    return summary
+    return run(Searching(plan, command), out, How.of(**how))
 
 
 def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
@@ -114,9 +145,9 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
     Raises:
         InputError: a mistake in the plan.
     """
-    plan, count = _checked(plan), workers or usual_workers(device)
-    specs = [plan.run(method, Search(plan, method).first, 0) for method in plan.methods]
-    seconds = list(forecast_seconds(specs, device=device))
+    ready = prepare(Searching(plan), Path(), How(device=device))
+    plan, count = ready.plan, workers or usual_workers(device)
+    seconds = list(forecast_seconds(list(ready.kept.values()), device=device))
     rounds = [min(AT_ONCE, plan.trials - made) * plan.seeds for made in range(0, plan.trials, AT_ONCE)]
     return {
         "methods": [method.label for method in plan.methods],
@@ -128,19 +159,11 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
     }
 
 
-def _checked(plan: TunePlan, *, reread: bool = False) -> TunePlan:
-    """The plan with the hashes of its rule files and of its data, once each method is seen to be built, and each of a file to begin."""
-    plan = plan.model_copy(update={"sources": {rule: found for rule in plan.rules if (found := file_sha256(rule))}})
-    plan.check()
-    first = plan.run(plan.methods[0], {}, 0)
-    plan = plan.model_copy(update={"contents": contents_of([first], reread=reread)})
-    for method in plan.methods:
-        spec = plan.run(method, Search(plan, method).first, 0)
-        if spec.rule.source_sha256 is None:  # ours are known to train
-            look_ahead(spec)
-        else:
-            _refuse_what_does_not_train(spec)
-    return plan
+def _refuse_what_cannot_be_searched(spec: RunSpec) -> None:
+    if spec.rule.source_sha256 is None:  # ours are known to train
+        look_ahead(spec)
+    else:
+        _refuse_what_does_not_train(spec)
 
 
 def _refuse_what_does_not_train(spec: RunSpec) -> None:
