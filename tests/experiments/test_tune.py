@@ -229,7 +229,9 @@ def test_the_command_of_the_best_is_a_run_that_opens_the_test_split(searched):
 
 def test_the_page_shows_trials_budget_and_command(searched):
     out, summary = searched
-    tune_place(out, summary["name"]).summary.path.write_text(json.dumps(summary))  # whatever other tests went on to search
+    tune_place(out, summary["name"]).summary.path.write_text(
+        json.dumps(summary)
+    )  # whatever other tests went on to search
     page = write_report(out).read_text()
     assert [s["name"] for s in tune_summaries(out)] == [summary["name"]]
     for words in (
