@@ -200,6 +200,15 @@ study("classes", out="")                                                        
 study("classes", out="afile")                                                                | afile
 study("classes", out=Path("afile") / "runs")                                                 | afile
 study("classes", verbose=1)                                                                  | verbose
+study("classes", seeds=[])                                                                   | seeds
+study("classes", seeds=[0, -1])                                                              | seeds
+study("classes", settings={"nothing": 1})                                                    | nothing
+study("classes", settings=3)                                                                 | settings
+study("composition", network="nowhere")                                                      | nowhere
+study("classes", width="x")                                                                  | width
+study("classes", width=1, settings={"network.width": 2})                                     | width
+audit(network=3)                                                                             | network
+audit(settings={"seed": 3})                                                                  | seed
 audit("nowhere")                                                                             | nowhere
 audit("bp")                                                                                  | bp
 audit(data="nowhere")                                                                        | nowhere

@@ -116,8 +116,8 @@ def test_a_search_from_python_is_that_of_the_command(cli, tmp_path):
 
 
 @pytest.mark.parametrize(("ours", "command", "only"), [
-    (layerlocal.study, studies.study, {"as_json", "dry_run"}),
-    (layerlocal.audit, runs.audit, {"as_json", "dry_run"}),
+    (layerlocal.study, studies.study, {"as_json", "dry_run", "context"}),
+    (layerlocal.audit, runs.audit, {"as_json", "dry_run", "context"}),
     (layerlocal.cost, cost_command.cost, {"as_json", "part"}),
     (layerlocal.tune, tune_command.tune, {"as_json", "dry_run", "context"}),
 ])  # fmt: skip
@@ -126,7 +126,9 @@ def test_arguments_and_defaults_are_those_of_the_command(ours, command, only):
     assert mine.keys() - {"verbose", "parts"} == typed.keys() - only
     for name in mine.keys() & typed.keys() - {"name", "rules"}:
         default = typed[name].default
-        assert (mine[name].default or None) == (str(default) if name == "out" else default or None), name
+        assert (mine[name].default or None) == (
+            str(default) if name == "out" else int(default) if name == "seeds" else default or None
+        ), name
 
 
 def planted(**change):

@@ -18,6 +18,7 @@ from layerlocal.experiments.arguments import (
     path_of,
     place_of_runs,
     seed_count,
+    seeds_of,
     sequence_of,
     some_names,
     text_of,
@@ -39,8 +40,11 @@ def study(
     *,
     size: str = "quick",
     rules: Names = "dtg-ff",
-    seeds: int = 3,
+    seeds: int | Sequence[int] = 3,
     data: Names = (),
+    network: str | None = None,
+    width: float | None = None,
+    settings: Mapping[str, Any] | None = None,
     reread: bool = False,
     workers: int | None = None,
     ray: str | None = None,
@@ -56,8 +60,11 @@ def study(
         name: ``"accuracy"``, ``"classes"``, ``"composition"``, ... as `layerlocal study` lists them.
         size: ``"quick"`` (10 minutes on 2 cores), ``"medium"`` (an hour), ``"standard"`` (a night) or ``"full"`` (a day on a GPU).
         rules: local rules: a name or several, or ``FILE.py:CLASS``.
-        seeds: how many, 1 to 10,000; intervals need 2 or more.
+        seeds: how many, 1 to 10,000, or which; intervals need 2 or more.
         data: data sets instead of the study's own: a name or folder, or several.
+        network: one network by name, or ``FILE.py:FUNCTION``, instead of the size's own.
+        width: factor on the network's widths, > 0.
+        settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each, ≥ 1; ``None``: one a core.
         ray: address of a Ray cluster instead of processes here, or ``"local"`` (extra ``ray``).
@@ -73,9 +80,12 @@ def study(
     asked: dict[str, Any] = {
         "size": text_of("size", size),
         "rules": some_names("rules", rules),
-        "seeds": seed_count(seeds),
+        "seeds": seeds_of(seeds),
         "data": names_of("data", data),
     }
+    asked["settings"] = dotted_settings(
+        settings, {"network.name": ("network", network), "network.width": ("width", width)}
+    )
     here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
     name = text_of("name", name)
     found = run_study(here.pop("out"), name, **asked, **here, command=call_text(study, locals()))
@@ -87,9 +97,13 @@ def audit(
     *,
     data: str = "fashion_mnist_subset",
     size: str = "quick",
-    seeds: int = 3,
+    seeds: int | Sequence[int] = 3,
+    network: str | None = None,
+    width: float | None = None,
+    settings: Mapping[str, Any] | None = None,
     reread: bool = False,
     workers: int | None = None,
+    ray: str | None = None,
     device: str = "cpu",
     out: Place = "runs",
     verbose: bool = False,
@@ -100,9 +114,13 @@ def audit(
         rules: beside ours: a name or several, or ``FILE.py:CLASS``.
         data: name or folder of the real data set, images.
         size: ``"quick"`` (minutes on 2 cores) or ``"standard"`` (hours).
-        seeds: how many, 1 to 10,000.
+        seeds: how many, 1 to 10,000, or which.
+        network: one network by name, or ``FILE.py:FUNCTION``, instead of the size's own.
+        width: factor on the network's widths, > 0.
+        settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each, ≥ 1; ``None``: one a core.
+        ray: address of a Ray cluster instead of processes here, or ``"local"`` (extra ``ray``).
         device: of every run and of the cost.
         out: the run store.
         verbose: show progress on standard error.
@@ -116,9 +134,12 @@ def audit(
         "rules": names_of("rules", rules),
         "data": text_of("data", data),
         "size": text_of("size", size),
-        "seeds": seed_count(seeds),
+        "seeds": seeds_of(seeds),
     }
-    here = place_of_runs(reread=reread, workers=workers, device=device, out=out, verbose=verbose)
+    asked["settings"] = dotted_settings(
+        settings, {"network.name": ("network", network), "network.width": ("width", width)}
+    )
+    here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
     found = run_audit(here.pop("out"), **asked, **here, command=call_text(audit, locals()))
     return _handed_on("audit", found, out)
 

@@ -15,8 +15,8 @@ from layerlocal.options import MOST_SEEDS, check_kind, whole_number
 from layerlocal.types import InputError, shown
 
 __all__ = [
-    "Quiet", "call_text", "dotted_settings", "folder_of", "names_of", "path_of", "place_of_runs", "seed_count", "sequence_of", "some_names",
-    "text_of", "text_or_none", "whole_or_none",
+    "Quiet", "call_text", "dotted_settings", "folder_of", "names_of", "path_of", "place_of_runs", "seed_count", "seeds_of", "sequence_of",
+    "some_names", "text_of", "text_or_none", "whole_or_none",
 ]  # fmt: skip
 
 
@@ -123,6 +123,19 @@ def some_names(what: str, value: Any) -> list[str]:
 def seed_count(value: Any) -> int:
     """How many seeds, 1 to `MOST_SEEDS`."""
     return whole_number("seeds", value, least=1, most=MOST_SEEDS)
+
+
+def seeds_of(value: Any) -> int | list[int]:
+    """How many seeds, or which.
+
+    Raises:
+        InputError: no whole numbers from 0, or none at all.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return seed_count(value)
+    if not value:
+        raise InputError("seeds must be a number or a list of seeds, got none")
+    return [whole_number("seeds", seed, least=0) for seed in value]
 
 
 def whole_or_none(what: str, value: Any, least: int, *, most: int | None = None) -> int | None:
