@@ -62,7 +62,7 @@ def study(
         rules: local rules: a name or several, or ``FILE.py:CLASS``.
         seeds: how many, 1 to 10,000, or which; intervals need 2 or more.
         data: data sets instead of the study's own: a name or folder, or several.
-        network: one network by name, or ``FILE.py:FUNCTION``, instead of the size's own.
+        network: a name of `list_networks()` instead of the size's own.
         width: factor on the network's widths, > 0.
         settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
@@ -115,7 +115,7 @@ def audit(
         data: name or folder of the real data set, images.
         size: ``"quick"`` (minutes on 2 cores) or ``"standard"`` (hours).
         seeds: how many, 1 to 10,000, or which.
-        network: one network by name, or ``FILE.py:FUNCTION``, instead of the size's own.
+        network: a name of `list_networks()` instead of the size's own.
         width: factor on the network's widths, > 0.
         settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
