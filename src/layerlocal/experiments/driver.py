@@ -27,17 +27,7 @@ from layerlocal.spec import RunSpec
 from layerlocal.types import InputError, UnreachableError
 from layerlocal.words import duration
 
-__all__ = [
-    "Experiment",
-    "How",
-    "Key",
-    "Missing",
-    "Refusal",
-    "forecast",
-    "prepare",
-    "run",
-    "seeds_of",
-]
+__all__ = ["Experiment", "How", "Key", "Missing", "Refusal", "Round", "forecast", "prepare", "run", "seeds_of"]
 
 Key = tuple[Any, ...]
 """Of a run within its experiment."""
@@ -388,9 +378,6 @@ def _remove_empty(folder: Path, above: Path) -> None:
         while folder != above:
             folder.rmdir()
             folder = folder.parent
-
-
-# --- what every experiment asks of its arguments -----------------------------------------------------------------------
 
 
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
