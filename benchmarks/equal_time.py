@@ -24,7 +24,7 @@ from layerlocal.networks import create_network
 from layerlocal.report import plots
 from layerlocal.rules import create_rule
 from layerlocal.runs.environment import describe_environment
-from layerlocal.runs.forecast import measure_pace
+from layerlocal.runs.timing import measure_pace
 from layerlocal.spec import Recipe
 from layerlocal.training.train import Training
 from layerlocal.types import InputError

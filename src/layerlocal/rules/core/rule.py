@@ -67,7 +67,7 @@ class Rule(nn.Module):
         super().__init__()
         self.num_classes = refuse_no_task(network, num_classes)
         refuse_other_types(network, "network")
-        if self.info.channel_groups:
+        if (info := getattr(self, "info", None)) is not None and info.channel_groups:  # a base class has none
             refuse_uneven_channels(network, self.num_classes)
         self.network = network
 
