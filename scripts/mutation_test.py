@@ -115,7 +115,7 @@ MUTANTS: list[tuple] = [
         ("    assert training.data.validation is not None", "    assert training.validate() is not None"),
     ),
     # a trial's command opens the test split
-    ("spec.py", "cli", ("if spec.judged_on != default.judged_on:", "if False:")),
+    ("spec.py", "cli", ('if spec.judged_on != "test":', "if False:")),
     # the tenth block of sixteen is taken for the last
     ("runs/records.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
     # a worker's warning ends the other runs
