@@ -16,12 +16,12 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from layerlocal.data.task import Task, task_of
-from layerlocal.experiments.audit import driver as auditing
-from layerlocal.experiments.audit.plan import SIZES, audit_specs
+from layerlocal.experiments.audit.driver import DATA, Audit
+from layerlocal.experiments.audit.plan import SIZES
+from layerlocal.experiments.driver import How
 from layerlocal.experiments.studies import STUDIES
-from layerlocal.experiments.studies import driver as studying
 from layerlocal.experiments.studies.base import SIZES as STUDY_SIZES
-from layerlocal.experiments.studies.base import plan_runs
+from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.tune import DEFAULT_SPACE, Search, TunePlan, parse_dimension
 from layerlocal.rules import list_rules
 from layerlocal.runs.listing import rule_facts
@@ -36,12 +36,13 @@ def usual_runs() -> Iterator[RunSpec]:
     for rule in list_rules():
         for size in SIZES:
             if rule_facts(rule).locality != "global":
-                yield from audit_specs(auditing._plan([rule], auditing.DATA, 1, size, "cpu", "", reread=False))
+                audit = Audit([rule], DATA, 1, size, {})
+                yield from audit.runs(audit.plan(Path("nowhere"), How())).values()
     with tempfile.TemporaryDirectory() as nowhere:
         for study in STUDIES.values():
             for size in STUDY_SIZES:
-                plan = studying._plan(Path(nowhere), study, size, ["dtg-ff"], 1, [], "")
-                yield from plan_runs(study, plan).values()
+                studied = Studied(study, size, seeds=1)
+                yield from studied.runs(studied.plan(Path(nowhere), How())).values()
     search = TunePlan(rules=("dtg-ff",), network=TYPED_NETWORK, space=tuple(map(parse_dimension, DEFAULT_SPACE)))
     for method in search.methods:
         yield search.run(method, Search(search, method).first, 0)

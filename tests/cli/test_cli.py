@@ -155,9 +155,9 @@ def test_train_says_on_standard_error_how_it_goes_and_on_standard_output_what_ca
     code, out, err = cli(*TINY, "--out", "elsewhere", "--seed", "3")
     result = RunStore("elsewhere").finished()[0].result
     assert code == 0
-    assert result["run"] in out and "dtg-ff" in out and f"{result['test_accuracy']:.2%}" in out
+    assert result["run"] in out and "dtg-ff" in out and f"{100 * result['test_accuracy']:.2f} %" in out
     for value in result["block_accuracies"].values():
-        assert f"{value:.1%}" in out
+        assert f"{100 * value:.1f} %" in out
     assert "certified" in out and "chance 34.4%" in out
     assert out.splitlines()[-1] == f"kept in elsewhere/{result['run']}" and Path("elsewhere", result["run"]).is_dir()
     table = RunStore("elsewhere").metrics(result["run"]).to_pylist()
@@ -538,9 +538,9 @@ def test_a_leaking_rule_fails_with_exit_code_1_and_the_leak_is_named(cli, plug, 
     [reason] = [reason for line, reason in failed.items() if clause in line]
     assert code == 1 and "block1" in reason
     assert any(line.startswith("✓") for line in lines)
-    assert f"{len(failed)} of 11 clauses do" in last and last.endswith(f"run `layerlocal check {plug(name)}` again")
+    assert f"{len(failed)} of 12 clauses do" in last and last.endswith(f"run `layerlocal check {plug(name)}` again")
     unseen = [lines[i + 1].strip() for i, line in enumerate(lines) if line.startswith("? ")]
-    assert unseen == ["not measured: see above"] * (9 if name == "Leaks" else 0)
+    assert unseen == ["not measured: see above"] * (10 if name == "Leaks" else 0)
 
 
 def test_a_rule_that_raises_fails_with_exit_code_1_and_says_where(cli, plug):
@@ -548,7 +548,7 @@ def test_a_rule_that_raises_fails_with_exit_code_1_and_says_where(cli, plug):
     found = only_json(out)
     assert code == 1 and found["passed"] is False and found["rule"] == plug("Raises")
     assert {"name", "passed", "message", "measured"} == found["checks"][0].keys()
-    assert found["found"].startswith("1 of 11 clauses does not hold, ")
+    assert found["found"].startswith("1 of 12 clauses does not hold, ")
     where = f"raised ValueError at plugin.py:{line_of('the moon is full')}: the moon is full"
     messages = [check["message"] for check in found["checks"] if not check["passed"]]
     assert messages == [where] + ["not measured: see above"] * (len(messages) - 1)
@@ -585,7 +585,7 @@ def run(cli):
 
 def test_show_gives_the_run_its_spec_its_environment_and_its_command(cli, run, monkeypatch):
     code, out, _ = cli("show", run["run"][:6])
-    assert code == 0 and f"{run['test_accuracy']:.2%}" in out
+    assert code == 0 and f"{100 * run['test_accuracy']:.2f} %" in out
     record = RunStore("runs").load(run["run"])
     content = json.loads(out[out.index("\n{") : out.rindex("}") + 1])
     assert RunSpec.parse(content["spec"]) == record.spec and content["env"] == record.env
@@ -607,7 +607,7 @@ def test_show_lists_every_run_by_a_name_that_show_takes(cli, plug, run):
     code, out, _ = cli("show")
     assert code == 0
     for found in (run, other):
-        assert found["run"] in out and f"{found['test_accuracy']:.1%}" in out
+        assert found["run"] in out and f"{100 * found['test_accuracy']:.1f} %" in out
     assert "dtg-ff" in out and "Sound" in out
 
 

@@ -193,7 +193,10 @@ def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp
 
     audit(tmp_path, run=alternates)
     [row] = judge_claims(tmp_path, names=["P7-memory"])[0]
-    assert row["verdict"] == "inconclusive" and row["command"] == f"layerlocal cost planted --repeats {row['n_needed']}"
+    assert (
+        row["verdict"] == "inconclusive"
+        and row["command"] == f"layerlocal cost planted --rules dtg-ff --repeats {row['n_needed']}"
+    )
     _, text, _ = cli("claims", "--claim", "P7-memory", "--out", tmp_path)
     assert f"$ {row['command']}" in text and row["command"] in write_report(tmp_path).read_text()
     made = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from layerlocal.data.task import task_of
-from layerlocal.experiments.audit import driver as auditing
-from layerlocal.experiments.audit.plan import audit_specs
+from layerlocal.experiments.audit.driver import DATA, Audit
+from layerlocal.experiments.driver import How
 from layerlocal.rules import list_rules
 from layerlocal.runs.forecast import forecast_seconds
 from layerlocal.runs.listing import rule_facts
@@ -29,7 +30,8 @@ LIGHT = (
 
 def usual(rules=(), size="quick"):
     """The runs of an audit, each with its look."""
-    specs = audit_specs(auditing._plan(rules, auditing.DATA, 1, size, "cpu", "", reread=False))
+    audit = Audit(rules, DATA, 1, size, {})
+    specs = list(audit.runs(audit.plan(Path("nowhere"), How())).values())
     tasks = [(spec, task_of(spec.data)) for spec in specs]
     return [(spec, find_look(kind_of(task, spec), pace_of(task, spec))) for spec, task in tasks]
 

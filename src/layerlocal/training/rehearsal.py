@@ -23,7 +23,7 @@ from layerlocal.rules.core.frozen import untouched
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import OTHER_SCORES, check_finite, check_scores
 from layerlocal.training.optimizer import loss_without_name, second_loss
-from layerlocal.types import BlockLoss, InputError, describe_error, trained_blocks
+from layerlocal.types import BlockLoss, InputError, describe_error, first_line, trained_blocks
 
 __all__ = ["losses_of", "refuse_infinite_loss", "refuse_other_loss", "rehearse"]
 
@@ -89,7 +89,7 @@ def _look(rule: Rule, x: Tensor, y: Tensor, recipe: Recipe) -> None:
 def _uneven(rule: Rule, error: Exception) -> str:
     """What a reshape that failed may come from: channels that K does not divide, of a rule that does not declare that it must."""
     found = uneven_channels(rule.network, rule.num_classes)
-    if found is None or rule.info.channel_groups or not _RESHAPED.search(str(error)):
+    if found is None or rule.info.channel_groups or not _RESHAPED.search(first_line(error)):
         return ""
     return (
         f"; {found[0]} has {found[1]} channels for {rule.num_classes} classes: if they must be a multiple, declare "
