@@ -158,7 +158,7 @@ def test_train_says_on_standard_error_how_it_goes_and_on_standard_output_what_ca
     assert result["run"] in out and "dtg-ff" in out and f"{100 * result['test_accuracy']:.2f} %" in out
     for value in result["block_accuracies"].values():
         assert f"{100 * value:.1f} %" in out
-    assert "certified" in out and "chance 34.4%" in out
+    assert "certified" in out and "chance 34.4 %" in out
     assert out.splitlines()[-1] == f"kept in elsewhere/{result['run']}" and Path("elsewhere", result["run"]).is_dir()
     table = RunStore("elsewhere").metrics(result["run"]).to_pylist()
     losses = {(row["epoch"], row["block"]): row["value"] for row in table if row["metric"] == "train_loss"}
@@ -607,7 +607,7 @@ def test_show_lists_every_run_by_a_name_that_show_takes(cli, plug, run):
     code, out, _ = cli("show")
     assert code == 0
     for found in (run, other):
-        assert found["run"] in out and f"{100 * found['test_accuracy']:.1f} %" in out
+        assert found["run"] in out and f"{found['test_accuracy']:.1%}" in out
     assert "dtg-ff" in out and "Sound" in out
 
 
