@@ -6,8 +6,8 @@ python benchmarks/figures.py /tmp/new   # into this folder instead
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import equal_time
@@ -18,12 +18,14 @@ from command import run_main, write_drawing
 
 from layerlocal.report import readme_figure
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def published():
     """Where a figure is, without its ending → its drawing."""
 
     def found(name):
-        return json.loads(Path(f"results/{name}.json").read_text())
+        return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
     return {
         "docs/audit": readme_figure(found("audit-quick")),
@@ -39,8 +41,11 @@ def published():
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="where they go; default: where they are published")
+    folder = parser.parse_args().folder
     for name, drawing in published().items():
-        path = Path(sys.argv[1]) / Path(name).name if sys.argv[1:] else Path(name)
+        path = folder / Path(name).name if folder else ROOT / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_drawing(path.with_name(f"{path.name}.svg"), drawing)
         print(path)

@@ -27,7 +27,7 @@ STEPS = {
 
 def price(file, data):
     """The price of locality in a results file: an estimate."""
-    found = json.loads(Path(f"results/{file}.json").read_text())
+    found = json.loads((Path(__file__).resolve().parents[1] / "results" / f"{file}.json").read_text())
     if "differences" in found:
         return found["differences"]["price of locality"]
     here = {"rule": "committee", "task": data, "chosen": "tuned"}

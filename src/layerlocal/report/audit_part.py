@@ -56,6 +56,6 @@ def audit_facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{data['num_classes']}"
             + (f" (chance {percent(data['chance'])})" if is_number(data.get("chance")) else ""),
         )
-    for word, value in (("network", (summary.get("accuracy") or {}).get("network")), ("budget", summary.get("budget"))):
+    for word, value in (("network", (summary.get("accuracy") or {}).get("network")), ("size", summary.get("budget"))):
         if value:
             yield word, str(value)
