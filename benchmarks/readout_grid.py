@@ -1,10 +1,10 @@
-"""How much of the audit's gap hangs on its readout: dtg-ff and its twins with 1, 2 and 4 cells a side, all else as in the quick audit.
+"""How much of the audit's gap depends on its readout: dtg-ff and its twins with 1, 2 and 4 cells a side, all else as in the quick audit.
 
 python benchmarks/readout_grid.py runs    # about 2 minutes on 2 cores; runs of a finished audit in that store are found again
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from layerlocal import RunStore, run_many
@@ -43,4 +43,6 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, help="of the runs")
+    main(parser.parse_args().store)

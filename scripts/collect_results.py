@@ -9,8 +9,8 @@ studies; what it wrote before is replaced.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import published_runs
@@ -63,4 +63,8 @@ def main(store: str, results: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", help="what is copied from")
+    parser.add_argument("results", help="the folder that is written")
+    asked = parser.parse_args()
+    main(asked.store, asked.results)

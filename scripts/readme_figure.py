@@ -1,7 +1,7 @@
-"""Draw docs/audit.svg, .png and .pdf, the README's figure, from a finished audit, and print its table: python scripts/readme_figure.py runs"""
+"""Draw docs/audit.svg, .png and .pdf from a finished audit, and print its table: python scripts/readme_figure.py runs"""
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from layerlocal.experiments.studies.base import DIFFERENCES
@@ -20,7 +20,9 @@ def lines(summary):
 
 
 if __name__ == "__main__":
-    summary = json.loads((Path(sys.argv[1]) / "experiments/audit-quick/summary.json").read_text())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path, help="of a finished audit of size quick")
+    summary = json.loads((parser.parse_args().store / "experiments/audit-quick/summary.json").read_text())
     for form in FORMATS:
         Path(f"docs/audit.{form}").write_bytes(readme_figure(summary).to_file(form))
     print("\n".join(lines(summary)))

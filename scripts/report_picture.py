@@ -9,11 +9,11 @@ and chromium-driver and the Python package selenium (extra dev). The files name 
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import io
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -99,4 +99,6 @@ def main(summary: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else AUDIT)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("summary", type=Path, nargs="?", default=AUDIT, help="of an audit; default: the published one")
+    main(parser.parse_args().summary)
