@@ -183,7 +183,7 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
 
     @torch.no_grad()
     def _scores(self, X: ArrayLike) -> Tensor:
-        """(N, K) in double precision. Vectors are also scored in it, so that an answer does not hang on the batch it came in."""
+        """(N, K) in double precision. Vectors are also scored in it, so that an answer does not depend on the batch that it came in."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, allow_nd=True)
         samples = as_samples(X)
