@@ -16,7 +16,7 @@ from layerlocal.experiments.cost.budget import search
 from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.energy import NOTE as NO_ENERGY
 from layerlocal.experiments.cost.findings import say_findings
-from layerlocal.experiments.cost.plan import CostPlan, Group
+from layerlocal.experiments.cost.plan import Compared, CostPlan
 from layerlocal.experiments.cost.process import Measurements, Request, request_of, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
 from layerlocal.experiments.cost.summary import (
@@ -139,7 +139,7 @@ class _Audit:
         with progress.running(label, work, before=all(map(self.kept.has, requests))):
             return self.kept.all(requests)
 
-    def _group(self, group: Group, progress: Tasks) -> dict[str, Any]:
+    def _group(self, group: Compared, progress: Tasks) -> dict[str, Any]:
         requests = self.plan.turns(group)
         turns = self._all(requests, f"{group.base.network.name}: methods in turns", sum(map(_work, requests)), progress)
         alone = {}
@@ -150,7 +150,7 @@ class _Audit:
             )
         return group_summary(self.plan, group, turns, alone)
 
-    def _budget(self, group: Group, progress: Tasks) -> dict[str, Any]:
+    def _budget(self, group: Compared, progress: Tasks) -> dict[str, Any]:
         plan, found = self.plan, {}
         most = {"batch_size": plan.detail.most_batch, "image_size": plan.detail.most_image}
         for label, axis in _searches(group):
@@ -169,7 +169,7 @@ class _Audit:
             turns = self._speeds(largest)
         return budget_summary(plan, group, found, turns)
 
-    def _distribution(self, group: Group, progress: Tasks) -> dict[str, Any]:
+    def _distribution(self, group: Compared, progress: Tasks) -> dict[str, Any]:
         name, alone = group.base.network.name, self.plan.ranks(group)
         work = sum(map(_spread_work, alone))
         one = self._all(alone, f"{name}: blocks and methods on one process", 2 * work, progress)
@@ -198,7 +198,7 @@ def _spread_work(request: Request) -> int:
     return int(len(request["methods"]) * (request["rounds"] + 1) * request["steps"])
 
 
-def _searches(group: Group) -> list[tuple[str, str]]:
+def _searches(group: Compared) -> list[tuple[str, str]]:
     """(label, what grows) of every search in a group."""
     axes = ("batch_size", "image_size") if group.base.image_size > 1 else ("batch_size",)
     return [(label, axis) for label in group.by_label for axis in axes]

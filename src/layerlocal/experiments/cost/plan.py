@@ -24,7 +24,7 @@ from layerlocal.runs.run import file_sha256
 from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.types import InputError, unknown_name
 
-__all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "CostPlan", "Group", "make_plan"]
+__all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "Compared", "CostPlan", "make_plan"]
 
 PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
 SIZES = {
@@ -58,7 +58,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Group:
+class Compared:
     """Methods of one network that are compared: the base case, and every rule in every mode that means something to it."""
 
     base: CostCase
@@ -146,10 +146,10 @@ class CostPlan:
     rounds: int
     threads: int = 1
     device: str = "cpu"
-    groups: tuple[Group, ...] = ()
+    groups: tuple[Compared, ...] = ()
     axes: tuple[Axis, ...] = ()
-    budgets: tuple[Group, ...] = ()
-    distributions: tuple[Group, ...] = ()
+    budgets: tuple[Compared, ...] = ()
+    distributions: tuple[Compared, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -162,7 +162,7 @@ class CostPlan:
         """The budget."""
         return parse_memory(self.memory)
 
-    def turns(self, group: Group) -> list[Request]:
+    def turns(self, group: Compared) -> list[Request]:
         """Speed side by side, and counts: the size's rounds a request, so that more rounds are more requests and the first stay."""
         return self._by_rounds(request_of("turns", group.by_label, rounds=self.detail.rounds))
 
@@ -175,7 +175,7 @@ class CostPlan:
         more = -(-self.rounds // request["rounds"]) - 1
         return [request, *(request | {"repeat": index} for index in range(1, more + 1))]
 
-    def roofline(self, group: Group) -> Request:
+    def roofline(self, group: Compared) -> Request:
         """Ceilings and profiles of the methods as they are."""
         cases = {label: case for label, case in group.by_label.items() if case.mode == "plain"}
         return request_of("roofline", cases, rounds=self.detail.rounds)
@@ -190,7 +190,7 @@ class CostPlan:
         }
         return request_of("turns", cases, rounds=3)
 
-    def ranks(self, group: Group, costs: dict[str, Any] | None = None) -> list[Request]:
+    def ranks(self, group: Compared, costs: dict[str, Any] | None = None) -> list[Request]:
         """Every way to spread the group's rules, on one process, or with what was found there as ``costs`` on two; rounds as in `turns`."""
         methods = {
             name: label
@@ -314,7 +314,7 @@ class _Maker:
     notes: list[str] = field(default_factory=list)
     built: dict[tuple[str, str], Rule] = field(default_factory=dict)
 
-    def group(self, base: CostCase, modes: Sequence[str], twins: Sequence[str]) -> Group:
+    def group(self, base: CostCase, modes: Sequence[str], twins: Sequence[str]) -> Compared:
         """Every rule in every mode that means something to it."""
         cases: list[CostCase] = []
         refused: dict[str, dict[str, str]] = {}
@@ -332,7 +332,7 @@ class _Maker:
             if mode in self.modes and self.named and set(self.named) <= set(reasons):
                 raise InputError(reasons[self.named[0]])
             self.notes += [f"Left out: {name} with {mode}: {reason}." for name, reason in reasons.items()]
-        return Group(base, tuple(cases))
+        return Compared(base, tuple(cases))
 
     def _division(self, case: CostCase) -> str | None:
         """Why a batch cannot be cut so; an error where the user asked for it."""
@@ -345,7 +345,7 @@ class _Maker:
         return None
 
 
-def _distributions(maker: _Maker, size: _Size, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Group]:
+def _distributions(maker: _Maker, size: _Size, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Compared]:
     """Backprop and the first block-local rule on one thread a process, so that two processes have twice what one has."""
     if fixed["device"] != "cpu":
         maker.notes.append("Left out: distribution: it is measured on the CPU; run this command without --device.")
@@ -358,7 +358,7 @@ def _distributions(maker: _Maker, size: _Size, given: dict[str, Any], fixed: dic
             rule = check_case(case)
             why = rule.needs_whole_batches if rule.locality == "block" else "it is not block-local"
             if why is None:
-                yield Group(base, (base, case))
+                yield Compared(base, (base, case))
                 break
             maker.notes.append(f"Left out: distribution of {name}: {why}.")
 

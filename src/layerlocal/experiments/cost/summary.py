@@ -27,7 +27,7 @@ from typing import Any
 from layerlocal.experiments.cost.case import BASELINE, CostCase
 from layerlocal.experiments.cost.findings import pareto_front
 from layerlocal.experiments.cost.model import BlockCost, Link, Prediction, predict
-from layerlocal.experiments.cost.plan import Axis, CostPlan, Group
+from layerlocal.experiments.cost.plan import Axis, Compared, CostPlan
 from layerlocal.experiments.cost.ranks import MICRO_BATCHES
 from layerlocal.measure import speed_ratios
 
@@ -80,7 +80,7 @@ def _joined_ranks(results: Sequence[Row], rounds: int) -> Row:
     return {"ranks": ranks}
 
 
-def group_summary(plan: CostPlan, group: Group, turns: Sequence[Row], alone: Mapping[str, Sequence[Row]]) -> Row:
+def group_summary(plan: CostPlan, group: Compared, turns: Sequence[Row], alone: Mapping[str, Sequence[Row]]) -> Row:
     """The methods of one network.
 
     Args:
@@ -195,7 +195,7 @@ def scaling_summary(plan: CostPlan, axis: Axis, turns: Row) -> Row:
     return {"axis": axis.name, "label": axis.label, "setting": axis.base.setting, "n": 3, "rows": rows}
 
 
-def roofline_summary(plan: CostPlan, group: Group, found: Row) -> Row:
+def roofline_summary(plan: CostPlan, group: Compared, found: Row) -> Row:
     """Ceilings, and what each rule reaches of them."""
     return {
         "place": group.base.place,
@@ -209,7 +209,7 @@ def roofline_summary(plan: CostPlan, group: Group, found: Row) -> Row:
     }
 
 
-def budget_summary(plan: CostPlan, group: Group, searches: Mapping[tuple[str, str], Row], turns: Row) -> Row:
+def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str, str], Row], turns: Row) -> Row:
     """The largest batch and image size of each method within the budget, and its speed at that batch.
 
     Args:
@@ -249,7 +249,7 @@ def budget_summary(plan: CostPlan, group: Group, searches: Mapping[tuple[str, st
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def distribution_summary(plan: CostPlan, group: Group, alone: Sequence[Row], together: Sequence[Row]) -> Row:
+def distribution_summary(plan: CostPlan, group: Compared, alone: Sequence[Row], together: Sequence[Row]) -> Row:
     """Every way to spread a rule: measured on one and on two processes beside the model, and the model for up to 64.
 
     ``speed_ratio`` is to data-parallel backprop on as many processes, paired round by round; ``bytes_per_step`` of the process that sends
