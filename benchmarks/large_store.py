@@ -17,9 +17,10 @@ import tempfile
 from pathlib import Path
 
 from layerlocal.experiments.audit.plan import AuditPlan, accuracy_specs, class_specs
-from layerlocal.experiments.stored import plan_path
+from layerlocal.experiments.stored import audit_place, study_place
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
+from layerlocal.files import write_atomic
 from layerlocal.runs.environment import describe_environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -37,8 +38,8 @@ def plant(store, runs):
         )
     for spec in planned.values():
         plant_run(store, spec)
-    plan_path(store, study.study, study.size).write_text(study.model_dump_json())
-    (store / "audit.json").write_text(audit.model_dump_json())
+    write_atomic(study_place(store, study.study, study.size).plan.path, study.model_dump_json().encode())
+    write_atomic(audit_place(store, audit.budget).plan.path, audit.model_dump_json().encode())
     plant_store(store, runs - len(planned))
     return next(iter(planned))
 

@@ -17,7 +17,6 @@ import published_runs
 import render_results
 
 from layerlocal.experiments.stored import (
-    comparable,
     cost_summaries,
     cost_summary_path,
     judge_claims,
@@ -28,6 +27,7 @@ from layerlocal.experiments.stored import (
 )
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import plan_runs
+from layerlocal.runs.comparable import comparable
 from layerlocal.runs.store import write_atomic
 from layerlocal.runs.table import RUNS_TABLE, write_runs_table
 

@@ -21,11 +21,12 @@ import layerlocal.experiments.studies.scale as scale_module
 from layerlocal import data_from_arrays, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.raw import TEACHER_NAME, content_of
-from layerlocal.experiments.stored import comparable, study_place
+from layerlocal.experiments.stored import study_place
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.driver import run_study
 from layerlocal.report.runs import run_view
 from layerlocal.runs import export as exporting
+from layerlocal.runs.comparable import comparable
 from layerlocal.runs.many import run_many
 from layerlocal.runs.pin import pin
 from layerlocal.runs.run import load_task, run_spec

@@ -12,7 +12,6 @@ from layerlocal.experiments.driver import How, prepare, seeds_of
 from layerlocal.experiments.stored import (
     audit_place,
     audit_summary,
-    comparable,
     cost_kept,
     read_plan,
     study_place,
@@ -22,6 +21,7 @@ from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
 from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.studies.summary import summarize_study
+from layerlocal.runs.comparable import comparable
 from layerlocal.types import InputError
 
 EMBEDDED = ["fashion_mnist_subset"]

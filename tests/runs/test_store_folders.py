@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from layerlocal.experiments.stored import comparable, write_report
+from layerlocal.experiments.stored import write_report
+from layerlocal.runs.comparable import comparable
 from layerlocal.runs.many import run_many
 from layerlocal.runs.pin import of_other_data
 from layerlocal.runs.run import run_spec
@@ -390,7 +391,7 @@ def test_the_command_reads_the_home_folder_where_a_shell_does_not(cli, tmp_path,
 def test_runs_beyond_those_kept_in_memory_are_read_again_and_are_the_same(planted, monkeypatch):
     store, specs = planted
     everything, _ = comparable(store.root)
-    monkeypatch.setattr("layerlocal.runs.store.MOST_KEPT", 1)
+    monkeypatch.setattr("layerlocal.runs.comparable.MOST_KEPT", 1)
     seen = []
     some, _ = comparable(store.root, seen.append)
     assert len(some) == len(specs) > 1 and dict(some) == dict(everything) == {record.hash: record for record in seen}

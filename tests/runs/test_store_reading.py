@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from layerlocal.experiments.stored import comparable, write_report
+from layerlocal.experiments.stored import write_report
 from layerlocal.runs.backlog import saved_epoch
+from layerlocal.runs.comparable import comparable
 from layerlocal.runs.export import load_trained
 from layerlocal.runs.many import run_many
 from layerlocal.runs.run import run_spec

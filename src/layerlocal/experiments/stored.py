@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,17 @@ from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_json, read_model
 from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
-from layerlocal.runs.store import RunRecord, RunStore, StoredRuns, write_atomic
-from layerlocal.runs.table import data_sha256, load_runs, published_table, run_row
-from layerlocal.spec import PROTOCOL
+from layerlocal.runs.comparable import Records, comparable
+from layerlocal.runs.store import write_atomic
+from layerlocal.runs.table import load_runs, published_table, run_row
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
-    "TRIALS", "audit_place", "audit_summary", "beside_published", "comparable", "cost_kept", "cost_summaries", "cost_summary_path",
+    "TRIALS", "audit_place", "audit_summary", "beside_published", "cost_kept", "cost_summaries", "cost_summary_path",
     "judge_claims", "read_plan", "study_place", "study_summaries", "tune_path", "tune_place", "tune_summaries", "write_report",
     "write_report_figures",
 ]  # fmt: skip
 
-Records = Mapping[str, RunRecord]
 KNOWN = (*STUDIES, COST_STUDY)
 """Studies that a claim may name."""
 PRINT_IT = "`layerlocal report --format md` prints it instead"
@@ -134,42 +133,6 @@ def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mappin
         f"Our claims are not those that stood when these studies were begun: {', '.join(changed)}. "
         "Verdicts on them are not of claims fixed beforehand."
     ]
-
-
-def comparable(out: Path, each: Callable[[RunRecord], object] | None = None) -> tuple[Records, list[str]]:
-    """The finished runs of this protocol by hash, and what is to be said of others: numbers of two protocols do not compare.
-
-    Args:
-        out: the store.
-        each: is called with every one of these runs, once, in the order of their hashes.
-
-    Raises:
-        InputError: no store.
-    """
-    store, problems, others, unknown = RunStore(out), list[str](), list[int](), list[RunRecord]()
-    records, count = StoredRuns(store), 0
-    for record in store.each(problems):
-        if record.spec.protocol != PROTOCOL:
-            others.append(record.spec.protocol)
-            continue
-        records.add(record)
-        if data_sha256(record) is None:
-            unknown, count = unknown or [record], count + 1
-        if each is not None:
-            each(record)
-    warnings = [f"left out: {problem}" for problem in problems]
-    if others:
-        versions = ", ".join(sorted(map(str, set(others))))
-        warnings.append(
-            f"{len(others)} of {len(records) + len(others)} runs are of protocol {versions} and are left out: this version is of protocol "
-            f"{PROTOCOL}, and numbers of two protocols do not compare. Run them again to have them in."
-        )
-    if unknown:
-        warnings.append(
-            f"Of {count} of {len(records)} runs the data were not recorded (the first: {unknown[0].hash} on "
-            f"{unknown[0].spec.data.source}): they are of 0.1.0, and nobody can tell whether their folders have changed since."
-        )
-    return records, warnings
 
 
 def judge_claims(

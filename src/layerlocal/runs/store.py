@@ -18,7 +18,7 @@ import stat
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ from layerlocal.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "StoredRuns", "warn_of", "write_atomic"]
+__all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "warn_of", "write_atomic"]
 
 MetricRow = tuple[int, str, str, float]
 """(epoch, metric, block, value)."""
@@ -320,38 +320,6 @@ class RunStore:
             return pq.ParquetFile(path / "metrics.parquet").read().cast(METRICS)  # `read_table` imports pandas
         except (pa.ArrowException, OSError, ValueError) as error:
             raise damaged_run(path, ValueError("metrics.parquet is no table of metrics")) from error
-
-
-class StoredRuns(Mapping[str, RunRecord]):
-    """Finished runs by hash. The first `MOST_KEPT` are kept in memory; others are read, and held against their sums, when they are asked for.
-
-    Args:
-        store: that they are in.
-    """
-
-    def __init__(self, store: RunStore) -> None:
-        self._store, self._reader = store, RunReader()
-        self._found: dict[str, RunRecord | None] = {}
-
-    def add(self, record: RunRecord) -> None:
-        """One more, which was just read."""
-        self._found[record.hash] = record if len(self._found) < MOST_KEPT else None
-
-    def __getitem__(self, name: str) -> RunRecord:
-        """Raises `KeyError` of a run that is not among them, and `InputError` of one that has been damaged or removed since."""
-        return self._found[name] or self._reader.read(self._store.root / name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-MOST_KEPT = 2000
 
 
 def warn_of(problems: list[str]) -> None:

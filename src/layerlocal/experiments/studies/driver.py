@@ -22,10 +22,11 @@ from layerlocal.experiments.driver import (
 )
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.settings import refuse_fixed, refuse_settings
-from layerlocal.experiments.stored import comparable, read_plan, study_place
+from layerlocal.experiments.stored import read_plan, study_place
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.summary import summarize_study
+from layerlocal.runs.comparable import comparable
 from layerlocal.runs.listing import refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256
 from layerlocal.spec import RunSpec
