@@ -16,7 +16,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src/layerlocal"
 ORDER = [
     {"types"},
     {"files", "validated", "words"},
-    {"kernels", "spec", "stats", "options", "devices", "scale"},
+    {"kernels", "spec", "stats", "summary", "options", "devices", "scale"},
     {"networks", "claims"},
     {"rules", "data"},
     {"training"},

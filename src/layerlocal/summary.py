@@ -1,0 +1,279 @@
+"""`Summary`: what an experiment found. What makes numbers and what shows them meet in this one form.
+
+A summary is a `Part` (sentences, figures, tables, notes) with parts of its own, and says where it comes from. Sections of pages, tables of
+terminals, data frames and verdicts are made from it, whatever the experiment. Imports no torch.
+
+Values are plain JSON. An interval is ``{"mean": number, "low": number or None, "high": number or None, "n": int, "values": [number]}``
+(`layerlocal.stats.Estimate`), or the same with ``"median"``, where ``low`` and ``high`` are quartiles of rounds. Accuracies and differences
+of accuracies (units ``"%"`` and ``"pp"``) are fractions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Axis",
+    "Column",
+    "Figure",
+    "Guide",
+    "Missed",
+    "Part",
+    "Point",
+    "Quantity",
+    "Row",
+    "Series",
+    "Summary",
+    "Table",
+    "Value",
+]
+
+Value = None | bool | int | float | str | dict[str, Any]
+"""A number, a word, an interval, or nothing."""
+Row = dict[str, Any]
+"""One observation by name, for CSV and data frames."""
+FigureKind = Literal["lines", "points", "bars", "heat", "matrix"]
+CellKind = Literal["text", "int", "number", "percent", "points", "ratio", "bytes", "count", "probability", "command"]
+ExperimentKind = Literal["study", "audit", "cost", "tune", "claims"]
+
+
+class _Piece(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Axis(_Piece):
+    """An axis of a figure.
+
+    Args:
+        label: what is measured, in words.
+        unit: ``"pp"`` and ``"%"`` (of fractions), ``"×"``, ``"bytes"``, ``"s"`` or whatever is written behind a number.
+        scale: ``"linear"``, ``"log2"``, or ``"category"`` for words.
+        better: ``"more"``, ``"less"``, ``""`` for neither; ``None``: as the label is known to mean.
+    """
+
+    label: str = ""
+    unit: str = ""
+    scale: Literal["linear", "log2", "category"] = "linear"
+    better: Literal["more", "less", ""] | None = None
+
+
+class Point(_Piece):
+    """One mark, bar or cell.
+
+    Args:
+        x: where it stands; a number, a word on a category axis, or an interval.
+        y: likewise.
+        z: of a heat map the value of the cell; of a matrix ``"yes"``, ``"no"``, ``"wrong"`` or ``"unknown"``.
+        label: its name, for whoever points at it.
+        mark: a letter or two drawn beside it.
+        hollow: drawn as an outline: there are better ones.
+    """
+
+    x: Value = None
+    y: Value = None
+    z: Value = None
+    label: str = ""
+    mark: str = ""
+    hollow: bool = False
+
+
+class Series(_Piece):
+    """Points that belong together and look alike.
+
+    Args:
+        name: in the key; the same name looks the same in every panel, and a rule or twin in every figure.
+        panel: the drawing that it stands in; series without one share the first.
+        points: in the order in which a line joins them.
+    """
+
+    name: str = ""
+    panel: str | None = None
+    points: tuple[Point, ...] = ()
+
+
+class Guide(_Piece):
+    """A straight line across a figure at one value of an axis.
+
+    Args:
+        axis: which axis the value is of.
+        at: the value.
+        label: what it means.
+    """
+
+    axis: Literal["x", "y"]
+    at: float
+    label: str = ""
+
+
+class Figure(_Piece):
+    """A figure as data: any number of panels on shared axes.
+
+    Args:
+        name: unique among the figures of its summary, fit for a file name.
+        kind: ``"lines"``; ``"points"`` (scattered, or beside words); ``"bars"`` (lying, from 0, ``y`` the words); ``"heat"`` (cells with
+            numbers); ``"matrix"`` (cells that say yes or no).
+        title: what it shows, in a few words.
+        caption: how to read it.
+        note: behind which way is better.
+        x, y, z: axes; ``z`` of heat maps.
+        series: what is drawn; of a heat map or matrix each is a panel.
+        rules: names of series that are rules, which have colours of their own.
+        reference: a point that all others are compared with.
+        guides: lines at given values.
+        stacked: of bars: each series begins where the one before ends.
+        runs: hashes of the runs behind it.
+    """
+
+    name: str
+    kind: FigureKind = "lines"
+    title: str = ""
+    caption: str = ""
+    note: str = ""
+    x: Axis = Axis()
+    y: Axis = Axis()
+    z: Axis | None = None
+    series: tuple[Series, ...] = ()
+    rules: tuple[str, ...] = ()
+    reference: Point | None = None
+    guides: tuple[Guide, ...] = ()
+    stacked: bool = False
+    runs: tuple[str, ...] = ()
+
+
+class Column(_Piece):
+    """A column of a table.
+
+    Args:
+        key: of its values in the rows.
+        label: its head.
+        kind: how a value is written: ``"percent"`` an accuracy, ``"points"`` a difference of accuracies, ``"ratio"`` a factor, ...
+        judged: say in words, and colour, on which side of 0 an interval of differences lies.
+    """
+
+    key: str
+    label: str
+    kind: CellKind = "text"
+    judged: bool = False
+
+
+class Table(_Piece):
+    """A table as data.
+
+    Args:
+        caption: what it shows.
+        columns: from left to right; the first names the row.
+        rows: values by column; one that is missing is shown as a dash.
+        folded: whether a page shows it only when it is opened.
+    """
+
+    caption: str = ""
+    columns: tuple[Column, ...] = ()
+    rows: tuple[dict[str, Value], ...] = ()
+    folded: bool = False
+
+
+class Quantity(_Piece):
+    """One measured quantity of one rule, which claims are judged by.
+
+    Args:
+        what: in words.
+        unit: ``"pp"``, ``"%"``, ``"×"``, ``"share"`` or ``""``.
+        values: by seed, round or process.
+        of: what the values were taken over.
+        reason: why there is no value, where what came out leaves the quantity without a meaning.
+        protocol: what was trained, in words.
+    """
+
+    what: str = ""
+    unit: str = "pp"
+    values: dict[str, float] = Field(default_factory=dict)
+    of: Literal["seeds", "rounds", "processes"] = "seeds"
+    reason: str = ""
+    protocol: str = ""
+
+
+class Missed(_Piece):
+    """Runs without a result.
+
+    Args:
+        label: which, in words.
+        reason: why.
+        runs: how many.
+    """
+
+    label: str
+    reason: str
+    runs: int = 1
+
+
+class Part(_Piece):
+    """A section of what was found.
+
+    Args:
+        title: its heading.
+        sentences: what was found, in plain words.
+        figures: drawn in this order.
+        tables: under the figures.
+        notes: what limits the numbers.
+        command: what makes them again.
+        parts: sections within it.
+    """
+
+    title: str = ""
+    sentences: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    command: str = ""
+    parts: tuple[Part, ...] = ()
+
+
+class Summary(Part):
+    """What an experiment found, as ``experiments/<name>-<size>/summary.json`` in a store.
+
+    Args:
+        experiment: what kind of experiment.
+        name: which one: of a study its name, of a search its hash; else as ``experiment``.
+        size: ``"quick"`` to ``"full"``; ``""`` for a search.
+        size_words: what that takes.
+        question: what was asked.
+        facts: label → text for the line under the title, e.g. ``{"data": "cifar10"}``.
+        rules: local rules that took part.
+        seeds: of the runs.
+        rows: one an observation: of a study a rule, task and seed; of an audit a rule; of the cost a method; of a search a trial; of claims
+            a claim.
+        quantities: rule → name → quantity.
+        planned: runs, or measurements, of the plan.
+        finished: those with a result.
+        missing: those without, and why.
+        protocol: of the runs (`layerlocal.spec.PROTOCOL`).
+        layerlocal: version that made the numbers.
+        created: when the summary was made, ISO 8601.
+        environment: what hardware and versions its runs share.
+        claims_sha256: of our claims when the experiment began.
+        plan: of a published summary: the plan that it is of.
+        specs: of a published summary: hash → spec of its runs.
+    """
+
+    experiment: ExperimentKind = "study"
+    name: str = ""
+    size: str = ""
+    size_words: str = ""
+    question: str = ""
+    facts: dict[str, str] = Field(default_factory=dict)
+    rules: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    rows: tuple[Row, ...] = ()
+    quantities: dict[str, dict[str, Quantity]] = Field(default_factory=dict)
+    planned: int = 0
+    finished: int = 0
+    missing: tuple[Missed, ...] = ()
+    protocol: int | None = None
+    layerlocal: str | None = None
+    created: str = ""
+    environment: dict[str, Any] = Field(default_factory=dict)
+    claims_sha256: str = ""
+    plan: dict[str, Any] | None = None
+    specs: dict[str, dict[str, Any]] = Field(default_factory=dict)
