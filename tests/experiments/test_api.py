@@ -83,6 +83,13 @@ def test_twins_share_no_tensor_and_begin_with_equal_blocks():
     )
 
 
+@pytest.mark.parametrize("rule", ["bp-deepsup", layerlocal.rules.find_rule("bp-deepsup")])
+def test_a_baseline_has_no_twins(rule):
+    network = create_network("mlp", in_channels=4, image_size=1, depth=2, width=0.05)
+    with pytest.raises(layerlocal.InputError, match="bp-deepsup is a baseline, not a local rule"):
+        layerlocal.twins(rule, network, num_classes=3)
+
+
 def test_a_study_from_python_finds_what_the_command_finds_and_trains_nothing_again(small, cli, tmp_path):
     found = layerlocal.study("composition", seeds=1, workers=1, out=tmp_path / "runs")
     assert isinstance(found, Summary) and len(found.rows) == 2 and found.sentences

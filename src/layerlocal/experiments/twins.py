@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 
 from layerlocal.networks import Network
 from layerlocal.options import check_kind, seed_number
-from layerlocal.rules import BlockwiseRule, Rule, create_rule, rule_class, rule_options
-from layerlocal.types import InputError
+from layerlocal.rules import Rule, create_rule, rule_options
+from layerlocal.runs.listing import partner_of, refuse_baseline
 
 __all__ = ["Twins", "twins"]
-
-PARTNER = "local-heads"
-"""What twins are made of where a rule has no readout of its own at every block."""
 
 
 class Twins(NamedTuple):
@@ -52,16 +49,12 @@ def twins(rule: str | type[Rule], network: Network, *, num_classes: int, seed: i
         >>> three.local.readout_blocks, three.bp.readout_blocks, three.bp_deepsup.readout_blocks
         (['block0', 'block1'], ['block1'], ['block0', 'block1'])
     """
-    found = rule_class(rule)
-    if found.info.locality == "global":
-        raise InputError(
-            f"{found.info.name} is a baseline, not a local rule: bp and bp-deepsup stand beside every rule already"
-        )
+    refuse_baseline(rule)
     check_kind("network", network, Network)
     seed = seed_number(seed)
-    own = issubclass(found, BlockwiseRule)
-    partner: str | type[Rule] = rule if own else PARTNER
-    shared = options if own else {name: value for name, value in options.items() if name in rule_options(PARTNER)}
+    partner = partner_of(rule)
+    taken = options if partner is rule else rule_options(partner)
+    shared = {name: value for name, value in options.items() if name in taken}
 
     def make(name: str | type[Rule], **given: Any) -> Rule:
         return create_rule(name, copy.deepcopy(network), num_classes=num_classes, seed=seed, **given)

@@ -10,19 +10,20 @@ import functools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from layerlocal.types import InputError, unknown_name
 
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
 
-__all__ = ["RuleFacts", "describe", "look", "refuse_baseline", "rule_facts"]
+__all__ = ["PARTNER", "RuleFacts", "describe", "look", "partner_of", "refuse_baseline", "rule_facts"]
 
 Rows = list[dict[str, Any]]
+Named = TypeVar("Named", bound="str | type[Rule]")
 FACTS = Path(__file__).with_name("listing.json")
-
-
+PARTNER = "local-heads"
+"""What twins are made of where a rule has no readout of its own at every block."""
 SECTIONS = ("rules", "networks", "data")
 
 
@@ -43,30 +44,30 @@ class RuleFacts:
     options: dict[str, Any]
 
 
-def rule_facts(name: str) -> RuleFacts:
-    """Of ours from the file, of others from the class.
+def rule_facts(rule: str | type[Rule]) -> RuleFacts:
+    """Of ours from the file, of others (``FILE.py:CLASS``, or a class) from the class.
 
     Raises:
         InputError: as `layerlocal.rules.find_rule`.
     """
-    known = _facts()["rule_facts"].get(name)
-    return _facts_of(name) if known is None else RuleFacts(**known)
+    known = _facts()["rule_facts"].get(rule) if isinstance(rule, str) else None
+    return _facts_of(rule) if known is None else RuleFacts(**known)
 
 
-def refuse_baseline(rule: str, trains: str) -> None:
+def partner_of(rule: Named) -> Named | str:
+    """What a rule's twins are made of: itself, or `PARTNER`."""
+    return rule if rule_facts(rule).blockwise else PARTNER
+
+
+def refuse_baseline(rule: str | type[Rule]) -> None:
     """An experiment of local rules has no row for a rule that is a twin of every other.
-
-    Args:
-        rule: its name, or ``file.py:Class``.
-        trains: who trains the twins, with a verb: ``"a study runs"``.
 
     Raises:
         InputError: its credit crosses all blocks.
     """
     if rule_facts(rule).locality == "global":
-        raise InputError(
-            f"{rule} is a baseline, not a local rule: {trains} bp and bp-deepsup as twins of every rule already"
-        )
+        name = rule if isinstance(rule, str) else rule.info.name
+        raise InputError(f"{name} is a baseline, not a local rule: bp and bp-deepsup stand beside every rule already")
 
 
 @functools.cache
@@ -75,10 +76,10 @@ def _facts() -> dict[str, Any]:
     return facts
 
 
-def _facts_of(name: str) -> RuleFacts:
-    from layerlocal.rules import BlockwiseRule, find_rule, rule_options
+def _facts_of(name: str | type[Rule]) -> RuleFacts:
+    from layerlocal.rules import BlockwiseRule, rule_class, rule_options
 
-    rule = find_rule(name)
+    rule = rule_class(name)
     return RuleFacts(rule.info.locality, issubclass(rule, BlockwiseRule), rule.info.channel_groups, rule_options(rule))
 
 

@@ -11,6 +11,7 @@ import torch
 from layerlocal.measure import measure_flops, measure_saved_bytes, measure_speed, speed_ratios
 from layerlocal.networks import create_network
 from layerlocal.rules import Rule, create_rule
+from layerlocal.runs.listing import PARTNER
 from layerlocal.spec import Recipe
 from layerlocal.training.train import make_optimizer, train_step
 from layerlocal.types import describe_error
@@ -149,7 +150,7 @@ def measure_cost(
     """
     names = list(dict.fromkeys([BASELINE, "bp-deepsup", *rules]))
     known = dict(options or {})
-    known |= {twin: known.get("local-heads", {}) for twin in (BASELINE, "bp-deepsup")}  # what they are made of
+    known |= {twin: known.get(PARTNER, {}) for twin in (BASELINE, "bp-deepsup")}  # what they are made of
     rows = rule_costs(
         names, network="vgg8", width=width, batch_size=BATCH_SIZE, repeats=repeats, options=known, device=device
     )

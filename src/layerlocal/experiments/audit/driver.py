@@ -25,7 +25,7 @@ from layerlocal.experiments.driver import (
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.settings import refuse_fixed, refuse_settings
 from layerlocal.experiments.stored import audit_place, audit_summary, cost_kept, write_report
-from layerlocal.runs.listing import refuse_baseline, rule_facts
+from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256, pin
 from layerlocal.runs.store import write_atomic
 from layerlocal.spec import WHERE, DataSpec, RunSpec
@@ -34,8 +34,6 @@ from layerlocal.types import InputError, unknown_name
 __all__ = ["Audit", "forecast_audit", "run_audit"]
 
 DATA = "fashion_mnist_subset"
-PARTNER = "local-heads"
-"""What twins are made of where a rule has no readout of its own at every block."""
 WIDER = 2.0
 """How many times the usual width a rule that deals channels to classes may ask for."""
 
@@ -71,7 +69,7 @@ class Audit(Experiment[AuditPlan]):
         refuse_fixed(self.settings)
         seeds = seeds_of(self.seeds)
         for rule in self.rules:
-            refuse_baseline(rule, "the audit runs")
+            refuse_baseline(rule)
             if ":" in rule:
                 _refuse_broken(rule)
         content = _plan_of(self, seeds, how)
@@ -174,7 +172,7 @@ def forecast_audit(
 def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:
     """What is to be run, once rules and data are seen to be there."""
     names = tuple(dict.fromkeys([*AuditPlan().rules, *audit.rules]))
-    twins = {rule: PARTNER for rule in names if not rule_facts(rule).blockwise}
+    twins = {rule: partner for rule in names if (partner := partner_of(rule)) != rule}
     sources = {rule: found for rule in audit.rules if (found := file_sha256(rule))}
     reading = {key: value for key, value in audit.settings.items() if key not in _of_runs(audit.settings)}
     base = RunSpec(data=DataSpec(source=audit.data))

@@ -27,7 +27,7 @@ from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.comparable import comparable
-from layerlocal.runs.listing import refuse_baseline, rule_facts
+from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError, UnreachableError, unknown_name
@@ -70,7 +70,7 @@ class Studied(Experiment[StudyPlan]):
             raise unknown_name("size", self.size, SIZES)
         refuse_fixed(self.settings)
         for rule in self.rules:
-            refuse_baseline(rule, "a study runs")
+            refuse_baseline(rule)
         plan = _joined(out, _asked_plan(self))
         plan = _with_own(self.study, plan, read_plan(out, self.study.name, self.size))
         refuse_settings(
@@ -223,7 +223,7 @@ def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyP
     from layerlocal.experiments.studies.widths import fitting_widths
 
     begun = before.claims_sha256 if before is not None else load_claims().sha256_about(STUDIES)
-    twins = {rule: "local-heads" for rule in plan.rules if not rule_facts(rule).blockwise}
+    twins = {rule: partner for rule in plan.rules if (partner := partner_of(rule)) != rule}
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
     plan = plan.model_copy(update={"twins_of": twins, "sources": sources, "claims_sha256": begun})
     return plan.model_copy(update={"widths": fitting_widths(plan)}) if study.own_widths else plan

@@ -8,15 +8,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from layerlocal.experiments.tune.space import Dimension
-from layerlocal.runs.listing import refuse_baseline, rule_facts
+from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
 
 __all__ = ["Method", "TunePlan"]
 
 TWINS = ("bp", "bp-deepsup")
-FALLBACK = "local-heads"
-"""Whose twins stand beside a rule that has no readout a block."""
 
 
 NOT_SEARCHED = {
@@ -49,8 +47,7 @@ class Method(Frozen):
         """Without options."""
         if self.twin is None:
             return RuleSpec(name=self.rule)
-        partner = self.rule if rule_facts(self.rule).blockwise else FALLBACK
-        return RuleSpec(name=self.twin, options={"of": partner})
+        return RuleSpec(name=self.twin, options={"of": partner_of(self.rule)})
 
 
 class TunePlan(Frozen):
@@ -138,7 +135,7 @@ class TunePlan(Frozen):
             if key in (*self.settings, *(dimension.key for dimension in self.space)):
                 raise InputError(f"{key} is no setting of a search: {instead}")
         for rule in self.rules:
-            refuse_baseline(rule, "a search tunes")
+            refuse_baseline(rule)
         for dimension in self.space:
             if dimension.rule is not None and dimension.rule not in self.rules:
                 raise InputError(
