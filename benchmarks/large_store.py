@@ -39,7 +39,7 @@ def plant(store, runs):
     for spec in planned.values():
         plant_run(store, spec)
     write_atomic(study_place(store, study.study, study.size).plan.path, study.model_dump_json().encode())
-    write_atomic(audit_place(store, audit.budget).plan.path, audit.model_dump_json().encode())
+    write_atomic(audit_place(store, audit.size).plan.path, audit.model_dump_json().encode())
     plant_store(store, runs - len(planned))
     return next(iter(planned))
 

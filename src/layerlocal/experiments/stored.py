@@ -329,16 +329,16 @@ def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan 
             None,
         )
     found = comparable(out)[0] if records is None else records
-    missing = audit_place(out, plan.budget).missing.read(kind=list) or []
+    missing = audit_place(out, plan.size).missing.read(kind=list) or []
     failed = [{"label": entry["label"], "reason": entry["reason"]} for entry in missing]
     return summarize(plan, found, failed=failed, cost=cost_kept(out, plan).read())
 
 
 def cost_kept(out: Path, plan: AuditPlan) -> Kept:
     """Where the cost of an audit's rules is kept."""
-    key = json.dumps([plan.rules, plan.sources, plan.budget, *([] if plan.device == "cpu" else [plan.device])])
+    key = json.dumps([plan.rules, plan.sources, plan.size, *([] if plan.device == "cpu" else [plan.device])])
     name = f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    return Kept(audit_place(out, plan.budget).folder / name, out / name)
+    return Kept(audit_place(out, plan.size).folder / name, out / name)
 
 
 def _read_audit_plan(out: Path) -> AuditPlan | None:

@@ -182,7 +182,7 @@ def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:
     classes = (*(k for k in (2, 5, 10, 20, 50) if k < task.num_classes), task.num_classes)
     plan = AuditPlan(
         rules=names, sweep_rule=audit.rules[0] if audit.rules else AuditPlan().sweep_rule, twins_of=twins, data=pinned,
-        budget=audit.size, seeds=seeds, real_classes=classes, sources=sources, command=audit.command, device=how.device,
+        size=audit.size, seeds=seeds, real_classes=classes, sources=sources, command=audit.command, device=how.device,
         whole_train=task.num_train + task.num_validation < size.num_train, whole_test=task.num_test < size.num_test,
     )  # fmt: skip
     options = {rule: {"grid": plan.grid} for rule in {*names, *twins.values()} if _has_grid(rule)}
@@ -218,7 +218,7 @@ def _has_grid(rule: str) -> bool:
 def _widths(plan: AuditPlan) -> dict[str, dict[str, dict[int, float]]]:
     """For rules that deal channels to classes the widths nearest to the usual ones, where they are not the usual ones."""
     rules = [rule for rule in plan.rules if rule_facts(rule).channel_groups]
-    size, real = plan.size, task_of(plan.data).sample_shape
+    size, real = plan.detail, task_of(plan.data).sample_shape
     if not rules or len(real) == 1:
         return {}
     from layerlocal.networks import create_network

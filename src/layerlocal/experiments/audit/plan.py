@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from layerlocal.experiments.settings import set_on
 from layerlocal.runs.environment import shared_environment
@@ -26,7 +26,7 @@ AccuracyKey = tuple[str, Role, int]
 
 
 class _Size(BaseModel):
-    """How much work a budget allows."""
+    """How much work a size takes."""
 
     model_config = ConfigDict(frozen=True)
     num_train: int
@@ -64,7 +64,7 @@ class AuditPlan(BaseModel):
         sweep_rule: the rule of the class sweep.
         twins_of: rule → the rule its twins are made of: itself, or ``local-heads`` for a plug-in without one readout a block.
         data: the real data set.
-        budget: ``"quick"`` or ``"standard"``.
+        size: ``"quick"`` or ``"standard"``; ``budget`` in plans of 0.1.0.
         seeds: of the runs.
         real_classes: class counts of the real sweep; the largest is the whole data set.
         sources: plug-in rule → SHA-256 of its file.
@@ -73,7 +73,7 @@ class AuditPlan(BaseModel):
         options: rule → its options and, alike, those of its twins.
         reads: rule → what its blocks are read from, in its own words.
         widths: rule that deals channels to classes → network → number of classes → width, where it is not the usual one.
-        whole_train: train on every image there is, as there are fewer than the budget's.
+        whole_train: train on every image there is, as there are fewer than the size asks for.
         whole_test: likewise, of the test images.
         device: of every run and of the cost.
         settings: of every run, dotted (`layerlocal.experiments.settings`).
@@ -84,7 +84,7 @@ class AuditPlan(BaseModel):
     sweep_rule: str = "dtg-ff"
     twins_of: dict[str, str] = Field(default_factory=dict)
     data: DataSpec = DataSpec()
-    budget: Literal["quick", "standard"] = "quick"
+    size: Literal["quick", "standard"] = Field(default="quick", validation_alias=AliasChoices("size", "budget"))
     seeds: tuple[int, ...] = (0, 1, 2)
     real_classes: tuple[int, ...] = (2, 5, 10)
     sources: dict[str, str] = Field(default_factory=dict)
@@ -113,9 +113,9 @@ class AuditPlan(BaseModel):
         return NetworkSpec(name=name, width=self.widths.get(rule, {}).get(name, {}).get(classes, width))
 
     @property
-    def size(self) -> _Size:
-        """How much work the budget allows."""
-        return SIZES[self.budget]
+    def detail(self) -> _Size:
+        """How much work its size takes."""
+        return SIZES[self.size]
 
 
 def _rule_spec(plan: AuditPlan, rule: str, role: Role) -> RuleSpec:
@@ -129,7 +129,7 @@ def _rule_spec(plan: AuditPlan, rule: str, role: Role) -> RuleSpec:
 
 def _real_data(plan: AuditPlan, num_classes: int, seed: int) -> DataSpec:
     """The whole set, or a random class subset (another one each seed) with as many images a class as the whole set's share."""
-    size, most = plan.size, max(plan.real_classes)
+    size, most = plan.detail, max(plan.real_classes)
     numbers = {
         "num_train": None if plan.whole_train else size.num_train * num_classes // most,
         "num_test": None if plan.whole_test else size.num_test * num_classes // most,
@@ -140,7 +140,7 @@ def _real_data(plan: AuditPlan, num_classes: int, seed: int) -> DataSpec:
 
 def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
     """(rule, role, seed) → run: every rule and its two twins on the same task."""
-    size, most = plan.size, max(plan.real_classes)
+    size, most = plan.detail, max(plan.real_classes)
     data = _real_data(plan, most, 0)
     specs = {
         (rule, role, seed): RunSpec(
@@ -156,7 +156,7 @@ def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
 
 def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:
     """(``"synthetic"`` or ``"real"``, K, role, seed) → run of the class sweep."""
-    size, rule = plan.size, plan.sweep_rule
+    size, rule = plan.detail, plan.sweep_rule
     specs: dict[SweepKey, RunSpec] = {}
     for role in ROLES:
         of_role = _rule_spec(plan, rule, role)
@@ -213,7 +213,7 @@ def summarize(
         "protocol": PROTOCOL,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": plan.command,
-        "budget": plan.budget,
+        "budget": plan.size,
         "environment": shared_environment(record.env for record in used),
         "data": _data_section(main[0]) if main else {},
         "accuracy": _accuracy_section(plan, accuracy, records),
@@ -294,7 +294,7 @@ def _accuracy_section(
                     **_paired(runs),
                 }
             )
-    size = plan.size
+    size = plan.detail
     return {
         "command": plan.command,
         "network": f"{size.network}, width {size.width:g}",
@@ -306,7 +306,7 @@ def _accuracy_section(
 
 def _own_width(plan: AuditPlan, rule: str) -> float | None:
     """Of its network in the comparison of accuracies, where it is not everybody's."""
-    size = plan.size
+    size = plan.detail
     width = plan.network(rule, size.network, size.width, max(plan.real_classes)).width
     return None if width == size.width else width
 
@@ -359,7 +359,7 @@ def _class_section(
                 found.append({"num_classes": k, "chance": chance, **sides, **_paired(runs), "runs": hashes})
         return found
 
-    size, widths = plan.size, plan.widths.get(plan.sweep_rule, {})
+    size, widths = plan.detail, plan.widths.get(plan.sweep_rule, {})
     wider = {
         name: f"; at width {', '.join(f'{w:g} (K={k})' for k, w in found.items())}"
         for name, found in widths.items()
