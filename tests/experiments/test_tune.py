@@ -132,6 +132,59 @@ def test_a_value_that_cannot_be_drawn_is_no_first_trial():
     assert play(plan, near_a_hundredth)[0]["recipe.learning_rate"] != Recipe().learning_rate
 
 
+# --- one list for all --------------------------------------------------------------------------------------------------
+
+
+def test_a_dimension_gives_equal_shares_to_choices_and_to_whole_numbers_and_numbers_on_their_scale():
+    shares = [(i + 0.5) / 12 for i in range(12)]
+    assert [parse_dimension("rule.x=a,b,c").at(share) for share in shares] == [*"aaaabbbbcccc"]
+    assert [parse_dimension("rule.x=3:5").at(share) for share in shares] == [3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5]
+    assert parse_dimension("rule.x=0:0.2").at(0.25) == 0.05
+    assert RATE.at(1 / 3) == pytest.approx(1e-3) and RATE.at(0) == 1e-4
+    wide = parse_dimension("rule.x=log:1:8")
+    assert (wide.at(0), wide.at(math.log(4) / math.log(17)), wide.at(0.9999)) == (1, 2, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "lower", "upper"),
+    [
+        ("rule.x=0:1.5", [0.16, 0.75, 1.34], [0, 0.15], [1.35, 1.5]),
+        ("rule.x=log:0.0001:1.5", [0.0003, 0.5], [0.0001, 0.00026], [0.6, 1.5]),
+        ("rule.x=1:4", [2, 3], [1], [4]),
+        ("rule.x=1,2,4", [1, 2, 4], [], []),
+    ],
+)
+def test_a_value_is_at_the_edge_in_the_outermost_tenth_of_its_range(text, inside, lower, upper):
+    dimension = parse_dimension(text)
+    assert [dimension.edge(value) for value in inside] == [None] * len(inside)
+    assert [dimension.edge(value) for value in lower + upper] == ["lower"] * len(lower) + ["upper"] * len(upper)
+
+
+def test_with_sobol_every_method_is_tried_at_the_same_settings_and_they_fill_the_space_without_optuna(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    plan = make(RATE, parse_dimension("rule.grid=1,2"), sampler="sobol", trials=17)
+    lists = [Search(plan, method).ask() for method in plan.methods]
+    assert lists[0] == lists[1] == lists[2]
+    assert lists[0][0] == {"recipe.learning_rate": Recipe().learning_rate, "rule.grid": 2}, "the settings as they are"
+    rates = [math.log10(settings["recipe.learning_rate"]) for settings in lists[0][1:]]
+    assert sorted(math.floor((rate + 4) / 3 * 16) for rate in rates) == list(range(16)), "one in each sixteenth"
+    assert sum(settings["rule.grid"] == 1 for settings in lists[0][1:]) == 8
+    fewer, other = (
+        Search(make(*plan.space, **{"sampler": "sobol", **c}), plan.methods[0]) for c in ({"trials": 7}, {"seed": 1})
+    )
+    assert fewer.ask() == lists[0][:7] and other.ask()[1:] != lists[0][1:6]
+
+
+def test_settings_that_differ_between_a_rule_and_its_twins_begin_no_list(monkeypatch):
+    """The twins of `sigprop`, which has no readout a block, are those of `local-heads`, with options of their own."""
+    plan = make(sampler="sobol", settings={"recipe.learning_rate": 0.5})
+    assert all(settings["recipe.learning_rate"] != 0.5 for settings in Search(plan, plan.methods[0]).ask())
+    monkeypatch.setattr(TunePlan, "usual", lambda _, method: {"recipe.learning_rate": 0.001 if method.twin else 0.01})
+    plan = make(sampler="sobol")
+    first = [Search(plan, method).ask()[0] for method in plan.methods]
+    assert first[0] == first[1] == first[2] and first[0]["recipe.learning_rate"] not in (0.001, 0.01)
+
+
 # --- fair -------------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +222,8 @@ def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch):
     )
     found = forecast_tuning(make(trials=4, seeds=5), workers=2)
     assert (found["planned"], found["seconds"]) == (60, 20 * (2 + 3 + 3) / 2)
+    found = forecast_tuning(make(trials=9, sampler="sobol"), workers=8)  # one round
+    assert (found["planned"], found["seconds"]) == (27, 9 * (2 + 3 + 3) / 8)
     found = forecast_tuning(make(trials=9), workers=8)  # rounds of 4, 4 and 1 trials; the last takes its longest run
     assert (found["planned"], found["seconds"]) == (27, 4 + 4 + 3)
 

@@ -50,7 +50,11 @@ def tune(
     ] = 16,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of each trial; their mean counts.")] = 1,
     sampler: Annotated[
-        str, typer.Option(autocompletion=complete.one_of(("tpe", "random")), help="tpe or random.")
+        str,
+        typer.Option(
+            autocompletion=complete.one_of(("tpe", "random", "sobol")),
+            help="tpe, random, or sobol: the same settings for every method.",
+        ),
     ] = "tpe",
     data: Annotated[
         str, typer.Option(autocompletion=complete.data, help="A name of `layerlocal list data`, or a folder.")

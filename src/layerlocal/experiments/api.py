@@ -246,7 +246,7 @@ def tune(
             none is given.
         trials: for each rule and each twin, 1 to 100,000; the first is the settings as they are, where they lie in the space.
         seeds: runs of each trial, 1 to 10,000; their mean counts.
-        sampler: ``"tpe"`` (extra ``tune``) or ``"random"``.
+        sampler: ``"tpe"`` or ``"random"`` (extra ``tune``), or ``"sobol"``: the same settings for every method.
         data: a name of `list_data()` or a folder.
         network: a name of `list_networks()`.
         width: factor on the network's widths, > 0.

@@ -2,10 +2,22 @@
 
 from layerlocal.experiments.tune.plan import Method as Method
 from layerlocal.experiments.tune.plan import TunePlan as TunePlan
-from layerlocal.experiments.tune.search import AT_ONCE as AT_ONCE
+from layerlocal.experiments.tune.plan import setting_of as setting_of
+from layerlocal.experiments.tune.points import shared_points as shared_points
 from layerlocal.experiments.tune.search import Search as Search
+from layerlocal.experiments.tune.search import at_once as at_once
 from layerlocal.experiments.tune.space import DEFAULT_SPACE as DEFAULT_SPACE
 from layerlocal.experiments.tune.space import Dimension as Dimension
 from layerlocal.experiments.tune.space import parse_dimension as parse_dimension
 
-__all__ = ["AT_ONCE", "DEFAULT_SPACE", "Dimension", "Method", "Search", "TunePlan", "parse_dimension"]
+__all__ = [
+    "DEFAULT_SPACE",
+    "Dimension",
+    "Method",
+    "Search",
+    "TunePlan",
+    "at_once",
+    "parse_dimension",
+    "setting_of",
+    "shared_points",
+]

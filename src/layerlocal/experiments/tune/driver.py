@@ -13,7 +13,7 @@ from typing import Any
 from layerlocal.experiments.driver import Experiment, How, Key, Missing, Refusal, Round, prepare, run
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import TRIALS, tune_place
-from layerlocal.experiments.tune import AT_ONCE, Method, Search, TunePlan
+from layerlocal.experiments.tune import Method, Search, TunePlan, at_once
 from layerlocal.runs.environment import describe_environment, usual_workers
 from layerlocal.runs.forecast import forecast_seconds
 from layerlocal.runs.pin import contents_of, file_sha256
@@ -148,7 +148,7 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
     ready = prepare(Searching(plan), Path(), How(device=device))
     plan, count = ready.plan, workers or usual_workers(device)
     seconds = list(forecast_seconds(list(ready.kept.values()), device=device))
-    rounds = [min(AT_ONCE, plan.trials - made) * plan.seeds for made in range(0, plan.trials, AT_ONCE)]
+    rounds = [min(at_once(plan), plan.trials - made) * plan.seeds for made in range(0, plan.trials, at_once(plan))]
     return {
         "methods": [method.label for method in plan.methods],
         "trials": plan.trials,

@@ -12,7 +12,7 @@ from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
 
-__all__ = ["Method", "TunePlan"]
+__all__ = ["Method", "TunePlan", "setting_of"]
 
 TWINS = ("bp", "bp-deepsup")
 
@@ -64,7 +64,7 @@ class TunePlan(Frozen):
         space: dimensions.
         trials: a method, ≥ 1; the first is the settings as they are, where they lie in the space.
         seeds: runs a trial, from seed 0 on; their mean accuracy counts.
-        sampler: ``"tpe"`` (arXiv:1907.10902's default) or ``"random"``.
+        sampler: ``"tpe"`` (arXiv:1907.10902's default), ``"random"``, or ``"sobol"``: the same points for every method.
         seed: of the sampler.
     """
 
@@ -78,7 +78,7 @@ class TunePlan(Frozen):
     space: tuple[Dimension, ...]
     trials: int = Field(default=16, ge=1)
     seeds: int = Field(default=1, ge=1)
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "sobol"] = "tpe"
     seed: int = Field(default=0, ge=0)
 
     @property
@@ -116,14 +116,10 @@ class TunePlan(Frozen):
         chosen = {**self.settings, **chosen, "judged_on": "validation"}
         return base.with_settings(chosen).with_content(self.contents)
 
-    def default(self, method: Method, key: str) -> Any:
-        """The value a setting has where it is not searched; ``None`` where that is not known."""
-        if key in self.settings:
-            return self.settings[key]
-        section, _, name = key.partition(".")
-        if section == "rule":
-            return rule_facts(str(method.spec.options.get("of", method.rule))).options.get(name)
-        return getattr(getattr(self, section, None), name, None)
+    def usual(self, method: Method) -> dict[str, Any]:
+        """What is searched → its value where it is not; ``None`` where that is not known."""
+        spec = self.run(method, {}, 0)
+        return {d.key: setting_of(spec, d.key) for d in self.dimensions(method.rule)}
 
     def check(self) -> None:
         """See that the search is one: equal spaces, settings that exist.
@@ -158,3 +154,14 @@ class TunePlan(Frozen):
                     raise InputError(f"--space has {key} twice for {rule}; leave one out")
                 if key in self.settings:
                     raise InputError(f"{key} is searched and set; leave out --set {key} or the dimension")
+
+
+def setting_of(spec: RunSpec, key: str) -> Any:
+    """The value of a dotted setting in a run, an option's own default where it is not given; ``None`` where that is not known."""
+    section, _, name = key.partition(".")
+    part = getattr(spec, section, None)
+    found = getattr(part, name, None) if name != "options" else None
+    options = getattr(part, "options", {})
+    if found is not None or section != "rule":
+        return options.get(name) if found is None else found
+    return options.get(name, rule_facts(str(options.get("of", spec.rule.name))).options.get(name))

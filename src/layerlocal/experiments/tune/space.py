@@ -15,6 +15,8 @@ __all__ = ["DEFAULT_SPACE", "Dimension", "parse_dimension"]
 
 DEFAULT_SPACE = ("recipe.learning_rate=log:0.0005:0.03", "recipe.weight_decay=log:0.0001:0.1")
 """What every method has."""
+EDGE = 0.1
+"""Share of a range on either side in which a value is at its edge."""
 _DIGITS = 3
 """Significant digits of a number that is drawn: enough for any setting, and short to type."""
 
@@ -62,6 +64,28 @@ class Dimension(Frozen):
             return value in self.choices
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high and (not self.whole or float(value).is_integer())
+
+    def at(self, share: float) -> Any:
+        """The value at a share, in [0, 1), of the way from ``low`` to ``high``; choices and whole numbers have equal shares each."""
+        if self.kind == "choices":
+            return self.choices[int(share * len(self.choices))]
+        half = 0.5 if self.whole else 0.0
+        low, high = self.low - half, self.high + half
+        value = low * (high / low) ** share if self.kind == "log" else low + (high - low) * share
+        return min(int(self.high), max(int(self.low), round(value))) if self.whole else self.tidy(value)
+
+    def edge(self, value: Any) -> str | None:
+        """``"lower"`` or ``"upper"`` where a value lies in the outermost tenth of its range, else ``None``.
+
+        Choices have no edge: nobody knows what lies beyond them.
+        """
+        if self.kind == "choices":
+            return None
+        low, high, found = (math.log(x) if self.kind == "log" else x for x in (self.low, self.high, value))
+        share = (found - low) / (high - low)
+        if share <= EDGE:
+            return "lower"
+        return "upper" if share >= 1 - EDGE else None
 
     def tidy(self, value: Any) -> Any:
         """A drawn value as it is set: numbers with few digits, inside the bounds."""
