@@ -1,41 +1,18 @@
-"""FLOPs of a training step and of a prediction, counted from the operations that really run (two per multiply-add)."""
+"""FLOPs and passes of a training step and of a prediction, counted from what really runs (`layerlocal.networks.flops`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
+from layerlocal.networks.flops import flop_counter
 from layerlocal.rules import Rule
 
-__all__ = ["count_passes", "flop_counter", "measure_flops"]
-
-
-def _conv_backward_flops(
-    grad_shape: torch.Size, x_shape: torch.Size, weight_shape: torch.Size, *rest: Any, **_: Any
-) -> int:
-    """As many as forward for the gradient at the input, and again for that at the weights, whatever the number of groups.
-
-    PyTorch's own formula (2.13) counts the gradient at the weights as if there were one group: twice as much for two, and for a depthwise
-    convolution as often as it has channels.
-    """
-    transposed, wanted = rest[4], rest[7]
-    positions = (x_shape if transposed else grad_shape)[2:]
-    forward = 2 * x_shape[0] * prod(positions) * prod(weight_shape)
-    return forward * sum(wanted[:2])
-
-
-FORMULAS = {torch.ops.aten.convolution_backward: _conv_backward_flops}
-
-
-def flop_counter() -> FlopCounterMode:
-    """The one counter of the house, for a ``with`` block around eager work; ``get_total_flops()`` afterwards."""
-    return FlopCounterMode(display=False, custom_mapping=FORMULAS)
+__all__ = ["count_passes", "measure_flops"]
 
 
 def measure_flops(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from layerlocal.networks.blocks import (
 )
 from layerlocal.types import InputError, derive_seed, describe_error
 
-__all__ = ["CompiledForward", "Network", "build_blocks", "check_depth"]
+__all__ = ["CompiledForward", "Network", "as_found", "build_blocks", "check_depth"]
 
 MAX_DEPTH = 1000
 
@@ -155,7 +155,7 @@ class Network(nn.Module):
     def _trace_shapes(self) -> list[tuple[int, ...]]:
         """Shape of each block's activity without the batch dimension, read off one batch of two random inputs."""
         shapes = []
-        with _as_found(self), torch.no_grad():
+        with as_found(self), torch.no_grad():
             h = _random_batch(self)
             for name, block in zip(self.block_names, self.blocks, strict=True):
                 h = run_watched(name, block, h)
@@ -176,7 +176,7 @@ def _run_of_its_own(name: str) -> Callable[..., Tensor]:
     return FunctionType(_run.__code__.replace(co_name=name), _run.__globals__, name)
 
 
-class _as_found:
+class as_found:
     """Run a module in eval mode and give it back in the mode of each of its parts."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -211,7 +211,7 @@ def _names_by_block(module: Any, blocks: Any) -> list[list[str]]:
 
 def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
     x = _random_batch(network)
-    with _as_found(module), torch.no_grad():
+    with as_found(module), torch.no_grad():
         try:
             expected = module(x.clone())
         except Exception as error:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from layerlocal.data import Split
 from layerlocal.data.task import Task
 from layerlocal.kernels import kernels_in_use
+from layerlocal.networks.flops import layer_flops
 from layerlocal.rules import Rule
 from layerlocal.rules.core.frozen import with_gradients
 from layerlocal.runs.looks import Pace
@@ -94,9 +95,7 @@ def _forward_flops(rule: Rule, task: Task) -> float:
     def count(module: nn.Module, _: Any, output: Any) -> None:
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
-        one = output[0] if isinstance(module, nn.Linear) else output[0, 0]
-        positions = one.numel() // (weight.shape[0] if isinstance(module, nn.Linear) else 1)
-        seen[0] += 2 * len(output) * positions * weight.numel() / SAMPLES
+        seen[0] += layer_flops(weight.shape, output.shape) / SAMPLES
 
     for module in rule.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):

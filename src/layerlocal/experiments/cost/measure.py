@@ -19,8 +19,8 @@ from layerlocal.experiments.cost.case import CostCase, Trainer
 from layerlocal.experiments.cost.energy import EnergyMeter
 from layerlocal.experiments.cost.theory import limits
 from layerlocal.measure import count_passes, measure_speed, peak_resident_bytes, reset_peak_resident
-from layerlocal.measure.flops import flop_counter
 from layerlocal.measure.memory import SavedBytes
+from layerlocal.networks.flops import flop_counter
 from layerlocal.types import InputError, first_line
 
 __all__ = ["count_costs", "is_out_of_memory", "measure_alone", "measure_turns", "try_budget", "warm_up_process"]

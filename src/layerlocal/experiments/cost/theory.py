@@ -1,9 +1,10 @@
 """What theory allows: FLOPs and kept activities of backprop and of a block-local rule, in closed form from the shapes of the layers.
 
 A convolution k×k from Ci to Co channels on an H×W map (a linear map is one on a 1×1 map) takes F = 2·k²·Ci·Co·H·W FLOPs a sample forward,
-as many for the gradient of its weights (dW) and as many for the gradient of its input (dX). Backprop needs all three, but dX of the layers
-that read the images: Σ 3F − F of the first. A rule that trains each block by a loss of its own needs no dX at a block's input: Σ 2F for
-one layer a block. Readouts are left out: they are small, and the same for a rule and its twins.
+as many for the gradient of its weights (dW) and as many for the gradient of its input (dX). F is a formula of shapes (`layer_flops`), not a
+count of what runs (`flop_counter`). Backprop needs all three, but dX of the layers that read the images: Σ 3F − F of the first. A rule that
+trains each block by a loss of its own needs no dX at a block's input: Σ 2F for one layer a block. Readouts are left out: they are small, and
+the same for a rule and its twins.
 
 Kept for backward, at the least: a block's input (for dW of its first layer) and every layer's output in it; everything between them can be
 computed again from these. Backprop keeps that of all blocks at once, a block-local trainer that of one block: the largest.
@@ -21,6 +22,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layerlocal.networks import Network
+from layerlocal.networks.base import as_found
+from layerlocal.networks.flops import layer_flops
 
 __all__ = ["Layer", "limits", "trace_layers"]
 
@@ -55,17 +58,16 @@ class _Recorder(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         aten = torch.ops.aten
         if func is aten.convolution.default:
-            self._note(args[0], out, per_output=2 * prod(args[1].shape[1:]))
+            self._note(args[0], args[1].shape, out)
         elif func is aten.addmm.default:
-            self._note(args[1], out, per_output=2 * args[1].shape[1])
+            self._note(args[1], args[2].shape[::-1], out)
         elif func is aten.mm.default:
-            self._note(args[0], out, per_output=2 * args[0].shape[1])
+            self._note(args[0], args[1].shape[::-1], out)
         return out
 
-    def _note(self, source: Tensor, out: Tensor, *, per_output: int) -> None:
-        outputs = out.numel() // 2
+    def _note(self, source: Tensor, weight: torch.Size, out: Tensor) -> None:
         same = source.untyped_storage().data_ptr() == self.block_input
-        self.layers.append(Layer(self.block, outputs * per_output, outputs, same))
+        self.layers.append(Layer(self.block, layer_flops(weight, out[0].shape), out[0].numel(), same))
 
 
 def trace_layers(network: Network) -> list[Layer]:
@@ -74,21 +76,15 @@ def trace_layers(network: Network) -> list[Layer]:
     Args:
         network: not compiled, of any device.
     """
-    modes = [(part, part.training) for part in network.modules()]
     like = next(network.parameters())
     recorder = _Recorder()
-    network.eval()
-    try:
-        with torch.no_grad():
-            h = network.prepare(torch.zeros(2, *network.sample_shape, device=like.device, dtype=like.dtype))
-            for index, block in enumerate(network.blocks):
-                recorder.block, recorder.block_input = index, h.untyped_storage().data_ptr()
-                with recorder:
-                    activity = block(h)
-                h = activity.clone()
-    finally:
-        for part, training in modes:
-            part.training = training
+    with as_found(network), torch.no_grad():
+        h = network.prepare(like.new_zeros(2, *network.sample_shape))
+        for index, block in enumerate(network.blocks):
+            recorder.block, recorder.block_input = index, h.untyped_storage().data_ptr()
+            with recorder:
+                activity = block(h)
+            h = activity.clone()
     return recorder.layers
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from layerlocal.kernels import cell_sizes
 from layerlocal.networks import Network
+from layerlocal.networks.flops import forward_flops
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
@@ -233,20 +234,5 @@ def head_cost(network: Network, index: int, head: nn.Module) -> HeadCost:
     parts = (head, shapes[index + 1]), (network.blocks[index], shapes[index])
     eager = torch.compiler.set_stance("force_eager") if network.compiled else contextlib.nullcontext()
     with eager:
-        flops = [_count_flops(module, shape) for module, shape in parts]
+        flops = [forward_flops(module, shape) for module, shape in parts]
     return HeadCost(*flops, *(sum(p.numel() for p in module.parameters()) for module, _ in parts))
-
-
-def _count_flops(module: nn.Module, shape: Sequence[int]) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    modes = [(part, part.training) for part in module.modules()]
-    like = next(module.parameters(), torch.empty(0))
-    module.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
-    finally:
-        for part, training in modes:
-            part.training = training
-    return int(counter.get_total_flops())
