@@ -8,7 +8,9 @@ from layerlocal.experiments.tune.search import Search as Search
 from layerlocal.experiments.tune.search import at_once as at_once
 from layerlocal.experiments.tune.space import DEFAULT_SPACE as DEFAULT_SPACE
 from layerlocal.experiments.tune.space import Dimension as Dimension
+from layerlocal.experiments.tune.space import of_rule as of_rule
 from layerlocal.experiments.tune.space import parse_dimension as parse_dimension
+from layerlocal.experiments.tune.space import refuse_unfair as refuse_unfair
 
 __all__ = [
     "DEFAULT_SPACE",
@@ -17,7 +19,9 @@ __all__ = [
     "Search",
     "TunePlan",
     "at_once",
+    "of_rule",
     "parse_dimension",
+    "refuse_unfair",
     "setting_of",
     "shared_points",
 ]

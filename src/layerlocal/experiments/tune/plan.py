@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from layerlocal.experiments.tune.space import Dimension
+from layerlocal.experiments.tune.space import Dimension, of_rule, refuse_unfair
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
@@ -101,7 +101,7 @@ class TunePlan(Frozen):
 
     def dimensions(self, rule: str) -> tuple[Dimension, ...]:
         """Those of a rule and its twins."""
-        return tuple(d for d in self.space if d.rule in (None, rule))
+        return of_rule(self.space, rule)
 
     def run(self, method: Method, chosen: dict[str, Any], seed: int) -> RunSpec:
         """One run of a trial: it never opens the test split.
@@ -132,28 +132,11 @@ class TunePlan(Frozen):
                 raise InputError(f"{key} is no setting of a search: {instead}")
         for rule in self.rules:
             refuse_baseline(rule)
-        for dimension in self.space:
-            if dimension.rule is not None and dimension.rule not in self.rules:
-                raise InputError(
-                    f"--space {dimension.text!r} is of a rule that is not tuned; tuned: {', '.join(self.rules)}"
-                )
         if self.run(self.methods[0], {}, 0).data.validation == 0:
             raise InputError(
                 "a search is judged on the validation split, and data.validation is 0; give it a share such as 0.1"
             )
-        sizes = {rule: len(self.dimensions(rule)) for rule in self.rules}
-        if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{rule} {size}" for rule, size in sizes.items())
-            raise InputError(
-                f"a fair search has spaces of one size, and these have as many dimensions: {told}; give each as many"
-            )
-        for rule in self.rules:
-            keys = [dimension.key for dimension in self.dimensions(rule)]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise InputError(f"--space has {key} twice for {rule}; leave one out")
-                if key in self.settings:
-                    raise InputError(f"{key} is searched and set; leave out --set {key} or the dimension")
+        refuse_unfair(self.space, self.rules, self.settings)
 
 
 def setting_of(spec: RunSpec, key: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from pydantic import Field
 from layerlocal.spec import Frozen, Scalar, parse_value
 from layerlocal.types import InputError, shown
 
-__all__ = ["DEFAULT_SPACE", "Dimension", "parse_dimension"]
+__all__ = ["DEFAULT_SPACE", "Dimension", "of_rule", "parse_dimension", "refuse_unfair"]
 
 DEFAULT_SPACE = ("recipe.learning_rate=log:0.0005:0.03", "recipe.weight_decay=log:0.0001:0.1")
 """What every method has."""
@@ -144,3 +145,37 @@ def _is_endless(choice: Scalar) -> bool:
 def _value(word: str) -> Scalar:
     found = parse_value(word)
     return found if isinstance(found, bool | int | float | str) or found is None else word
+
+
+def of_rule(space: Sequence[Dimension], rule: str) -> tuple[Dimension, ...]:
+    """The dimensions of a rule and its twins."""
+    return tuple(d for d in space if d.rule in (None, rule))
+
+
+def refuse_unfair(space: Sequence[Dimension], rules: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """See that every rule has a space of its own, as large as that of the others.
+
+    Args:
+        space: dimensions.
+        rules: that are searched.
+        settings: dotted ones that are fixed.
+
+    Raises:
+        InputError: what is wrong and how to mend it.
+    """
+    for dimension in space:
+        if dimension.rule is not None and dimension.rule not in rules:
+            raise InputError(f"--space {dimension.text!r} is of a rule that is not tuned; tuned: {', '.join(rules)}")
+    sizes = {rule: len(of_rule(space, rule)) for rule in rules}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{rule} {size}" for rule, size in sizes.items())
+        raise InputError(
+            f"a fair search has spaces of one size, and these have as many dimensions: {told}; give each as many"
+        )
+    for rule in rules:
+        keys = [dimension.key for dimension in of_rule(space, rule)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(f"--space has {key} twice for {rule}; leave one out")
+            if key in settings:
+                raise InputError(f"{key} is searched and set; leave out --set {key} or the dimension")
