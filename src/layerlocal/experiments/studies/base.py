@@ -35,6 +35,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.experiments.settings import set_on
+from layerlocal.experiments.studies.choice import Choice, SearchPlan
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import Estimate, estimate
@@ -95,6 +96,8 @@ class StudyPlan(BaseModel):
         command: what was typed.
         claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
         settings: of every run, dotted (`layerlocal.experiments.settings`).
+        search: how the settings of each method were searched, in a study of methods at their best.
+        chosen: rule → data set → method → settings of its own, in studies that find them before they begin.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +113,12 @@ class StudyPlan(BaseModel):
     command: str = ""
     claims_sha256: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
+    search: SearchPlan | None = None
+    chosen: dict[str, dict[str, dict[str, Choice]]] = Field(default_factory=dict)
+
+    def own_settings(self, rule: str, data: str) -> dict[str, dict[str, Any]]:
+        """Method → what was chosen for it, where something was."""
+        return {method: choice.settings for method, choice in self.chosen.get(rule, {}).get(data, {}).items()}
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ class Cell:
         network: what is trained.
         recipe: how.
         methods: name → rule with its options; ``"local"``, ``"bp"`` and ``"bp-deepsup"`` give the paired differences.
+        settings: method → settings of its own, dotted.
     """
 
     at: dict[str, Any]
@@ -129,14 +139,16 @@ class Cell:
     network: NetworkSpec
     recipe: Recipe
     methods: dict[str, RuleSpec]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def specs(self, seed: int, contents: Mapping[str, str]) -> dict[str, RunSpec]:
         """Method → run, on data of these contents (`StudyPlan.contents`)."""
         data = self.data.with_content(contents)
-        return {
+        specs = {
             name: RunSpec(data=data, network=self.network, rule=rule, recipe=self.recipe, seed=seed)
             for name, rule in self.methods.items()
         }
+        return specs | {name: specs[name].with_settings(own) for name, own in self.settings.items()}
 
 
 @dataclass
