@@ -37,12 +37,12 @@ def usual_runs() -> Iterator[RunSpec]:
         for size in SIZES:
             if rule_facts(rule).locality != "global":
                 audit = Audit([rule], DATA, 1, size, {})
-                yield from audit.runs(audit.plan(Path("nowhere"), How())).values()
+                yield from audit.jobs(audit.plan(Path("nowhere"), How())).values()
     with tempfile.TemporaryDirectory() as nowhere:
         for study in STUDIES.values():
             for size in STUDY_SIZES:
                 studied = Studied(study, size, seeds=1)
-                yield from studied.runs(studied.plan(Path(nowhere), How())).values()
+                yield from studied.jobs(studied.plan(Path(nowhere), How())).values()
     search = TunePlan(rules=("dtg-ff",), network=TYPED_NETWORK, space=tuple(map(parse_dimension, DEFAULT_SPACE)))
     for method in search.methods:
         yield search.run(method, Search(search, method).first, 0)

@@ -31,7 +31,7 @@ LIGHT = (
 def usual(rules=(), size="quick"):
     """The runs of an audit, each with its look."""
     audit = Audit(rules, DATA, 1, size, {})
-    specs = list(audit.runs(audit.plan(Path("nowhere"), How())).values())
+    specs = list(audit.jobs(audit.plan(Path("nowhere"), How())).values())
     tasks = [(spec, task_of(spec.data)) for spec in specs]
     return [(spec, find_look(kind_of(task, spec), pace_of(task, spec))) for spec, task in tasks]
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from layerlocal.data.task import refuse_vectors, task_of
 from layerlocal.experiments.audit.plan import SIZES, AuditPlan, accuracy_specs, audit_runs
 from layerlocal.experiments.driver import (
-    Experiment,
     How,
     Key,
     Missing,
     Refusal,
+    RunExperiment,
     forecast,
     run,
     seeds_of,
@@ -39,7 +39,7 @@ WIDER = 2.0
 
 
 @dataclass(frozen=True)
-class Audit(Experiment[AuditPlan]):
+class Audit(RunExperiment[AuditPlan]):
     """Local rules beside their twins on one data set, a class sweep of one of them, and what they cost.
 
     Args:
@@ -76,7 +76,7 @@ class Audit(Experiment[AuditPlan]):
         refuse_settings(self.settings, lambda settings: audit_runs(_set(content, _of_runs(settings))))
         return _set(content, _of_runs(self.settings))
 
-    def runs(self, plan: AuditPlan) -> dict[Key, RunSpec]:
+    def jobs(self, plan: AuditPlan) -> dict[Key, RunSpec]:
         """Comparisons with the twins, then the class sweep, seed by seed."""
         return audit_runs(plan)
 

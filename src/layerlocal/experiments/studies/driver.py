@@ -11,11 +11,11 @@ from typing import Any
 from layerlocal.claims import load_claims
 from layerlocal.data.task import refuse_vectors, task_of
 from layerlocal.experiments.driver import (
-    Experiment,
     How,
     Key,
     Missing,
     Refusal,
+    RunExperiment,
     forecast,
     run,
     seeds_of,
@@ -39,7 +39,7 @@ Part = tuple[str | None, int | None]
 
 
 @dataclass(frozen=True)
-class Studied(Experiment[StudyPlan]):
+class Studied(RunExperiment[StudyPlan]):
     """A study with what was asked of it.
 
     Args:
@@ -78,7 +78,7 @@ class Studied(Experiment[StudyPlan]):
         )
         return plan
 
-    def runs(self, plan: StudyPlan) -> dict[Key, RunSpec]:
+    def jobs(self, plan: StudyPlan) -> dict[Key, RunSpec]:
         """Every cell and method, seed by seed."""
         return dict(plan_runs(self.study, plan))
 
@@ -86,9 +86,9 @@ class Studied(Experiment[StudyPlan]):
         """What is wrong with the data is said before any rule is built."""
         return (partial(_look_at_data, self.study), *super().looks(plan))
 
-    def looked_at(self, plan: StudyPlan, runs: dict[Key, RunSpec]) -> dict[Key, RunSpec]:
+    def looked_at(self, plan: StudyPlan, jobs: dict[Key, RunSpec]) -> dict[Key, RunSpec]:
         """Seeds are alike."""
-        return {key: spec for key, spec in runs.items() if key[1] == plan.seeds[0]}
+        return {key: spec for key, spec in jobs.items() if key[1] == plan.seeds[0]}
 
     def parts(self, plan: StudyPlan, key: Key) -> tuple[Part, ...]:
         """Its rule, its cell, and its rule in that cell."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from layerlocal.experiments.driver import Experiment, How, Key, Missing, Refusal, Round, prepare, run
+from layerlocal.experiments.driver import How, Key, Missing, Refusal, Round, RunExperiment, forecast, run
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import TRIALS, tune_place
 from layerlocal.experiments.tune import Method, Search, TunePlan, at_once
+from layerlocal.experiments.workshop import RunShop
 from layerlocal.runs.environment import describe_environment, usual_workers
 from layerlocal.runs.forecast import forecast_seconds
 from layerlocal.runs.pin import contents_of, file_sha256
@@ -27,7 +28,7 @@ __all__ = ["Searching", "forecast_tuning", "run_tuning"]
 
 
 @dataclass
-class Searching(Experiment[TunePlan]):
+class Searching(RunExperiment[TunePlan]):
     """A search with the trials that it has made; rounds of it are made from what the trials before were worth.
 
     Args:
@@ -52,7 +53,7 @@ class Searching(Experiment[TunePlan]):
         plan.check()
         return plan
 
-    def runs(self, plan: TunePlan) -> dict[Key, RunSpec]:
+    def jobs(self, plan: TunePlan) -> dict[Key, RunSpec]:
         """One of each method, with the settings as they are."""
         return {(m.label,): plan.run(m, Search(plan, m).first, 0) for m in plan.methods}
 
@@ -76,7 +77,7 @@ class Searching(Experiment[TunePlan]):
         """Of all trials."""
         return len(plan.methods) * plan.trials * plan.seeds
 
-    def rounds(self, plan: TunePlan, kept: Round, store: RunStore) -> Generator[Round, Mapping[str, str], None]:
+    def rounds(self, plan: TunePlan, kept: Round, shop: RunShop) -> Generator[Round, Mapping[str, str], None]:
         """Some trials of every method at once, until all are made."""
         self.searches = [Search(plan, method) for method in plan.methods]
         self.trials = {method.label: [] for method in plan.methods}
@@ -93,11 +94,31 @@ class Searching(Experiment[TunePlan]):
             for search, settings in zip(self.searches, asked, strict=True):
                 name = search.method.label
                 judged = [
-                    _trial(chosen, [specs[name, number, seed] for seed in range(plan.seeds)], store, failed)
+                    _trial(chosen, [specs[name, number, seed] for seed in range(plan.seeds)], shop.store, failed)
                     for number, chosen in enumerate(settings)
                 ]
                 search.tell([trial["value"] for trial in judged])
                 self.trials[name] += judged
+
+    def forecast(self, plan: TunePlan, kept: Round, shop: RunShop) -> dict[str, Any]:
+        """From the begin, by some timed steps of each method with the settings as they are.
+
+        Trials are made in rounds, and a round takes no less than its longest run, however many workers there are.
+
+        Returns:
+            ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``budget`` in words.
+        """
+        count, device = shop.how.workers or usual_workers(shop.how.device), shop.how.device
+        seconds = list(forecast_seconds(list(kept.values()), device=device))
+        rounds = [min(at_once(plan), plan.trials - made) * plan.seeds for made in range(0, plan.trials, at_once(plan))]
+        return {
+            "methods": [method.label for method in plan.methods],
+            "trials": plan.trials,
+            "planned": plan.trials * plan.seeds * len(plan.methods),
+            "workers": count,
+            "seconds": sum(max(runs * sum(seconds) / count, *seconds) for runs in rounds),
+            "budget": plan.budget,
+        }
 
     def conclude(self, out: Path, plan: TunePlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
         """Each method with its trials in order and its best."""
@@ -135,28 +156,12 @@ def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", *
 
 
 def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
-    """How long a search takes from its begin, by some timed steps of each method with the settings as they are; writes nothing.
-
-    Trials are made in rounds, and a round takes no less than its longest run, however many workers there are.
-
-    Returns:
-        ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``budget`` in words.
+    """What `run_tuning` would train from its begin, and for about how long (`Searching.forecast`); writes nothing.
 
     Raises:
         InputError: a mistake in the plan.
     """
-    ready = prepare(Searching(plan), Path(), How(device=device))
-    plan, count = ready.plan, workers or usual_workers(device)
-    seconds = list(forecast_seconds(list(ready.kept.values()), device=device))
-    rounds = [min(at_once(plan), plan.trials - made) * plan.seeds for made in range(0, plan.trials, at_once(plan))]
-    return {
-        "methods": [method.label for method in plan.methods],
-        "trials": plan.trials,
-        "planned": plan.trials * plan.seeds * len(plan.methods),
-        "workers": count,
-        "seconds": sum(max(runs * sum(seconds) / count, *seconds) for runs in rounds),
-        "budget": plan.budget,
-    }
+    return forecast(Searching(plan), Path(), How(workers=workers, device=device))
 
 
 def _refuse_what_cannot_be_searched(spec: RunSpec) -> None:
