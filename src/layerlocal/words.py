@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "against",
     "byte_count",
     "cell",
+    "centred",
     "clean",
     "clipped",
     "count",
@@ -245,9 +246,14 @@ def count(value: Any, unit: str = "") -> str:
     return f"{value:g} {unit}".rstrip()
 
 
+def centred(value: Any) -> Any:
+    """An interval around a median as one around a mean; anything else as it is."""
+    return {"mean": value["median"], **value} if isinstance(value, dict) and "median" in value else value
+
+
 def mean_of(value: Any) -> float | None:
-    """The number, or an estimate's mean; ``None`` where there is none."""
-    value = value.get("mean") if isinstance(value, dict) else value
+    """The number, or an estimate's mean or median; ``None`` where there is none."""
+    value = value.get("mean", value.get("median")) if isinstance(value, dict) else value
     return float(value) if is_number(value) else None
 
 
@@ -328,16 +334,35 @@ def exact(value: float, unit: str) -> str:
 
 
 def cell(value: Any, kind: str) -> str:
-    """A cell of a study's table: kind ``text``, ``int``, ``number``, ``percent`` or ``points``."""
+    """A value of a table as text.
+
+    Args:
+        value: a number, a word, an interval, or nothing.
+        kind: how it is written (`layerlocal.summary.Column`).
+    """
     if value is None or value == "" or (isinstance(value, float) and not is_number(value)):
         return NOTHING
-    if kind == "percent" and mean_of(value) is not None:
-        return accuracy(value, with_n=True) if isinstance(value, dict) else percent(value)
-    if kind == "points" and mean_of(value) is not None:
-        return difference(value) if isinstance(value, dict) else points(value)
-    if isinstance(value, dict) or (is_number(value) and kind != "text"):
-        return plain(value)
-    return clean(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    mean = mean_of(value)
+    if mean is None or kind == "command":
+        return NOTHING if isinstance(value, dict) else clean(value)
+    if isinstance(value, dict):
+        write = _INTERVALS.get(kind, plain)
+        return write(value if kind == "ratio" else centred(value))
+    return _NUMBERS[kind](value) if kind in _NUMBERS else clean(value) if kind == "text" else plain(value)
+
+
+_NUMBERS: dict[str, Callable[[Any], str]] = {
+    "percent": percent, "points": points, "ratio": ratio, "bytes": byte_count, "count": count, "probability": probability,
+}  # fmt: skip
+_INTERVALS: dict[str, Callable[[Any], str]] = {
+    "percent": lambda value: accuracy(value, with_n=True),
+    "points": difference,
+    "ratio": lambda value: ratio_estimate({"median": mean_of(value), **value}),
+    "bytes": lambda value: byte_count(mean_of(value)),
+    "count": lambda value: count(mean_of(value)),
+}
 
 
 def clean(text: object) -> str:

@@ -16,7 +16,7 @@ import pytest
 from test_report import HOSTILE, read, svgs_of, text_of
 
 from layerlocal.report import render_page, write_page
-from layerlocal.report.studies import LARGEST_LINK, data_uri
+from layerlocal.report.rows import LARGEST_LINK, data_uri
 from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import run_row
 from planted_audit import estimate, planted_summary

@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from layerlocal.report import verdict
+from pydantic import BaseModel
+
+from layerlocal.report import verdict, views
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
 from layerlocal.report.page import whole_content
 from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 from layerlocal.report.tuning import tune_table
+from layerlocal.summary import Summary
 from layerlocal.words import NOT_RUN, NOTHING, UNJUDGED, accuracy, clean, difference, is_number, spoken
 
 __all__ = ["render_claims", "render_csv", "render_json", "render_markdown"]
@@ -23,7 +26,7 @@ _LEADING = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|=|-|$)")
 """What would begin a heading, a list or a rule where a line begins."""
 
 
-def render_markdown(content: Mapping[str, Any]) -> str:
+def render_markdown(content: Mapping[str, Any] | Summary) -> str:
     """Verdicts, then what each part found, its tables and its command, as GitHub's Markdown.
 
     Args:
@@ -36,6 +39,8 @@ def render_markdown(content: Mapping[str, Any]) -> str:
     parts += claims if first else []
     if whole["audit"]:
         parts += _audit(whole["audit"])
+    for summary in whole["summaries"]:
+        parts += _summary(summary)
     for study in whole["studies"]:
         parts += _study(study)
     for cost in whole["costs"]:
@@ -100,9 +105,16 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
     return "\n\n".join(parts) + "\n"
 
 
-def render_csv(content: Mapping[str, Any]) -> str:
+def render_csv(content: Mapping[str, Any] | Summary) -> str:
     """Every row of every study, ``study`` and ``size`` in front; the runs themselves where there is no study."""
     whole = whole_content(content)
+    if whole["summaries"]:
+        given = [
+            {"experiment": s.experiment, "name": s.name, "size": s.size, **row}
+            for s in whole["summaries"]
+            for row in s.rows
+        ]
+        return csv_of_rows(given, ("experiment", "name", "size"))
     rows = [
         {"study": study.get("study"), "size": study.get("size"), **row}
         for study in whole["studies"]
@@ -113,7 +125,7 @@ def render_csv(content: Mapping[str, Any]) -> str:
     return csv_of_rows(whole["runs"], ("run",))
 
 
-def render_json(content: Mapping[str, Any]) -> str:
+def render_json(content: Mapping[str, Any] | Summary) -> str:
     """The whole content as strict JSON: what is not a number (NaN, infinities) is ``null``."""
     return json.dumps(_strict(whole_content(content)), indent=1, allow_nan=False) + "\n"
 
@@ -122,6 +134,8 @@ def _strict(value: Any) -> Any:
     """Only what JSON knows; numpy's numbers become plain ones, anything else its text."""
     if value is None or isinstance(value, bool | str | int):
         return value
+    if isinstance(value, BaseModel):
+        return _strict(value.model_dump())
     if isinstance(value, Mapping):
         return {str(key): _strict(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -163,6 +177,30 @@ def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
         yield f"To settle {_escape(spoken(ids))}:\n\n{_code(command)}"
     if sha256:
         yield f"SHA-256 of the claims: {_escape(sha256)}"
+
+
+def _summary(summary: Summary) -> Iterator[str]:
+    """A summary: what was asked, what was found, the tables, what is missing, then its parts."""
+    found = views.section(summary, "")
+    yield f"## {_escape(found.title)}"
+    yield _escape(found.question)
+    yield "; ".join(f"{key} {_escape(value)}" for key, value in found.facts)
+    yield from _body(found, 3)
+    if found.missing:
+        yield f"{found.missing_words}:"
+        yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in found.missing.rows)
+
+
+def _body(found: views.Section, level: int) -> Iterator[str]:
+    yield "\n".join(f"- {_escape(text)}" for text in found.sentences)
+    for grid in found.grids:
+        yield _escape(grid.caption)
+        yield _table(grid.head, [[str(cell) for cell in row] for row in grid.rows], grid.numeric)
+    yield "\n".join(f"- {_escape(text)}" for text in found.notes)
+    yield _code(found.command)
+    for part in found.parts:
+        yield f"{'#' * min(level, 6)} {_escape(part.title)}" if part.title else ""
+        yield from _body(part, level + 1)
 
 
 def _audit(summary: dict[str, Any]) -> Iterator[str]:

@@ -7,28 +7,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import claims, cost, figures, runs, studies, tuning
+from layerlocal.report import claims, cost, figures, runs, studies, tuning, views
 from layerlocal.report.audit_part import audit_facts, audit_view
 from layerlocal.report.palette import dark_style
 from layerlocal.report.sections import table
 from layerlocal.report.svg import FORMATS, Drawing
 from layerlocal.runs.store import write_atomic
+from layerlocal.summary import Figure, Part, Summary
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import NOT_RUN, clean, spoken
 
 __all__ = ["page_figures", "readme_figure", "render_page", "whole_content", "write_figures", "write_page"]
 
 _HERE = Path(__file__).parent
-_CONTENT = {"audit", "studies", "costs", "tunes", "claims", "accuracies"}
+_PARTS = ("audit", "studies", "costs", "tunes")
+"""Parts of a content that may hold summaries."""
+_CONTENT = {"summaries", "audit", "studies", "costs", "tunes", "claims", "accuracies"}
 
 
-def render_page(content: Mapping[str, Any]) -> str:
+def render_page(content: Mapping[str, Any] | Summary) -> str:
     """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it.
 
     Args:
-        content: ``{"title", "command", "created", "audit": an audit's summary or None, "studies": [summary], "costs": [summary],
-            "tunes": [summary], "claims": [verdict row], "claims_sha256", "accuracies": [row], "runs": [row], "warnings": [text]}``; any
-            part may be missing.
+        content: a `Summary`, or ``{"title", "command", "created", "summaries": [Summary], "audit": an audit's summary or None,
+            "studies": [summary], "costs": [summary], "tunes": [summary], "claims": [verdict row], "claims_sha256",
+            "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing.
             An audit's summary alone makes the page of that audit.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -42,7 +45,7 @@ def render_page(content: Mapping[str, Any]) -> str:
     return environment.get_template("page.html").render(style=style, **_view(whole_content(content)))
 
 
-def write_page(content: Mapping[str, Any], path: str | Path) -> Path:
+def write_page(content: Mapping[str, Any] | Summary, path: str | Path) -> Path:
     """Writes the page to ``path`` by an atomic rename, so that a reader never sees half of it."""
     path = Path(path)
     data = render_page(content).encode("utf-8", "replace")
@@ -50,7 +53,7 @@ def write_page(content: Mapping[str, Any], path: str | Path) -> Path:
     return path
 
 
-def page_figures(content: Mapping[str, Any]) -> dict[str, Drawing]:
+def page_figures(content: Mapping[str, Any] | Summary) -> dict[str, Drawing]:
     """Every figure of the page, in its order, by its name, which is also its id on the page.
 
     Args:
@@ -59,7 +62,9 @@ def page_figures(content: Mapping[str, Any]) -> dict[str, Drawing]:
     return {drawing.name: drawing for drawing in _drawings(_view(whole_content(content)))}
 
 
-def write_figures(content: Mapping[str, Any], folder: str | Path, forms: Sequence[str] = FORMATS) -> list[Path]:
+def write_figures(
+    content: Mapping[str, Any] | Summary, folder: str | Path, forms: Sequence[str] = FORMATS
+) -> list[Path]:
     """Writes every figure of the page as ``NAME.FORMAT`` into a folder, each file whole or not at all.
 
     Args:
@@ -93,6 +98,8 @@ def _drawings(view: Any) -> Iterator[Drawing]:
     """Every drawing in a view, however deep."""
     if isinstance(view, Drawing):
         yield view
+    elif isinstance(view, views.Section | views.Picture):
+        yield from _drawings(view.__dict__)
     elif isinstance(view, Mapping):
         for inner in view.values():
             yield from _drawings(inner)
@@ -109,13 +116,24 @@ def readme_figure(summary: dict[str, Any]) -> Drawing:
     return figures.forest(rules)
 
 
-def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content with every part in it; an audit's summary alone becomes the content of a page about that audit."""
+def whole_content(content: Mapping[str, Any] | Summary) -> dict[str, Any]:
+    """The content with every part in it; a summary alone becomes the content of a page about it."""
+    if isinstance(content, Summary):
+        content = {
+            "summaries": [content],
+            "title": content.title,
+            "command": content.command,
+            "created": content.created,
+        }
     given = dict(content) if _CONTENT & content.keys() else {"audit": dict(content)}
-    audit = given.get("audit")
+    found = list(given.get("summaries") or [])
+    for key in _PARTS:
+        value = given.get(key)
+        found += [s for s in ([value] if isinstance(value, Summary) else value or []) if isinstance(s, Summary)]
+    audit = None if isinstance(given.get("audit"), Summary) else given.get("audit")
     spoken_for = audit or {}
-    lists = {
-        key: list(given.get(key) or [])
+    lists: dict[str, list[Any]] = {
+        key: [value for value in given.get(key) or [] if not isinstance(value, Summary)]
         for key in ("studies", "costs", "tunes", "claims", "accuracies", "runs", "warnings")
     }
     return {
@@ -124,6 +142,7 @@ def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
         or ("layerlocal audit" if audit is not None else "layerlocal report"),
         "command": given.get("command") or spoken_for.get("command") or "layerlocal report",
         "created": given.get("created") or spoken_for.get("created"),
+        "summaries": found,
         "audit": audit,
         "claims_sha256": given.get("claims_sha256"),
         **lists,
@@ -133,7 +152,11 @@ def whole_content(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _view(content: dict[str, Any]) -> dict[str, Any]:
     audit, names = content["audit"], studies.anchors(content["studies"])
+    summaries: list[Summary] = content["summaries"]
+    first = not content["claims"] or all(row.get("verdict", NOT_RUN) == NOT_RUN for row in content["claims"])
+    places = views.anchors(summaries)
     homes = {(s.get("study"), s.get("size")): name for s, name in zip(content["studies"], names, strict=True)}
+    homes |= {(s.name, s.size): place for s, place in zip(summaries, places, strict=True)}
     data = (audit or {}).get("data") or {}
     listed = runs.listed_runs(content["runs"], set(_linked(content)))
     return {
@@ -141,7 +164,15 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "facts": list(_facts(content)),
         "command": clean(content["command"]),
         "warnings": [clean(text) for text in [*content["warnings"], *_few_seeds(content)]],
-        "claims_first": any(row.get("verdict", NOT_RUN) != NOT_RUN for row in content["claims"]),
+        "summaries": [
+            {
+                "section": views.section(s, place),
+                "opening": first and not i and bool(s.parts or len(summaries) == 1),
+                "titled": len(summaries) > 1,
+            }
+            for i, (s, place) in enumerate(zip(summaries, places, strict=True))
+        ],
+        "claims_first": not first,
         "claims": claims.claim_rows(content["claims"], homes),
         "claims_headline": claims.claims_headline(content["claims"]) if content["claims"] else "",
         "claims_sha256": clean(content["claims_sha256"] or ""),
@@ -158,7 +189,12 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _linked(content: dict[str, Any]) -> Iterator[str]:
-    """The runs that the audit and the studies are made of."""
+    """The runs that the summaries are made of."""
+    for summary in content["summaries"]:
+        for row in summary.rows:
+            if isinstance(row.get("runs"), Mapping):
+                yield from map(str, row["runs"].values())
+        yield from (run for figure in _figures(summary) for run in figure.runs)
     yield from (str(row.get("run")) for row in (content["audit"] or {}).get("runs") or [])
     for study in content["studies"]:
         for row in study.get("rows") or []:
@@ -166,10 +202,17 @@ def _linked(content: dict[str, Any]) -> Iterator[str]:
                 yield from map(str, row["runs"].values())
 
 
+def _figures(part: Part) -> Iterator[Figure]:
+    yield from part.figures
+    for inner in part.parts:
+        yield from _figures(inner)
+
+
 def _few_seeds(content: dict[str, Any]) -> Iterator[str]:
     """That two seeds make intervals of which little can be said."""
     rules = ((content["audit"] or {}).get("accuracy") or {}).get("rules") or []
     parts = ["the audit"] if rules and all(len(rule.get("seeds") or []) == 2 for rule in rules) else []
+    parts += [s.name or s.experiment for s in content["summaries"] if len(s.seeds) == 2]
     parts += [f"the study {study.get('study')}" for study in content["studies"] if len(study.get("seeds") or []) == 2]
     if parts:
         yield (
@@ -183,9 +226,13 @@ def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     audit, parts = content["audit"], [content["audit"] or {}, *content["studies"]]
     if audit:
         yield from audit_facts(audit)
+    parts += [{"layerlocal": s.layerlocal, "protocol": s.protocol or "?"} for s in content["summaries"]]
     versions = dict.fromkeys((p["layerlocal"], p.get("protocol", "?")) for p in parts if p.get("layerlocal"))
+    if len(content["summaries"]) == 1:
+        yield from views.facts(content["summaries"][0].model_copy(update={"created": ""}))
     for word, value in (
         ("claims", len(content["claims"])),
+        ("experiments", len(content["summaries"]) if len(content["summaries"]) > 1 else 0),
         ("studies", len(content["studies"])),
         ("runs", len(content["runs"])),
         ("made", content["created"]),
@@ -197,7 +244,11 @@ def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _environment(content: dict[str, Any]) -> list[list[str]]:
     """Hardware and versions of every part; where parts differ, each value with the parts it is of."""
-    parts = [("audit", content["audit"] or {})] + [(str(s.get("study") or "?"), s) for s in content["studies"]]
+    parts: list[tuple[str, dict[str, Any]]] = [
+        (f"{s.name or s.experiment} {s.size}".strip(), {"environment": s.environment or None})
+        for s in content["summaries"]
+    ]
+    parts += [("audit", content["audit"] or {})] + [(str(s.get("study") or "?"), s) for s in content["studies"]]
     parts += [(f"cost {c.get('size') or '?'}", c) for c in content["costs"]]
     known = [(name, part["environment"]) for name, part in parts if isinstance(part.get("environment"), dict)]
     rows = []

@@ -5,21 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import quote
-
-from markupsafe import Markup
 
 from layerlocal.report import plots
-from layerlocal.report.rows import csv_of_rows
+from layerlocal.report.rows import csv_of_rows, data_uri
 from layerlocal.report.sections import table
 from layerlocal.words import cell, clean, is_number, plain, shorten, spoken
 
-__all__ = ["anchors", "data_uri", "missing_rows", "study_facts", "study_notes", "study_tables", "study_view"]
+__all__ = ["anchors", "missing_rows", "study_facts", "study_notes", "study_tables", "study_view"]
 
 View = dict[str, Any]
 NUMERIC = ("int", "number", "percent", "points")
-LARGEST_LINK = 1_500_000
-"""Characters of a data link that browsers still download (Chromium stops at 2 MiB)."""
 PRINTED_ROWS = 60
 
 
@@ -138,17 +133,4 @@ def _link(study: View, anchor: str) -> View | None:
     if not rows:
         return None
     uri, ending = data_uri(csv_of_rows(rows))
-    return {"href": Markup(uri) if uri else None, "name": f"{anchor}.{ending}", "rows": plain(len(rows))}
-
-
-def data_uri(text: str) -> tuple[str, str]:
-    """CSV as a ``data:`` URI and the ending of the file it makes; packed where plain is too long, and empty where packed is too."""
-    import base64
-    import gzip
-
-    plain_uri = "data:text/csv;charset=utf-8," + quote(text, safe=" ,:;/?@!$()*_-.~{}[]|=+")
-    if len(plain_uri) <= LARGEST_LINK:
-        return plain_uri.replace(" ", "%20"), "csv"
-    packed = base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode()
-    packed_uri = f"data:application/gzip;base64,{packed}"
-    return (packed_uri if len(packed_uri) <= LARGEST_LINK else ""), "csv.gz"
+    return {"href": uri, "name": f"{anchor}.{ending}", "rows": plain(len(rows))}
