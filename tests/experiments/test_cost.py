@@ -172,6 +172,34 @@ def test_turns_give_every_method_as_many_rounds_and_its_own_batch():
     assert found["a"]["locks"]["backward"] and not found["b"]["locks"]["backward"]
 
 
+SICK = """
+from layerlocal import RuleInfo
+from layerlocal.rules import LocalHeads
+
+
+class Sick(LocalHeads):
+    info = RuleInfo(name="sick", locality="block")
+    calls = 0
+
+    def local_loss(self, index, activity, y):
+        self.calls += 1
+        if self.calls > {most}:
+            raise ValueError("the moon is full")
+        return super().local_loss(index, activity, y)
+"""
+
+
+@pytest.mark.parametrize("most", [0, 25], ids=["while it is counted", "while it takes turns"])
+def test_a_rule_that_raises_fails_alone_where_it_is_asked_for(tmp_path, most):
+    (tmp_path / "sick.py").write_text(SICK.format(most=most))
+    cases = {"bp": case("bp"), "sick": case(f"{tmp_path / 'sick.py'}:Sick")}
+    found = measure_turns(cases, rounds=20, apart=True)
+    assert len(found["bp"]["samples_per_s"]) == 20
+    assert found["sick"].keys() == {"failed"} and "raised ValueError at sick.py" in found["sick"]["failed"]
+    with pytest.raises(ValueError, match="the moon is full"):
+        measure_turns(cases, rounds=20)
+
+
 def test_the_profile_adds_up_and_the_share_is_of_the_ceiling():
     found = measure_roofline({"bp": case("bp", fused=True)}, rounds=2, small=True)
     row = found["rules"]["bp"]

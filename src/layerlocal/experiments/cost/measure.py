@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,17 @@ from layerlocal.experiments.cost.theory import limits
 from layerlocal.measure import count_passes, measure_speed, peak_resident_bytes, reset_peak_resident
 from layerlocal.measure.memory import SavedBytes
 from layerlocal.networks.flops import flop_counter
-from layerlocal.types import InputError, first_line
+from layerlocal.types import InputError, describe_error, first_line
 
-__all__ = ["count_costs", "is_out_of_memory", "measure_alone", "measure_turns", "try_budget", "warm_up_process"]
+__all__ = [
+    "count_costs",
+    "is_out_of_memory",
+    "measure_alone",
+    "measure_turns",
+    "saved_bytes",
+    "try_budget",
+    "warm_up_process",
+]
 
 Cases = Mapping[str, CostCase]
 _OUT_OF_MEMORY = re.compile(
@@ -52,17 +61,24 @@ def warm_up_process(case: CostCase) -> None:
     gc.collect()
 
 
+def saved_bytes(trainer: Trainer) -> int:
+    """The most bytes kept for backward at any moment of a step of the loop: the same on every machine."""
+    with SavedBytes([*trainer.rule.parameters(), *trainer.rule.buffers()]) as saved:
+        trainer.step()
+    return saved.peak
+
+
 def count_costs(trainer: Trainer) -> dict[str, Any]:
     """What one step of the loop costs by count: the same on every machine.
 
     Returns:
-        ``peak_saved_bytes`` (kept for backward at any moment), ``flops_per_step`` (of the batch; matrix products and convolutions, what is
-        computed again included), ``flops_per_prediction`` (of one sample), ``passes_per_step``, ``passes_per_prediction`` (through the
-        network's busiest block), ``locality``, ``locks``, ``parameters`` (trainable), ``limits`` (`.theory.limits`).
+        ``reads`` (what a block is read from, in the rule's words), ``peak_saved_bytes`` (kept for backward at any moment),
+        ``flops_per_step`` (of the batch; matrix products and convolutions, what is computed again included), ``flops_per_prediction`` (of
+        one sample), ``passes_per_step``, ``passes_per_prediction`` (through the network's busiest block), ``locality``, ``locks``,
+        ``parameters`` (trainable), ``limits`` (`.theory.limits`).
     """
     rule, case = trainer.rule, trainer.case
-    with SavedBytes([*rule.parameters(), *rule.buffers()]) as saved:
-        trainer.step()
+    peak = saved_bytes(trainer)
     plain = trainer if not case.network.compile else Trainer(_uncompiled(case))
     plain.rule.rewind()  # a rule whose steps differ is counted at its first, here as in a run's record
     with flop_counter() as step:
@@ -73,7 +89,8 @@ def count_costs(trainer: Trainer) -> dict[str, Any]:
         plain.rule.scores(few)
     plain.rule.train()
     return {
-        "peak_saved_bytes": saved.peak,
+        "reads": rule.reads,
+        "peak_saved_bytes": peak,
         "flops_per_step": step.get_total_flops(),
         "flops_per_prediction": prediction.get_total_flops() // len(few),
         **count_passes(plain.rule, few, plain.y[:2]),
@@ -88,27 +105,48 @@ def _uncompiled(case: CostCase) -> CostCase:
     return case.but(network=case.network.model_copy(update={"compile": False}))
 
 
-def measure_turns(cases: Cases, *, rounds: int) -> dict[str, Any]:
+def measure_turns(cases: Cases, *, rounds: int, apart: bool = False) -> dict[str, Any]:
     """Every case trains one batch a round, in turns.
+
+    Args:
+        cases: by label.
+        rounds: that are timed.
+        apart: a rule whose code raises fails alone; otherwise it ends them all.
 
     Returns:
         By label: ``samples_per_s`` (one number a round; pair them round by round) and what `count_costs` gives; or ``failed``, a reason.
     """
     found: dict[str, Any] = {}
-    steps: dict[str, Callable[[], None]] = {}
-    for label, case in cases.items():
+
+    def guarded(label: str, act: Callable[[], None]) -> None:
+        """Do it, unless this method has failed; if it fails now, say why."""
         try:
-            trainer = Trainer(case)
-            found[label] = count_costs(trainer)
-            steps[label] = trainer.step
-        except Exception as error:
-            if not is_out_of_memory(error):
+            if "failed" not in found.setdefault(label, {}):
+                act()
+        except (Exception, SystemExit) as error:
+            if not apart and not is_out_of_memory(error):
                 raise
-            found[label] = {"failed": f"out of memory: {first_line(error)}"}
+            found[label] = {"failed": _reason(error)}
+
+    trainers: dict[str, Trainer] = {}
+
+    def start(label: str) -> None:
+        trainers[label] = Trainer(cases[label])
+        found[label] = count_costs(trainers[label])
+
+    for label in cases:
+        guarded(label, partial(start, label))
+    steps = {label: partial(guarded, label, trainers[label].step) for label in cases if "failed" not in found[label]}
     device = next(iter(cases.values())).device
-    for label, speeds in measure_speed(steps, batch_size=1, repeats=rounds, warm_up=1, device=device).items():
-        found[label]["samples_per_s"] = [cases[label].batch_size * steps_per_s for steps_per_s in speeds]
+    speeds = measure_speed(steps, batch_size=1, repeats=rounds, warm_up=1, device=device) if steps else {}
+    for label, steps_per_s in speeds.items():
+        if "failed" not in found[label]:
+            found[label]["samples_per_s"] = [cases[label].batch_size * speed for speed in steps_per_s]
     return found
+
+
+def _reason(error: BaseException) -> str:
+    return f"out of memory: {first_line(error)}" if is_out_of_memory(error) else describe_error(error)
 
 
 def measure_alone(case: CostCase, *, steps: int) -> dict[str, Any]:
