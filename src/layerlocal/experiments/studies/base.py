@@ -54,6 +54,7 @@ __all__ = [
     "estimates",
     "group_rows",
     "last_accuracy",
+    "make_row",
     "make_rows",
     "plan_runs",
     "plotted",
@@ -235,11 +236,19 @@ def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -
             for position, cell in enumerate(study.cells(plan, rule, seed)):
                 runs = {method: planned[rule, seed, position, method].hash for method in cell.methods}
                 if all(run in records for run in runs.values()):
-                    rows.append(_row(rule, seed, cell, {method: records[run] for method, run in runs.items()}))
+                    rows.append(make_row(rule, seed, cell.at, {method: records[run] for method, run in runs.items()}))
     return rows
 
 
-def _row(rule: str, seed: int, cell: Cell, found: Mapping[str, RunRecord]) -> Row:
+def make_row(rule: str, seed: int, at: Mapping[str, Any], found: Mapping[str, RunRecord]) -> Row:
+    """The row of one task.
+
+    Args:
+        rule: a local rule.
+        seed: of the runs.
+        at: where the task lies on the axes.
+        found: method → its run; ``"local"``, ``"bp"`` and ``"bp-deepsup"`` give the paired differences.
+    """
     results = {name: record.result for name, record in found.items()}
     first = next(iter(results.values()))
     accuracies = {name: result["test_accuracy"] for name, result in results.items()}
@@ -249,7 +258,7 @@ def _row(rule: str, seed: int, cell: Cell, found: Mapping[str, RunRecord]) -> Ro
     return {
         "rule": rule,
         "seed": seed,
-        **cell.at,
+        **at,
         "num_classes": first["num_classes"],
         "chance": first["chance"],
         "separability": first["data"].get("separability"),
