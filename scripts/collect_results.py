@@ -37,19 +37,17 @@ def main(store: str, results: str) -> None:
     out, target = Path(store), Path(results)
     records, _ = comparable(out)
     for summary in study_summaries(out, records):
-        if any(entry["reason"] == "not run yet" for entry in summary["missing"]):
-            print(f"left out: {summary['study']} {summary['size']}, {summary['finished']} of {summary['planned']} runs")
+        if any(entry.reason == "not run yet" for entry in summary.missing):
+            print(f"left out: {summary.name} {summary.size}, {summary.finished} of {summary.planned} runs")
             continue
-        plan = read_plan(out, summary["study"], summary["size"])
+        plan = read_plan(out, summary.name, summary.size)
         assert plan is not None
         specs = {spec.hash: spec.model_dump(mode="json") for spec in plan_runs(find_study(plan.study), plan).values()}
-        content = summary | {
-            "plan": plan.model_dump(mode="json"),
-            "specs": {name: specs[name] for name in specs if name in records},
-        }
-        path = target / f"study-{summary['study']}-{summary['size']}.json"
-        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
-        print(path, summary["finished"], "of", summary["planned"], "runs")
+        kept = {name: specs[name] for name in specs if name in records}
+        published = summary.model_copy(update={"plan": plan.model_dump(mode="json"), "specs": kept})
+        path = target / f"study-{summary.name}-{summary.size}.json"
+        write_atomic(path, f"{published.model_dump_json(indent=1)}\n".encode())
+        print(path, summary.finished, "of", summary.planned, "runs")
     whole = [(cost_summary_path(target, cost["size"]), cost) for cost in cost_summaries(out)]
     for path, content in [*whole, *((tune_path(target, tune["name"]), tune) for tune in tune_summaries(out))]:
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())

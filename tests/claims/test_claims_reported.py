@@ -165,7 +165,11 @@ def test_published_results_open_as_a_store_does(published, cli):
     shutil.copy(RESULTS / "audit-quick.json", published)
     content = json.loads(write_report(published, form="json"))
     assert [(s["study"], s["size"]) for s in content["studies"]] == [("composition", "quick"), ("hybrid", "quick")]
-    assert content["studies"][0] == json.loads((published / STUDIES[0]).read_text())
+    old = json.loads((published / STUDIES[0]).read_text())
+    for key in old.keys() - {"quantities", "tables"}:
+        assert content["studies"][0][key] == old[key], key
+    values = {name: of["values"] for name, of in old["quantities"]["dtg-ff"].items()}
+    assert {name: of["values"] for name, of in content["studies"][0]["quantities"]["dtg-ff"].items()} == values
     assert content["audit"] == json.loads((published / "audit-quick.json").read_text())
     assert {row["run"] for row in content["runs"]} >= {row["run"] for row in load_runs(published).to_pylist()}
     assert cli("report", "--out", published, "--format", "csv")[0] == 0
@@ -192,6 +196,8 @@ def broken(text):
         "deep": "[" * 100_000,
         "no quantities": json.dumps({key: value for key, value in content.items() if key != "quantities"}),
         "quantities of another kind": json.dumps(content | {"quantities": {"dtg-ff": [1]}}),
+        "a value in words": json.dumps(content | {"quantities": {"dtg-ff": {"gap": {"values": {"0": "0.1"}}}}}),
+        "a part of its own": json.dumps(content | {"extra": 1}),
         "another study": json.dumps(content | {"study": "depth"}),
         "another size": json.dumps(content | {"size": "full"}),
     }
@@ -199,7 +205,17 @@ def broken(text):
 
 @pytest.mark.parametrize(
     "kind",
-    ["not JSON", "a list", "deep", "no quantities", "quantities of another kind", "another study", "another size"],
+    [
+        "not JSON",
+        "a list",
+        "deep",
+        "no quantities",
+        "quantities of another kind",
+        "a value in words",
+        "a part of its own",
+        "another study",
+        "another size",
+    ],
 )
 def test_a_published_summary_that_cannot_be_read_is_named_and_never_to_be_deleted(published, refused, kind):
     path = published / "study-composition-quick.json"

@@ -28,6 +28,7 @@ from layerlocal import (
 from layerlocal.cli import cost as cost_command
 from layerlocal.cli import runs, studies
 from layerlocal.cli import tune as tune_command
+from layerlocal.experiments.reading import summary_of
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.runs.export import load_trained
 from layerlocal.runs.run import build, load_task, run_spec
@@ -101,7 +102,7 @@ def test_a_study_from_python_finds_what_the_command_finds_and_trains_nothing_aga
     assert found.write_page() == tmp_path / "runs" / "report.html"
     judged = layerlocal.judge(tmp_path / "runs", claims="P11")
     code, text, _ = cli("claims", "--claim", "P11", "--out", tmp_path / "runs", "--json")
-    assert judged.rows == json.loads(text)["claims"] and judged.sentences[0].startswith("P11: ")
+    assert list(judged.rows) == json.loads(text)["claims"] and judged.sentences[0].startswith("P11: ")
 
 
 def test_a_search_from_python_is_that_of_the_command(cli, tmp_path):
@@ -119,7 +120,8 @@ def test_a_search_from_python_is_that_of_the_command(cli, tmp_path):
         "--out", tmp_path, "--json",
     )  # fmt: skip
     said = json.loads(text)
-    assert code == 0 and said["methods"] == found.to_dict()["methods"] and said["name"] == found.to_dict()["name"]
+    assert code == 0 and said["sentences"] == list(found.sentences) and said["name"] == found.name
+    assert [trial["value"] for of in said["methods"] for trial in of["trials"]] == [row["value"] for row in found.rows]
 
 
 @pytest.mark.parametrize(("ours", "command", "only"), [
@@ -140,9 +142,9 @@ def test_arguments_and_defaults_are_those_of_the_command(ours, command, only):
 
 def planted(**change):
     estimate = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 3, "values": [0.25, 0.5, 0.75]}
-    content = {"title": "a <b> title", "sentences": ["1 < 2"], "planned": 6, "finished": 5,
-               "rows": [{"rule": f"r{i}", "gap": estimate, "runs": {"local": "h"}} for i in range(40)]} | change  # fmt: skip
-    return Summary("study", content, Path("nowhere"))
+    rows = [{"rule": f"r{i}", "gap": estimate, "runs": {"local": "h"}} for i in range(40)]
+    content = {"title": "a <b> title", "sentences": ["1 < 2"], "planned": 6, "finished": 5, "rows": rows}
+    return Summary(**content | change)
 
 
 def test_a_notebook_shows_sentences_and_the_numbers_of_the_first_rows():
@@ -171,7 +173,7 @@ def test_without_pandas_a_sentence_says_how_to_get_it(monkeypatch):
 def test_published_audits_and_costs_have_a_row_a_method_and_sentences():
     results = Path(__file__).resolve().parents[2] / "results"
     audit = json.loads((results / "audit-quick.json").read_text())
-    found = Summary("audit", audit, results)
+    found = summary_of(audit)
     assert [row["rule"] for row in found.rows] == [row["rule"] for row in audit["accuracy"]["rules"]]
     for row, sentence in zip(found.rows, found.sentences, strict=True):
         parts = row["extra_supervision"]["mean"] + row["price_of_locality"]["mean"]
@@ -179,15 +181,21 @@ def test_published_audits_and_costs_have_a_row_a_method_and_sentences():
             f"{row['rule']}: gap to BP "
         )
     cost = json.loads((results / "cost-quick.json").read_text())
-    found = Summary("cost", cost, results)
+    found = summary_of(cost)
     assert len(found.rows) == sum(len(group["rows"]) for group in [*cost["groups"], *cost["budget"]])
-    assert found.sentences == cost["sentences"] and "<th>speed_ratio</th>" in found._repr_html_()
+    assert list(found.sentences) == cost["sentences"] and "<th>speed_ratio</th>" in found._repr_html_()
 
 
 def test_what_is_handed_out_is_a_copy():
     found = planted()
     found.to_dict()["rows"][0]["rule"] = "another"
     assert found.rows[0]["rule"] == found.to_dict()["rows"][0]["rule"] == "r0"
+
+
+def test_a_summary_read_from_a_file_writes_no_page_and_is_printed_as_its_sentences():
+    with pytest.raises(InputError, match="layerlocal report"):
+        planted().write_page()
+    assert str(planted()) == "a <b> title, 40 rows of 5 of 6 runs\n1 < 2"
 
 
 def test_what_a_command_says_in_yellow_is_a_warning_and_nothing_else_is_said(small, tmp_path, capfd):

@@ -109,7 +109,8 @@ def test_a_study_with_settings_and_one_without_do_not_share_a_folder(no_looks, t
 
 
 def untimed(summary):
-    return {key: value for key, value in summary.items() if key != "created"}
+    content = summary if isinstance(summary, dict) else summary.to_dict()
+    return {key: value for key, value in content.items() if key != "created"}
 
 
 def test_the_loose_files_of_an_earlier_audit_are_read_until_there_is_a_new_one(tmp_path):
@@ -138,6 +139,6 @@ def test_the_loose_files_of_an_earlier_study_are_read_and_joined(no_looks, tmp_p
     assert read_plan(tmp_path, "accuracy", "quick") == plan
     [summary] = study_summaries(tmp_path, comparable(tmp_path)[0])
     assert untimed(summary) == untimed(summarize_study(plan, {}, reasons={name: "the worker died"}))
-    assert "the worker died" in [entry["reason"] for entry in summary["missing"]]
+    assert "the worker died" in [entry.reason for entry in summary.missing]
     joined = prepare(EXPERIMENTS["study"](rules=["ff"], seeds=1), tmp_path, How()).plan
     assert (joined.rules, joined.seeds) == (("local-heads", "ff"), (0, 1))

@@ -34,6 +34,7 @@ from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.experiments.studies.widths import fitting_widths
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import RunSpec
+from layerlocal.summary import Quantity
 from layerlocal.types import InputError
 
 ENV = {"layerlocal": "0", "threads": 1}
@@ -134,17 +135,11 @@ def test_a_larger_size_is_no_less_work(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_without_rows_says_nothing_and_makes_up_nothing(name):
     found = summarize_study(plan_of(name), {})
-    assert (found["finished"], found["rows"], found["figures"], found["tables"], found["sentences"]) == (
-        0,
-        [],
-        [],
-        [],
-        [],
-    )
-    assert not any(found["quantities"].values())
-    [entry] = found["missing"]
-    assert found["planned"] == entry["runs"] > 0 and entry["reason"] == "not run yet"
-    json.dumps(found, allow_nan=False)
+    assert (found.finished, found.rows, found.figures, found.tables, found.sentences) == (0, (), (), (), ())
+    assert not any(found.quantities.values())
+    [entry] = found.missing
+    assert found.planned == entry.runs > 0 and entry.reason == "not run yet"
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -152,11 +147,11 @@ def test_planted_rows_give_the_planted_gap_everywhere(name):
     """Every gap quantity of a flat plant is −2 pp, every contrast and slope 0; the summary is strict JSON."""
     plan = plan_of(name)
     found = summarize_study(plan, planted(plan, flat))
-    assert found["finished"] == found["planned"] > 0 and found["missing"] == []
-    json.dumps(found, allow_nan=False)
-    for key, of in found["quantities"]["dtg-ff"].items():
-        assert set(of["values"]) == {"0", "1", "2"}, key
-        for value in of["values"].values():
+    assert found.finished == found.planned > 0 and found.missing == ()
+    json.dumps(found.to_dict(), allow_nan=False)
+    for key, of in found.quantities["dtg-ff"].items():
+        assert set(of.values) == {"0", "1", "2"}, key
+        for value in of.values.values():
             if key.startswith(("gap/", "price_of_locality/")):
                 assert value == pytest.approx(-0.02), key
             elif key.startswith("extra_supervision/") or "slope" in key or "minus" in key or "difficulty" in key:
@@ -178,7 +173,7 @@ def test_quantities_that_our_claims_name_are_there():
     for claim in claims:
         plan = plan_of(claim.study)
         found = summarize_study(plan, planted(plan, flat))
-        assert claim.quantity in found["quantities"]["dtg-ff"], claim.id
+        assert claim.quantity in found.quantities["dtg-ff"], claim.id
 
 
 def test_a_planted_slope_over_classes_comes_out():
@@ -190,19 +185,19 @@ def test_a_planted_slope_over_classes_comes_out():
         return 0.6 + 0.003 * seed + (slope * doublings_of_k if method == "local" else 0)
 
     plan = plan_of("classes")
-    found = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
+    found = summarize_study(plan, planted(plan, accuracy)).quantities["dtg-ff"]
     for arm, slope in (
         ("synthetic", 0.02),
         ("synthetic_per_class", 0.02),
         ("subsets_total", -0.01),
         ("subsets_per_class", -0.01),
     ):
-        assert found[f"gap_slope/{arm}"]["values"]["1"] == pytest.approx(slope)
-        assert found[f"extra_slope/{arm}"]["values"]["1"] == pytest.approx(0, abs=1e-12)
-        assert found[f"price_slope/{arm}"]["values"]["1"] == pytest.approx(slope)
-    assert found["slope_difference"]["values"]["0"] == pytest.approx(0.03)
-    assert found["dimension_effect"]["values"]["2"] == pytest.approx(-0.01)
-    assert found["separability_effect"]["values"]["2"] == pytest.approx(0, abs=1e-9)
+        assert found[f"gap_slope/{arm}"].values["1"] == pytest.approx(slope)
+        assert found[f"extra_slope/{arm}"].values["1"] == pytest.approx(0, abs=1e-12)
+        assert found[f"price_slope/{arm}"].values["1"] == pytest.approx(slope)
+    assert found["slope_difference"].values["0"] == pytest.approx(0.03)
+    assert found["dimension_effect"].values["2"] == pytest.approx(-0.01)
+    assert found["separability_effect"].values["2"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_planted_effect_of_difficulty_is_told_from_that_of_dimension():
@@ -212,17 +207,17 @@ def test_a_planted_effect_of_difficulty_is_told_from_that_of_dimension():
         return 0.5 + (0.2 * (separability(spec, seed) - 0.9) if method == "local" else 0)
 
     plan = plan_of("classes")
-    found = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
-    assert found["difficulty_gap/real"]["values"]["0"] == pytest.approx(0.2 * -0.2)
-    assert found["separability_effect"]["values"]["0"] == pytest.approx(0.02)
-    assert found["dimension_effect"]["values"]["0"] == pytest.approx(0, abs=1e-9)
+    found = summarize_study(plan, planted(plan, accuracy)).quantities["dtg-ff"]
+    assert found["difficulty_gap/real"].values["0"] == pytest.approx(0.2 * -0.2)
+    assert found["separability_effect"].values["0"] == pytest.approx(0.02)
+    assert found["dimension_effect"].values["0"] == pytest.approx(0, abs=1e-9)
 
 
 def test_accuracy_corrected_for_chance_stands_beside_the_raw_one():
     plan = plan_of("classes", seeds=(0,))
     found = summarize_study(plan, planted(plan, lambda spec, seed, method: 0.6 if method == "local" else 0.7))
-    table = next(table for table in found["tables"] if "sweep" in table["caption"])
-    row = next(row for row in table["rows"] if row["classes"] == 2)
+    table = next(table for table in found.tables if "sweep" in table.caption)
+    row = next(row for row in table.rows if row["classes"] == 2)
     assert row["local"]["mean"] == pytest.approx(0.6) and row["local_corrected"]["mean"] == pytest.approx(0.2)
     assert row["corrected_gap"]["mean"] == pytest.approx(-0.2)  # (0.6 − 0.5)/0.5 − (0.7 − 0.5)/0.5
 
@@ -297,9 +292,9 @@ def test_rules_that_deal_channels_to_classes_get_the_nearest_width_at_which_they
     """cnn4 has 32, 64, 128 channels: at 0.625 20, 40, 80, ten classes; 100 classes want 100 channels, too many more than 16."""
     plan = plan_of("accuracy", rules=(rule,))
     plan = plan.model_copy(update={"widths": fitting_widths(plan)})
-    own = summarize_study(plan, planted(plan, flat))["quantities"][rule]
+    own = summarize_study(plan, planted(plan, flat)).quantities[rule]
     for name, width in zip(("cifar10", "cifar100"), widths, strict=True):
-        assert own[f"accuracy/{name}"]["protocol"] == f"cnn4 at width {width:g}, 2,500 images, 3 epochs"
+        assert own[f"accuracy/{name}"].protocol == f"cnn4 at width {width:g}, 2,500 images, 3 epochs"
     cells = find_study("accuracy").cells(plan, rule, 0)
     found = {cell.data.source: cell.network.width for cell in cells}
     assert (found["cifar10"], found["cifar100"]) == widths
@@ -318,9 +313,9 @@ def test_a_seed_with_half_a_grid_takes_no_part():
     gone = next(name for name, record in records.items() if record.spec.seed == 1 and record.spec.data.classes == 100)
     del records[gone]
     found = summarize_study(plan, records)
-    assert {row["seed"] for row in found["rows"]} == {0, 1}
-    assert all(set(of["values"]) == {"0"} for of in found["quantities"]["dtg-ff"].values())
-    assert any("Seeds 1 are not finished" in note for note in found["notes"])
+    assert {row["seed"] for row in found.rows} == {0, 1}
+    assert all(set(of.values) == {"0"} for of in found.quantities["dtg-ff"].values())
+    assert any("Seeds 1 are not finished" in note for note in found.notes)
 
 
 def test_the_labellings_of_hierarchy_share_their_images():
@@ -366,11 +361,11 @@ def test_a_planted_price_of_modules_comes_out():
 
     plan = plan_of("depth")
     found = summarize_study(plan, planted(plan, accuracy))
-    own = found["quantities"]["dtg-ff"]
-    assert own["modules_slope"]["values"]["0"] == pytest.approx(-0.01)
-    assert own["depth_slope"]["values"]["0"] == pytest.approx(-0.01)  # one module a block: depth is the module count
-    heat = next(figure for figure in found["figures"] if figure["kind"] == "heat")
-    cells = {(point["y"], point["x"]): point["z"]["mean"] for point in heat["series"][0]["points"]}
+    own = found.quantities["dtg-ff"]
+    assert own["modules_slope"].values["0"] == pytest.approx(-0.01)
+    assert own["depth_slope"].values["0"] == pytest.approx(-0.01)  # one module a block: depth is the module count
+    heat = next(figure for figure in found.figures if figure.kind == "heat")
+    cells = {(point.y, point.x): point.z["mean"] for point in heat.series[0].points}
     assert cells["16", "4"] == pytest.approx(-0.02) and cells["4", "1"] == 0
 
 
@@ -382,22 +377,22 @@ def test_recovery_is_the_share_of_the_gap_that_comes_back():
             method, 0.61
         ) + 0.001 * seed
 
-    own = summarize_study(plan, planted(plan, accuracy))["quantities"]["dtg-ff"]
-    assert own["recovery/segments-2"]["values"]["0"] == pytest.approx(0.5)
-    assert own["price_recovery/segments-2"]["values"]["0"] == pytest.approx(0.05 / 0.12)
-    assert own["recovery/feedback"]["values"]["1"] == pytest.approx(-0.2)
-    assert own["gain/bp-every-8"]["values"]["2"] == pytest.approx(0.01)
+    own = summarize_study(plan, planted(plan, accuracy)).quantities["dtg-ff"]
+    assert own["recovery/segments-2"].values["0"] == pytest.approx(0.5)
+    assert own["price_recovery/segments-2"].values["0"] == pytest.approx(0.05 / 0.12)
+    assert own["recovery/feedback"].values["1"] == pytest.approx(-0.2)
+    assert own["gain/bp-every-8"].values["2"] == pytest.approx(0.01)
 
 
 def test_no_gap_no_recovery_and_the_study_says_so():
     plan = plan_of("hybrid")
     found = summarize_study(plan, planted(plan, lambda spec, seed, method: 0.6 if method == "bp" else 0.61))
-    own = {name: of for name, of in found["quantities"]["dtg-ff"].items() if name.startswith("recovery/")}
-    assert own and not any(of["values"] for of in own.values())
-    assert {of["reason"] for of in own.values()} == {
+    own = {name: of for name, of in found.quantities["dtg-ff"].items() if name.startswith("recovery/")}
+    assert own and not any(of.values for of in own.values())
+    assert {of.reason for of in own.values()} == {
         "BP is below the local rule here (−1.0 pp [−1.0, −1.0], n=3), so there is nothing to recover"
     }
-    assert "no gap to recover" in " ".join(found["sentences"])
+    assert "no gap to recover" in " ".join(found.sentences)
 
 
 def test_no_share_is_given_of_a_gap_that_seeds_cannot_tell_from_zero():
@@ -406,10 +401,10 @@ def test_no_share_is_given_of_a_gap_that_seeds_cannot_tell_from_zero():
     found = summarize_study(
         plan, planted(plan, lambda spec, seed, method: 0.6 + (leads[seed] if method in ("bp", "bp-deepsup") else 0.0))
     )
-    own = {name: of for name, of in found["quantities"]["dtg-ff"].items() if "recovery/" in name}
-    assert own and not any(of["values"] for of in own.values())
-    assert all("not told apart, by 3 seeds, from the local rule" in of["reason"] for of in own.values())
-    assert "by 3 seeds BP is not told apart from the local rule" in " ".join(found["sentences"])
+    own = {name: of for name, of in found.quantities["dtg-ff"].items() if "recovery/" in name}
+    assert own and not any(of.values for of in own.values())
+    assert all("not told apart, by 3 seeds, from the local rule" in of.reason for of in own.values())
+    assert "by 3 seeds BP is not told apart from the local rule" in " ".join(found.sentences)
 
 
 def test_composition_tells_seen_from_unseen():
@@ -420,10 +415,10 @@ def test_composition_tells_seen_from_unseen():
             record.result["group_accuracies"] = {"seen": 0.5, "unseen": 0.2}
         else:
             record.result["group_accuracies"] = {"seen": 0.6, "unseen": 0.4}
-    own = summarize_study(plan, records)["quantities"]["dtg-ff"]
-    assert own["gap/seen"]["values"]["0"] == pytest.approx(-0.1)
-    assert own["gap/unseen"]["values"]["0"] == pytest.approx(-0.2)
-    assert own["unseen_minus_seen"]["values"]["0"] == pytest.approx(-0.1)
+    own = summarize_study(plan, records).quantities["dtg-ff"]
+    assert own["gap/seen"].values["0"] == pytest.approx(-0.1)
+    assert own["gap/unseen"].values["0"] == pytest.approx(-0.2)
+    assert own["unseen_minus_seen"].values["0"] == pytest.approx(-0.1)
 
 
 def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not():
@@ -445,10 +440,10 @@ def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not
     records = planted(plan, accuracy)
     for record in records.values():
         record.result["data"]["separability"] = told(record.spec)
-    own = summarize_study(plan, records)["quantities"]["dtg-ff"]
-    assert own["error/calibrated"]["values"]["0"] == pytest.approx(0, abs=1e-9)
-    assert own["error/k_sweep"]["values"]["0"] > 0.005
-    assert own["error_reduction"]["values"]["0"] == pytest.approx(own["error/k_sweep"]["values"]["0"])
+    own = summarize_study(plan, records).quantities["dtg-ff"]
+    assert own["error/calibrated"].values["0"] == pytest.approx(0, abs=1e-9)
+    assert own["error/k_sweep"].values["0"] > 0.005
+    assert own["error_reduction"].values["0"] == pytest.approx(own["error/k_sweep"].values["0"])
 
 
 def test_a_data_sets_own_gap_takes_no_part_in_its_prediction():
@@ -459,8 +454,8 @@ def test_a_data_sets_own_gap_takes_no_part_in_its_prediction():
             plan,
             lambda spec, seed, method: 0.5 + (cifar10_gap if (spec.data.source, method) == ("cifar10", "local") else 0),
         )
-        [table] = summarize_study(plan, records)["tables"]
-        return {row["task"]: row["calibrated"]["mean"] for row in table["rows"]}
+        [table] = summarize_study(plan, records).tables
+        return {row["task"]: row["calibrated"]["mean"] for row in table.rows}
 
     low, high = predicted(-0.1), predicted(0.1)
     assert low["CIFAR-10"] == pytest.approx(high["CIFAR-10"])
@@ -482,15 +477,15 @@ def test_planted_effects_and_interactions_of_the_parts_come_out():
         blocks = record.result["block_accuracies"]
         blocks["block3"] = record.result["test_accuracy"] - 0.04
     found = summarize_study(plan, records)
-    own = {key: list(of["values"].values()) for key, of in found["quantities"]["dtg-ff"].items()}
+    own = {key: list(of.values.values()) for key, of in found.quantities["dtg-ff"].items()}
     expected = {
         "effect/temperature": 0.04, "effect/normalization": 0.02, "effect/fusion": 0.04, "effect/temperature+normalization": 0.01,
         "effect/temperature+fusion": 0, "effect/normalization+fusion": 0, "effect/temperature+normalization+fusion": 0,
         "dynamic_against_fixed": -0.05, "fusion_against_best_block": 0.03, "fusion_of_deepsup": 0.04,
     }  # fmt: skip
     assert own == {f"{key}/cifar10": pytest.approx([value] * 3, abs=1e-9) for key, value in expected.items()}
-    assert "fixed at 2, the best on validation data" in " ".join(found["sentences"])
-    assert not any("no gain is shown" in text for text in found["sentences"])
+    assert "fixed at 2, the best on validation data" in " ".join(found.sentences)
+    assert not any("no gain is shown" in text for text in found.sentences)
 
 
 def test_a_part_that_brings_nothing_is_said_to():
@@ -498,7 +493,7 @@ def test_a_part_that_brings_nothing_is_said_to():
     found = summarize_study(plan, planted(plan, lambda spec, seed, _: 0.5 + 0.01 * seed))
     assert any(
         "no gain is shown of dynamic temperature, decoupled normalization, multi-layer fusion" in text
-        for text in found["sentences"]
+        for text in found.sentences
     )
 
 
@@ -513,9 +508,9 @@ def test_a_row_needs_every_method_of_its_cell():
     del records[gone]
     rows = make_rows(find_study("depth"), plan, records)
     assert [row["depth"] for row in rows] == [4, 8]
-    assert "modules_slope" not in summarize_study(plan, records)["quantities"]["dtg-ff"]
+    assert "modules_slope" not in summarize_study(plan, records).quantities["dtg-ff"]
     found = summarize_study(plan, records, reasons={gone: "it broke"})
-    assert [entry["reason"] for entry in found["missing"]] == ["it broke"]
+    assert [entry.reason for entry in found.missing] == ["it broke"]
 
 
 def test_differences_are_paired_and_add_up():
@@ -534,7 +529,7 @@ def test_runs_on_two_copies_of_one_set_are_reported():
     plan = plan_of("accuracy", data=("cifar10",))
     records = planted(plan, flat)
     next(iter(records.values())).result["data"]["provenance"] = {"checksum": "another"}
-    assert any("2 different copies" in note for note in summarize_study(plan, records)["notes"])
+    assert any("2 different copies" in note for note in summarize_study(plan, records).notes)
 
 
 def test_a_rule_without_readouts_of_its_own_gets_twins_of_another():
@@ -558,7 +553,7 @@ def test_several_rows_of_a_seed_count_as_their_mean():
 def test_groups_keep_their_order_and_points_are_sorted():
     rows = [{"k": 5, "seed": 0, "gap": 0.1}, {"k": 2, "seed": 0, "gap": 0.3}]
     assert list(group_rows(rows, "k")) == [(5,), (2,)]
-    assert [point["x"] for point in plotted(rows, "k", "gap")] == [2, 5]
+    assert [point.x for point in plotted(rows, "k", "gap")] == [2, 5]
 
 
 def test_slopes_are_least_squares_per_doubling():
@@ -576,7 +571,7 @@ def test_a_contrast_takes_the_seeds_of_both_sides():
 
 
 def test_a_quantity_names_its_seeds():
-    assert quantity("gap", {1: 0.5, 0: 0.25}) == {"what": "gap", "unit": "pp", "values": {"0": 0.25, "1": 0.5}}
+    assert quantity("gap", {1: 0.5, 0: 0.25}) == Quantity(what="gap", unit="pp", values={"0": 0.25, "1": 0.5})
 
 
 def test_a_ratio_of_means_is_the_ratio_and_pseudo_values_average_to_it_where_it_is_constant():

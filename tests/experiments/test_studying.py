@@ -61,14 +61,14 @@ def one_sentence(err):
 
 def test_a_study_trains_everything_it_planned_and_says_what_it_found(composed):
     out, summary = composed
-    assert (summary["finished"], summary["planned"], summary["missing"]) == (12, 12, [])
+    assert (summary.finished, summary.planned, summary.missing) == (12, 12, ())
     assert len(RunStore(out).finished()) == 12
-    assert {row["how"] for row in summary["rows"]} == {"side", "overlay"}
-    for row in summary["rows"]:
+    assert {row["how"] for row in summary.rows} == {"side", "overlay"}
+    for row in summary.rows:
         assert set(row["groups"]) == set(TRAINED) and set(row["groups"]["local"]) == {"seen", "unseen"}
         assert row["gap"] == pytest.approx(row["local"] - row["bp"])
         assert 0.4 < row["separability"] < 1
-    assert set(summary["quantities"]["dtg-ff"]["unseen_minus_seen"]["values"]) == {"0", "1"}
+    assert set(summary.quantities["dtg-ff"]["unseen_minus_seen"].values) == {"0", "1"}
 
 
 def test_the_same_study_again_trains_nothing(composed, monkeypatch):
@@ -76,7 +76,7 @@ def test_the_same_study_again_trains_nothing(composed, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")}
     again = run_study(out, "composition", seeds=2, workers=1)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")} == before
-    assert again["quantities"] == summary["quantities"]
+    assert again.quantities == summary.quantities
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(composed):
@@ -111,9 +111,9 @@ def test_a_dry_run_says_what_would_be_left_out_and_makes_no_store(tmp_path):
 def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out(composed, tmp_path, capsys):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     found = run_study(out, "composition", rules=["ff", "local-heads"], seeds=1, workers=1)
-    assert found["rules"] == ["dtg-ff", "ff", "local-heads"]
-    assert {row["rule"] for row in found["rows"]} == {"dtg-ff", "local-heads"}
-    reasons = {entry["reason"]: entry["runs"] for entry in found["missing"]}
+    assert found.rules == ("dtg-ff", "ff", "local-heads")
+    assert {row["rule"] for row in found.rows} == {"dtg-ff", "local-heads"}
+    reasons = {entry.reason: entry.runs for entry in found.missing}
     why = "ff: it has no option 'factors', which the study 'composition' sets, so it cannot take part"
     assert reasons[why] == 12
     assert f"left out: {why}" in " ".join(capsys.readouterr().err.split())
@@ -145,10 +145,12 @@ def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path
         tmp_path / "runs", "accuracy", rules=["cwcomp", "local-heads"], seeds=1, data=["fashion_mnist_subset", folder], workers=1
     )  # fmt: skip
     both = {("local-heads", "fashion_mnist_subset"), ("local-heads", folder), ("cwcomp", "fashion_mnist_subset")}
-    assert {(row["rule"], row["data"]) for row in found["rows"]} == both
-    [missing] = found["missing"]
-    assert missing["runs"] == 3 and missing["reason"].startswith(
-        f"cwcomp on {folder}, in the network of size quick: block0 has 4 channels"
+    assert {(row["rule"], row["data"]) for row in found.rows} == both
+    [missing] = found.missing
+    assert (
+        missing.runs == 3
+        and missing.left_out
+        and missing.reason.startswith(f"cwcomp on {folder}, in the network of size quick: block0 has 4 channels")
     )
     assert f"left out: cwcomp on {folder}" in "".join(capsys.readouterr().err.splitlines())
 
@@ -184,8 +186,8 @@ def test_data_that_cannot_be_reached_are_left_out_and_data_that_do_not_fit_are_r
 
     monkeypatch.setattr("layerlocal.data.raw.hub_sources", offline)
     found = run_study(tmp_path / "runs", "accuracy", data=["fashion_mnist_subset", "mnist"], seeds=1, workers=1)
-    assert (found["finished"], found["planned"], found["failed"]) == (3, 6, 0)
-    assert [entry["reason"] for entry in found["missing"]] == ["cannot reach ylecun/mnist"]
+    assert (found.finished, found.planned, found.failed) == (3, 6, ())
+    assert [entry.reason for entry in found.missing] == ["cannot reach ylecun/mnist"]
     with pytest.raises(InputError, match="num_test"):
         monkeypatch.setattr(scale_module, "SIZES_OF", {})
         run_study(tmp_path / "other", "accuracy", data=["fashion_mnist_subset"], size="medium", seeds=1, workers=1)
@@ -211,15 +213,15 @@ def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     page = write_report(out).read_text()
     summary = composed[1]
-    for text in (summary["title"], "P11", "unseen", *(row["runs"]["local"] for row in summary["rows"])):
+    for text in (summary.title, "P11", "unseen", *(row["runs"]["local"] for row in summary.rows)):
         assert text in page
-    assert summary["sentences"][0].split(":")[0] in page
+    assert summary.sentences[0].split(":")[0] in page
     rows = list(csv.DictReader(io.StringIO(write_report(out, form="csv"))))
     assert len(rows) == 4 and {row["study"] for row in rows} == {"composition"}
-    assert float(rows[0]["gap"]) == pytest.approx(summary["rows"][0]["gap"])
+    assert float(rows[0]["gap"]) == pytest.approx(summary.rows[0]["gap"])
     content = json.loads(write_report(out, form="json"))
-    assert content["studies"][0]["quantities"] == summary["quantities"]
-    assert summary["title"] in write_report(out, form="md")
+    assert content["studies"][0]["quantities"] == summary.to_dict()["quantities"]
+    assert summary.title in write_report(out, form="md")
 
 
 def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(composed, cli):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +12,13 @@ from layerlocal.claims.files import list_entries, own_file, parse_entry, read_ya
 from layerlocal.claims.measured import (
     Indexed,
     Measured,
-    Summaries,
     Unmeasured,
     find_measured,
     index_summaries,
     study_command,
 )
 from layerlocal.stats import estimate
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
 from layerlocal.words import NOT_RUN
 
@@ -75,7 +75,7 @@ def load_accuracies(path: str | Path | None = None) -> tuple[Accuracy, ...]:
     return found
 
 
-def compare_accuracies(accuracies: Sequence[Accuracy], summaries: Summaries) -> list[dict[str, Any]]:
+def compare_accuracies(accuracies: Sequence[Accuracy], summaries: Iterable[Summary]) -> list[dict[str, Any]]:
     """One row for each published accuracy, what we measured beside it or the reason why nothing was.
 
     Args:

@@ -30,7 +30,7 @@ is that at both ends of the 95 % interval of the spread, of which three seeds sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,7 +39,6 @@ from layerlocal.claims.claim import ClaimSet, claims_hash
 from layerlocal.claims.measured import (
     REPLICAS,
     Measured,
-    Summaries,
     find_measured,
     for_rule,
     index_summaries,
@@ -47,6 +46,7 @@ from layerlocal.claims.measured import (
     with_more,
 )
 from layerlocal.stats import bootstrap_p, estimate, holm, one_sided_p, samples_needed, sd_interval
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
 from layerlocal.words import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNJUDGED, exact
 
@@ -62,13 +62,13 @@ _ONE = {"seeds": "seed", "rounds": "round", "processes": "process"}
 
 
 def judge(
-    claims: ClaimSet, summaries: Summaries, *, alpha: float | None = None, show: Collection[str] | None = None
+    claims: ClaimSet, summaries: Iterable[Summary], *, alpha: float | None = None, show: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
     """One verdict row for each claim, in the claims' order; see the top of this file for what a verdict means.
 
     Args:
         claims: from `load_claims`, read before the summaries were; all of them are judged together.
-        summaries: by (study, size) or listed; of a study with several sizes the largest that has the quantity counts.
+        summaries: of studies and cost audits; of a study with several sizes the largest that has the quantity counts.
         alpha: family-wise level instead of the claims' own; changes their hash.
         show: ids of the claims whose rows are given (`ClaimSet.ids_of`); all where left out. It changes no verdict.
 

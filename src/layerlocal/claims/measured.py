@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from layerlocal.summary import Quantity, Summary
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "SIZE_ORDER",
     "Indexed",
     "Measured",
-    "Summaries",
     "Unmeasured",
     "find_measured",
     "for_rule",
@@ -32,9 +31,8 @@ SIZE_ORDER = ("quick", "medium", "standard", "full")
 """Sizes of a study from small to large."""
 COST_STUDY = "cost"
 """What claims call the cost audit, which is a command of its own."""
-Summaries = Mapping[tuple[str, str], dict[str, Any]] | Iterable[dict[str, Any]]
-"""Summaries by (study, size), or just listed; see `layerlocal.experiments.studies.base` for what one holds."""
-Indexed = dict[str, list[tuple[str, dict[str, Any]]]]
+Indexed = dict[str, list[Summary]]
+"""Study → its summaries, the largest size first."""
 
 
 @dataclass(frozen=True)
@@ -113,26 +111,21 @@ def study_command(study: str, rule: str = "dtg-ff") -> str:
     return for_rule(command, rule)
 
 
-def index_summaries(summaries: Summaries) -> Indexed:
-    """Study → its (size, summary) pairs, the largest size first.
+def index_summaries(summaries: Iterable[Summary]) -> Indexed:
+    """Study → its summaries, the largest size first.
 
     Raises:
         InputError: an unknown size, or two summaries of one study and size.
     """
-    if isinstance(summaries, Mapping):
-        pairs = list(summaries.items())
-    else:
-        pairs = [((str(summary.get("study")), str(summary.get("size"))), summary) for summary in summaries]
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for (study, size), summary in pairs:
+    found: dict[str, dict[str, Summary]] = {}
+    for summary in summaries:
+        study, size = summary.name, summary.size
         if size not in SIZE_ORDER:
             raise unknown_name(f"size of the study {study!r}", size, SIZE_ORDER)
         if size in found.setdefault(study, {}):
             raise InputError(f"there are two summaries of the study {study!r} at size {size!r}; keep one")
         found[study][size] = summary
-    return {
-        study: [(size, sizes[size]) for size in reversed(SIZE_ORDER) if size in sizes] for study, sizes in found.items()
-    }
+    return {study: [sizes[size] for size in reversed(SIZE_ORDER) if size in sizes] for study, sizes in found.items()}
 
 
 def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | Unmeasured:
@@ -146,15 +139,15 @@ def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Mea
     if not indexed.get(study):
         return Unmeasured(f"the study {study!r} has not been run")
     known: set[str] = set()
-    for size, summary in indexed[study]:
-        quantities = (summary.get("quantities") or {}).get(rule, {})
+    for summary in indexed[study]:
+        quantities = summary.quantities.get(rule, {})
         known |= set(quantities)
-        found = quantities.get(quantity, {})
-        command = str(summary.get("command") or study_command(study, rule))
-        if found.get("values"):
-            return _read(found, study, size, command, f"{study} ({size}), {rule}, {quantity}")
-        if found.get("reason"):
-            return Unmeasured(str(found["reason"]), unjudged=True, size=size, command=command)
+        found = quantities.get(quantity, Quantity())
+        command = summary.command or study_command(study, rule)
+        if found.values:
+            return _read(found, summary, command, f"{study} ({summary.size}), {rule}, {quantity}")
+        if found.reason:
+            return Unmeasured(found.reason, unjudged=True, size=summary.size, command=command)
     if not known:
         return Unmeasured(_other_rules(indexed[study], study, rule))
     if quantity in known:
@@ -164,29 +157,28 @@ def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Mea
     return Unmeasured(f"the study {study!r} has been run, but not what {quantity!r} needs{hint}")
 
 
-def _other_rules(found: list[tuple[str, dict[str, Any]]], study: str, rule: str) -> str:
+def _other_rules(found: Iterable[Summary], study: str, rule: str) -> str:
     """That nothing of this rule is there, and of which rules there is something."""
-    others = {other for _, summary in found for other, of in (summary.get("quantities") or {}).items() if of}
+    others = {other for summary in found for other, of in summary.quantities.items() if of}
     told = f"; it has {', '.join(sorted(others))}" if others else ""
     return f"the study {study!r} has been run, but has finished nothing of the rule {rule!r} yet{told}"
 
 
-def _read(found: dict[str, Any], study: str, size: str, command: str, where: str) -> Measured:
-    seeds = sorted(found["values"], key=lambda seed: (len(str(seed)), str(seed)))
+def _read(found: Quantity, summary: Summary, command: str, where: str) -> Measured:
+    seeds = sorted(found.values, key=lambda seed: (len(seed), seed))
+    for seed in seeds:
+        if not math.isfinite(found.values[seed]):
+            raise InputError(
+                f"the summary of {where}, seed {seed}: needs a finite number, got {found.values[seed]!r}; run the study again"
+            )
     return Measured(
-        study=study,
-        size=size,
-        what=str(found.get("what", "")),
-        unit=str(found.get("unit", "")),
-        seeds=tuple(str(seed) for seed in seeds),
-        values=[_number(found["values"][seed], f"{where}, seed {seed}") for seed in seeds],
+        study=summary.name,
+        size=summary.size,
+        what=found.what,
+        unit=found.unit,
+        seeds=tuple(seeds),
+        values=[found.values[seed] for seed in seeds],
         command=command,
-        of=str(found.get("of") or "seeds"),
-        protocol=str(found.get("protocol") or ""),
+        of=found.of,
+        protocol=found.protocol,
     )
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"the summary of {where}: needs a finite number, got {value!r}; run the study again")
-    return float(value)

@@ -93,17 +93,17 @@ def study(
         return
     summary = run_study(out, name, **asked, **here, ray=ray, command=typed())
     if as_json:
-        print(json.dumps(summary))
+        print(summary.model_dump_json())
     else:
         console = Console(soft_wrap=True)
-        for sentence in summary["sentences"]:
+        for sentence in summary.sentences:
             console.print(sentence, markup=False, highlight=False)
         console.print(
-            f"{summary['finished']} of {summary['planned']} runs; `layerlocal report --out {out}` makes the page",
+            f"{summary.finished} of {summary.planned} runs; `layerlocal report --out {out}` makes the page",
             markup=False,
             highlight=False,
         )
-    if summary["failed"]:
+    if summary.failed:
         raise typer.Exit(1)
 
 

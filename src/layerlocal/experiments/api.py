@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from layerlocal.experiments.arguments import (
@@ -25,8 +26,8 @@ from layerlocal.experiments.arguments import (
     text_or_none,
     whole_or_none,
 )
-from layerlocal.experiments.summary import Summary
 from layerlocal.options import check_kind, real_number, seed_number, whole_number
+from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["audit", "cost", "judge", "refuse_unknown_rule", "study", "tune"]
@@ -89,7 +90,7 @@ def study(
     here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
     name = text_of("name", name)
     found = run_study(here.pop("out"), name, **asked, **here, command=call_text(study, locals()))
-    return _handed_on("study", found, out)
+    return _handed_on(found, out)
 
 
 def audit(
@@ -141,7 +142,7 @@ def audit(
     )
     here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
     found = run_audit(here.pop("out"), **asked, **here, command=call_text(audit, locals()))
-    return _handed_on("audit", found, out)
+    return _handed_on(found, out)
 
 
 def cost(
@@ -215,7 +216,7 @@ def cost(
         threads=whole_or_none("threads", threads, 1) or torch.get_num_threads(), device=here["device"],
     )  # fmt: skip
     found = run_cost(plan, here["out"], command=call_text(cost, locals()), console=here["console"])
-    return _handed_on("cost", found, out)
+    return _handed_on(found, out)
 
 
 def tune(
@@ -279,7 +280,7 @@ def tune(
         }
     )  # fmt: skip
     found = run_tuning(plan, here.pop("out"), **here, command=call_text(tune, locals()))
-    return _handed_on("tune", found, out)
+    return _handed_on(found, out)
 
 
 def judge(
@@ -314,7 +315,11 @@ def judge(
     rows, judged, told = judge_claims(place, files=chosen, rule=rule, names=names, alpha=alpha)
     for text in told:
         warnings.warn(text, stacklevel=2)
-    return Summary("claims", {"claims_sha256": judged.sha256, "claims": rows}, place)
+    sentences = tuple(f"{row['id']}: {row['verdict']}. {row['sentence']}" for row in rows)
+    found = Summary(
+        experiment="claims", name="claims", rows=tuple(rows), sentences=sentences, claims_sha256=judged.sha256
+    )
+    return _handed_on(found, place)
 
 
 def refuse_unknown_rule(name: str) -> None:
@@ -330,13 +335,14 @@ def refuse_unknown_rule(name: str) -> None:
         raise unknown_name("rule", name, [*known, "FILE.py:CLASS"])
 
 
-def _handed_on(kind: str, found: Mapping[str, Any], out: Place) -> Summary:
+def _handed_on(found: Summary | Mapping[str, Any], out: Place) -> Summary:
     """The summary, and a warning of runs that failed: a command would end with 1."""
-    failed = found.get("failed")
-    if failed:
-        told = [
-            f"{entry['label']}: {entry['reason']}"
-            for entry in (failed if isinstance(failed, list) else found["missing"])
-        ]
-        warnings.warn(f"not every run is finished: {'; '.join(told)}", stacklevel=3)
-    return Summary(kind, found, folder_of("out", out))
+    from layerlocal.experiments.reading import summary_of
+    from layerlocal.experiments.stored import write_report
+
+    summary = found if isinstance(found, Summary) else summary_of(found)
+    if summary.failed:
+        told = "; ".join(f"{entry.label}: {entry.reason}" for entry in summary.failed)
+        warnings.warn(f"not every run is finished: {told}", stacklevel=3)
+    place = folder_of("out", out)
+    return summary.paged_by(lambda: Path(write_report(place)))

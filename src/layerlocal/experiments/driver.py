@@ -24,6 +24,7 @@ from layerlocal.experiments.workshop import How, RunShop, Workshop, data_of
 from layerlocal.files import write_atomic
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
+from layerlocal.summary import Summary
 from layerlocal.types import InputError, UnreachableError
 
 __all__ = [
@@ -99,7 +100,7 @@ class Experiment(ABC, Generic[Plan, Job]):
         """Every job of the plan, in the order in which they are made; of an experiment in rounds: those that are known from the start."""
 
     @abstractmethod
-    def conclude(self, out: Path, plan: Plan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+    def conclude(self, out: Path, plan: Plan, missing: Sequence[Missing], how: How) -> Any:
         """What finished jobs say."""
 
     def refusals(self, plan: Plan, jobs: dict[Key, Job]) -> dict[Key, Refusal]:
@@ -274,7 +275,7 @@ def forecast(experiment: Experiment[Any, Any], out: Path, how: How) -> dict[str,
     }
 
 
-def run(experiment: Experiment[Any, Any], out: Path, how: How) -> dict[str, Any]:
+def run(experiment: Experiment[Any, Any], out: Path, how: How) -> Any:
     """Finish the jobs that are not finished yet, and conclude; the plan, what is missing and the summary are written.
 
     Raises:
@@ -299,7 +300,8 @@ def run(experiment: Experiment[Any, Any], out: Path, how: How) -> dict[str, Any]
     missing = [*ready.missing, *failed]
     write_atomic(place.missing.path, json.dumps([asdict(entry) for entry in missing], indent=1).encode())
     summary = experiment.conclude(out, plan, missing, how)
-    write_atomic(place.summary.path, (json.dumps(summary, indent=1) + "\n").encode())
+    text = summary.model_dump_json(indent=1) if isinstance(summary, Summary) else json.dumps(summary, indent=1)
+    write_atomic(place.summary.path, f"{text}\n".encode())
     return summary
 
 

@@ -17,6 +17,7 @@ from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, l
 from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
 from layerlocal.experiments.audit.plan import AuditPlan, summarize
 from layerlocal.experiments.places import Kept, Place
+from layerlocal.experiments.reading import read_summary, summary_of
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
@@ -25,6 +26,7 @@ from layerlocal.report import render_csv, render_json, render_markdown, write_fi
 from layerlocal.runs.comparable import Records, comparable
 from layerlocal.runs.store import write_atomic
 from layerlocal.runs.table import load_runs, published_table, run_row
+from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
@@ -98,15 +100,20 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "command": audit["command"] if audit is not None and not studies else f"layerlocal report --out {out}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "audit": audit,
-        "studies": studies,
+        "studies": [_as_shown(study) for study in studies],
         "costs": costs,
         "tunes": tunes,
-        "claims": judge(claims, [*studies, *costs]) if shown else [],
+        "claims": judge(claims, [*studies, *map(summary_of, costs)]) if shown else [],
         "claims_sha256": claims.sha256 if shown else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
         "runs": rows or _published_runs(out),
-        "warnings": [*warnings, *([] if claim_files else _claims_changed(studies, costs))],
+        "warnings": [*warnings, *([] if claim_files else _claims_changed([*studies, *map(summary_of, costs)]))],
     }
+
+
+def _as_shown(summary: Summary) -> dict[str, Any]:
+    """A study as pages read it today."""
+    return summary.to_dict() | {"study": summary.name}
 
 
 def _published_runs(out: Path) -> list[dict[str, Any]]:
@@ -118,14 +125,13 @@ def _published_runs(out: Path) -> list[dict[str, Any]]:
     return list(table.drop_columns(options).to_pylist())
 
 
-def _claims_changed(studies: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _claims_changed(summaries: Sequence[Summary]) -> list[str]:
     """Whoever changes one of our claims after a study of them was begun is seen to have done so."""
     claims = load_claims()
     changed = [
-        f"{found['study']} ({found['size']})"
-        for kinds, begun in ((STUDIES, studies), ((COST_STUDY,), costs))
-        for found in begun
-        if found.get("claims_sha256", "") not in ("", claims.sha256_about(kinds))
+        f"{found.name} ({found.size})"
+        for found in summaries
+        if found.claims_sha256 not in ("", claims.sha256_about(STUDIES if found.name in STUDIES else (found.name,)))
     ]
     if not changed:
         return []
@@ -160,12 +166,12 @@ def judge_claims(
     claims = claims if rule is None else claims.of_rule(rule)
     claims = claims if alpha is None else claims.model_copy(update={"alpha": alpha})
     records, warnings = comparable(out) if out.exists() else ({}, [])
-    studies, costs = study_summaries(out, records), cost_summaries(out)
-    known = sorted({name for found in [*studies, *costs] for name in found["rules"]})
+    found = [*study_summaries(out, records), *map(summary_of, cost_summaries(out))]
+    known = sorted({name for summary in found for name in summary.rules})
     if rule is not None and known and rule not in known:
         raise unknown_name("rule of a study in this store:", rule, known)
-    rows = judge(claims, [*studies, *costs], show=shown)
-    return rows, claims, [*warnings, *([] if files else _claims_changed(studies, costs))]
+    rows = judge(claims, found, show=shown)
+    return rows, claims, [*warnings, *([] if files else _claims_changed(found))]
 
 
 def beside_published(out: Path) -> list[dict[str, Any]]:
@@ -199,7 +205,7 @@ def read_plan(out: Path, study: str, size: str) -> StudyPlan | None:
     return read_model(path, StudyPlan, content=content, damaged=_damaged_study)
 
 
-def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
+def study_summaries(out: Path, records: Records) -> list[Summary]:
     """The summary of every study of which the store has a plan; a published summary as it is.
 
     Raises:
@@ -210,23 +216,20 @@ def study_summaries(out: Path, records: Records) -> list[dict[str, Any]]:
     ]
 
 
-def _study_summary(out: Path, study: str, size: str, records: Records) -> dict[str, Any] | None:
+def _study_summary(out: Path, study: str, size: str, records: Records) -> Summary | None:
     place = study_place(out, study, size)
     path, content = place.plan.found, place.plan.read(damaged=_damaged_study)
     if content is not None and _is_summary(content):
-        return _checked(path, content, study=study, size=size)
+        return _published(path, content, study, size)
     plan = read_plan(out, study, size)
     if plan is None:
         return None
-    return summarize_study(plan, records, reasons=_reasons(place))
-
-
-def _reasons(place: Place) -> dict[str, str]:
-    """Hash → why a run has no result; earlier versions kept just that."""
     entries = place.missing.read(kind=(list, dict)) or []
-    if isinstance(entries, dict):
-        return entries
-    return {name: entry["reason"] for entry in entries for name in entry["runs"]}
+    if isinstance(entries, dict):  # hash → reason, as earlier versions kept it
+        entries = [{"reason": reason, "runs": [name]} for name, reason in entries.items()]
+    reasons = {name: entry["reason"] for entry in entries for name in entry["runs"]}
+    left_out = {name for entry in entries for name in entry["runs"] if entry.get("left_out")}
+    return summarize_study(plan, records, reasons=reasons, left_out=left_out)
 
 
 def _is_summary(content: Mapping[str, Any]) -> bool:
@@ -234,21 +237,13 @@ def _is_summary(content: Mapping[str, Any]) -> bool:
     return "quantities" in content or "rows" in content
 
 
-def _checked(path: Path, content: dict[str, Any], **named: str) -> dict[str, Any]:
-    """A published summary that has what verdicts and pages read, of the study that its file is named after."""
-    kinds = {"quantities": dict, "rules": list, "rows": list, "sentences": list, "figures": list, "tables": list}
-    for key, value in named.items():
-        if content.get(key) != value:
-            raise _damaged_result(path, f"it says {key} {content.get(key)!r}")
-    for key, kind in kinds.items():
-        if not isinstance(content.get(key), kind):
-            raise _damaged_result(path, f"it has no {key}")
-    if not all(
-        isinstance(of, dict) and all(isinstance(one, dict) for one in of.values())
-        for of in content["quantities"].values()
-    ):
-        raise _damaged_result(path, "its quantities are not by rule and name")
-    return content
+def _published(path: Path, content: Any, study: str, size: str) -> Summary | None:
+    """A published summary, of the study that its file is named after."""
+    found = read_summary(path, content=content, damaged=_damaged_result)
+    for word, told, named in (("study", found and found.name, study), ("size", found and found.size, size)):
+        if told != named:
+            raise _damaged_result(path, f"it says {word} {told!r}")
+    return found
 
 
 # --- the cost audit ---------------------------------------------------------------------------------------------------

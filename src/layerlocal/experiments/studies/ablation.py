@@ -17,7 +17,6 @@ from typing import Any
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     by_seed,
@@ -27,10 +26,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast
-from layerlocal.experiments.studies.parts import axis, difference_table
+from layerlocal.experiments.studies.parts import columns, difference_table
 from layerlocal.experiments.studies.scale import READOUT, scale_of
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
 from layerlocal.words import difference
 
 __all__ = ["AblationStudy", "effect"]
@@ -82,12 +82,10 @@ class AblationStudy(Study):
                 body.append({"data": base, "what": what, "effect": estimate(list(values.values()))})
             found.sentences += _sentences(base, body)
         if rows:
-            columns = [
-                {"key": "data", "label": "data set", "kind": "text"},
-                {"key": "what", "label": "effect", "kind": "text"},
-                {"key": "effect", "label": "on test accuracy", "kind": "points"},
-            ]
-            found.tables.append({"caption": "What each part of DTG-FF brings", "columns": columns, "rows": body})
+            shown = columns(
+                ("data", "data set", "text"), ("what", "effect", "text"), ("effect", "on test accuracy", "points")
+            )
+            found.tables.append(Table(caption="What each part of DTG-FF brings", columns=shown, rows=tuple(body)))
             found.tables.append(difference_table("DTG-FF whole, beside its twins", rows, [("data", "data set")]))
             found.figures.append(_figure(body))
         return found
@@ -154,7 +152,7 @@ def _controls(rows: Sequence[Row]) -> dict[str, tuple[str, dict[int, float]]]:
     }  # fmt: skip
 
 
-def _sentences(base: str, body: Sequence[Mapping[str, Any]]) -> list[str]:
+def _sentences(base: str, body: Sequence[Row]) -> list[str]:
     own = [row for row in body if row["data"] == base]
     mains = [row for row in own if row["what"] in PARTS.values()]
     nothing = [row["what"] for row in mains if row["effect"]["low"] is None or row["effect"]["low"] <= 0]
@@ -165,18 +163,18 @@ def _sentences(base: str, body: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*found, *(f"{base}: {row['what']}: {difference(row['effect'])}." for row in controls)]
 
 
-def _figure(body: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _figure(body: Sequence[Row]) -> Figure:
     mains = [row for row in body if row["what"] in PARTS.values()]
-    series = [
-        {"name": base, "panel": None, "points": [_spot(row) for row in mains if row["data"] == base]}
+    series = tuple(
+        Series(name=base, points=tuple(_spot(row) for row in mains if row["data"] == base))
         for base in dict.fromkeys(row["data"] for row in mains)
-    ]
-    return {
-        "name": "ablation-effects", "kind": "points", "series": series,
-        "caption": "Main effect of each part: accuracy with it minus without it, over all settings of the other two. 95 % intervals over seeds.",
-        "x": axis("part", scale="category"), "y": axis("effect on test accuracy", "pp"),
-    }  # fmt: skip
+    )
+    return Figure(
+        name="ablation-effects", kind="points", series=series,
+        caption="Main effect of each part: accuracy with it minus without it, over all settings of the other two. 95 % intervals over seeds.",
+        x=Axis(label="part", scale="category"), y=Axis(label="effect on test accuracy", unit="pp"),
+    )  # fmt: skip
 
 
-def _spot(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"x": row["what"], "y": row["effect"], "label": row["data"]}
+def _spot(row: Row) -> Point:
+    return Point(x=row["what"], y=row["effect"], label=row["data"])

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     by_seed,
@@ -23,6 +22,7 @@ from layerlocal.experiments.studies.base import (
 from layerlocal.experiments.studies.effects import contrast
 from layerlocal.experiments.studies.parts import block_figure, difference_figure, difference_table, gap_sentence
 from layerlocal.experiments.studies.scale import network_of, readout_of, scale_of
+from layerlocal.summary import Row
 
 __all__ = ["AccuracyStudy"]
 
@@ -72,8 +72,10 @@ class AccuracyStudy(Study):
                 ("price_of_locality", "local − DeepSup"),
             ):
                 own[f"{key}/{data}"] = quantity(f"{what} on {data}", by_seed(part, key))
-            accuracy = quantity(f"test accuracy on {data}", by_seed(part, "local"), unit="%")
-            own[f"accuracy/{data}"] = accuracy | {"protocol": self._protocol(plan, rule, data)}
+            protocol = self._protocol(plan, rule, data)
+            own[f"accuracy/{data}"] = quantity(
+                f"test accuracy on {data}", by_seed(part, "local"), unit="%", protocol=protocol
+            )
             found.sentences.append(gap_sentence(f"{rule} on {data}", estimates(part, "gap", "price_of_locality")))
             for harder, easier in (("cifar100", "cifar10"),):
                 prices = [

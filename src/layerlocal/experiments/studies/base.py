@@ -9,20 +9,6 @@ A row is one rule, one cell, one seed; accuracies are fractions:
      <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality",
      the same three with "_last": of the last block's own readout, without fusion,
      "validation": {method: accuracy}, "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
-
-A summary is plain JSON:
-
-    {"study", "title", "question", "size", "protocol", "layerlocal", "command", "created", "environment", "rules", "seeds", "hardware_note",
-     "planned": int, "finished": int, "missing": [{"label", "runs": int, "reason"}], "notes": [text],
-     "sentences": [text],                          what was found, in plain words
-     "figures": [figure], "tables": [table], "rows": [row],
-     "quantities": {rule: {name: {"what": text, "unit": text, "values": {seed: number}, "reason": why there is no value, where the study says}}}}
-
-A figure: ``{"name", "kind": "lines" | "heat" | "points", "caption", "x": axis, "y": axis, "z": axis (heat only), "series": [series]}``,
-an axis ``{"label", "unit": "pp" | "%" | "", "scale": "linear" | "log2" | "category"}``, a series ``{"name", "panel": text or None,
-"points": [{"x", "y", "z", "label"}]}``. Values of unit "pp" or "%" are fractions; any of x, y, z may be an `Estimate` (mean, low, high, n,
-values) or a number, x also a word on a category axis. A table: ``{"caption", "columns": [{"key", "label", "kind"}], "rows": [{key: value}]}``,
-kind "text", "int", "number", "percent" (fraction or Estimate) or "points" (difference as a fraction, or an Estimate of one).
 """
 
 from __future__ import annotations
@@ -39,6 +25,7 @@ from layerlocal.experiments.studies.choice import Choice, SearchPlan
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import Estimate, estimate
+from layerlocal.summary import Figure, Point, Quantity, Row, Table
 
 __all__ = [
     "METHODS",
@@ -46,7 +33,6 @@ __all__ = [
     "Cell",
     "Conclusion",
     "Key",
-    "Row",
     "Size",
     "Study",
     "StudyPlan",
@@ -78,7 +64,6 @@ DIFFERENCES = {
     "extra_supervision": ("bp-deepsup", "bp"),
     "price_of_locality": ("local", "bp-deepsup"),
 }
-Row = dict[str, Any]
 
 
 class StudyPlan(BaseModel):
@@ -157,9 +142,9 @@ class Conclusion:
     """What a study says of its rows: the parts of the summary that are its own."""
 
     sentences: list[str] = field(default_factory=list)
-    figures: list[dict[str, Any]] = field(default_factory=list)
-    tables: list[dict[str, Any]] = field(default_factory=list)
-    quantities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    quantities: dict[str, dict[str, Quantity]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -309,14 +294,15 @@ def whole_seeds(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def quantity(what: str, values: Mapping[int, float], *, unit: str = "pp") -> dict[str, Any]:
-    """One measured quantity for claims: its value for each seed."""
-    return {"what": what, "unit": unit, "values": {str(seed): float(value) for seed, value in sorted(values.items())}}
+def quantity(what: str, values: Mapping[int, float], **more: str) -> Quantity:
+    """One measured quantity for claims: its value for each seed; ``more`` of `Quantity`, e.g. its ``unit``."""
+    by_name = {str(seed): float(value) for seed, value in sorted(values.items())}
+    return Quantity.model_validate({"what": what, "values": by_name, **more})
 
 
-def plotted(rows: Sequence[Row], x: str, key: str) -> Iterator[dict[str, Any]]:
+def plotted(rows: Sequence[Row], x: str, key: str) -> Iterator[Point]:
     """A series' points: the column's estimate at each value of ``x``, ascending."""
     for (value,), found in sorted(group_rows(rows, x).items()):
         known = estimates(found, key)
         if known:
-            yield {"x": value, "y": known[key]}
+            yield Point(x=value, y=known[key])

@@ -14,7 +14,6 @@ from typing import Any
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     estimates,
@@ -23,10 +22,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import doublings
-from layerlocal.experiments.studies.parts import axis, block_figure
+from layerlocal.experiments.studies.parts import block_figure, columns
 from layerlocal.experiments.studies.scale import readout_of, scale_of
 from layerlocal.spec import DataSpec
 from layerlocal.stats import estimate, regress
+from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
 from layerlocal.words import difference
 
 __all__ = ["CalibrationStudy"]
@@ -124,7 +124,7 @@ class CalibrationStudy(Study):
         return found
 
 
-def _predictions(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _predictions(rows: Sequence[Row]) -> list[Row]:
     """Of one seed: the gap of each real task, predicted from synthetic tasks and from real tasks of other data sets."""
     synthetic = [row for row in rows if row["task"] == "synthetic"]
     real = [row | {"classes": row["num_classes"]} for row in rows if row["task"] != "synthetic"]
@@ -171,7 +171,7 @@ def _mean_by_set(rows: Sequence[Row], value: Callable[[Row], float]) -> float:
     return sum(means) / len(means)
 
 
-def _figure(rule: str, guesses: Sequence[Row]) -> dict[str, Any]:
+def _figure(rule: str, guesses: Sequence[Row]) -> Figure:
     names = {
         "k_sweep": "plain K-sweep",
         "calibrated": "calibrated on separability",
@@ -183,34 +183,34 @@ def _figure(rule: str, guesses: Sequence[Row]) -> dict[str, Any]:
         dots = []
         for (task,), of in group_rows(part, "task").items():
             value = estimates(of, "gap", "predicted")
-            dots.append({"x": value["gap"], "y": value["predicted"], "label": task})
-        series.append({"name": name, "panel": None, "points": dots})
-    return {
-        "name": f"calibration-{rule}",
-        "kind": "points",
-        "caption": f"{rule}: gap predicted for each real task from synthetic tasks and the other data sets, against the measured one. "
+            dots.append(Point(x=value["gap"], y=value["predicted"], label=task))
+        series.append(Series(name=name, points=tuple(dots)))
+    return Figure(
+        name=f"calibration-{rule}",
+        kind="points",
+        caption=f"{rule}: gap predicted for each real task from synthetic tasks and the other data sets, against the measured one. "
         "A perfect prediction lies where both are equal. 95 % intervals over seeds.",
-        "x": axis("measured gap: local − BP", "pp"),
-        "y": axis("predicted gap", "pp"),
-        "series": series,
-    }
+        x=Axis(label="measured gap: local − BP", unit="pp"),
+        y=Axis(label="predicted gap", unit="pp"),
+        series=tuple(series),
+    )
 
 
-def _table(rule: str, guesses: Sequence[Row]) -> dict[str, Any]:
+def _table(rule: str, guesses: Sequence[Row]) -> Table:
     body = []
     for (task,), of in group_rows(guesses, "task").items():
-        row: dict[str, Any] = {"task": task, **estimates(of, "classes", "separability", "gap")}
+        row: Row = {"task": task, **estimates(of, "classes", "separability", "gap")}
         row["classes"] = of[0]["classes"]
         for name in PREDICTORS:
             row |= {name: estimates([guess for guess in of if guess["predictor"] == name], "predicted")["predicted"]}
         body.append(row)
-    columns = [
-        {"key": "task", "label": "real task", "kind": "text"},
-        {"key": "classes", "label": "K", "kind": "int"},
-        {"key": "separability", "label": "separability", "kind": "percent"},
-        {"key": "gap", "label": "measured gap", "kind": "points"},
-        {"key": "k_sweep", "label": "predicted by the K-sweep", "kind": "points"},
-        {"key": "calibrated", "label": "predicted, calibrated", "kind": "points"},
-        {"key": "constant", "label": "mean of the other sets", "kind": "points"},
-    ]
-    return {"caption": f"{rule}: predicted and measured gaps", "columns": columns, "rows": body}
+    shown = columns(
+        ("task", "real task", "text"),
+        ("classes", "K", "int"),
+        ("separability", "separability", "percent"),
+        ("gap", "measured gap", "points"),
+        ("k_sweep", "predicted by the K-sweep", "points"),
+        ("calibrated", "predicted, calibrated", "points"),
+        ("constant", "mean of the other sets", "points"),
+    )
+    return Table(caption=f"{rule}: predicted and measured gaps", columns=shown, rows=tuple(body))

@@ -14,7 +14,6 @@ from typing import Any
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     by_seed,
@@ -24,10 +23,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast, doublings, effects_by_seed, explained, slopes
-from layerlocal.experiments.studies.parts import axis, block_figure, difference_figure, difference_table, series_by
+from layerlocal.experiments.studies.parts import block_figure, columns, difference_figure, difference_table, series_by
 from layerlocal.experiments.studies.scale import Scale, readout_of, scale_of
 from layerlocal.spec import DataSpec
 from layerlocal.stats import estimate
+from layerlocal.summary import Axis, CellKind, Figure, Point, Quantity, Row, Series, Table
 from layerlocal.words import difference
 
 __all__ = ["ClassesStudy"]
@@ -164,7 +164,7 @@ class ClassesStudy(Study):
         return found
 
 
-CORRECTED = [
+CORRECTED: list[tuple[str, str, CellKind]] = [
     ("local_corrected", "local, corrected for chance", "percent"),
     ("bp_corrected", "BP, corrected for chance", "percent"),
     ("corrected_gap", "gap of corrected accuracies", "points"),
@@ -177,7 +177,7 @@ def _corrected(row: Row) -> dict[str, float]:
     return {"local_corrected": local, "bp_corrected": bp, "corrected_gap": local - bp}
 
 
-def _sweep_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:
+def _sweep_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Quantity]:
     names = {"gap": "gap", "price": "price_of_locality", "extra": "extra_supervision", "corrected_gap": "corrected_gap"}
     names |= {"gap_last": "gap_last", "price_last": "price_of_locality_last"}
     found = {}
@@ -198,7 +198,7 @@ def _sweep_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:
     return found
 
 
-def _control_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:
+def _control_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Quantity]:
     found = {}
     dial = arms.get("dial", [])
     ends = sorted({row["similarity"] for row in dial})
@@ -225,57 +225,58 @@ def _control_quantities(arms: Mapping[str, list[Row]]) -> dict[str, Any]:
     return found
 
 
-def _regression_table(rule: str, arms: Mapping[str, list[Row]]) -> dict[str, Any] | None:
+def _regression_table(rule: str, arms: Mapping[str, list[Row]]) -> Table | None:
     """Coefficients over seeds, and the share of the gap's variance over all rows that each factor explains alone and both together."""
-    body = []
+    body: list[Row] = []
     for what, names in (("real", REAL_ARMS), ("synthetic", SYNTHETIC_ARMS)):
         rows = [row for arm in names for row in arms.get(arm, [])]
         effects = effects_by_seed(rows, "gap", FACTORS)
         if not effects["dimension"]:
             continue
-        columns = {name: [of(row) for row in rows] for name, of in FACTORS.items()}
+        factors = {name: [of(row) for row in rows] for name, of in FACTORS.items()}
         gaps = [row["gap"] for row in rows]
         body.append(
             {
                 "data": what,
                 **{name: estimate(list(values.values())) for name, values in effects.items()},
-                "k_alone": explained({"dimension": columns["dimension"]}, gaps),
-                "separability_alone": explained({"separability": columns["separability"]}, gaps),
-                "both": explained(columns, gaps),
+                "k_alone": explained({"dimension": factors["dimension"]}, gaps),
+                "separability_alone": explained({"separability": factors["separability"]}, gaps),
+                "both": explained(factors, gaps),
             }
         )
     if not body:
         return None
-    columns_of = [
-        {"key": "data", "label": "data", "kind": "text"},
-        {"key": "dimension", "label": "gap per doubling of K, at equal separability", "kind": "points"},
-        {"key": "separability", "label": "gap per 10 pp of separability, at equal K", "kind": "points"},
-        {"key": "k_alone", "label": "variance explained by K alone", "kind": "percent"},
-        {"key": "separability_alone", "label": "by separability alone", "kind": "percent"},
-        {"key": "both", "label": "by both", "kind": "percent"},
-    ]
+    shown = columns(
+        ("data", "data", "text"),
+        ("dimension", "gap per doubling of K, at equal separability", "points"),
+        ("separability", "gap per 10 pp of separability, at equal K", "points"),
+        ("k_alone", "variance explained by K alone", "percent"),
+        ("separability_alone", "by separability alone", "percent"),
+        ("both", "by both", "percent"),
+    )
     caption = f"{rule}: regression of the gap on K and on separability (coefficients fitted seed by seed, variance over all rows)"
-    return {"caption": caption, "columns": columns_of, "rows": body}
+    return Table(caption=caption, columns=shown, rows=tuple(body))
 
 
-def _sweep_figures(panels: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
+def _sweep_figures(panels: Mapping[str, Sequence[Row]]) -> list[Figure]:
     rows = [row for part in panels.values() for row in part]
     figure = difference_figure(
         "classes-gap", "Differences against the number of classes K; equal numbers of steps", rows,
         x="classes", label="number of classes K", scale="log2", panels=panels,
     )  # fmt: skip
-    series = [s for title, part in panels.items() for s in series_by(part, "classes", ("corrected_gap",), panel=title)]
-    for line in series:
-        line["name"] = line["name"].replace("corrected_gap", "gap ÷ (1 − chance)")
-    corrected = figure | {
+    corrected = {
         "name": "classes-corrected",
         "caption": "The gap with both accuracies corrected for chance: (accuracy − chance) ÷ (1 − chance). 95 % intervals.",
-        "series": series,
+        "series": tuple(
+            line.model_copy(update={"name": line.name.replace("corrected_gap", "gap ÷ (1 − chance)")})
+            for title, part in panels.items()
+            for line in series_by(part, "classes", ("corrected_gap",), panel=title)
+        ),
     }
-    return [figure, corrected]
+    return [figure, figure.model_copy(update=corrected)]
 
 
-def _difficulty_figures(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _difficulty_figures(rows: Sequence[Row]) -> list[Figure]:
     """Gap against separability, a series for each K; and against the teacher's dial."""
     series = []
     for panel, names in (("Real classes", REAL_ARMS), ("Teacher-student", SYNTHETIC_ARMS)):
@@ -284,23 +285,18 @@ def _difficulty_figures(rows: Sequence[Row]) -> list[dict[str, Any]]:
             dots = [
                 estimates(cell, "separability", "gap") for cell in group_rows(of, "rule", "arm", "similarity").values()
             ]
-            series.append(
-                {
-                    "name": f"K = {k}",
-                    "panel": panel,
-                    "points": [{"x": dot["separability"], "y": dot["gap"]} for dot in dots],
-                }
-            )
+            points = tuple(Point(x=dot["separability"], y=dot["gap"]) for dot in dots)
+            series.append(Series(name=f"K = {k}", panel=panel, points=points))
     figures = [
-        {
-            "name": "classes-difficulty",
-            "kind": "points",
-            "caption": "The gap against how well the classes can be told apart two by two (reference: ridge regression on random features, "
+        Figure(
+            name="classes-difficulty",
+            kind="points",
+            caption="The gap against how well the classes can be told apart two by two (reference: ridge regression on random features, "
             "50 % is chance whatever K). One mark an arm and K, 95 % intervals over seeds.",
-            "x": axis("pairwise separability of the classes", "%"),
-            "y": axis("gap: local − BP", "pp"),
-            "series": series,
-        }
+            x=Axis(label="pairwise separability of the classes", unit="%"),
+            y=Axis(label="gap: local − BP", unit="pp"),
+            series=tuple(series),
+        )
     ]
     dial = [row for row in rows if row["arm"] == "dial"]
     if dial:
@@ -311,12 +307,12 @@ def _difficulty_figures(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return figures
 
 
-def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str, Any]) -> Iterator[str]:
+def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str, Quantity]) -> Iterator[str]:
     for arm, title in ARMS.items():
         name = f"gap_slope/{arm}"
         if name in quantities:
-            slope = estimate(list(quantities[name]["values"].values()))
-            extra = estimate(list(quantities[f"extra_slope/{arm}"]["values"].values()))
+            slope = estimate(list(quantities[name].values.values()))
+            extra = estimate(list(quantities[f"extra_slope/{arm}"].values.values()))
             gap, more = difference(slope, bounded=False), difference(extra, bounded=False)
             yield f"{rule}, {title}: the gap changes by {gap} per doubling of K, DeepSup − BP by {more}."
     for name, words in (
@@ -330,5 +326,5 @@ def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str
         ("separability_effect", "regression on real rows: per 10 pp of separability at equal K the gap changes by"),
     ):
         if name in quantities:
-            found = estimate(list(quantities[name]["values"].values()))
+            found = estimate(list(quantities[name].values.values()))
             yield f"{rule}, {words} {difference(found, bounded=False)}."

@@ -11,7 +11,6 @@ from typing import Any
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     by_seed,
@@ -23,6 +22,7 @@ from layerlocal.experiments.studies.base import (
 from layerlocal.experiments.studies.effects import contrast
 from layerlocal.experiments.studies.parts import block_figure, difference_figure, difference_table
 from layerlocal.experiments.studies.scale import readout_of, scale_of
+from layerlocal.summary import Row
 from layerlocal.words import difference
 
 __all__ = ["CompositionStudy"]

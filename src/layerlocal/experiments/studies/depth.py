@@ -12,7 +12,6 @@ from typing import Any
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     estimates,
@@ -21,10 +20,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import slopes
-from layerlocal.experiments.studies.parts import axis, block_figure, difference_table, fusion_sentence
+from layerlocal.experiments.studies.parts import block_figure, columns, difference_table, fusion_sentence
 from layerlocal.experiments.studies.scale import readout_of, scale_of
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
 from layerlocal.words import difference
 
 __all__ = ["DepthStudy"]
@@ -149,32 +149,34 @@ def _by_modules(row: Row) -> list[Row]:
     ]
 
 
-def _heat(rule: str, grid: Sequence[Row], key: str, label: str) -> dict[str, Any]:
-    cells = [
-        {"x": str(modules), "y": str(depth), "z": estimates(part, key)[key]}
+def _heat(rule: str, grid: Sequence[Row], key: str, label: str) -> Figure:
+    cells = tuple(
+        Point(x=str(modules), y=str(depth), z=estimates(part, key)[key])
         for (depth, modules), part in sorted(group_rows(grid, "depth", "modules").items())
-    ]
-    return {
-        "name": f"depth-{key}-{rule}",
-        "kind": "heat",
-        "caption": f"{rule}: {label}, by depth and number of gradient-isolated modules; 1 module is BP. Means over seeds.",
-        "x": axis("modules", scale="category"),
-        "y": axis("depth in blocks", scale="category"),
-        "z": axis(label, "pp"),
-        "series": [{"name": label, "panel": None, "points": cells}],
-    }
+    )
+    return Figure(
+        name=f"depth-{key}-{rule}",
+        kind="heat",
+        caption=f"{rule}: {label}, by depth and number of gradient-isolated modules; 1 module is BP. Means over seeds.",
+        x=Axis(label="modules", scale="category"),
+        y=Axis(label="depth in blocks", scale="category"),
+        z=Axis(label=label, unit="pp"),
+        series=(Series(name=label, points=cells),),
+    )
 
 
-def _table(rule: str, grid: Sequence[Row]) -> dict[str, Any]:
-    body = [
-        {"depth": depth, "modules": modules, **estimates(part, "accuracy", "gap", "price")}
-        for (depth, modules), part in sorted(group_rows(grid, "depth", "modules").items())
-    ]
-    columns = [
-        {"key": "depth", "label": "depth", "kind": "int"},
-        {"key": "modules", "label": "modules", "kind": "int"},
-        {"key": "accuracy", "label": "fused accuracy", "kind": "percent"},
-        {"key": "gap", "label": "gap to BP", "kind": "points"},
-        {"key": "price", "label": "price against BP with the same readouts", "kind": "points"},
-    ]
-    return {"caption": f"{rule}: depth × modules", "columns": columns, "rows": body}
+def _table(rule: str, grid: Sequence[Row]) -> Table:
+    return Table(
+        caption=f"{rule}: depth × modules",
+        columns=columns(
+            ("depth", "depth", "int"),
+            ("modules", "modules", "int"),
+            ("accuracy", "fused accuracy", "percent"),
+            ("gap", "gap to BP", "points"),
+            ("price", "price against BP with the same readouts", "points"),
+        ),
+        rows=tuple(
+            {"depth": depth, "modules": modules, **estimates(part, "accuracy", "gap", "price")}
+            for (depth, modules), part in sorted(group_rows(grid, "depth", "modules").items())
+        ),
+    )

@@ -30,6 +30,7 @@ from layerlocal.runs.comparable import comparable
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import file_sha256
 from layerlocal.spec import RunSpec
+from layerlocal.summary import Summary
 from layerlocal.types import InputError, UnreachableError, unknown_name
 
 __all__ = ["Studied", "forecast_study", "run_study"]
@@ -123,14 +124,14 @@ class Studied(RunExperiment[StudyPlan]):
         """Recorded in the plan, so that the study is of these data."""
         return plan.model_copy(update={"contents": contents})
 
-    def conclude(self, out: Path, plan: StudyPlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+    def conclude(self, out: Path, plan: StudyPlan, missing: Sequence[Missing], how: How) -> Summary:
         """Its rows, tables and figures."""
         records, warnings = comparable(out)
         for warning in warnings:
             how.console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
         reasons = {name: entry.reason for entry in missing for name in entry.runs}
-        failed = sum(not entry.left_out for entry in missing)
-        return summarize_study(plan, records, reasons=reasons) | {"failed": failed}
+        left_out = {name for entry in missing if entry.left_out for name in entry.runs}
+        return summarize_study(plan, records, reasons=reasons, left_out=left_out)
 
 
 def run_study(
@@ -144,7 +145,7 @@ def run_study(
     settings: Mapping[str, Any] | None = None,
     command: str = "",
     **how: Any,
-) -> dict[str, Any]:
+) -> Summary:
     """Finish the runs of a study that are not finished yet, and give its summary.
 
     Args:
@@ -156,7 +157,9 @@ def run_study(
     Raises:
         InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
     """
-    return run(Studied(find_study(name), size, rules, seeds, data, settings or {}, command), out, How.of(**how))
+    studied = Studied(find_study(name), size, rules, seeds, data, settings or {}, command)
+    found: Summary = run(studied, out, How.of(**how))
+    return found
 
 
 def forecast_study(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import log2
 
-from layerlocal.experiments.studies.base import Row
 from layerlocal.stats import r_squared, regress
+from layerlocal.summary import Row
 
 __all__ = ["contrast", "doublings", "effects_by_seed", "explained", "ratio_of_means", "slopes"]
 

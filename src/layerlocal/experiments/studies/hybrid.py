@@ -14,7 +14,6 @@ from typing import Any
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     by_seed,
@@ -24,10 +23,11 @@ from layerlocal.experiments.studies.base import (
     twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast, ratio_of_means
-from layerlocal.experiments.studies.parts import axis, block_figure, difference_table
+from layerlocal.experiments.studies.parts import block_figure, columns, difference_table
 from layerlocal.experiments.studies.scale import readout_of, scale_of
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
+from layerlocal.summary import Axis, Figure, Point, Quantity, Row, Series, Table
 from layerlocal.words import difference, several
 
 __all__ = ["HybridStudy"]
@@ -116,7 +116,7 @@ def _is_a_gap(gaps: Mapping[int, float]) -> bool:
     return gap["mean"] > LEAST_GAP and gap["low"] is not None and gap["low"] > 0
 
 
-def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[int, float]) -> dict[str, Any]:
+def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[int, float]) -> Quantity:
     """The quantity, or why there is none: claims about it then cannot be judged."""
     found = quantity(f"({name} − local) ÷ ({twin.removeprefix('BP-')} − local)", shares, unit="share")
     if shares:
@@ -125,9 +125,8 @@ def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[i
     where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
     if gap["mean"] > LEAST_GAP:
         where = f"not told apart, by {several(len(gaps), 'seed')}, from"
-    return found | {
-        "reason": f"{twin} is {where} the local rule here ({difference(gap)}), so there is nothing to recover"
-    }
+    reason = f"{twin} is {where} the local rule here ({difference(gap)}), so there is nothing to recover"
+    return found.model_copy(update={"reason": reason})
 
 
 def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
@@ -135,7 +134,7 @@ def _last(rows: Sequence[Row], method: str) -> dict[int, float]:
     return {row["seed"]: last_accuracy(row, method) for row in rows}
 
 
-def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]:
+def _sentences(rule: str, body: Sequence[Row], gap: Any) -> list[str]:
     best = max(body, key=lambda row: row["gain"]["mean"])
     found = [
         f"{rule}: the largest gain is {best['method']}'s, {difference(best['gain'])} over purely local learning; BP's is {difference(gap)}."
@@ -155,7 +154,7 @@ def _sentences(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[str]
     return found
 
 
-def _figures(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[dict[str, Any]]:
+def _figures(rule: str, body: Sequence[Row], gap: Any) -> list[Figure]:
     families = list(dict.fromkeys(row["family"] for row in body if row["share"] is not None))
     found = []
     for name, key, label, unit in (
@@ -165,29 +164,28 @@ def _figures(rule: str, body: Sequence[dict[str, Any]], gap: Any) -> list[dict[s
     ):
         series = []
         for family in families:
-            spots = [
-                {"x": r["share"], "y": r[key], "label": r["method"]} for r in body if r["family"] == family and r[key]
-            ]
-            series.append({"name": family, "panel": None, "points": sorted(spots, key=lambda spot: spot["x"])})
+            own = sorted((row for row in body if row["family"] == family and row[key]), key=lambda row: row["share"])
+            points = tuple(Point(x=row["share"], y=row[key], label=row["method"]) for row in own)
+            series.append(Series(name=family, points=points))
         caption = f"{rule}: {label} against the share of global signal; BP is {difference(gap)} above the local rule. 95 % intervals."
-        if any(line["points"] for line in series):
+        if any(line.points for line in series):
             found.append(
-                {
-                    "name": f"hybrid-{name}-{rule}", "kind": "lines", "caption": caption,
-                    "x": axis("share of global signal (depth 8)"), "y": axis(label, unit), "series": series,
-                }
+                Figure(
+                    name=f"hybrid-{name}-{rule}", caption=caption, x=Axis(label="share of global signal (depth 8)"),
+                    y=Axis(label=label, unit=unit), series=tuple(series),
+                )
             )  # fmt: skip
     return found
 
 
-def _table(rule: str, body: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    columns = [
-        {"key": "method", "label": "method", "kind": "text"},
-        {"key": "share", "label": "share of global signal", "kind": "number"},
-        {"key": "accuracy", "label": "fused accuracy", "kind": "percent"},
-        {"key": "gain", "label": "gain over local", "kind": "points"},
-        {"key": "gain_last", "label": "gain at the last block alone (exploratory)", "kind": "points"},
-        {"key": "recovery", "label": "recovery of the gap to BP", "kind": "number"},
-        {"key": "price_recovery", "label": "recovery of the price of locality", "kind": "number"},
-    ]
-    return {"caption": f"{rule}: hybrids at depth {DEPTH}", "columns": columns, "rows": list(body)}
+def _table(rule: str, body: Sequence[Row]) -> Table:
+    shown = columns(
+        ("method", "method", "text"),
+        ("share", "share of global signal", "number"),
+        ("accuracy", "fused accuracy", "percent"),
+        ("gain", "gain over local", "points"),
+        ("gain_last", "gain at the last block alone (exploratory)", "points"),
+        ("recovery", "recovery of the gap to BP", "number"),
+        ("price_recovery", "recovery of the price of locality", "number"),
+    )
+    return Table(caption=f"{rule}: hybrids at depth {DEPTH}", columns=shown, rows=tuple(body))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from layerlocal.experiments.studies.base import Row, estimates, group_rows, plotted
+from layerlocal.experiments.studies.base import estimates, group_rows, plotted
 from layerlocal.stats import Estimate, estimate
+from layerlocal.summary import Axis, CellKind, Column, Figure, Point, Row, Series, Table
 from layerlocal.words import BELOW, against, difference, relation
 
 __all__ = [
-    "axis",
     "block_figure",
+    "columns",
     "difference_figure",
     "difference_table",
     "fusion_sentence",
@@ -19,7 +20,7 @@ __all__ = [
     "series_by",
 ]
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, str, CellKind], ...] = (
     ("local", "local", "percent"),
     ("bp", "BP", "percent"),
     ("bp-deepsup", "BP-DeepSup", "percent"),
@@ -30,9 +31,9 @@ COLUMNS = (
 NAMES = {key: label for key, label, kind in COLUMNS if kind == "points"}
 
 
-def axis(label: str, unit: str = "", scale: str = "linear") -> dict[str, str]:
-    """An axis of a figure."""
-    return {"label": label, "unit": unit, "scale": scale}
+def columns(*given: tuple[str, str, CellKind]) -> tuple[Column, ...]:
+    """Columns of a table from (key, label, kind)."""
+    return tuple(Column(key=key, label=label, kind=kind) for key, label, kind in given)
 
 
 def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:
@@ -58,32 +59,34 @@ def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> s
 
 
 def difference_table(
-    caption: str, rows: Sequence[Row], axes: Sequence[tuple[str, str]], *, more: Sequence[tuple[str, str, str]] = ()
-) -> dict[str, Any]:
+    caption: str,
+    rows: Sequence[Row],
+    axes: Sequence[tuple[str, str]],
+    *,
+    more: Sequence[tuple[str, str, CellKind]] = (),
+) -> Table:
     """A row for each value of the axes: three accuracies and three differences over seeds, and ``more`` columns (key, label, kind)."""
     body = []
     shown = [*COLUMNS, *more]
     for values, part in group_rows(rows, *(key for key, _ in axes)).items():
         found = {key: value for (key, _), value in zip(axes, values, strict=True)}
         body.append(found | estimates(part, *(key for key, *_ in shown)))
-    columns = [{"key": key, "label": label, "kind": "text"} for key, label in axes]
-    columns += [
-        {"key": key, "label": label, "kind": kind} for key, label, kind in shown if any(key in row for row in body)
-    ]
-    return {"caption": caption, "columns": columns, "rows": body}
+    named = columns(*((key, label, "text") for key, label in axes))
+    filled = columns(*(column for column in shown if any(column[0] in row for row in body)))
+    return Table(caption=caption, columns=(*named, *filled), rows=tuple(body))
 
 
 def series_by(
     rows: Sequence[Row], x: str, keys: Sequence[str] = tuple(NAMES), *, panel: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[Series]:
     """A series for each rule and column."""
     several = len({row["rule"] for row in rows}) > 1
     found = []
     for (rule,), part in group_rows(rows, "rule").items():
         for key in keys:
             name = f"{rule}: {NAMES.get(key, key)}" if several else NAMES.get(key, key)
-            found.append({"name": name, "panel": panel, "points": list(plotted(part, x, key))})
-    return [series for series in found if series["points"]]
+            found.append(Series(name=name, panel=panel, points=tuple(plotted(part, x, key))))
+    return [series for series in found if series.points]
 
 
 def difference_figure(
@@ -93,19 +96,19 @@ def difference_figure(
     *,
     x: str,
     label: str,
-    scale: str,
+    scale: Literal["linear", "log2", "category"],
     panels: Mapping[str, Sequence[Row]] | None = None,
-) -> dict[str, Any]:
+) -> Figure:
     """Gap, extra supervision and price of locality against one axis, in panels where given."""
     series = [s for panel, part in (panels or {"": rows}).items() for s in series_by(part, x, panel=panel or None)]
-    return {
-        "name": name,
-        "kind": "points" if scale == "category" else "lines",
-        "caption": f"{caption}. Paired by seed, 95 % intervals.",
-        "x": axis(label, scale=scale),
-        "y": axis("difference in test accuracy", "pp"),
-        "series": series,
-    }
+    return Figure(
+        name=name,
+        kind="points" if scale == "category" else "lines",
+        caption=f"{caption}. Paired by seed, 95 % intervals.",
+        x=Axis(label=label, scale=scale),
+        y=Axis(label="difference in test accuracy", unit="pp"),
+        series=tuple(series),
+    )
 
 
 def block_figure(
@@ -115,7 +118,7 @@ def block_figure(
     panel: str,
     titles: Mapping[Any, str] | None = None,
     methods: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> Figure:
     """Accuracy read at each block, local beside BP-DeepSup (BP has its last readout only), a panel for each value of an axis.
 
     Args:
@@ -130,20 +133,19 @@ def block_figure(
     for (rule, value), part in group_rows(rows, "rule", panel).items():
         title = str((titles or {}).get(value, value))
         for method, called in (methods or {"local": rule, "bp-deepsup": "BP-DeepSup", "bp": "BP"}).items():
-            blocks = list(part[0]["blocks"][method])
-            spots = [
-                {"x": int(block.removeprefix("block")) + 1, "y": _over_seeds(part, method, block)} for block in blocks
-            ]
-            series.append({"name": called, "panel": f"{rule}, {title}" if several else title, "points": spots})
-    return {
-        "name": name,
-        "kind": "lines",
-        "caption": "Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "
+            points = tuple(
+                Point(x=int(block.removeprefix("block")) + 1, y=_over_seeds(part, method, block))
+                for block in part[0]["blocks"][method]
+            )
+            series.append(Series(name=called, panel=f"{rule}, {title}" if several else title, points=points))
+    return Figure(
+        name=name,
+        caption="Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "
         "95 % intervals over seeds.",
-        "x": axis("block"),
-        "y": axis("test accuracy of the block's readout", "%"),
-        "series": series,
-    }
+        x=Axis(label="block"),
+        y=Axis(label="test accuracy of the block's readout", unit="%"),
+        series=tuple(series),
+    )
 
 
 def _over_seeds(rows: Sequence[Row], method: str, block: str) -> Estimate:

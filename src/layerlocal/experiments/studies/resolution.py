@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from layerlocal.experiments.studies.base import (
     Cell,
     Conclusion,
-    Row,
     Study,
     StudyPlan,
     by_seed,
@@ -20,6 +19,7 @@ from layerlocal.experiments.studies.parts import block_figure, difference_figure
 from layerlocal.experiments.studies.scale import readout_of
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 from layerlocal.stats import estimate
+from layerlocal.summary import Row
 from layerlocal.words import difference
 
 __all__ = ["ResolutionStudy"]

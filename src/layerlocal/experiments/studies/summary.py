@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from layerlocal.experiments.studies import find_study
-from layerlocal.experiments.studies.base import SHORT, SIZES, Row, StudyPlan, make_rows, plan_runs, whole_seeds
+from layerlocal.experiments.studies.base import SHORT, SIZES, StudyPlan, make_rows, plan_runs, whole_seeds
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import PROTOCOL
+from layerlocal.summary import Missed, Row, Summary
 
 __all__ = ["summarize_study"]
 
 
 def summarize_study(
-    plan: StudyPlan, records: Mapping[str, RunRecord], *, reasons: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """What a study's finished runs say; see `layerlocal.experiments.studies.base` for its form.
+    plan: StudyPlan,
+    records: Mapping[str, RunRecord],
+    *,
+    reasons: Mapping[str, str] | None = None,
+    left_out: Collection[str] = (),
+) -> Summary:
+    """What a study's finished runs say; for a row see `layerlocal.experiments.studies.base`.
 
     Args:
         plan: which runs belong to it.
         records: finished runs by hash; missing ones leave their row out.
         reasons: hash → why a run has no result.
+        left_out: hashes of runs of which that was known before anything was trained.
     """
     study = find_study(plan.study)
     specs = plan_runs(study, plan)
@@ -32,39 +38,40 @@ def summarize_study(
     rows = make_rows(study, plan, used)
     whole = whole_seeds(rows)
     found = study.conclude(plan, whole)
-    missing: dict[str, list[str]] = {}
+    missing: dict[tuple[str, bool], list[str]] = {}
     for name, (rule, seed, _, method) in planned.items():
         if name not in used:
-            missing.setdefault((reasons or {}).get(name, "not run yet"), []).append(
-                f"{method} of {rule}, seed {seed} ({name})"
-            )
+            why = (reasons or {}).get(name, "not run yet"), name in left_out
+            missing.setdefault(why, []).append(f"{method} of {rule}, seed {seed} ({name})")
     environments = [record.env for record in used.values()]
-    return {
-        "study": study.name,
-        "title": study.title,
-        "question": study.question,
-        "size": plan.size,
-        "size_words": SIZES[plan.size],
-        "protocol": PROTOCOL,
-        "layerlocal": environments[0]["layerlocal"] if environments else None,
-        "command": plan.command or f"layerlocal study {plan.study} --size {plan.size}",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": shared_environment(environments),
-        "claims_sha256": plan.claims_sha256,
-        "rules": list(plan.rules),
-        "seeds": list(plan.seeds),
-        "planned": len(planned),
-        "finished": len(used),
-        "missing": [
-            {"label": _counted(labels), "runs": len(labels), "reason": reason} for reason, labels in missing.items()
-        ],
-        "notes": [*_short(plan, rows, whole), *found.notes, *_warnings(used.values())],
-        "sentences": found.sentences,
-        "figures": found.figures,
-        "tables": found.tables,
-        "rows": rows,
-        "quantities": found.quantities,
-    }
+    return Summary(
+        experiment="study",
+        name=study.name,
+        title=study.title,
+        question=study.question,
+        size=plan.size,
+        size_words=SIZES[plan.size],
+        protocol=PROTOCOL,
+        layerlocal=environments[0]["layerlocal"] if environments else None,
+        command=plan.command or f"layerlocal study {plan.study} --size {plan.size}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=shared_environment(environments),
+        claims_sha256=plan.claims_sha256,
+        rules=plan.rules,
+        seeds=plan.seeds,
+        planned=len(planned),
+        finished=len(used),
+        missing=tuple(
+            Missed(label=_counted(labels), runs=len(labels), reason=reason, left_out=before)
+            for (reason, before), labels in missing.items()
+        ),
+        notes=(*_short(plan, rows, whole), *found.notes, *_warnings(used.values())),
+        sentences=tuple(found.sentences),
+        figures=tuple(found.figures),
+        tables=tuple(found.tables),
+        rows=tuple(rows),
+        quantities=found.quantities,
+    )
 
 
 def _short(plan: StudyPlan, rows: Sequence[Row], whole: Sequence[Row]) -> list[str]:
