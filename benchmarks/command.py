@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from layerlocal.report.svg import FORMATS
+from layerlocal.report.canvas import FORMATS
 from layerlocal.runs.many import run_many
 from layerlocal.runs.pin import pin_all
 from layerlocal.runs.progress import ManyRuns

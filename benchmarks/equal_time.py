@@ -21,11 +21,12 @@ from command import run_main, typed, write_drawing
 
 from layerlocal.data import load_data
 from layerlocal.networks import create_network
-from layerlocal.report import plots
+from layerlocal.report.draw import draw_figure
 from layerlocal.rules import create_rule
 from layerlocal.runs.environment import describe_environment
 from layerlocal.runs.timing import measure_pace
 from layerlocal.spec import Recipe
+from layerlocal.summary import Figure
 from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
@@ -73,15 +74,15 @@ def run(name, data, seconds):
 
 def picture(rows):
     series = [
-        {"name": row["method"], "panel": "", "points": [{"x": p["seconds"], "y": 100 * p["validation_accuracy"]} for p in row["points"]]}
+        {"name": row["method"], "points": [{"x": p["seconds"], "y": 100 * p["validation_accuracy"]} for p in row["points"]]}
         for row in rows
     ]  # fmt: skip
     figure = {
-        "kind": "lines", "title": "Validation accuracy after the same time of training",
+        "name": "equal-time", "kind": "lines", "title": "Validation accuracy after the same time of training",
         "caption": "Validation accuracy against seconds of training", "series": series,
         "x": {"label": "seconds of training on 2 cores"}, "y": {"label": "validation accuracy, %"},
     }  # fmt: skip
-    return plots.draw_figure(figure, "equal-time")[0]
+    return draw_figure(Figure(**figure), "equal-time")[0]
 
 
 def main():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from command import write_drawing
 
-from layerlocal.report import plots
+from layerlocal.report.draw import draw_figure
+from layerlocal.summary import Figure
 from layerlocal.words import difference
 
 WIDE = "cosine_wide-True_head_width-64"
@@ -45,15 +46,15 @@ def prices():
 
 def picture(found):
     series = [
-        {"name": {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[data], "panel": "", "points": [{"x": step, "y": y} for step, y in of.items()]}
+        {"name": {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[data], "points": [{"x": step, "y": y} for step, y in of.items()]}
         for data, of in found.items()
     ]  # fmt: skip
     figure = {
-        "kind": "lines", "title": "Price of locality of committee, step by step", "note": "0 is as good as BP-DeepSup",
+        "name": "price", "kind": "lines", "title": "Price of locality of committee, step by step", "note": "0 is as good as BP-DeepSup",
         "caption": "Price of locality of committee, in percentage points of test accuracy", "series": series,
         "x": {"label": "", "scale": "category"}, "y": {"label": "price of locality", "unit": "pp"},
     }  # fmt: skip
-    return plots.draw_figure(figure, "price")[0]
+    return draw_figure(Figure(**figure), "price")[0]
 
 
 def main():

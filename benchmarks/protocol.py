@@ -20,11 +20,12 @@ from layerlocal.experiments.studies.base import (
     plan_runs,
     twins_of_rule,
 )
-from layerlocal.report import plots
+from layerlocal.report.draw import draw_figure
 from layerlocal.runs.environment import describe_environment
 from layerlocal.runs.pin import contents_of
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+from layerlocal.summary import Figure
 from layerlocal.words import difference
 
 RULES = {"committee": {}, "dtg-ff": {"grid": 4}}
@@ -131,17 +132,16 @@ def draw(rows, key):
     series = [
         {
             "name": rule,
-            "panel": "",
             "points": [{"x": NAMES[row["task"]], "y": row[key]} for row in rows if row["rule"] == rule],
         }
         for rule in dict.fromkeys(row["rule"] for row in rows)
     ]
     figure = {
-        "kind": "points", "title": f"{shown} of local rules", "note": zero,
+        "name": "protocol", "kind": "points", "title": f"{shown} of local rules", "note": zero,
         "caption": "Local rules against their twins, in percentage points of test accuracy", "series": series,
         "x": {"label": "", "scale": "category"}, "y": {"label": f"{shown}, test accuracy", "unit": "pp"},
     }  # fmt: skip
-    return plots.draw_figure(figure, "protocol")[0]
+    return draw_figure(Figure(**figure), "protocol")[0]
 
 
 def as_line(row):

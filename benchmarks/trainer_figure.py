@@ -12,7 +12,8 @@ from pathlib import Path
 
 from command import write_drawing
 
-from layerlocal.report import plots
+from layerlocal.report.draw import draw_figure
+from layerlocal.summary import Figure
 
 SHOWN = ("bp, fused", "local-heads, fused", "dtg-ff, fused", "committee, fused")
 """Methods of the figure, where `bp` is 1 on both axes; the table has all."""
@@ -48,7 +49,6 @@ def picture(found):
     series = [
         {
             "name": method,
-            "panel": "",
             "points": [
                 {
                     "x": kept[title(row), method],
@@ -62,12 +62,12 @@ def picture(found):
         for method in SHOWN
     ]
     figure = {
-        "kind": "points", "title": "Speed and memory of training beside backprop",
+        "name": "trainer", "kind": "points", "title": "Speed and memory of training beside backprop",
         "caption": "Training against backprop on plain layers, which is (1, 1)", "series": series,
         "x": {"label": "peak saved bytes ÷ backprop's", "scale": "log2"}, "y": {"label": "samples/s ÷ backprop's"},
         "reference": {"x": 1, "y": 1, "label": "BP, plain layers (1, 1)"},
     }  # fmt: skip
-    return plots.draw_figure(figure, "trainer")[0]
+    return draw_figure(Figure(**figure), "trainer")[0]
 
 
 def table(found):

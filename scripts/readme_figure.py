@@ -6,7 +6,7 @@ from pathlib import Path
 
 from layerlocal.experiments.studies.base import DIFFERENCES
 from layerlocal.report import readme_figure
-from layerlocal.report.svg import FORMATS
+from layerlocal.report.canvas import FORMATS
 from layerlocal.words import difference
 
 

@@ -253,7 +253,7 @@ def report(
 ) -> None:
     """Write report.html (and an audit's summary.json) from everything in a store: claims, audit, studies, runs; trains nothing."""
     from layerlocal.experiments.stored import write_report, write_report_figures
-    from layerlocal.report.svg import FORMATS
+    from layerlocal.report.canvas import FORMATS
 
     if figures is not None:
         forms = FORMATS if form is None else names_of([form], "--format")

@@ -34,7 +34,14 @@ _OFFSET: dict[str, Any] = {"textcoords": "offset points", "bbox": {"fc": PAPER, 
 def _handle(label: str, colour: str, marker: str, dashes: Any = "-") -> Any:
     from matplotlib.lines import Line2D
 
+    dashes = _style(dashes)
     return Line2D([], [], color=colour, marker=marker, ms=5.5, ls=dashes, lw=1.8, mfc=colour, mec=colour, label=label)
+
+
+def _style(dashes: Any) -> Any:
+    return (
+        (0, dashes) if dashes and not isinstance(dashes, str) and not isinstance(dashes[-1], tuple) else dashes or "-"
+    )
 
 
 def _signed(value: float) -> str:
@@ -221,7 +228,7 @@ def _curve(
     for line in lines:
         line = [(x, clipped(e), where) for x, e, where in line if known(e)]
         xs, ys = [x for x, *_ in line], [100 * e["mean"] for _, e, _ in line]
-        sheet.axes.plot(xs, ys, color=colour, marker=marker, ls=dashes, lw=1.8, ms=5.5, clip_on=False)
+        sheet.axes.plot(xs, ys, color=colour, marker=marker, ls=_style(dashes), lw=1.8, ms=5.5, clip_on=False)
         bars = [(x, 100 * e["low"], 100 * e["high"]) for x, e, _ in line if has_interval(e)]
         sheet.axes.vlines(*([b[i] for b in bars] for i in range(3)), color=colour, lw=1.1, alpha=0.75)
         for x, e, where in line:
@@ -266,7 +273,7 @@ def _sweep_line(sheet: Sheet, rows: list[dict[str, Any]], part: tuple[str, str, 
         ax.vlines(xs, lows, highs, color=colour, lw=1.2, alpha=0.8)
         ax.plot([*xs, *xs], [*lows, *highs], "_", color=colour, ms=6, mew=1.2)
     means = [100 * e["mean"] for _, e, _ in line]
-    ax.plot([x for x, *_ in line], means, color=colour, marker=marker, ls=dashes, lw=2, ms=6)
+    ax.plot([x for x, *_ in line], means, color=colour, marker=marker, ls=_style(dashes), lw=2, ms=6)
     for x, e, k in line:
         sheet.hit(ax, x, 100 * e["mean"], f"{k} classes, {text}: {difference(e)}")
 
@@ -324,7 +331,7 @@ def depth_lines(depths: list[float], series: list[dict[str, Any]], name: str = "
         for i, (s, label, look) in enumerate(zip(series, names, looks_of(names, names), strict=True)):
             line = [(d, b) for d, b in zip(depths, s.get("peak_saved_bytes") or [], strict=False) if is_number(b)]
             xs, ys = [d for d, _ in line], [b / scale for _, b in line]
-            sheet.axes.plot(xs, ys, color=look.colour, ls=look.dashes, lw=1.8)
+            sheet.axes.plot(xs, ys, color=look.colour, ls=_style(look.dashes), lw=1.8)
             sheet.axes.plot(xs, ys, look.marker, ms=10.5 - 1.2 * min(i, 4), mfc="none", mec=look.colour, mew=1.6)
             for d, b in line:
                 sheet.hit(sheet.axes, d, b / scale, f"{label}, {d} blocks: {byte_count(b)}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "BP", "DARK_INK", "DARK_PAPER", "EXTRA", "FILLS", "INK", "LOCAL", "PAPER", "PRICE", "RULES", "WRONG", "Look", "base_of", "dark_style",
-    "look_of", "looks_of",
+    "is_known", "look_of", "looks_of",
 ]  # fmt: skip
 
 INK, PAPER = "#1b1e21", "#ffffff"
@@ -28,13 +28,13 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
-    dashes: Any = "-"
-    fill: Any = "full"
+    dashes: tuple[float, ...] = ()
+    fill: str = "full"
 
 
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 2, 1.5, 2)), (0, (1, 1.4)), (0, (3, 1)), (0, (8, 3)), (0, (2, 3)))
+_DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (6, 2, 1.5, 2), (1, 1.4), (3, 1), (8, 3), (2, 3))
 FILLS = ("full", "none", "left", "top", "right", "bottom")
-"""How matplotlib fills a mark: the first series of a rule, its second, ..."""
+"""How a mark is filled: of the first series of a rule, its second, ..."""
 RULES = {
     "bp": Look(BP, "^", _DASHES[3]),
     "bp-deepsup": Look(EXTRA, "s", _DASHES[1]),
@@ -63,6 +63,8 @@ _DIFFERENCES = {
     **dict.fromkeys(("price of locality", "local − deepsup"), Look(PRICE, "D", _DASHES[2])),
 }
 """What is measured of a rule beside its twins; extra supervision looks like the twin that has it."""
+_REPORTED = Look(INK, "*", (2, 3), "none")
+"""What others published."""
 _COLOURS = (LOCAL, EXTRA, PRICE, _GREEN, _ROSE, _TEAL, _OLIVE, BP)
 _MARKERS = "osD^vPX*<>"
 _TAKEN = {look[:2] for look in (*RULES.values(), *_DIFFERENCES.values())}
@@ -108,10 +110,17 @@ def looks_of(names: Sequence[str], rules: Collection[str] = ()) -> list[Look]:
     return found
 
 
+def is_known(rule: str, rules: Iterable[str] = ()) -> bool:
+    """Whether a name is that of a rule or twin: built in, or one of ``rules``."""
+    return rule.lower() in RULES or rule in rules
+
+
 def _known(name: str, rules: Iterable[str]) -> Look | None:
     base = base_of(name)
-    if base.lower() in RULES or base in rules:
+    if is_known(base, rules):
         return look_of(base)
+    if name.lower().startswith(("the paper", "reported", "published")):
+        return _REPORTED
     return look_of(name) if name in rules else _DIFFERENCES.get(name.lower().partition(":")[0])
 
 

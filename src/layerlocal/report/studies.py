@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from layerlocal.report import plots
+from layerlocal.report import draw, plots
 from layerlocal.report.rows import csv_of_rows, data_uri
 from layerlocal.report.sections import table
 from layerlocal.words import cell, clean, is_number, plain, shorten, spoken
@@ -117,11 +117,13 @@ def _figure(figure: View, name: str) -> View:
     numbers = plots.numbers(figure)
     return {
         "svgs": plots.draw_figure(figure, name),
-        "caption": " ".join(part for part in (clean(figure.get("caption") or ""), plots.heat_key(figure)) if part),
+        "caption": " ".join(
+            part for part in (clean(figure.get("caption") or ""), draw.colour_key(plots.figure_of(figure))) if part
+        ),
         "command": None,
         "runs": [],
         "folded": True,
-        "wide": plots.is_wide(figure),
+        "wide": draw.wide(plots.figure_of(figure)),
         "numbers": [table(**numbers)] if numbers["rows"] else [],
         "printed": len(numbers["rows"]) <= PRINTED_ROWS,
     }

@@ -15,15 +15,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
 
-from layerlocal.report.palette import INK, PAPER, dark_style
+from layerlocal.report.canvas import FORMATS, Drawing, standalone
+from layerlocal.report.palette import INK, PAPER
 from layerlocal.words import clean, shorten
 
 __all__ = ["FORMATS", "WIDTH", "Drawing", "Sheet", "draw", "standalone"]
 
 WIDTH = 400  # user units; one is about one CSS pixel on a phone
-FORMATS = ("svg", "png", "pdf")
-_SCALE = 1.5  # CSS pixels a user unit in a file of its own, where there is room
-_WIDEST = 900
 _PNG_DPI = 144  # two pixels a user unit
 _LINE, _MOST_LETTERS, _LEGEND_ROW = 16.0, 110, 15.4
 _FAMILY = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
@@ -201,22 +199,13 @@ class Sheet:
             ET.SubElement(ET.SubElement(group, "rect", box), "title").text = text
 
 
-class Drawing(str):
-    """A figure as SVG text for inlining, which can be drawn again as a file."""
+class Painted(Drawing):
+    """A drawing of matplotlib's."""
 
-    name: str
     _paint: Callable[[], Sheet]
 
-    def __html__(self) -> str:
-        """What a template takes for markup: the text as it is."""
-        return str(self)
-
     def to_file(self, form: str) -> bytes:
-        """The figure as a file that needs nothing around it.
-
-        Args:
-            form: one of `FORMATS`.
-        """
+        """The figure as a file that needs nothing around it; ``form`` is one of `FORMATS`."""
         if form == "svg":
             return standalone(self).encode("utf-8", "replace")
         with _settings(self.name):
@@ -253,7 +242,7 @@ def draw(
         return sheet
 
     with _settings(name):
-        drawing = Drawing(painted().to_svg(label))
+        drawing = Painted(painted().to_svg(label))
     drawing.name, drawing._paint = name, painted
     return drawing
 
@@ -263,16 +252,6 @@ def _settings(name: str) -> Any:
 
     settings: Any = {**_RC, "svg.hashsalt": name}
     return matplotlib.rc_context(settings)
-
-
-def standalone(svg: str) -> str:
-    """An inline SVG as a file of its own: a size, the paper under it, and its colours where the reader's screen is dark."""
-    head, body = svg.split(">", 1)
-    width, height = (float(side) for side in re.findall(r"[\d.]+", head.split('viewBox="')[1])[2:4])
-    scale = min(_SCALE, _WIDEST / width)
-    style = f"<style>@media (prefers-color-scheme: dark) {{ {dark_style()} }}</style>"
-    paper = f'<rect width="{width:g}" height="{height:g}" fill="{PAPER}" />'
-    return f'{head} width="{scale * width:.0f}" height="{scale * height:.0f}">{style}{paper}{body}\n'
 
 
 def _strip(root: ET.Element) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from layerlocal.report import plots
+from layerlocal.report import draw
+from layerlocal.report.canvas import Drawing
 from layerlocal.report.rows import csv_of_rows, data_uri
-from layerlocal.report.svg import Drawing
 from layerlocal.summary import Column, Figure, Missed, Part, Summary, Table
 from layerlocal.words import NOT_RUN, NOTHING, cell, clean, known, plain, relation, several, shorten, spoken
 
@@ -199,17 +199,19 @@ def _cell(value: Any, column: Column) -> Cell:
 
 
 def _picture(figure: Figure, name: str, whole: Summary) -> Picture:
-    given = figure.model_dump() | {"rules": [*whole.rules, *figure.rules]}
-    found = plots.numbers(given)
-    rows = [[Cell(text) for text in row] for row in found["rows"]]
-    numeric = [index >= found["words"] for index in range(len(found["head"]))]
-    key = plots.heat_key(given)
+    head, rows, words = draw.number_rows(figure)
+    numbers = Grid(
+        "The figure's numbers",
+        head,
+        [[Cell(text) for text in row] for row in rows],
+        [i >= words for i in range(len(head))],
+    )
     return Picture(
-        drawings=plots.draw_figure(given, name),
-        caption=" ".join(filter(None, (clean(figure.caption), key))),
-        numbers=Grid(found["caption"], found["head"], rows, numeric) if rows else None,
+        drawings=draw.draw_figure(figure, name, whole.rules),
+        caption=" ".join(filter(None, (clean(figure.caption), draw.colour_key(figure)))),
+        numbers=numbers if rows else None,
         runs=list(dict.fromkeys(map(clean, figure.runs))),
-        wide=plots.is_wide(given),
+        wide=draw.wide(figure),
     )
 
 
