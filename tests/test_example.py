@@ -78,7 +78,7 @@ def test_the_example_trains_and_is_stored_with_its_source_and_its_certificate(tm
 def test_the_twins_of_the_example_start_from_its_weights_and_share_its_losses():
     x, y = torch.randn(6, 3, 8, 8), torch.arange(6) % 3
     local, bp, deepsup = make(NAME), make("bp", of=NAME), make("bp-deepsup", of=NAME)
-    state, twin = local.state_dict(), deepsup.partner.state_dict()
+    state, twin = local.state_dict(), deepsup.state_dict()
     assert state.keys() == twin.keys() and all(torch.equal(state[name], twin[name]) for name in state)
     values = {}
     for name, rule in (("local", local), ("bp", bp), ("bp-deepsup", deepsup)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "PARTNER",
     "BlockLoss",
     "InputError",
     "Locality",
@@ -33,6 +34,8 @@ __all__ = [
 
 Locality = Literal["global", "segment", "block"]
 """How far one loss may reach: the whole network, a run of blocks between two gradient boundaries, or one block."""
+PARTNER = "local-heads"
+"""The rule that twins are made of where no other is named, or where a rule has no readout of its own at every block."""
 
 
 class BlockLoss(NamedTuple):

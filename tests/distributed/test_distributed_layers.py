@@ -230,12 +230,16 @@ def test_segments_are_dealt_so_that_the_busiest_process_has_least_to_do():
         ({"name": "bp-every"}, "waits for the whole network"),
         ({"name": "feedback"}, "waits for the whole network"),
         ({"name": "lookahead"}, "depends on the 1 after it"),
-        ({"name": "lookahead", "blocks_ahead": 0}, "in a way of its own"),
+        ({"name": "bp-every", "every": 0}, "in a way of its own"),
     ],
 )
 def test_rules_that_send_something_back_are_refused_with_the_reason(options, words):
     with pytest.raises(InputError, match=words):
         local_segments(make(**options))
+
+
+def test_a_rule_that_reads_no_block_ahead_is_dealt_block_by_block():
+    assert local_segments(make("lookahead", blocks_ahead=0))[1] == [[0], [1], [2], [3]]
 
 
 def test_random_draws_in_later_blocks_are_refused(on_two):

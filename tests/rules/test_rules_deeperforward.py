@@ -147,9 +147,9 @@ def test_the_run_is_chosen_on_the_validation_split():
 
 def test_a_twin_with_one_readout_fuses_that_one():
     twin = create_rule("bp", network(), num_classes=K, of="deeperforward")
-    assert twin.calibrates and twin.partner.fusion_weights.tolist() == [1.0]
+    assert twin.calibrates and twin.fusion_weights.tolist() == [1.0]
     twin.calibrate(torch.randn(1, 12, K), Y)
-    assert twin.partner.fusion_weights.tolist() == [1.0]
+    assert twin.fusion_weights.tolist() == [1.0]
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

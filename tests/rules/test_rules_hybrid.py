@@ -56,7 +56,7 @@ def train(rule, steps=4, start=0, optimizer=None, recipe=None):
 
 
 def state(rule):
-    return {key.removeprefix("partner."): value.clone() for key, value in rule.state_dict().items()}
+    return {key: value.clone() for key, value in rule.state_dict().items()}
 
 
 def gradients(rule, seed=0):
@@ -65,7 +65,7 @@ def gradients(rule, seed=0):
     torch.manual_seed(seed)
     for loss in rule.losses(X, Y):
         loss.value.backward()
-    return {name.removeprefix("partner."): p.grad for name, p in rule.named_parameters()}
+    return {name: p.grad for name, p in rule.named_parameters()}
 
 
 def assert_equal_bits(found, expected):
@@ -110,7 +110,7 @@ def test_looking_ahead_moves_no_buffer_but_by_the_rules_own_walk(name, own, of, 
     gradients(hybrid), gradients(itself)
     after = dict(itself.named_buffers())
     assert any(not torch.equal(value, start[key]) for key, value in after.items())
-    assert_equal_bits({key.removeprefix("partner."): value for key, value in hybrid.named_buffers()}, after)
+    assert_equal_bits(dict(hybrid.named_buffers()), after)
 
 
 @pytest.mark.parametrize(("name", "options"), MIXED)
@@ -127,9 +127,7 @@ def test_a_hybrid_owns_every_tensor_of_its_partner_once_and_under_one_name(name,
     content = make(name, **options).state_dict()
     pointers = [value.data_ptr() for value in content.values() if value.numel()]
     assert len(set(pointers)) == len(pointers)
-    assert {key for key in content if key.startswith("partner.")} == {
-        f"partner.{key}" for key in make("local-heads").state_dict()
-    }
+    assert content.keys() >= make("local-heads").state_dict().keys()
 
 
 @pytest.mark.parametrize(
@@ -207,10 +205,9 @@ def test_each_step_is_that_of_bp_deepsup_or_of_the_rule_itself():
     rule = make("bp-every", every=3, of="dtg-ff")
     for index, other in enumerate(["bp-deepsup", "dtg-ff", "dtg-ff", "bp-deepsup"]):
         reference = make(other, of="dtg-ff") if other == "bp-deepsup" else make(other)
-        target = reference.partner if other == "bp-deepsup" else reference
-        target.load_state_dict(rule.partner.state_dict())
+        reference.load_state_dict({key: value for key, value in rule.state_dict().items() if key != "steps"})
         train(rule, 1, start=index, recipe=recipe), train(reference, 1, start=index, recipe=recipe)
-        assert_equal_bits(state(rule), dict(target.state_dict()))
+        assert_equal_bits(state(rule), dict(reference.state_dict()))
 
 
 def test_a_run_continued_in_the_middle_of_a_cycle_ends_as_if_never_interrupted():

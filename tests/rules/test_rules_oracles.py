@@ -53,8 +53,7 @@ def steps(rule, recipe, count=3):
 def of_blocks(rule, indices):
     """Copies of every weight, buffer and head of these blocks."""
     wanted = tuple(part for i in indices for part in (f"network.blocks.{i}.", f"heads.block{i}."))
-    state = {key.removeprefix("partner."): value for key, value in rule.state_dict().items()}
-    return {key: value.clone() for key, value in state.items() if key.startswith(wanted)}
+    return {key: value.clone() for key, value in rule.state_dict().items() if key.startswith(wanted)}
 
 
 def same_bits(left, right):

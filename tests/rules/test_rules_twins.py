@@ -5,6 +5,7 @@ The hand-written networks are built here from `torch.nn` alone and take over the
 
 from __future__ import annotations
 
+import copy
 from itertools import count
 
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
-from layerlocal.rules import create_rule
+from layerlocal.rules import BP, DTGFF, LocalHeads, RuleInfo, create_rule
 from layerlocal.rules.core.checkpointing import BlockBytes
 from layerlocal.rules.core.segments import free_segments
 from layerlocal.spec import Recipe
@@ -217,16 +218,11 @@ def test_dtg_ff_gradients_are_those_of_every_block_trained_alone_on_normalized_i
 # --- twins of each other ----------------------------------------------------------------------------------------------
 
 
-def states(rule):
-    """Parameters and buffers without the wrapper's own names, and without heads that only some of the twins have."""
-    return {key.removeprefix("partner."): value for key, value in rule.state_dict().items()}
-
-
 @pytest.mark.parametrize(("of", "options"), TWINS)
 def test_segmented_with_one_segment_of_all_blocks_is_bp_to_the_last_bit(of, options):
     recipe = Recipe(clip=1.0)
     whole = train(make("segmented", segment_size=DEPTH, of=of, **options), recipe, steps=3)
-    assert_equal_bits(states(whole), states(train(make("bp", of=of, **options), recipe, steps=3)))
+    assert_equal_bits(whole.state_dict(), train(make("bp", of=of, **options), recipe, steps=3).state_dict())
     assert whole.locality == "global"
 
 
@@ -235,7 +231,7 @@ def test_segmented_with_one_block_a_segment_is_the_rule_itself_to_the_last_bit(o
     recipe = Recipe(optimizer="sgd", learning_rate=0.05)
     single = train(make("segmented", segment_size=1, of=of, **options), recipe, steps=3)
     itself = train(make(of, **options), recipe, steps=3)
-    found, expected = states(single), states(itself)
+    found, expected = single.state_dict(), itself.state_dict()
     assert_equal_bits({key: found[key] for key in expected}, expected)
     assert single.locality == "block"
     x, _ = next(iter(batches()))
@@ -261,7 +257,7 @@ def test_bp_deepsup_is_the_gradient_of_the_rules_summed_local_losses(of, options
     total.backward()
     assert loss.value.item() == pytest.approx(total.item(), rel=1e-6)
     expected = {name: p.grad for name, p in rule.named_parameters()}
-    found = {name.removeprefix("partner."): p.grad for name, p in twin.named_parameters()}
+    found = {name: p.grad for name, p in twin.named_parameters()}
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
@@ -269,9 +265,9 @@ def test_bp_deepsup_is_the_gradient_of_the_rules_summed_local_losses(of, options
 
 @pytest.mark.parametrize(("of", "options"), TWINS)
 def test_twins_start_from_the_same_weights_as_their_rule(of, options):
-    start = states(make(of, **options))
+    start = make(of, **options).state_dict()
     for name in ("bp", "bp-deepsup", "segmented"):
-        for key, value in states(make(name, of=of, **options)).items():
+        for key, value in make(name, of=of, **options).state_dict().items():
             if key != "fusion_weights":
                 assert torch.equal(value, start[key]), (name, key)
 
@@ -312,6 +308,51 @@ def test_a_twin_owns_every_tensor_once(name):
     )
 
 
+@pytest.mark.parametrize("name", ["bp", "segmented", "bp-every", "feedback", "lookahead"])
+def test_weights_of_twins_that_held_their_partner_as_a_part_are_loaded(name):
+    """As version 0.1.0 saved them: what is the rule's under ``partner.``."""
+    rule = train(make(name, of="dtg-ff"), Recipe(), steps=1)
+    shared = make("dtg-ff").state_dict().keys()
+    old = {f"partner.{key}" if key in shared else key: value for key, value in rule.state_dict().items()}
+    fresh = make(name, of="dtg-ff")
+    fresh.load_state_dict(old)
+    assert_equal_bits(fresh.state_dict(), rule.state_dict())
+    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"nothing\""):
+        fresh.load_state_dict(old | {"partner.nothing": torch.zeros(1)})
+
+
+def test_a_twin_is_a_rule_of_the_class_that_it_is_made_of_and_is_copied_whole():
+    twin = make("bp", of="dtg-ff")
+    assert isinstance(twin, DTGFF) and isinstance(twin, BP) and twin.info.name == "bp"
+    again = copy.deepcopy(twin)
+    assert type(again) is type(twin)
+    assert_equal_bits(again.state_dict(), twin.state_dict())
+
+
+class Counted(LocalHeads):
+    """Has an attribute of the name of one that every twin has, and a method of the name of one of some."""
+
+    info = RuleInfo(name="counted", locality="block")
+
+    def __init__(self, network, **options):
+        super().__init__(network, **options)
+        self.segments = 3
+
+
+class Reader(LocalHeads):
+    info = RuleInfo(name="reader", locality="block")
+
+    def _read_ahead(self):
+        """Not the one of `lookahead`."""
+
+
+@pytest.mark.parametrize(("name", "of", "shared"), [("bp", Counted, "segments"), ("lookahead", Reader, "_read_ahead")])
+def test_a_rule_and_its_twin_that_both_have_a_name_are_refused(name, of, shared):
+    with pytest.raises(InputError, match=f"^{of.__name__} and its twin '{name}' both have '{shared}'"):
+        make(name, of=of)
+    assert make("segmented", of=Reader).readout_blocks == ["block1", "block3"]
+
+
 # --- segments of unequal length ---------------------------------------------------------------------------------------
 
 
@@ -339,7 +380,7 @@ def test_segments_of_told_sizes():
 @pytest.mark.parametrize("of", ["local-heads", "dtg-ff"])
 def test_one_segment_with_every_readout_is_deep_supervision_to_the_last_bit(of):
     whole = train(make("segmented", segments="4", readouts="all", of=of), Recipe(), steps=3)
-    assert_equal_bits(states(whole), states(train(make("bp-deepsup", of=of), Recipe(), steps=3)))
+    assert_equal_bits(whole.state_dict(), train(make("bp-deepsup", of=of), Recipe(), steps=3).state_dict())
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_random_numbers_and_buffers_of_blocks_and_rule_are_drawn_and_moved_once_
 
     expected = trained(fresh(), shape=(6,))
     after = torch.rand(3)
-    assert expected["partner.network.blocks.0.calls"] == 1 + 3 + 1  # one when the network was made
+    assert expected["network.blocks.0.calls"] == 1 + 3 + 1  # one when the network was made
     assert_equal_bits(trained(cut_everywhere(fresh()), shape=(6,)), expected)
     assert torch.equal(torch.rand(3), after), "what is drawn afterwards is the same"
 

@@ -35,22 +35,22 @@ ROUNDS = 3
 
 
 def local_segments(rule: Rule) -> tuple[BlockwiseRule, list[list[int]]]:
-    """The rule whose blocks are walked, and the segments between its gradient boundaries.
+    """The rule, which walks its blocks in order, and the segments between its gradient boundaries.
 
     Raises:
         InputError: a rule whose segments cannot learn apart from one another, and why.
     """
-    walked, own = (rule.partner, Twin.losses) if isinstance(rule, Twin) else (rule, BlockwiseRule.losses)
+    own = Twin.losses if isinstance(rule, Twin) else BlockwiseRule.losses
     name = rule.info.name
     if rule.locality == "global" and rule.network.depth > 1:
         why = "every block's update waits for the whole network"
     elif rule.reads_ahead:
         why = f"a block's update depends on the {rule.reads_ahead} after it"
-    elif not isinstance(walked, BlockwiseRule) or type(rule).losses is not own:
+    elif not isinstance(rule, BlockwiseRule) or type(rule).losses is not own:
         why = "it walks its blocks in a way of its own (`losses`), which is not known to go forward only"
     else:
         segments = rule.segments if isinstance(rule, Twin) else [[index] for index in range(rule.network.depth)]
-        return walked, [list(segment) for segment in segments]
+        return rule, [list(segment) for segment in segments]
     raise InputError(
         f"rule {name!r} cannot be trained with its layers on different processes: {why}; use --parallel data, or a block-local rule"
     )

@@ -106,12 +106,11 @@ class PipelineBP:
         device: str = "cpu",
     ) -> None:
         depth = rule.network.depth
-        partner = rule.partner
-        if rule.segments != [list(range(depth))] or partner.readouts != [depth - 1]:
+        if rule.segments != [list(range(depth))] or rule.readouts != [depth - 1]:
             raise InputError(f"a pipeline of backprop takes the rule 'bp', not {rule.info.name!r}")
-        if type(partner).inputs is not BlockwiseRule.inputs:
+        if type(rule).inputs is not BlockwiseRule.inputs:
             raise InputError(
-                f"a pipeline of backprop takes the data as they are, and {partner.info.name!r} makes inputs of its own"
+                f"a pipeline of backprop takes the data as they are, and {rule.twin_of.info.name!r} makes inputs of its own"
             )
         if micro_batches < group.size:
             raise InputError(
@@ -121,10 +120,10 @@ class PipelineBP:
         self.group = group
         self.last = group.rank == group.size - 1
         self.losses: list[Tensor] = []
-        self.stage = _CountingStage(_Blocks(partner, dealt[group.rank]), group.rank, group.size, torch.device(device))
+        self.stage = _CountingStage(_Blocks(rule, dealt[group.rank]), group.rank, group.size, torch.device(device))
 
         def loss(activity: Tensor, y: Tensor) -> Tensor:
-            return partner.local_loss(depth - 1, activity, y)[0] / micro_batches
+            return rule.local_loss(depth - 1, activity, y)[0] / micro_batches
 
         self.schedule = SCHEDULES[schedule](self.stage, micro_batches, loss_fn=loss, scale_grads=False)
         self.step_seconds = 0.0

@@ -19,7 +19,7 @@ from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import Rule, RuleInfo
 from layerlocal.rules.core.walk import segment_losses
 from layerlocal.rules.twins import Twin
-from layerlocal.types import BlockLoss, InputError, Locality
+from layerlocal.types import PARTNER, BlockLoss, InputError, Locality
 
 __all__ = ["BPEvery", "is_global_step"]
 
@@ -52,6 +52,7 @@ class BPEvery(Twin):
         summary="a global backprop step (the sum of all local losses) every n steps, block-local steps between",
         references=("arXiv:2606.06539", "arXiv:1409.5185"),
     )
+    every: int
     steps: Tensor
 
     def __init__(
@@ -61,12 +62,12 @@ class BPEvery(Twin):
         num_classes: int,
         seed: int | None = None,
         every: int = 2,
-        of: str | type[Rule] = "local-heads",
+        of: str | type[Rule] = PARTNER,
         **options: Any,
     ) -> None:
         if not isinstance(every, int) or every < 0:
             raise InputError(f"every must be a whole number of steps, 0 for never, got {every!r}")
-        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
+        super().__init__(network, num_classes=num_classes, seed=seed, **options)
         self.every = every
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -79,7 +80,7 @@ class BPEvery(Twin):
     @property
     def locality(self) -> Locality:
         """Global, or the partner's where no step is."""
-        return "global" if self.every else self.partner.locality
+        return "global" if self.every else self.twin_of.info.locality
 
     @property
     def needs_whole_batches(self) -> str | None:
@@ -103,4 +104,4 @@ class BPEvery(Twin):
         if self.training:
             self.steps += 1
         segments = self.longest_segments if whole else self.segments
-        return segment_losses(self.partner, x, y, segments, cuts=self.cuts)
+        return segment_losses(self, x, y, segments, cuts=self.cuts)

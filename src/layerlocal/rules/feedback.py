@@ -38,7 +38,7 @@ from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import Rule, RuleInfo
 from layerlocal.rules.core.walk import segment_losses
 from layerlocal.rules.twins import Twin
-from layerlocal.types import BlockLoss, InputError, Locality, derive_seed
+from layerlocal.types import PARTNER, BlockLoss, InputError, Locality, derive_seed
 
 __all__ = ["Feedback", "feedback_term", "output_error"]
 
@@ -77,6 +77,7 @@ class Feedback(Twin):
         references=("arXiv:1609.01596", "arXiv:2606.06539"),
         passes_per_step=2,
     )
+    strength: float
 
     def __init__(
         self,
@@ -85,16 +86,16 @@ class Feedback(Twin):
         num_classes: int,
         seed: int | None = None,
         strength: float = 1.0,
-        of: str | type[Rule] = "local-heads",
+        of: str | type[Rule] = PARTNER,
         **options: Any,
     ) -> None:
         if not (math.isfinite(strength) and strength >= 0):
             raise InputError(f"strength must be a number of at least 0, got {strength}")
-        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
-        if self.partner.passes_per_step != 1:
+        super().__init__(network, num_classes=num_classes, seed=seed, **options)
+        if super().passes_per_step != 1:
             raise InputError(
-                f"feedback needs a rule that shows each sample once a step, and {self.partner.info.name} does "
-                f"{self.partner.passes_per_step} passes"
+                f"feedback needs a rule that shows each sample once a step, and {self.twin_of.info.name} does "
+                f"{super().passes_per_step} passes"
             )
         self.strength = strength
         for index, (channels, *_) in enumerate(network.activity_shapes):
@@ -108,7 +109,7 @@ class Feedback(Twin):
     @property
     def locality(self) -> Locality:
         """Global by what reaches a block, though not by gradient; the partner's without feedback."""
-        return "global" if self.strength else self.partner.locality
+        return "global" if self.strength else self.twin_of.info.locality
 
     @property
     def reads_ahead(self) -> int:
@@ -123,19 +124,19 @@ class Feedback(Twin):
     @property
     def passes_per_step(self) -> int:
         """The partner's, and a prediction for the output error."""
-        return self.partner.passes_per_step + (self.partner.passes_per_prediction if self.strength else 0)
+        return super().passes_per_step + (self.passes_per_prediction if self.strength else 0)
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a block: the local one plus the projected output error."""
         if not self.strength:
-            yield from segment_losses(self.partner, x, y, self.segments)
+            yield from super().losses(x, y)
             return
         with torch.no_grad():
-            error = output_error(call_frozen([self.partner], self.partner.scores, x), y)
+            error = output_error(call_frozen([self], self.scores, x), y)
 
         def local_loss(index: int, activity: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            value, metrics = self.partner.local_loss(index, activity, labels)
+            value, metrics = self.local_loss(index, activity, labels)
             term = feedback_term(activity, error, self.get_buffer(f"projection{index}"))
             return value + self.strength * term, metrics | {"feedback": term.detach()}
 
-        yield from segment_losses(self.partner, x, y, self.segments, local_loss)
+        yield from segment_losses(self, x, y, self.segments, local_loss)

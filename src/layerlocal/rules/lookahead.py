@@ -13,7 +13,6 @@ m = L − 1 gives the blocks the gradients of `bp`, computed once for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -22,9 +21,8 @@ from layerlocal.networks import Network
 from layerlocal.rules.core.frozen import call_frozen
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import Rule, RuleInfo
-from layerlocal.rules.core.walk import segment_losses
 from layerlocal.rules.twins import Twin
-from layerlocal.types import BlockLoss, InputError, Locality
+from layerlocal.types import PARTNER, InputError, Locality
 
 __all__ = ["Lookahead", "reading_block"]
 
@@ -57,6 +55,7 @@ class Lookahead(Twin):
         summary="each block's local loss read blocks_ahead blocks further on, through blocks that it does not train",
         references=("arXiv:2402.17318", "arXiv:2311.18130"),
     )
+    blocks_ahead: int
 
     def __init__(
         self,
@@ -65,12 +64,12 @@ class Lookahead(Twin):
         num_classes: int,
         seed: int | None = None,
         blocks_ahead: int = 1,
-        of: str | type[Rule] = "local-heads",
+        of: str | type[Rule] = PARTNER,
         **options: Any,
     ) -> None:
         if not isinstance(blocks_ahead, int) or blocks_ahead < 0:
             raise InputError(f"blocks_ahead must be a whole number of at least 0, got {blocks_ahead!r}")
-        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
+        super().__init__(network, num_classes=num_classes, seed=seed, **options)
         self.blocks_ahead = blocks_ahead
 
     @property
@@ -81,13 +80,13 @@ class Lookahead(Twin):
     @property
     def passes_per_step(self) -> int:
         """Those of the partner, once more for every block that is looked through."""
-        return self.partner.passes_per_step * (1 + self.reads_ahead)
+        return super().passes_per_step * (1 + self.reads_ahead)
 
     @property
     def locality(self) -> Locality:
         """By how far a block's loss is read: the block itself, some more, or all of them."""
         if self.reads_ahead == 0:
-            return self.partner.locality
+            return self.twin_of.info.locality
         return "global" if self.reads_ahead + 1 == self.network.depth else "segment"
 
     def use_checkpointing(self, x: Tensor) -> None:
@@ -97,24 +96,20 @@ class Lookahead(Twin):
             "leave recipe.checkpointing off"
         )
 
-    def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
-        """One loss a block."""
-        return segment_losses(self.partner, x, y, self.segments, self.local_loss)
-
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss read ahead, which trains the block, plus the block's own on its detached activity, which trains the head."""
         last = reading_block(index, self.blocks_ahead, self.network.depth)
         if last == index:
-            return self.partner.local_loss(index, activity, y)
+            return super().local_loss(index, activity, y)
         held = [*self.network.blocks[index + 1 : last + 1]]
         if (name := f"block{last}") in self.heads:
             held.append(self.heads[name])
         ahead: Tensor = call_frozen(held, self._read_ahead, index, last, activity, y)
-        own, metrics = self.partner.local_loss(index, activity.detach(), y)
+        own, metrics = super().local_loss(index, activity.detach(), y)
         metrics = metrics | {"ahead": ahead.detach()}
         return (ahead + own if own.requires_grad else ahead), metrics
 
     def _read_ahead(self, index: int, last: int, activity: Tensor, y: Tensor) -> Tensor:
         for position in range(index, last):
-            activity = self.network.blocks[position + 1](self.partner.feed(position, activity))
-        return self.partner.local_loss(last, activity, y)[0]
+            activity = self.network.blocks[position + 1](self.feed(position, activity))
+        return super().local_loss(last, activity, y)[0]

@@ -7,25 +7,29 @@ All three are the exact twins of the rule named by ``of``: only what the boundar
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.checkpointing import find_cuts
-from layerlocal.rules.core.export import ExportParts
-from layerlocal.rules.core.registry import create_rule, register_rule
-from layerlocal.rules.core.rule import Rule, RuleInfo, parts_of
+from layerlocal.rules.core.registry import accepted_options, register_rule, rule_class
+from layerlocal.rules.core.rule import Rule, RuleInfo
 from layerlocal.rules.core.segments import choose_segments, cut_segments
 from layerlocal.rules.core.walk import BlockwiseRule, segment_losses
-from layerlocal.types import BlockLoss, InputError, Locality
+from layerlocal.types import PARTNER, BlockLoss, InputError, Locality
 
 __all__ = ["BP", "BPDeepSup", "Segmented", "Twin"]
 
 
-class Twin(Rule):
-    """A rule's partner with other gradient boundaries.
+class Twin(BlockwiseRule):
+    """A rule's partner walked with other gradient boundaries.
+
+    What is made is an object of both classes: it is the rule named by ``of``, with its heads, losses, fusion and options, and the twin
+    says where the boundaries are and what is read.
 
     Args:
         network: what is trained.
@@ -40,73 +44,63 @@ class Twin(Rule):
         InputError: ``of`` is not a rule with one readout a block.
     """
 
+    twin_of: ClassVar[type[BlockwiseRule]]
+    """The class of the rule named by ``of``."""
+    segments: list[list[int]]
+    cuts: frozenset[int]
+    """Blocks at which a new chunk of a segment starts (`use_checkpointing`)."""
+
+    def __new__(cls, *args: Any, of: str | type[Rule] = PARTNER, **options: Any) -> Twin:
+        """An object of the twin's class and of that of ``of``."""
+        joined = hasattr(cls, "twin_of")  # where an object is copied
+        return super().__new__(cls if joined else _twin_class(cls, _partner_class(cls, of)))
+
     def __init__(
         self,
         network: Network,
         *,
         num_classes: int,
-        of: str | type[Rule],
         seed: int | None,
         segments: Sequence[Sequence[int]] | None = None,
         readouts: Sequence[int] | None = None,
         **options: Any,
     ) -> None:
-        nn.Module.__init__(self)  # not Rule's: the partner owns the network, and owning it twice would save it twice
-        self.num_classes = num_classes
-        partner = create_rule(of, network, num_classes=num_classes, seed=seed, **options)
-        if not isinstance(partner, BlockwiseRule):
-            raise InputError(
-                f"{self.info.name} can be the twin of a rule with one readout a block (BlockwiseRule), not of {of!r}"
-            )
+        super().__init__(network, num_classes=num_classes, **accepted_options(self.twin_of, options, seed))
+        self._refuse_shared_names()
         if readouts is not None:
-            partner.keep_readouts(readouts)
-        self.partner = partner
+            self.keep_readouts(readouts)
         self.segments = [list(segment) for segment in segments or cut_segments(network.depth, 1)]
-        self.cuts: frozenset[int] = frozenset()
+        self.cuts = frozenset()
+
+    def _refuse_shared_names(self) -> None:
+        """Two classes in one object must not write each other's attributes; what every rule has aside."""
+        twins = [kind for kind in type(self).__mro__[1:] if issubclass(kind, Twin)]
+        names = {name for kind in twins for name in (*vars(kind), *inspect.get_annotations(kind))}
+        theirs = {*dir(self.twin_of), *vars(self), *self._buffers, *self._parameters, *self._modules}
+        if shared := sorted((names & theirs) - {"info", *dir(BlockwiseRule), *dir(type)}):
+            raise InputError(
+                f"{self.twin_of.__name__} and its twin {self.info.name!r} both have {shared[0]!r}; give that of the rule another name"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Also from twins of version 0.1.0, which held their partner as a part."""
+        for name in [name for name in state_dict if name.startswith(f"{prefix}partner.")]:
+            state_dict[prefix + name.removeprefix(f"{prefix}partner.")] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
-    def network(self) -> Network:  # type: ignore[override]
-        """The partner's."""
-        return self.partner.network
+    def locality(self) -> Locality:
+        """The twin's, whatever the rule's."""
+        return self.info.locality
 
     @property
-    def heads(self) -> nn.ModuleDict:
-        """The partner's heads, by block name."""
-        return self.partner.heads
-
-    @property
-    def compares_samples(self) -> bool:
-        """As the partner."""
-        return self.partner.compares_samples
-
-    @property
-    def needs_whole_batches(self) -> str | None:
-        """As the partner."""
-        return self.partner.needs_whole_batches
-
-    @property
-    def passes_per_step(self) -> int:
-        """The partner's."""
-        return self.partner.passes_per_step
-
-    @property
-    def passes_per_prediction(self) -> int:
-        """The partner's."""
-        return self.partner.passes_per_prediction
-
-    @property
-    def readout_blocks(self) -> list[str]:
-        """Names of the blocks that keep their readout."""
-        return self.partner.readout_blocks
-
-    @property
-    def reads(self) -> str:
-        """As the partner."""
-        return self.partner.reads
+    def reads_ahead(self) -> int:
+        """None, as long as what goes back goes by gradient."""
+        return 0
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a segment."""
-        return segment_losses(self.partner, x, y, self.segments, cuts=self.cuts)
+        return segment_losses(self, x, y, self.segments, cuts=self.cuts)
 
     @property
     def longest_segments(self) -> Sequence[Sequence[int]]:
@@ -117,28 +111,32 @@ class Twin(Rule):
         """Cut every segment of several blocks into chunks, by what each block saves (`checkpointing.find_cuts`)."""
         if all(len(segment) == 1 for segment in self.longest_segments):
             super().use_checkpointing(x)
-        self.cuts = find_cuts(self.partner, x, self.longest_segments)
+        self.cuts = find_cuts(self, x, self.longest_segments)
 
-    def block_scores(self, x: Tensor) -> Tensor:
-        """(L, B, K) of the readouts that are kept."""
-        return self.partner.block_scores(x)
 
-    def fuse(self, block_scores: Tensor) -> Tensor:
-        """The partner's fusion."""
-        return self.partner.fuse(block_scores)
+def _partner_class(twin: type[Twin], of: str | type[Rule]) -> type[BlockwiseRule]:
+    """The class of ``of``.
 
-    def export_parts(self) -> ExportParts | None:
-        """The partner's."""
-        return parts_of(self.partner)
+    Raises:
+        InputError: it has not one readout a block, or is a twin itself.
+    """
+    found = rule_class(of)
+    if not issubclass(found, BlockwiseRule) or issubclass(found, Twin):
+        raise InputError(
+            f"{twin.info.name} can be the twin of a rule with one readout a block (BlockwiseRule), not of {of!r}"
+        )
+    return found
 
-    @property
-    def calibrates(self) -> bool:
-        """As the partner."""
-        return self.partner.calibrates
 
-    def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
-        """The partner's choices on validation data."""
-        self.partner.calibrate(block_scores, y)
+def _twin_class(twin: type[Twin], partner: type[BlockwiseRule]) -> type[Twin]:
+    """The class of a twin of a rule: first the twin's methods, then the rule's; under the rule's name, and as the twin declares itself."""
+    own = partner.info
+    info = replace(
+        twin.info, compares_samples=own.compares_samples, channel_groups=own.channel_groups,
+        passes_per_step=own.passes_per_step, passes_per_prediction=own.passes_per_prediction,
+    )  # fmt: skip
+    content = {"info": info, "twin_of": partner, "__module__": partner.__module__}
+    return type(partner.__name__, (twin, partner), content)
 
 
 @register_rule
@@ -153,12 +151,12 @@ class BP(Twin):
         *,
         num_classes: int,
         seed: int | None = None,
-        of: str | type[Rule] = "local-heads",
+        of: str | type[Rule] = PARTNER,
         **options: Any,
     ) -> None:
         depth = network.depth
         super().__init__(
-            network, num_classes=num_classes, segments=[range(depth)], readouts=[depth - 1], of=of, seed=seed, **options
+            network, num_classes=num_classes, segments=[range(depth)], readouts=[depth - 1], seed=seed, **options
         )
 
 
@@ -191,11 +189,11 @@ class BPDeepSup(Twin):
         seed: int | None = None,
         segment_size: int = 1,
         segments: str | None = None,
-        of: str | type[Rule] = "local-heads",
+        of: str | type[Rule] = PARTNER,
         **options: Any,
     ) -> None:
-        super().__init__(network, num_classes=num_classes, segments=[range(network.depth)], of=of, seed=seed, **options)
-        self.partner.keep_readouts(segment[-1] for segment in choose_segments(self.partner, segment_size, segments))
+        super().__init__(network, num_classes=num_classes, segments=[range(network.depth)], seed=seed, **options)
+        self.keep_readouts(segment[-1] for segment in choose_segments(self, segment_size, segments))
 
 
 @register_rule
@@ -234,15 +232,15 @@ class Segmented(Twin):
         segment_size: int = 2,
         segments: str | None = None,
         readouts: str = "ends",
-        of: str | type[Rule] = "local-heads",
+        of: str | type[Rule] = PARTNER,
         **options: Any,
     ) -> None:
         if readouts not in ("ends", "all"):
             raise InputError(f"readouts must be 'ends' or 'all', got {readouts!r}")
-        super().__init__(network, num_classes=num_classes, of=of, seed=seed, **options)
-        self.segments = [list(segment) for segment in choose_segments(self.partner, segment_size, segments)]
+        super().__init__(network, num_classes=num_classes, seed=seed, **options)
+        self.segments = [list(segment) for segment in choose_segments(self, segment_size, segments)]
         if readouts == "ends":
-            self.partner.keep_readouts(segment[-1] for segment in self.segments)
+            self.keep_readouts(segment[-1] for segment in self.segments)
 
     @property
     def locality(self) -> Locality:

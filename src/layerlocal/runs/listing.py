@@ -12,18 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import PARTNER, InputError, unknown_name
 
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
 
-__all__ = ["PARTNER", "RuleFacts", "describe", "look", "partner_of", "refuse_baseline", "rule_facts"]
+__all__ = ["RuleFacts", "describe", "look", "partner_of", "refuse_baseline", "rule_facts"]
 
 Rows = list[dict[str, Any]]
 Named = TypeVar("Named", bound="str | type[Rule]")
 FACTS = Path(__file__).with_name("listing.json")
-PARTNER = "local-heads"
-"""What twins are made of where a rule has no readout of its own at every block."""
 SECTIONS = ("rules", "networks", "data")
 
 
@@ -78,9 +76,11 @@ def _facts() -> dict[str, Any]:
 
 def _facts_of(name: str | type[Rule]) -> RuleFacts:
     from layerlocal.rules import BlockwiseRule, rule_class, rule_options
+    from layerlocal.rules.twins import Twin
 
     rule = rule_class(name)
-    return RuleFacts(rule.info.locality, issubclass(rule, BlockwiseRule), rule.info.channel_groups, rule_options(rule))
+    blockwise = issubclass(rule, BlockwiseRule) and not issubclass(rule, Twin)
+    return RuleFacts(rule.info.locality, blockwise, rule.info.channel_groups, rule_options(rule))
 
 
 def describe(what: str) -> dict[str, Rows]:

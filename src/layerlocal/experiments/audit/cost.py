@@ -10,8 +10,8 @@ import torch
 from layerlocal.experiments.cost.case import BASELINE, CostCase, Trainer
 from layerlocal.experiments.cost.measure import measure_turns, saved_bytes
 from layerlocal.measure import speed_ratios
-from layerlocal.runs.listing import PARTNER
 from layerlocal.spec import NetworkSpec, RuleSpec
+from layerlocal.types import PARTNER
 from layerlocal.words import several
 
 __all__ = ["measure_cost"]

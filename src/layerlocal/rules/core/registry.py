@@ -16,7 +16,16 @@ from layerlocal.options import check_options, options_of, seed_number
 from layerlocal.rules.core.rule import Rule, RuleInfo, refuse_no_task
 from layerlocal.types import InputError, describe_error, first_line, is_fault, shown, unknown_name
 
-__all__ = ["create_rule", "find_rule", "list_rules", "raised_in_plugin", "register_rule", "rule_class", "rule_options"]
+__all__ = [
+    "accepted_options",
+    "create_rule",
+    "find_rule",
+    "list_rules",
+    "raised_in_plugin",
+    "register_rule",
+    "rule_class",
+    "rule_options",
+]
 
 _RULES: dict[str, type[Rule]] = {}
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
@@ -151,12 +160,7 @@ def create_rule(
     """
     rule = rule_class(name)
     num_classes, seed = refuse_no_task(network, num_classes), None if seed is None else seed_number(seed)
-    what = f"rule {rule.info.name!r}"
-    parameters = inspect.signature(rule).parameters.values()
-    collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    check_options(what, options_of(rule, TAKEN), options, _partner_options(rule, options, collects))
-    if collects or any(p.name == "seed" for p in parameters):
-        options["seed"] = seed
+    what, options = f"rule {rule.info.name!r}", accepted_options(rule, options, seed)
     try:
         with within_memory(what):
             return rule(network, num_classes=num_classes, **options)
@@ -167,6 +171,20 @@ def create_rule(
         if isinstance(error, InputError) or not rule.__module__.startswith(PLUGIN) or not is_fault(error):
             raise
         raise InputError(f"{_name_of(rule)} cannot be made: it {describe_error(error)}") from error
+
+
+def accepted_options(rule: type[Rule], options: dict[str, Any], seed: int | None) -> dict[str, Any]:
+    """The options of a rule, once they are seen to be its own and of the declared types, and the seed where it takes one.
+
+    Raises:
+        InputError: an unknown option, or one of another type.
+    """
+    parameters = inspect.signature(rule).parameters.values()
+    collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    others = _partner_options(rule, options, collects)
+    check_options(f"rule {rule.info.name!r}", options_of(rule, TAKEN), options, others)
+    takes_seed = collects or any(p.name == "seed" for p in parameters)
+    return {**options, "seed": seed} if takes_seed else dict(options)
 
 
 def _name_of(rule: type[Rule]) -> str:
