@@ -300,8 +300,16 @@ MUTANTS: list[tuple] = [
         "store_folders",
         ("if name != path.name:\n        raise _misnamed(path, name)\n    return", "return"),
     ),
+    # of a changed file only its size and its time count, which anybody can set
+    ("runs/index.py", "index", ("file.st_mtime_ns, file.st_ctime_ns)\n    return", "file.st_mtime_ns, 0)\n    return")),
+    # a file is taken in that may change within the tick of its time
+    ("runs/index.py", "index", ("max(file.st_mtime_ns, file.st_ctime_ns) > rested or", "")),
+    # an index that was cut short is believed
+    ("runs/index.py", "index", ("if content.startswith(_head(body)) else cls()", "if content else cls()")),
+    # the index shows everybody what few may read
+    ("runs/index.py", "index", ("everybody & 0o044 & ~file.st_mode", "False")),
     # whatever a lock gives means that it is held
-    ("runs/store.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
+    ("runs/locks.py", "store_folders", ("if error.errno in BUSY:", "if True:")),
     # the result of another run under the right spec counts
     ("runs/records.py", "store_folders", ('if result.get("run", name) != name:', "if False:")),
     # what may not be read is called damaged
@@ -317,7 +325,7 @@ MUTANTS: list[tuple] = [
     # hidden files of others are swept away
     ("files.py", "store_folders", ("if ours.fullmatch(entry.name) and", 'if entry.name.startswith(".") and')),
     # two processes hold one run
-    ("runs/store.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
+    ("runs/locks.py", "store", ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB")),
     # the biased standard deviation
     ("stats.py", "stats", ("* array.std(ddof=1) / np.sqrt", "* array.std() / np.sqrt")),
     # the hash depends on the order of options

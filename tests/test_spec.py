@@ -21,6 +21,7 @@ from layerlocal.spec import (
     SpecReader,
     command_of,
     parse_value,
+    spec_texts,
 )
 from layerlocal.types import InputError
 
@@ -389,7 +390,7 @@ def test_specs_read_one_after_another_are_those_read_alone_whatever_they_share()
     reader = SpecReader()
     for content in json.loads(json.dumps(contents * 2)):
         alone = RunSpec.parse(content)
-        found, name = reader.read(content)
+        found, name = reader.read(spec_texts(content))
         assert (found, name) == (alone, alone.hash)
         assert found.model_dump_json() == alone.model_dump_json()
         assert found.canonical() == json.dumps(json.loads(alone.canonical()), sort_keys=True, separators=(",", ":"))
@@ -400,9 +401,9 @@ def test_specs_read_one_after_another_are_those_read_alone_whatever_they_share()
 )
 def test_a_spec_that_is_refused_alone_is_refused_among_others_in_the_same_words(wrong):
     reader, content = SpecReader(), RunSpec().model_dump(mode="json")
-    reader.read(content)
+    reader.read(spec_texts(content))
     with pytest.raises(InputError) as alone:
         RunSpec.parse(content | wrong)
     with pytest.raises(InputError) as among:
-        reader.read(content | wrong)
+        reader.read(spec_texts(content | wrong))
     assert str(among.value) == str(alone.value)

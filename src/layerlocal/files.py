@@ -21,7 +21,9 @@ __all__ = [
     "cannot_read",
     "cannot_write",
     "clear_leftovers",
+    "compact_json",
     "is_there",
+    "json_text",
     "load_json",
     "read_json",
     "read_model",
@@ -112,10 +114,27 @@ def load_json(text: bytes | str, *, finite: bool = True) -> Any:
         ValueError: it is no JSON, or is nested deeper than anything of ours.
     """
     try:
-        plain = text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass")
-        return (_STRICT if finite else _LOOSE).decode(plain)
+        return (_STRICT if finite else _LOOSE).decode(text if isinstance(text, str) else json_text(text))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def compact_json(content: Any) -> str:
+    """JSON content as text without spaces, all of it ASCII.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    return _COMPACT.encode(content)
+
+
+def json_text(content: bytes) -> str:
+    """A JSON file's text, in whichever of the encodings of JSON.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    return content.decode(json.detect_encoding(content), "surrogatepass")
 
 
 def read_json(
@@ -200,5 +219,6 @@ def _finite(text: str) -> float:
     return value
 
 
+_COMPACT = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 _STRICT, _LOOSE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite), json.JSONDecoder()
 """Made once: a store of many runs is read faster."""

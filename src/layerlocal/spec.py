@@ -11,11 +11,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from layerlocal.files import compact_json
 from layerlocal.types import InputError, shown, unknown_name
 from layerlocal.validated import Frozen
 
 __all__ = [
     "PROTOCOL",
+    "SECTIONS",
     "TYPED_NETWORK",
     "DataSpec",
     "Frozen",
@@ -26,6 +28,7 @@ __all__ = [
     "SpecReader",
     "command_of",
     "parse_value",
+    "spec_texts",
 ]
 
 PROTOCOL = 1
@@ -298,45 +301,58 @@ class RunSpec(Frozen):
         return type(self).parse(content)
 
 
-_KEY = json.JSONEncoder(check_circular=False, separators=(",", ":"))
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
+def spec_texts(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """A spec's JSON content as text: of each of `SECTIONS`, and of the rest.
+
+    Raises:
+        InputError: it is nested deeper than any spec.
+    """
+    rest = {key: value for key, value in content.items() if key not in SECTIONS}
+    try:
+        return (*(compact_json(content.get(name, {})) for name in SECTIONS), compact_json(rest))
+    except RecursionError:
+        raise InputError("a spec is not nested so deep; give numbers, words, true, false or null") from None
 
 
 class SpecReader:
-    """Reads many specs from JSON content. A section that many of them have is validated once, and is then one object of them all."""
+    """Reads many specs as `spec_texts` gives them. A section that many have is validated once, and is then one object of them all."""
 
     def __init__(self) -> None:
         self._sections: dict[tuple[str, str], tuple[Frozen, str]] = {}
         self._rest: dict[str, RunSpec] = {}
 
-    def read(self, content: dict[str, Any]) -> tuple[RunSpec, str]:
+    def read(self, texts: tuple[str, ...]) -> tuple[RunSpec, str]:
         """A spec and its hash.
 
         Raises:
             InputError: what `RunSpec.parse` says of the content.
         """
+        *sections, rest = texts
         try:
-            found = {name: self._section(name, content[name]) for name in SECTIONS}
-            rest = self._without_sections({key: value for key, value in content.items() if key not in SECTIONS})
-        except (KeyError, ValueError, RecursionError):  # an `InputError` too: it does not say of which section
-            spec = RunSpec.parse(content)
+            found = {name: self._section(name, text) for name, text in zip(SECTIONS, sections, strict=True)}
+            whole = self._without_sections(rest).model_copy(update={name: part for name, (part, _) in found.items()})
+        except (ValueError, RecursionError):  # an `InputError` too: it does not say of which section
+            content = {name: json.loads(text) for name, text in zip(SECTIONS, sections, strict=True)}
+            spec = RunSpec.parse(content | json.loads(rest))
             return spec, spec.hash
-        spec = rest.model_copy(update={name: section for name, (section, _) in found.items()})
-        return spec, _short_sum(spec._canonical({name: text for name, (_, text) in found.items()}))
+        return whole, _short_sum(whole._canonical({name: text for name, (_, text) in found.items()}))
 
-    def _section(self, name: str, content: dict[str, Any]) -> tuple[Frozen, str]:
-        key = name, _KEY.encode(content)
+    def _section(self, name: str, text: str) -> tuple[Frozen, str]:
+        key = name, text
         if key not in self._sections:
             _make_room(self._sections)
-            section = SECTIONS[name].model_validate(content)
+            section = SECTIONS[name].model_validate(json.loads(text))
             self._sections[key] = section, _canonical_section(section)
         return self._sections[key]
 
-    def _without_sections(self, content: dict[str, Any]) -> RunSpec:
-        key = _KEY.encode(content)
-        if key not in self._rest:
+    def _without_sections(self, text: str) -> RunSpec:
+        if text not in self._rest:
             _make_room(self._rest)
-            self._rest[key] = RunSpec.model_validate(content)
-        return self._rest[key]
+            self._rest[text] = RunSpec.model_validate(json.loads(text))
+        return self._rest[text]
 
 
 def _make_room(known: dict[Any, Any], most: int = 10_000) -> None:
@@ -357,7 +373,7 @@ def _canonical_section(section: Frozen) -> str:
     if content.get("content_sha256") is not None:
         for place in WHERE:
             del content[place]
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(content)
 
 
 def _short_sum(text: str) -> str:

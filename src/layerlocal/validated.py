@@ -31,6 +31,8 @@ class Frozen(BaseModel):
     def _plain_number(cls, value: Any, info: ValidationInfo) -> Any:
         """NumPy's numbers as Python's, which hash alike; true and false are no numbers."""
         assert info.field_name is not None
+        if value is None:
+            return None
         value = _as_plain(value)
         is_number, is_model = _kind_of(cls, info.field_name)
         parts = value if isinstance(value, list | tuple) else [value]

@@ -115,7 +115,7 @@ def test_a_disk_without_room_for_the_lock_leaves_no_folder(store, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     store.prepare()
-    monkeypatch.setattr("layerlocal.runs.store._open_at_once", full)
+    monkeypatch.setattr("layerlocal.runs.locks._open_at_once", full)
     with pytest.raises(InputError, match="the disk is full"), store.open(SPEC):
         pass
     assert os.listdir(store.root) == []

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerlocal.files import cannot_read, is_there, load_json
-from layerlocal.spec import RunSpec, SpecReader
+from layerlocal.files import cannot_read, is_there, json_text, load_json
+from layerlocal.spec import RunSpec, SpecReader, spec_texts
 from layerlocal.types import InputError
 
 __all__ = [
     "PARTS",
+    "RunContent",
     "RunReader",
     "RunRecord",
     "is_finished",
     "is_hash",
+    "read_content",
     "read_run",
     "read_spec",
     "read_sums",
@@ -60,6 +62,17 @@ def is_finished(path: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """What the files of a finished run say. What many runs have alike is text, which is parsed once for them all."""
+
+    spec: tuple[str, ...]
+    """As `spec_texts` gives it."""
+    env: str
+    """JSON."""
+    result: dict[str, Any]
+
+
 class RunReader:
     """Reads many finished runs. What many of them have alike, sections of specs and the environment, is then one object of them all."""
 
@@ -73,37 +86,27 @@ class RunReader:
         Raises:
             InputError: it is damaged, cannot be read, is a link, lies under another run's name, or is of another version of this program.
         """
-        folder = str(path)
-        if os.path.islink(folder):
-            raise InputError(
-                f"run {path} is a link to another folder, so it is not this store's; put a copy of that folder in its place"
-            )
+        return self.record(path, read_content(path))
+
+    def record(self, path: Path, content: RunContent) -> RunRecord:
+        """The run in a folder whose files say this.
+
+        Raises:
+            InputError: they do not say what a run's files say.
+        """
+        spec, name = _parsed(path, content.spec, self._specs)
         try:
-            sums = _object("DONE", _content(f"{folder}/DONE"))
-            content = {part: _content(f"{folder}/{part}") for part in PARTS}
-            found = {part: hashlib.sha256(content[part]).hexdigest() for part in PARTS}
-            damaged = [part for part in PARTS if found[part] != sums.get(part)]
-            if damaged:
-                raise ValueError(f"{damaged[0]} is not what was written")
-            spec = _object("spec.json", content["spec.json"])
-            env = self._environment(found["env.json"], content["env.json"])
-            result = _object("result.json", content["result.json"])
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-            raise damaged_run(path, error) from error
-        except OSError as error:
-            raise unreadable(path, error) from error
-        parsed, name = _parse(path, spec, self._specs)
-        try:
-            return RunRecord(name, parsed, env, _checked(result, parsed, name))
+            env = self._environment(content.env)
+            return RunRecord(name, spec, env, _checked(content.result, spec, name))
         except ValueError as error:
             raise damaged_run(path, error) from error
 
-    def _environment(self, checksum: str, content: bytes) -> dict[str, Any]:
-        if checksum not in self._environments:
+    def _environment(self, text: str) -> dict[str, Any]:
+        if text not in self._environments:
             if len(self._environments) >= MOST_ENVIRONMENTS:
                 self._environments.clear()
-            self._environments[checksum] = _object("env.json", content)
-        return self._environments[checksum]
+            self._environments[text] = _object("env.json", text)
+        return self._environments[text]
 
 
 MOST_ENVIRONMENTS = 1000
@@ -112,6 +115,32 @@ MOST_ENVIRONMENTS = 1000
 def read_run(path: Path) -> RunRecord:
     """One finished run; see `RunReader.read`."""
     return RunReader().read(path)
+
+
+def read_content(path: Path) -> RunContent:
+    """What the files of a finished run say, each held against its sum.
+
+    Raises:
+        InputError: it is damaged, cannot be read, or is a link.
+    """
+    folder = str(path)
+    if os.path.islink(folder):
+        raise InputError(
+            f"run {path} is a link to another folder, so it is not this store's; put a copy of that folder in its place"
+        )
+    try:
+        sums = _object("DONE", _content(f"{folder}/DONE"))
+        content = {part: _content(f"{folder}/{part}") for part in PARTS}
+        damaged = [part for part in PARTS if hashlib.sha256(content[part]).hexdigest() != sums.get(part)]
+        if damaged:
+            raise ValueError(f"{damaged[0]} is not what was written")
+        spec = _object("spec.json", content["spec.json"])
+        env = json_text(content["env.json"])
+        return RunContent(spec_texts(spec), env, _object("result.json", content["result.json"]))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+        raise damaged_run(path, error) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _content(name: str) -> bytes:
@@ -142,18 +171,17 @@ def read_spec(path: Path) -> RunSpec | None:
         InputError: it is damaged, cannot be read, or is not the one that the folder is named after.
     """
     try:
-        return _parse(path, _object("spec.json", (path / "spec.json").read_bytes()), SpecReader())[0]
+        texts = spec_texts(_object("spec.json", (path / "spec.json").read_bytes()))
     except FileNotFoundError:
         return None
-    except InputError:
-        raise
     except (NotADirectoryError, IsADirectoryError, ValueError) as error:
         raise damaged_run(path, error) from error
     except OSError as error:
         raise unreadable(path, error) from error
+    return _parsed(path, texts, SpecReader())[0]
 
 
-def _object(name: str, text: bytes) -> dict[str, Any]:
+def _object(name: str, text: bytes | str) -> dict[str, Any]:
     try:
         content = load_json(text)
     except ValueError as error:
@@ -163,10 +191,10 @@ def _object(name: str, text: bytes) -> dict[str, Any]:
     return content
 
 
-def _parse(path: Path, content: dict[str, Any], reader: SpecReader) -> tuple[RunSpec, str]:
+def _parsed(path: Path, texts: tuple[str, ...], reader: SpecReader) -> tuple[RunSpec, str]:
     """The spec that a folder is named after, and its hash."""
     try:
-        found, name = reader.read(content)
+        found, name = reader.read(texts)
     except InputError as error:
         raise InputError(
             f"run {path} is not one of this version of layerlocal ({error}); update layerlocal, or leave that folder out of the store"

@@ -4,28 +4,28 @@
 
 ``DONE`` is written last and names the SHA-256 of every other file; a folder without it is a run in progress. ``LOCK`` is held by the process
 that works on the run; the system releases it when that process ends, however it ends. Nothing is ever unpickled.
+A store of many runs also has an index of what they say, ``.index``, which makes it quicker to read (`layerlocal.runs.index`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
-import stat
 import tempfile
 import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlocal.files import NOT_THERE, cannot_write, clear_leftovers, is_there, load_json, write_atomic
+from layerlocal.runs.index import StoreIndex
+from layerlocal.runs.locks import RunBusyError, open_lock, take_lock
 from layerlocal.runs.records import (
     PARTS,
     RunReader,
@@ -33,6 +33,7 @@ from layerlocal.runs.records import (
     damaged_run,
     is_finished,
     is_hash,
+    read_content,
     read_run,
     read_spec,
     read_sums,
@@ -52,12 +53,6 @@ METRICS = pa.schema([("epoch", pa.int64()), ("metric", pa.string()), ("block", p
 CHECKPOINT = "checkpoint/state.safetensors"
 RUN = "run"
 """The run that a checkpoint is of, beside its progress."""
-BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-"""What a lock that another process holds gives; whatever else it gives, waiting does not help."""
-
-
-class RunBusyError(RuntimeError):
-    """Another process is working on this run."""
 
 
 def _to_json(content: Any) -> bytes:
@@ -221,8 +216,8 @@ class RunStore:
         path = self.root / spec.hash
         if is_finished(path):
             read_run(path)
-        with _open_lock(path) as lock:
-            _take(lock, path)
+        with open_lock(path) as lock:
+            take_lock(lock, path)
             is_new = read_spec(path) is None
             clear_leftovers(path, (*PARTS, "DONE"))
             clear_leftovers(path / "checkpoint", ("state.safetensors",))
@@ -243,7 +238,9 @@ class RunStore:
 
     def _find(self, name: str) -> Path:
         asked = isinstance(name, str) and name.isalnum()
-        named = [path for path in self._entries() if path.name.startswith(name)] if asked else []
+        if asked and is_hash(name) and is_finished(self.root / name):
+            return self.root / name
+        named = [self.root / found for found in self._names() if asked and found.startswith(name)]
         found = [path for path in named if is_hash(path.name)] or [path for path in named if is_finished(path)]
         if not found:
             raise InputError(f"there is no run {name!r} in {self.root}; `layerlocal show --out {self.root}` lists them")
@@ -257,8 +254,8 @@ class RunStore:
             )
         return found[0]
 
-    def _entries(self) -> list[Path]:
-        """Everything in the store's folder, by name."""
+    def _names(self) -> list[str]:
+        """Everything in the store's folder, sorted."""
         try:
             names = sorted(os.listdir(self.root))
             os.stat(os.path.join(self.root, "."))  # names may be listed where nothing behind them may be looked at
@@ -272,7 +269,7 @@ class RunStore:
             raise InputError(
                 f"the run store {self.root} cannot be read ({error.strerror or error}); make it readable for you"
             ) from error
-        return [self.root / name for name in names]
+        return names
 
     def scan(self) -> tuple[list[RunRecord], list[str]]:
         """Every finished run, by hash, and of each that cannot be used one sentence: damaged, not to be read, copied under another name.
@@ -294,13 +291,37 @@ class RunStore:
         Raises:
             InputError: no store, or one that cannot be looked into.
         """
-        reader = RunReader()
-        for path in self._entries():
+        reader, names = RunReader(), self._names()
+        index = StoreIndex(self.root, names)
+        for name in names:
             try:
-                if is_finished(path):
-                    yield reader.read(path)
+                record = self._indexed(name, reader, index) or self._read(name, reader, index)
             except InputError as error:
+                index.add(name, None)
                 problems.append(str(error))
+                continue
+            if record is not None:
+                yield record
+        index.keep()
+
+    def _indexed(self, name: str, reader: RunReader, index: StoreIndex) -> RunRecord | None:
+        """A run as the index has it."""
+        content = index.content(name)
+        if content is None:
+            return None
+        record = reader.record(self.root / name, content)
+        index.add(name, content)
+        return record
+
+    def _read(self, name: str, reader: RunReader, index: StoreIndex) -> RunRecord | None:
+        """A run as its folder has it; ``None`` of anything but a finished run."""
+        path = self.root / name
+        if not is_finished(path):
+            return None
+        content = read_content(path)
+        record = reader.record(path, content)
+        index.add(name, content)
+        return record
 
     def finished(self) -> list[RunRecord]:
         """Every finished run, by hash; a warning names each that cannot be used (see `scan`).
@@ -328,7 +349,7 @@ def warn_of(problems: list[str]) -> None:
         warnings.warn(problem, stacklevel=3)
 
 
-# --- a store's name, locks, what is left behind -----------------------------------------------------------------------
+# --- a store's name, what is left behind -----------------------------------------------------------------------
 
 
 def _named(root: str | Path) -> Path:
@@ -339,52 +360,6 @@ def _named(root: str | Path) -> Path:
     if Path(root).parts[:1] == ("~",):
         raise InputError(f"{str(root)!r}: what ~ stands for is known to a shell only; write the folder in full")
     return Path(root)
-
-
-def _open_lock(path: Path) -> IO[bytes]:
-    """The run's lock file, made with its folder where they are missing; both are the run's own, and no links to somewhere else."""
-    try:
-        for link in (path, path / "checkpoint", path / "LOCK"):
-            if link.is_symlink():
-                raise InputError(f"{link} is a link, and a run is written in its own folder only; delete the link")
-        path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / "LOCK", "ab", opener=_open_at_once)  # noqa: SIM115 (held until the run ends)
-        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
-            lock.close()
-            raise InputError(f"{path / 'LOCK'} is no plain file, so that run {path.name} cannot be locked; delete it")
-        return lock
-    except FileNotFoundError as error:  # removed by another process between the two lines
-        raise RunBusyError(f"run {path.name} was just given up by another process") from error
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.rmdir()  # it has just been made, where it is empty
-        raise cannot_write(path, error) from error
-
-
-def _open_at_once(name: str, flags: int) -> int:
-    """Without waiting for the other end of a pipe that somebody made there."""
-    return os.open(name, flags | os.O_NONBLOCK, 0o666)
-
-
-def _take(lock: IO[bytes], path: Path) -> None:
-    """Take the lock, and see that its file is still the one in the folder (its last holder may have removed both)."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in BUSY:
-            raise RunBusyError(f"run {path.name} is being trained by another process") from error
-        raise InputError(
-            f"{path} cannot be locked ({error.strerror or error}), so two processes could write it at once; "
-            "name a folder on a file system with locks, with --out"
-        ) from error
-    try:
-        same = os.fstat(lock.fileno()).st_ino == os.stat(path / "LOCK").st_ino
-    except FileNotFoundError:
-        same = False
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    if not same:
-        raise RunBusyError(f"run {path.name} was just given up by another process")
 
 
 def _remove_empty(path: Path) -> None:
