@@ -18,7 +18,7 @@ import render_results
 
 from layerlocal.experiments.stored import (
     cost_summaries,
-    cost_summary_path,
+    cost_path,
     judge_claims,
     read_plan,
     study_summaries,
@@ -48,7 +48,7 @@ def main(store: str, results: str) -> None:
         path = target / f"study-{summary.name}-{summary.size}.json"
         write_atomic(path, f"{published.model_dump_json(indent=1)}\n".encode())
         print(path, summary.finished, "of", summary.planned, "runs")
-    whole = [(cost_summary_path(target, cost["size"]), cost) for cost in cost_summaries(out)]
+    whole = [(cost_path(target, cost["size"]), cost) for cost in cost_summaries(out)]
     for path, content in [*whole, *((tune_path(target, tune["name"]), tune) for tune in tune_summaries(out))]:
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
         print(path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from layerlocal.experiments.cost.budget import largest_fitting, parse_memory, refuse_below_weights
+from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights, sizes_to_try
 from layerlocal.experiments.cost.case import CostCase, Trainer, check_case, has_no_effect, parse_mode
 from layerlocal.experiments.cost.findings import pareto_front
 from layerlocal.experiments.cost.measure import count_costs, is_out_of_memory, measure_turns
@@ -223,6 +223,16 @@ def test_operations_are_sorted_by_name(name, kind):
 # --- the budget -------------------------------------------------------------------------------------------------------
 
 
+def largest_fitting(fits, **options):
+    sizes = sizes_to_try(**options)
+    size = next(sizes)
+    try:
+        while True:
+            size = sizes.send(fits(size))
+    except StopIteration as end:
+        return end.value
+
+
 @pytest.mark.parametrize(
     ("start", "quantum", "most"), [(8, 4, 1000), (32, 4, 1000), (500, 4, 1000), (1, 1, 37), (64, 32, 512)]
 )
@@ -313,9 +323,9 @@ def test_of_two_points_the_lighter_and_faster_one_is_on_the_front():
         ({"parts": ["speed"]}, "unknown part 'speed'"),
         ({"modes": ["micro-1"]}, "unknown mode 'micro-1'"),
         ({"rules": ["dtgff"]}, "unknown rule 'dtgff'.*Did you mean 'dtg-ff'"),
-        ({"chosen": {"network": "vgg9"}}, "unknown network 'vgg9'"),
-        ({"chosen": {"precision": "int8"}}, "precision"),
-        ({"modes": ["micro-5"], "chosen": {"network": "cnn4", "batch_size": 32}}, "micro-5.*multiple of 5"),
+        ({"settings": {"network.name": "vgg9"}}, "unknown network 'vgg9'"),
+        ({"settings": {"recipe.precision": "int8"}}, "precision"),
+        ({"modes": ["micro-5"], "settings": {"network.name": "cnn4", "recipe.batch_size": 32}}, "micro-5.*multiple of 5"),
         ({"memory": "8 quarts"}, "unknown unit"),
         ({"memory": "1KB", "parts": ["budget"]}, "below the weights"),
         ({"rules": ["dtg-ff"], "modes": ["checkpointing"]}, "checkpointing has no effect on 'dtg-ff'"),
@@ -328,7 +338,7 @@ def test_a_mistake_in_the_plan_is_one_sentence_before_anything_is_measured(optio
 
 
 def test_a_mode_that_means_nothing_to_one_rule_is_left_out_with_its_reason():
-    plan = make_plan(parts=["methods"], chosen={"network": "cnn4", "width": 0.25})
+    plan = make_plan(parts=["methods"], settings={"network.name": "cnn4", "network.width": 0.25})
     modes = {name: [c.mode for c in plan.groups[0].cases if c.rule.name == name] for name in ("bp", "dtg-ff")}
     assert modes["bp"] == ["plain", "micro-2", "micro-4", "micro-8", "checkpointing"]
     assert modes["dtg-ff"] == ["plain", "micro-2", "micro-4", "micro-8", "step-per-block"]

@@ -6,17 +6,19 @@ import copy
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from test_cost import case, own_server  # noqa: F401  (a fixture)
 
-from layerlocal.experiments.cost.driver import run_cost
+from layerlocal.experiments.cost.driver import forecast_cost, run_cost
 from layerlocal.experiments.cost.findings import pareto_front, say_findings
+from layerlocal.experiments.cost.forecast import forecast_seconds
 from layerlocal.experiments.cost.plan import make_plan
 from layerlocal.experiments.cost.process import Measurements, code_sha256, request_of, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
-from layerlocal.experiments.stored import cost_summaries, judge_claims, write_report
+from layerlocal.experiments.stored import cost_path, cost_place, cost_summaries, judge_claims, write_report
 from layerlocal.report import render_json, render_markdown, render_page
 from layerlocal.types import InputError
 
@@ -28,7 +30,7 @@ SAVED = {
     "bp": 1000, "bp micro-4": 250, "bp-deepsup": 1200, "bp-deepsup micro-4": 900, "dtg-ff": 400, "dtg-ff micro-4": 900,
     "dtg-ff step-per-block": 390,
 }  # fmt: skip
-CHOSEN = {"network": "cnn4", "width": 0.25, "image_size": 16, "batch_size": 8}
+CHOSEN = {"network.name": "cnn4", "network.width": 0.25, "image_size": 16, "recipe.batch_size": 8}
 
 
 def planted(request):
@@ -41,7 +43,7 @@ def planted(request):
             for label, content in request["cases"].items()
         }
     if request["kind"] == "alone":
-        return {"resident_bytes": 10**6 + 1000 * SAVED[name], "idle_bytes": 5, "joules_per_sample": None}
+        return {"resident_bytes": 10**6 + 1000 * SAVED.get(name, 700), "idle_bytes": 5, "joules_per_sample": None}
     if request["kind"] == "fits":
         return {"fits": 40 * first["batch_size"] * first["image_size"] <= request["budget_bytes"] - 100_000}
     if request["kind"] == "ranks":
@@ -94,10 +96,11 @@ def audit(out, run=planted, **options):
         "rules": ["dtg-ff"],
         "modes": ["plain", "micro-4", "step-per-block"],
         "memory": "200KB",
-        "chosen": CHOSEN,
+        "settings": CHOSEN,
+        "threads": 1,
         **options,
     }
-    return run_cost(make_plan(**given), out, run=run, console=Console(quiet=True), command="layerlocal cost planted")
+    return run_cost(out, **given, measure=run, console=Console(quiet=True), command="layerlocal cost planted")
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -109,12 +112,14 @@ def test_an_interrupted_audit_goes_on_and_measures_nothing_twice(tmp_path):
     def dies(request):
         made.append(json.dumps(request, sort_keys=True))
         if len(made) == 6:
-            raise InputError("the power is gone")
+            raise KeyboardInterrupt
         return planted(request)
 
-    with pytest.raises(InputError, match="power"):
+    with pytest.raises(KeyboardInterrupt):
         audit(tmp_path, run=dies)
-    assert len(list((tmp_path / "cost").glob("*.json"))) == 5 and not (tmp_path / "cost-quick.json").exists()
+    place = cost_place(tmp_path, "quick")
+    assert len(list((tmp_path / "cost").glob("*.json"))) == 5
+    assert place.plan.path.exists() and not place.summary.path.exists()
     interrupted = made.pop()
     summary = audit(tmp_path, run=lambda r: made.append(json.dumps(r, sort_keys=True)) or planted(r))
     assert len(made) == len(set(made)) and interrupted in made
@@ -170,12 +175,105 @@ def test_rounds_of_a_later_measurement_follow_those_of_the_first(tmp_path):
 
 
 def test_fewer_repeats_and_rounds_than_the_size_says_are_the_first_of_them(tmp_path):
-    audit(tmp_path, parts=["methods"], memory=None)
-    fewer = audit(
-        tmp_path, run=lambda _: pytest.fail("measured twice"), parts=["methods"], memory=None, repeats=1, rounds=2
-    )
+    fewer = audit(tmp_path, parts=["methods"], memory=None, repeats=1, rounds=2)
     [group] = fewer["groups"]
     assert {(len(r["memories"]), len(r["speeds"])) for r in group["rows"]} == {(1, 2)}
+
+
+def test_a_later_call_adds_to_an_audit_and_takes_nothing_away(tmp_path):
+    """Parts, rules, modes, repeats and rounds join; what is not named stays."""
+    audit(tmp_path, parts=["methods"], memory=None, modes=["plain"], repeats=4, rounds=7)
+    grown = audit(tmp_path, parts=["scaling"], memory=None, rules=["ff"], modes=["micro-2"])
+    plan = json.loads(cost_place(tmp_path, "quick").plan.path.read_text())
+    assert (plan["parts"], plan["rules"], plan["modes"]) == (
+        ["methods", "scaling"],
+        ["dtg-ff", "ff"],
+        ["plain", "micro-2"],
+    )
+    assert (plan["repeats"], plan["rounds"]) == (4, 7)
+    assert {row["rule"] for row in grown["groups"][0]["rows"]} == {"bp", "bp-deepsup", "dtg-ff", "ff"}
+    assert {row["rule"] for row in grown["scaling"][0]["rows"]} == {"bp", "dtg-ff", "ff"}
+    audit(
+        tmp_path, run=lambda _: pytest.fail("measured twice"), parts=["methods"], memory=None, rules=[], modes=["plain"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"settings": CHOSEN | {"num_classes": 5}}, "network.width=0.25, image_size=16"),
+        ({"memory": "300KB"}, "with 200KB of memory"),
+        ({"threads": 2}, "with 1 thread;"),
+    ],
+)
+def test_what_cannot_join_an_audit_is_refused_with_what_the_folder_holds(tmp_path, changes, words):
+    audit(tmp_path, parts=["budget"], modes=["plain"])
+    with pytest.raises(InputError, match=f"holds the cost audit of size 'quick'.*{words}.*--out"):
+        audit(tmp_path, run=lambda _: pytest.fail("measured"), **{"parts": ["budget"], "modes": ["plain"], **changes})
+
+
+def test_a_measurement_that_fails_loses_no_other_and_is_made_again(tmp_path):
+    """PLANTED: no process can measure memory, and of the searches that of the images of bp."""
+
+    def breaks(request):
+        first = next(iter(request["cases"].values()))
+        image = request["kind"] == "fits" and first["image_size"] != CHOSEN["image_size"]
+        if request["kind"] == "alone" or (image and first["rule"]["name"] == "bp"):
+            raise InputError("the wire is cut")
+        return planted(request)
+
+    summary = audit(tmp_path, run=breaks, parts=["methods", "budget"], modes=["plain"])
+    assert {entry["reason"] for entry in summary["missing"]} == {"the wire is cut"}
+    assert summary["failed"] == len(summary["missing"]) == 3 * 3 + 1 == summary["planned"] - summary["finished"]
+    [group], [budget] = summary["groups"], summary["budget"]
+    assert row(group, "dtg-ff")["speed_ratio"]["median"] == 1.3 and row(group, "dtg-ff")["resident_ratio"] is None
+    assert (
+        row(budget, "bp")["largest_batch"] and row(budget, "bp")["failed"] and not row(budget, "dtg-ff").get("failed")
+    )
+    kept = json.loads(cost_place(tmp_path, "quick").missing.path.read_text())
+    assert len(kept) == summary["failed"] and {entry["left_out"] for entry in kept} == {False}
+    assert write_report(tmp_path).exists()
+    whole = audit(tmp_path, parts=["methods", "budget"], modes=["plain"])
+    assert not whole["failed"] and row(whole["groups"][0], "dtg-ff")["resident_ratio"]
+
+
+def test_a_part_of_which_nothing_was_measured_is_left_out(tmp_path):
+    """PLANTED: every process dies. What there is to say is said of nothing, and each measurement is missing."""
+
+    def dies(request):
+        raise InputError("gone")
+
+    summary = audit(tmp_path, run=dies)
+    assert summary["finished"] == 0 and summary["failed"] == summary["planned"] > 10
+    assert summary["quantities"] == {} and not (summary["scaling"] or summary["roofline"] or summary["distribution"])
+    assert write_report(tmp_path).exists()
+
+
+def test_a_dry_run_counts_what_is_kept_and_writes_nothing(tmp_path):
+    asked = {"rules": ["dtg-ff"], "modes": ["plain"], "settings": CHOSEN, "threads": 1, "console": Console(quiet=True)}
+    found = forecast_cost(tmp_path / "none", parts=["methods"], **asked)
+    assert (found["planned"], found["finished"]) == (1 + 3 * 3, 0) and found["seconds"] > 0
+    assert not (tmp_path / "none").exists()
+    audit(tmp_path, parts=["methods"], memory=None, modes=["plain"])
+    found = forecast_cost(tmp_path, parts=["methods"], **asked)
+    assert (found["planned"], found["finished"], found["seconds"]) == (10, 10, 0)
+    found = forecast_cost(tmp_path, parts=["methods"], repeats=5, **asked)
+    assert (found["planned"], found["finished"]) == (16, 10)
+
+
+def test_a_forecast_goes_by_the_seconds_of_what_is_kept():
+    """PLANTED: 11 s of one step's work and a start of one: a request of twice the steps takes 21."""
+    kept, left = request_of("alone", {"bp": case()}, steps=1), request_of("alone", {"bp": case()}, steps=2)
+    assert forecast_seconds([left], [kept], lambda _: 11.0) == pytest.approx([21.0])
+
+
+def test_a_published_audit_is_read_until_there_is_a_new_one(tmp_path):
+    published = json.loads((Path(__file__).parents[2] / "results" / "cost-quick.json").read_text())
+    cost_path(tmp_path, "quick").write_text(json.dumps(published))
+    assert cost_summaries(tmp_path) == [published]
+    later = audit(tmp_path, parts=["methods"], memory=None)
+    assert later["claims_sha256"] == published["claims_sha256"], "claims are those that stood when it was begun"
+    assert [found["command"] for found in cost_summaries(tmp_path)] == ["layerlocal cost planted"]
 
 
 def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp_path, cli):
@@ -210,33 +308,38 @@ def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp
 @pytest.mark.parametrize("name", ["repeats", "rounds"])
 def test_numbers_of_repeats_and_rounds_are_whole_and_from_1_to_10000(name, number):
     with pytest.raises(InputError, match=f"^{name} must be"):
-        make_plan(chosen=CHOSEN, parts=["methods"], **{name: number})
+        make_plan(settings=CHOSEN, parts=["methods"], **{name: number})
 
 
 def test_repeats_and_rounds_belong_to_parts():
     with pytest.raises(InputError, match="--part methods"):
-        make_plan(chosen=CHOSEN, parts=["distribution"], repeats=4)
+        make_plan(settings=CHOSEN, parts=["distribution"], repeats=4)
     with pytest.raises(InputError, match="methods and distribution"):
-        make_plan(chosen=CHOSEN, parts=["scaling"], rounds=4)
+        make_plan(settings=CHOSEN, parts=["scaling"], rounds=4)
+
+
+def measured(kept, request):
+    with kept.progress(1) as progress:
+        assert not kept.make([request], progress)
 
 
 def test_another_machine_or_other_code_measures_anew(tmp_path, monkeypatch):
     request = request_of("alone", {"bp": case()}, steps=1)
     here = Measurements(tmp_path, machine={"processor": "one", "commit": "a"}, run=planted)
-    here.get(request)
-    assert Measurements(tmp_path, machine={"processor": "one", "commit": "b"}).has(request)
-    assert not Measurements(tmp_path, machine={"processor": "two"}).has(request)
+    measured(here, request)
+    assert Measurements(tmp_path, machine={"processor": "one", "commit": "b"}).is_done(request)
+    assert not Measurements(tmp_path, machine={"processor": "two"}).is_done(request)
     monkeypatch.setattr("layerlocal.experiments.cost.process.code_sha256", lambda: code_sha256() + "x")
-    assert not here.has(request)
+    assert not here.is_done(request)
 
 
 def test_a_damaged_measurement_names_its_file(tmp_path):
     kept = Measurements(tmp_path, machine={}, run=planted)
     request = request_of("alone", {"bp": case()}, steps=1)
-    kept.get(request)
+    measured(kept, request)
     kept.path(request).write_text("{")
     with pytest.raises(InputError, match=rf"{kept.path(request).name}.*damaged.*delete it"):
-        kept.get(request)
+        kept.find(request)
 
 
 def test_a_measurement_that_fails_says_which_and_why():
@@ -257,7 +360,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(store):
-    return json.loads((store / "cost-quick.json").read_text())
+    return json.loads(cost_place(store, "quick").summary.path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -404,10 +507,10 @@ def test_claims_about_cost_are_judged_on_rounds_and_processes(store, summary):
     }  # fmt: skip
     assert [r["n"] for r in rows] == [3, 5, 3, 5] and not warnings
     assert "over 3 processes" in rows[0]["reason"] and "over 5 rounds" in rows[1]["reason"]
-    changed = json.loads((store / "cost-quick.json").read_text()) | {"claims_sha256": "another"}
+    changed = json.loads(cost_place(store, "quick").summary.path.read_text()) | {"claims_sha256": "another"}
     other = store.parent / "changed"
     other.mkdir(exist_ok=True)
-    (other / "cost-quick.json").write_text(json.dumps(changed))
+    cost_path(other, "quick").write_text(json.dumps(changed))
     assert "cost (quick)" in judge_claims(other, names=["P7"])[2][0]
 
 

@@ -117,7 +117,7 @@ DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Say how many runs there are to train (of `tune`: from its beginning) and about how long they take; train nothing.",
+        help="Say how many runs (or measurements) are left to make (of `tune`: all from its beginning) and about how long they take; make none.",
     ),
 ]
 Reread = Annotated[
@@ -171,15 +171,21 @@ def parse_settings(words: list[str], options: Mapping[str, str] | None = None) -
 
 SET_BY_OPTIONS = {
     "rule.name": "rule", "data.source": "data", "network.name": "network", "network.width": "width", "recipe.epochs": "epochs", "seed": "seed",
+    "network.depth": "depth", "network.compile": "compile", "network.fused": "fused", "image_size": "image_size", "num_classes": "num_classes",
+    "recipe.batch_size": "batch_size", "recipe.precision": "precision",
 }  # fmt: skip
 """Settings and the parameters of a command that mean the same."""
+FLAGS = {"num_classes": "classes", "image_size": "image-size", "batch_size": "batch-size"}
+"""Parameters that are typed otherwise."""
 
 
 def typed_options(context: typer.Context) -> dict[str, str]:
     """Settings that were given by an option of their own, and which."""
     given = {name: context.get_parameter_source(name) for name in SET_BY_OPTIONS.values()}
     return {
-        key: f"--{name}" for key, name in SET_BY_OPTIONS.items() if getattr(given[name], "name", "") == "COMMANDLINE"
+        key: f"--{FLAGS.get(name, name)}"
+        for key, name in SET_BY_OPTIONS.items()
+        if getattr(given[name], "name", "") == "COMMANDLINE"
     }
 
 
@@ -213,6 +219,11 @@ def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps(found))
         return
     left, apart = found["planned"] - found["finished"], found.get("left_out", 0)
+    if found.get("of") == "measurements":
+        print(f"about {found['planned']} measurements: {found['finished']} kept, {left} to make")
+        if left:
+            print(f"about {duration(found['seconds'])}, one after another, a rough estimate")
+        return
     print(
         f"{found['planned']} runs: {found['finished']} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
     )

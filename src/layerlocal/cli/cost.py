@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from layerlocal.cli import complete
-from layerlocal.cli.app import AsJson, Device, Out, app, err, prepare_torch, typed
-from layerlocal.cli.options import Width, names_of
+from layerlocal.cli.app import AsJson, Device, DryRun, Out, Settings, app, err, prepare_torch, print_forecast, typed
+from layerlocal.cli.options import Network, Width, chosen_settings, names_of
 from layerlocal.words import ratio_estimate
 
 _LOCKS = {"forward": "F", "update": "U", "backward": "B", "weight_transport": "W", "labels_everywhere": "L"}
@@ -22,6 +22,7 @@ _PROCESS_MEMORY = {"resident_bytes": "process memory", "allocated_bytes": "CUDA 
 
 @app.command()
 def cost(
+    context: typer.Context,
     size: Annotated[
         str,
         typer.Option(
@@ -67,9 +68,7 @@ def cost(
             help="Rounds in which methods take turns (methods, distribution); default: the size's.",
         ),
     ] = None,
-    network: Annotated[
-        str | None, typer.Option(autocompletion=complete.networks, help="One network instead of the size's own.")
-    ] = None,
+    network: Network = None,
     width: Width = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Its blocks.")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
@@ -82,10 +81,12 @@ def cost(
     fused: Annotated[
         bool, typer.Option("--fused/--no-fused", help="Our fused operations, for every method alike.")
     ] = True,
+    settings: Settings = None,
     device: Device = "cpu",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Torch threads of every measurement; default: all cores.")
     ] = None,
+    dry_run: DryRun = False,
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -98,25 +99,31 @@ def cost(
     **distribution**: data-parallel, layer-parallel and pipelined training on two processes, and a model of more.
 
     Every finished measurement is kept in OUT/cost and never made again: the same command goes on where it was interrupted, and with more
-    `--repeats` or `--rounds` only the new ones are made.
+    `--repeats`, `--rounds`, parts or rules only the new ones are made.
     `layerlocal report` draws the page. What each number means: docs/cost.md.
     """  # fmt: skip
-    import torch
-
-    from layerlocal.experiments.cost.driver import run_cost
-    from layerlocal.experiments.cost.plan import make_plan
+    from layerlocal.experiments.cost.driver import forecast_cost, run_cost
 
     prepare_torch(device, threads)
-    chosen: dict[str, Any] = {
-        "network": network, "width": width, "depth": depth, "image_size": image_size, "batch_size": batch_size,
-        "num_classes": num_classes, "precision": precision, "compile": compile or None, "fused": None if fused else False,
+    chosen = chosen_settings(
+        context, settings, network__name=network, network__width=width, network__depth=depth, image_size=image_size,
+        recipe__batch_size=batch_size, num_classes=num_classes, recipe__precision=precision, network__compile=compile or None,
+        network__fused=None if fused else False,
+    )  # fmt: skip
+    asked: dict[str, Any] = {
+        "size": size, "rules": names_of(rules, "--rules"), "modes": names_of(modes, "--modes"), "parts": names_of(part, "--part"),
+        "memory": memory, "repeats": repeats, "rounds": rounds, "settings": chosen, "threads": threads, "device": device, "console": err,
     }  # fmt: skip
-    with err.status("looking at rules and networks"):
-        plan = make_plan(
-            size, rules=names_of(rules, "--rules"), modes=names_of(modes, "--modes"), parts=names_of(part, "--part"), memory=memory,
-            repeats=repeats, rounds=rounds, chosen=chosen, threads=threads or torch.get_num_threads(), device=device,
-        )  # fmt: skip
-    summary = run_cost(plan, out, command=typed(), console=err)
+    if dry_run:
+        print_forecast(forecast_cost(out, **asked), as_json=as_json)
+        return
+    summary = run_cost(out, **asked, command=typed())
+    _print_cost(summary, out, as_json=as_json)
+    if summary["failed"]:
+        raise typer.Exit(1)
+
+
+def _print_cost(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
         return

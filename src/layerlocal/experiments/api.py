@@ -163,6 +163,7 @@ def cost(
     precision: str | None = None,
     compile: bool = False,
     fused: bool = True,
+    settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     threads: int | None = None,
     out: Place = "runs",
@@ -187,6 +188,7 @@ def cost(
         precision: ``"float32"`` or ``"bf16"``.
         compile: ``torch.compile`` every block.
         fused: our fused operations, for every method alike.
+        settings: more settings of every case, dotted: ``{"recipe.optimizer": "adamw", "rule.grid": 2}``.
         device: of every measurement.
         threads: of torch in every measurement, ≥ 1; as many as torch uses here where left out.
         out: the run store; measurements are kept in its folder ``cost``.
@@ -195,27 +197,31 @@ def cost(
     Raises:
         InputError: an unknown name, or a number out of its range; a folder that cannot be written.
     """
-    import torch
-
     from layerlocal.experiments.cost.driver import run_cost
-    from layerlocal.experiments.cost.plan import make_plan
 
     here = place_of_runs(device=device, out=out, verbose=verbose)
     for flag, value in (("compile", compile), ("fused", fused)):
         check_kind(flag, value, bool)
-    chosen = {
-        "network": text_or_none("network", network), "width": None if width is None else real_number("width", width),
-        "depth": whole_or_none("depth", depth, 1), "image_size": whole_or_none("image_size", image_size, 1),
-        "batch_size": whole_or_none("batch_size", batch_size, 2), "num_classes": whole_or_none("num_classes", num_classes, 2),
-        "precision": text_or_none("precision", precision), "compile": compile or None, "fused": None if fused else False,
-    }  # fmt: skip
-    plan = make_plan(
-        text_of("size", size), rules=names_of("rules", rules), modes=names_of("modes", modes), parts=names_of("parts", parts),
-        memory=text_or_none("memory", memory), repeats=whole_or_none("repeats", repeats, 1),
-        rounds=whole_or_none("rounds", rounds, 1), chosen=chosen,
-        threads=whole_or_none("threads", threads, 1) or torch.get_num_threads(), device=here["device"],
+    chosen = dotted_settings(
+        settings,
+        {
+            "network.name": ("network", text_or_none("network", network)),
+            "network.width": ("width", None if width is None else real_number("width", width)),
+            "network.depth": ("depth", whole_or_none("depth", depth, 1)),
+            "image_size": ("image_size", whole_or_none("image_size", image_size, 1)),
+            "recipe.batch_size": ("batch_size", whole_or_none("batch_size", batch_size, 2)),
+            "num_classes": ("num_classes", whole_or_none("num_classes", num_classes, 2)),
+            "recipe.precision": ("precision", text_or_none("precision", precision)),
+            "network.compile": ("compile", compile or None),
+            "network.fused": ("fused", None if fused else False),
+        },
+    )
+    found = run_cost(
+        here["out"], size=text_of("size", size), rules=names_of("rules", rules), modes=names_of("modes", modes),
+        parts=names_of("parts", parts), memory=text_or_none("memory", memory), repeats=whole_or_none("repeats", repeats, 1),
+        rounds=whole_or_none("rounds", rounds, 1), settings=chosen, threads=whole_or_none("threads", threads, 1),
+        device=here["device"], command=call_text(cost, locals()), console=here["console"],
     )  # fmt: skip
-    found = run_cost(plan, here["out"], command=call_text(cost, locals()), console=here["console"])
     return _handed_on(found, out)
 
 

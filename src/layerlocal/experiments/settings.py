@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 
-__all__ = ["FIXED", "refuse_fixed", "refuse_settings", "set_on"]
+__all__ = ["FIXED", "refuse_fixed", "refuse_settings", "refuse_unnamed_files", "set_on"]
 
 Key = TypeVar("Key")
 DRAWN = "teacher_student"
@@ -57,6 +57,25 @@ def refuse_fixed(settings: Mapping[str, Any]) -> None:
     for key, instead in FIXED.items():
         if key in settings:
             raise InputError(f"{key} is no setting of an experiment: {instead}")
+
+
+def refuse_unnamed_files(what: str, before: Sequence[str], named: Sequence[str]) -> None:
+    """A plan that came with a store names files; going on with it would run them, so they are named again by whoever trusts them.
+
+    Args:
+        what: whose plan, e.g. ``"the study in runs"``.
+        before: its rules.
+        named: those that were named now.
+
+    Raises:
+        InputError: which.
+    """
+    unnamed = [rule for rule in before if ":" in rule and rule not in named]
+    if unnamed:
+        raise InputError(
+            f"{what} has the rule file {unnamed[0]}, which going on with it runs; look at it and name it with --rules too, "
+            "or give another folder with --out"
+        )
 
 
 def refuse_settings(settings: Mapping[str, Any], runs: Callable[[dict[str, Any]], Mapping[Any, RunSpec]]) -> None:

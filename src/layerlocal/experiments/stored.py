@@ -30,8 +30,22 @@ from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
-    "TRIALS", "audit_place", "audit_summary", "beside_published", "cost_kept", "cost_summaries", "cost_summary_path",
-    "judge_claims", "read_plan", "study_place", "study_summaries", "tune_path", "tune_place", "tune_summaries", "write_report",
+    "TRIALS",
+    "audit_place",
+    "audit_summary",
+    "beside_published",
+    "cost_kept",
+    "cost_path",
+    "cost_place",
+    "cost_summaries",
+    "judge_claims",
+    "read_plan",
+    "study_place",
+    "study_summaries",
+    "tune_path",
+    "tune_place",
+    "tune_summaries",
+    "write_report",
     "write_report_figures",
 ]  # fmt: skip
 
@@ -249,9 +263,14 @@ def _published(path: Path, content: Any, study: str, size: str) -> Summary | Non
 # --- the cost audit ---------------------------------------------------------------------------------------------------
 
 
-def cost_summary_path(out: Path, size: str) -> Path:
-    """Where the summary of a cost audit is kept."""
+def cost_path(out: Path, size: str) -> Path:
+    """Where the summary of a cost audit is published, and was kept by earlier versions."""
     return out / f"cost-{size}.json"
+
+
+def cost_place(out: Path, size: str) -> Place:
+    """Where a cost audit is kept."""
+    return Place(out, f"cost-{size}", old_summary=cost_path(out, size).name)
 
 
 def cost_summaries(out: Path) -> list[dict[str, Any]]:
@@ -261,7 +280,7 @@ def cost_summaries(out: Path) -> list[dict[str, Any]]:
         InputError: a damaged one.
     """
     needs = ("study", "size", "rules", "quantities")
-    found = [read_json(cost_summary_path(out, size), needs=needs, damaged=_damaged) for size in SIZES]
+    found = [cost_place(out, size).summary.read(needs=needs, damaged=_damaged) for size in SIZES]
     return [summary for summary in found if summary is not None]
 
 

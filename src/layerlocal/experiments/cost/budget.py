@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Generator
 
 from layerlocal.experiments.cost.case import CostCase
-from layerlocal.experiments.cost.process import Measurements, request_of
+from layerlocal.experiments.cost.process import Asking, Row, request_of
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
 from layerlocal.words import byte_count
 
-__all__ = ["largest_fitting", "parse_memory", "refuse_below_weights", "search"]
+__all__ = ["parse_memory", "refuse_below_weights", "search", "sizes_to_try"]
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 MOST = 2**60
@@ -59,15 +58,12 @@ def refuse_below_weights(rule: Rule, case: CostCase, budget_bytes: int) -> None:
         )
 
 
-def largest_fitting(
-    fits: Callable[[int], bool], *, start: int, quantum: int, most: int, tolerance: float = 0.0
-) -> int | None:
-    """The largest multiple of ``quantum`` up to ``most`` for which ``fits`` holds, ``fits`` being true below some size and false above.
+def sizes_to_try(*, start: int, quantum: int, most: int, tolerance: float = 0.0) -> Generator[int, bool, int | None]:
+    """Sizes, each of which is answered by whether it fits; the largest multiple of ``quantum`` up to ``most`` that fits comes in the end.
 
-    Doubles from ``start`` until something does not fit, then bisects.
+    What fits is taken to fit below some size and not above. Doubles from ``start`` until something does not fit, then bisects.
 
     Args:
-        fits: asked once a size.
         start: first size tried.
         quantum: sizes are its multiples, ≥ 1.
         most: no size above it is tried.
@@ -79,37 +75,42 @@ def largest_fitting(
     low, high, last = 0, None, max(1, most // quantum)
     trial = min(max(1, start // quantum), last)
     while high is None and low < last:
-        low, high = (trial, None) if fits(trial * quantum) else (low, trial)
+        low, high = (trial, None) if (yield trial * quantum) else (low, trial)
         trial = min(2 * low, last)
     while high is not None and high - low > max(1, int(tolerance * low)):
         middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle * quantum) else (low, middle)
+        low, high = (middle, high) if (yield middle * quantum) else (low, middle)
     return low * quantum if low else None
 
 
-def search(
-    case: CostCase, axis: str, measurements: Measurements, *, budget_bytes: int, most: int, tolerance: float = 0.0
-) -> dict[str, Any]:
+def search(case: CostCase, axis: str, *, budget_bytes: int, most: int, tolerance: float = 0.0) -> Asking[Row]:
     """The largest batch or the largest images that one method trains within a budget.
 
     Args:
         case: the method at its usual batch and image size; the one that does not grow stays as it is.
         axis: ``"batch_size"`` or ``"image_size"``.
-        measurements: keeps every try.
         budget_bytes: the limit.
         most: the largest size tried.
-        tolerance: see `largest_fitting`.
+        tolerance: see `sizes_to_try`.
 
     Returns:
-        ``{"largest", "stopped": whether the search ended at ``most``}``; ``largest`` is ``None`` where nothing fits.
+        ``{"largest", "stopped": whether the search ended at ``most``, "failed": whether a try gave no answer}``; ``largest`` is ``None``
+        where nothing fits.
     """
-
-    def fits(size: int) -> bool:
-        request = request_of("fits", {"case": case.but(**{axis: size})}, budget_bytes=budget_bytes, steps=STEPS)
-        return bool(measurements.get(request)["fits"])
-
-    parts = case.recipe.micro_batches
-    quantum = IMAGE_QUANTUM if axis == "image_size" else 2 * max(parts, 2)
-    start = getattr(case, axis)
-    found = largest_fitting(fits, start=start, quantum=quantum, most=most, tolerance=tolerance)
-    return {"largest": found, "stopped": found is not None and found + quantum > most}
+    quantum = IMAGE_QUANTUM if axis == "image_size" else 2 * max(case.recipe.micro_batches, 2)
+    sizes = sizes_to_try(start=getattr(case, axis), quantum=quantum, most=most, tolerance=tolerance)
+    size = next(sizes)
+    while True:
+        tried = case.but(**{axis: size})
+        [answer] = yield [request_of("fits", {"case": tried}, budget_bytes=budget_bytes, steps=STEPS)]
+        if answer is None:
+            sizes.close()
+            return {"largest": None, "stopped": False, "failed": True}
+        try:
+            size = sizes.send(bool(answer["fits"]))
+        except StopIteration as end:
+            return {
+                "largest": end.value,
+                "stopped": end.value is not None and end.value + quantum > most,
+                "failed": False,
+            }

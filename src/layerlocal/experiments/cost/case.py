@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from layerlocal.networks import create_network
+from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import Frozen, NetworkSpec, Recipe, RuleSpec
 from layerlocal.training.optimizer import Stepper, make_optimizer
@@ -20,8 +21,10 @@ from layerlocal.types import InputError, derive_seed, unknown_name
 __all__ = [
     "BASELINE",
     "MODES",
+    "SETTINGS",
     "CostCase",
     "Trainer",
+    "build_network",
     "build_rule",
     "check_case",
     "check_division",
@@ -32,6 +35,12 @@ __all__ = [
 BASELINE = "bp"
 MODES = ("plain", "micro-2", "micro-4", "micro-8", "checkpointing", "step-per-block")
 """How a step is run: as it is, in micro-batches, with activities computed again, with a step of the optimizer after every block."""
+
+SETTINGS = {
+    "recipe.batch_size": "batch_size", "recipe.precision": "precision", "recipe.optimizer": "optimizer", "image_size": "image_size",
+    "in_channels": "in_channels", "num_classes": "num_classes",
+}  # fmt: skip
+"""What may be set of a case beside its network and its rule's options, and the field that it is."""
 
 
 class CostCase(Frozen):
@@ -109,6 +118,40 @@ class CostCase(Frozen):
                 content[key] = value.model_dump() if isinstance(value, BaseModel) else value
         return self.parse(content)
 
+    def of_rule(self, name: str, sources: Mapping[str, str]) -> CostCase:
+        """The same of another rule, with the options of this one.
+
+        Args:
+            name: its name, or ``FILE.py:CLASS``.
+            sources: SHA-256 of rules that are files.
+        """
+        return self.but(rule=RuleSpec(name=name, options=self.rule.options, source_sha256=sources.get(name)))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> CostCase:
+        """A validated copy with dotted keys set, as after ``--set``; options of the rule and the network too.
+
+        Raises:
+            InputError: a key that no case has, or a value out of its range.
+        """
+        content = self.model_dump()
+        for key, value in settings.items():
+            section, _, name = key.partition(".")
+            if key in SETTINGS:
+                content[SETTINGS[key]] = value
+            elif section not in ("network", "rule") or not name or key == "rule.name":
+                known = [
+                    *SETTINGS,
+                    *(f"network.{field}" for field in content["network"]),
+                    "rule.<option>",
+                    "network.<option>",
+                ]
+                raise unknown_name("setting of a cost audit:", key, known)
+            elif name in content[section]:
+                content[section][name] = value
+            else:
+                content[section]["options"] = {**content[section]["options"], name: value}
+        return self.parse(content)
+
 
 def parse_mode(mode: str) -> dict[str, Any]:
     """``"micro-4"`` → ``{"micro_batches": 4}``: the fields of a `Recipe` that a mode sets.
@@ -127,19 +170,24 @@ def parse_mode(mode: str) -> dict[str, Any]:
     return {"micro_batches": int(match[1])}
 
 
+def build_network(case: CostCase) -> Network:
+    """The case's network, on the CPU."""
+    spec = case.network
+    return create_network(
+        spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
+        channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **spec.options,
+    )  # fmt: skip
+
+
 def build_rule(case: CostCase) -> Rule:
     """The case's rule with its network, in training mode, on the CPU.
 
     Raises:
         InputError: an unknown name or option, or sizes that do not fit.
     """
-    spec = case.network
-    network = create_network(
-        spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
-        channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **spec.options,
-    )  # fmt: skip
+    options = case.rule.options
     return create_rule(
-        case.rule.name, network, num_classes=case.num_classes, seed=case.seed, **case.rule.options
+        case.rule.name, build_network(case), num_classes=case.num_classes, seed=case.seed, **options
     ).train()
 
 

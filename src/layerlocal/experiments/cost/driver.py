@@ -1,9 +1,9 @@
-"""`layerlocal cost`: plan the measurements, make those that are missing, write the summary."""
+"""`layerlocal cost` as an experiment: its plan, its measurements, one after another, and what they say."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,193 +12,223 @@ from typing import Any
 from rich.console import Console
 
 from layerlocal.claims import COST_STUDY, load_claims
-from layerlocal.experiments.cost.budget import search
-from layerlocal.experiments.cost.case import CostCase
+from layerlocal.experiments.cost.ask import ask, expected, walk, work_of
+from layerlocal.experiments.cost.budget import parse_memory
 from layerlocal.experiments.cost.energy import NOTE as NO_ENERGY
 from layerlocal.experiments.cost.findings import say_findings
-from layerlocal.experiments.cost.plan import Compared, CostPlan
-from layerlocal.experiments.cost.process import Measurements, Request, request_of, run_fresh
+from layerlocal.experiments.cost.plan import CostPlan, make_plan
+from layerlocal.experiments.cost.process import Measurements, Request, Row, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
-from layerlocal.experiments.cost.summary import (
-    IDLE,
-    budget_summary,
-    distribution_summary,
-    group_summary,
-    roofline_summary,
-    scaling_summary,
-)
-from layerlocal.experiments.stored import cost_summary_path
-from layerlocal.files import read_json
+from layerlocal.experiments.cost.summary import IDLE
+from layerlocal.experiments.driver import Experiment, How, Key, Missing, forecast, run
+from layerlocal.experiments.places import Place
+from layerlocal.experiments.settings import refuse_unnamed_files
+from layerlocal.experiments.stored import cost_place
+from layerlocal.files import read_model
 from layerlocal.runs.environment import describe_environment
-from layerlocal.runs.progress import Tasks
-from layerlocal.runs.store import RunStore, write_atomic
+from layerlocal.types import InputError
 
-__all__ = ["run_cost"]
+__all__ = ["CostAudit", "forecast_cost", "run_cost"]
 
-ALONE, SEARCH = 6, 12
-"""Steps of training in a measurement of memory and in a search for the largest size, about, a process's start among them."""
+Jobs = dict[Key, Request]
+
+
+@dataclass
+class CostAudit(Experiment[CostPlan, Request]):
+    """A cost audit with what was asked of it.
+
+    Args:
+        size: of `layerlocal.experiments.cost.plan.SIZES`.
+        rules, modes, parts, memory, repeats, settings: as for `make_plan`; those of an earlier call in the same store stay part of the audit.
+        turns: ``rounds`` of `make_plan`.
+        threads: of torch; ``None``: as many as torch uses here.
+        command: noted beside the numbers.
+        measure: makes a measurement; a test may give its own.
+    """
+
+    size: str = "quick"
+    rules: Sequence[str] = ()
+    modes: Sequence[str] = ()
+    parts: Sequence[str] = ()
+    memory: str | None = None
+    repeats: int | None = None
+    turns: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    command: str = "layerlocal cost"
+    measure: Callable[[Request], Row] = run_fresh
+    found: dict[str, list[Row]] = field(default_factory=dict)
+    made: int = 0
+
+    def place(self, out: Path, plan: CostPlan) -> Place:
+        """Its folder."""
+        return cost_place(out, plan.size)
+
+    def plan(self, out: Path, how: How) -> CostPlan:
+        """With what earlier calls asked for; every case is built once."""
+        with how.console.status("looking at rules and networks"):
+            asked = self._asked(how)
+            before = _read_plan(out, self.size)
+            refuse_unnamed_files(f"the cost audit in {out}", before.rules if before else (), asked.rules)
+            plan = asked if before is None else _joined(out, before, asked, self.rules)
+        old = (cost_place(out, self.size).summary.read() or {}).get("claims_sha256")
+        begun = before.claims_sha256 if before is not None else old
+        return plan.model_copy(
+            update={"command": self.command, "claims_sha256": begun or load_claims().sha256_about([COST_STUDY])}
+        )
+
+    def _asked(self, how: How) -> CostPlan:
+        import torch
+
+        return make_plan(
+            self.size, rules=self.rules, modes=self.modes, parts=self.parts, memory=self.memory, repeats=self.repeats,
+            rounds=self.turns, settings=self.settings, threads=self.threads or torch.get_num_threads(), device=how.device,
+        )  # fmt: skip
+
+    def workshop(self, out: Path, plan: CostPlan, how: How) -> Measurements:
+        """In the store's folder ``cost``."""
+        return Measurements(out / "cost", machine=_environment(plan), run=self.measure, console=how.console)
+
+    def jobs(self, plan: CostPlan) -> Jobs:
+        """Those that ask for no other's result."""
+        return _round(walk(plan, lambda _: None))
+
+    def total(self, plan: CostPlan) -> int:
+        """In steps of training, about."""
+        return work_of(plan)
+
+    def rounds(self, plan: CostPlan, kept: Jobs, shop: Measurements) -> Generator[Jobs, Mapping[str, str], None]:
+        """What is asked for together is a round."""
+        asking = ask(plan)
+        requests = next(asking, None)
+        while requests is not None:
+            failed = yield _round(requests)
+            answers = [None if shop.name_of(request) in failed else shop.find(request) for request in requests]
+            self.made += sum(answer is not None for answer in answers)
+            try:
+                requests = asking.send(answers)
+            except StopIteration as end:
+                self.found, requests = end.value, None
+
+    def forecast(self, plan: CostPlan, kept: Jobs, shop: Measurements) -> dict[str, Any]:
+        """With what comes of measurements that are not made yet."""
+        jobs = list(_round(walk(plan, shop.find)).values())
+        return shop.forecast([job for job in jobs for _ in range(1 if shop.is_done(job) else expected(job))]) | {
+            "of": "measurements"
+        }
+
+    def conclude(self, out: Path, plan: CostPlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+        """The summary: rows, ratios to backprop, sentences, quantities."""
+        lost = sum(len(entry.runs) for entry in missing)
+        summary: dict[str, Any] = {
+            "study": COST_STUDY,
+            "size": plan.size,
+            "command": plan.command,
+            "claims_sha256": plan.claims_sha256,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "layerlocal": version("layerlocal"),
+            "environment": _environment(plan),
+            "rules": list(plan.rules),
+            "idle": IDLE,
+            "notes": list(plan.notes),
+            "planned": self.made + lost,
+            "finished": self.made,
+            "failed": lost,
+            "missing": [{"label": entry.label, "reason": entry.reason} for entry in missing],
+            **self.found,
+        }
+        measured = [row.get("joules_per_sample") for group in self.found["groups"] for row in group["rows"]]
+        summary["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
+        summary["sentences"] = say_findings(summary)
+        summary["quantities"] = cost_quantities(summary)
+        return summary
 
 
 def run_cost(
-    plan: CostPlan,
     out: Path,
     *,
-    command: str = "layerlocal cost",
+    rounds: int | None = None,
+    device: str = "cpu",
     console: Console | None = None,
-    run: Callable[[Request], dict[str, Any]] = run_fresh,
+    **asked: Any,
 ) -> dict[str, Any]:
-    """Measure what was not measured before, and write ``cost-<size>.json`` into ``out``.
+    """Measure what was not measured before, and write the summary into the audit's folder of the store.
 
     Args:
-        plan: of `layerlocal.experiments.cost.plan.make_plan`.
         out: the run store; measurements are kept in its folder ``cost``.
-        command: noted beside the numbers.
+        rounds: in which methods take turns.
+        device: of every case.
         console: for progress.
-        run: makes a measurement; a test may give its own.
+        **asked: of `CostAudit`.
 
     Returns:
         The summary.
 
     Raises:
-        InputError: a measurement that cannot be made; a folder that cannot be written. What was measured is kept.
+        InputError: a mistake in what was asked for; a folder that cannot be written. What was measured is kept.
     """
-    RunStore(out).prepare()
-    environment = describe_environment(plan.device) | {"threads": plan.threads}
-    audit = _Audit(plan, Measurements(out / "cost", machine=environment, run=run))
-    summary: dict[str, Any] = {
-        "study": COST_STUDY,
-        "size": plan.size,
-        "command": command,
-        "claims_sha256": _claims_begun(cost_summary_path(out, plan.size)),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "layerlocal": version("layerlocal"),
-        "environment": environment,
-        "rules": list(plan.rules),
-        "idle": IDLE,
-        "notes": list(plan.notes),
-    }
-    with Tasks(console or Console(stderr=True), audit.work()) as progress:
-        summary |= audit.measure(progress)
-    measured = [row.get("joules_per_sample") for group in summary["groups"] for row in group["rows"]]
-    summary["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
-    summary["sentences"] = say_findings(summary)
-    summary["quantities"] = cost_quantities(summary)
-    write_atomic(cost_summary_path(out, plan.size), (json.dumps(summary, indent=1) + "\n").encode())
-    return summary
+    return run(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
 
 
-def _claims_begun(path: Path) -> str:
-    """The hash of our claims about cost when this audit was first made."""
-    begun = (read_json(path) or {}).get("claims_sha256")
-    return str(begun or load_claims().sha256_about([COST_STUDY]))
+def forecast_cost(
+    out: Path,
+    *,
+    rounds: int | None = None,
+    device: str = "cpu",
+    console: Console | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """What `run_cost` with the same arguments would measure, and for about how long (`layerlocal.experiments.driver.forecast`). Writes nothing.
+
+    Raises:
+        InputError: as `run_cost`.
+    """
+    return forecast(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
 
 
-class _Audit:
-    """The measurements of a plan, one after another."""
+def _read_plan(out: Path, size: str) -> CostPlan | None:
+    """What an earlier call asked for; its cases are made anew."""
+    kept = cost_place(out, size).plan
 
-    def __init__(self, plan: CostPlan, measurements: Measurements) -> None:
-        self.plan = plan
-        self.kept = measurements
+    def damaged(path: Path, reason: object) -> InputError:
+        return InputError(
+            f"{path} is damaged ({reason}); delete it and run the same command again: measurements are kept"
+        )
 
-    def work(self) -> int:
-        """All work, in steps of training, about."""
-        plan, total = self.plan, sum(_work(self.plan.scaling(axis)) for axis in self.plan.axes)
-        for group in plan.groups:
-            if "methods" in plan.parts:
-                total += sum(map(_work, plan.turns(group))) + len(group.cases) * plan.repeats * ALONE
-            if "roofline" in plan.parts:
-                total += _work(plan.roofline(group))
-        total += sum(3 * sum(map(_spread_work, plan.ranks(group))) for group in plan.distributions)
-        return total + sum(_work(plan.turns(group)[0]) + len(_searches(group)) * SEARCH for group in plan.budgets)
+    return read_model(kept.path, CostPlan, content=kept.read(damaged=damaged), damaged=damaged)
 
-    def measure(self, progress: Tasks) -> dict[str, Any]:
-        """Every part of the summary."""
-        plan = self.plan
-        found: dict[str, Any] = {"groups": [], "scaling": [], "roofline": [], "budget": [], "distribution": []}
-        for group in plan.groups:
-            if "methods" in plan.parts:
-                found["groups"].append(self._group(group, progress))
-            if "roofline" in plan.parts:
-                request = plan.roofline(group)
-                result = self._one(request, f"{group.base.network.name}: ceilings and profiles", progress)
-                found["roofline"].append(roofline_summary(plan, group, result))
-        for axis in plan.axes:
-            result = self._one(plan.scaling(axis), f"scaling with {axis.label}", progress)
-            found["scaling"].append(scaling_summary(plan, axis, result))
-        for group in plan.budgets:
-            found["budget"].append(self._budget(group, progress))
-        for group in plan.distributions:
-            found["distribution"].append(self._distribution(group, progress))
-        return found
 
-    def _one(self, request: Request, label: str, progress: Tasks) -> dict[str, Any]:
-        return self._all([request], label, _work(request), progress)[0]
+def _round(requests: Iterable[Request]) -> Jobs:
+    return {(number,): request for number, request in enumerate(requests)}
 
-    def _all(self, requests: list[Request], label: str, work: int, progress: Tasks) -> list[dict[str, Any]]:
-        """The results of requests that are one task to whoever looks on."""
-        with progress.running(label, work, before=all(map(self.kept.has, requests))):
-            return self.kept.all(requests)
 
-    def _group(self, group: Compared, progress: Tasks) -> dict[str, Any]:
-        requests = self.plan.turns(group)
-        turns = self._all(requests, f"{group.base.network.name}: methods in turns", sum(map(_work, requests)), progress)
-        alone = {}
-        for label, case in group.by_label.items():
-            requests = self.plan.alone(case)
-            alone[label] = self._all(
-                requests, f"{case.network.name}: memory of {label}", len(requests) * ALONE, progress
+def _environment(plan: CostPlan) -> dict[str, Any]:
+    return describe_environment(plan.device) | {"threads": plan.threads}
+
+
+def _joined(out: Path, before: CostPlan, asked: CostPlan, named: Sequence[str]) -> CostPlan:
+    """With the rules, parts, modes, repeats and rounds of an earlier call: a second call adds to an audit, it does not replace it.
+
+    Raises:
+        InputError: the earlier one is of other settings, threads or device, or within another memory.
+    """
+    budgets = "budget" in before.parts and "budget" in asked.parts
+    for told, old, new in (
+        (", ".join(f"{k}={v}" for k, v in before.settings.items()) or "its own settings", before.settings, asked.settings),
+        (f"{before.threads} thread{'s' * (before.threads != 1)}", before.threads, asked.threads),
+        (before.device, before.device, asked.device),
+        (f"{before.memory} of memory", parse_memory(before.memory) if budgets else 0, parse_memory(asked.memory) if budgets else 0),
+    ):  # fmt: skip
+        if old != new:
+            raise InputError(
+                f"{out} holds the cost audit of size {before.size!r} with {told}; give another folder with --out for anything else"
             )
-        return group_summary(self.plan, group, turns, alone)
-
-    def _budget(self, group: Compared, progress: Tasks) -> dict[str, Any]:
-        plan, found = self.plan, {}
-        most = {"batch_size": plan.detail.most_batch, "image_size": plan.detail.most_image}
-        for label, axis in _searches(group):
-            case, made = group.by_label[label], self.kept.made
-            with progress.running(f"largest {axis.replace('_', ' ')} of {label} within {plan.memory}", SEARCH) as task:
-                found[label, axis] = search(
-                    case, axis, self.kept, budget_bytes=plan.budget_bytes, most=most[axis], tolerance=plan.detail.tolerance
-                )  # fmt: skip
-                task.before = self.kept.made == made
-        largest = {
-            label: case.but(batch_size=found[label, "batch_size"]["largest"])
-            for label, case in group.by_label.items()
-            if found[label, "batch_size"]["largest"]
-        }
-        with progress.running(f"samples/s within {plan.memory}", _work(plan.turns(group)[0])):
-            turns = self._speeds(largest)
-        return budget_summary(plan, group, found, turns)
-
-    def _distribution(self, group: Compared, progress: Tasks) -> dict[str, Any]:
-        name, alone = group.base.network.name, self.plan.ranks(group)
-        work = sum(map(_spread_work, alone))
-        one = self._all(alone, f"{name}: blocks and methods on one process", 2 * work, progress)
-        together = self.plan.ranks(group, one[0]["ranks"][0]["costs"])
-        two = self._all(together, f"{name}: methods on two processes", work, progress)
-        return distribution_summary(self.plan, group, one, two)
-
-    def _speeds(self, cases: dict[str, CostCase]) -> dict[str, Any]:
-        """On the CPU side by side in turns; on a GPU, whose speed does not drift, each in a process that has the card to itself."""
-        if not cases:
-            return {}
-        rounds = self.plan.detail.rounds
-        if not next(iter(cases.values())).device.startswith("cuda"):
-            return self.kept.get(request_of("turns", cases, rounds=rounds))
-        results = (self.kept.get(request_of("turns", {label: case}, rounds=rounds)) for label, case in cases.items())
-        return {label: row for result in results for label, row in result.items()}
-
-
-def _work(request: Request) -> int:
-    """Steps of training in a measurement in turns: rounds, warm-up and counts."""
-    return len(request["cases"]) * (request["rounds"] + 4)
-
-
-def _spread_work(request: Request) -> int:
-    """Likewise, of every way to spread the rules."""
-    return int(len(request["methods"]) * (request["rounds"] + 1) * request["steps"])
-
-
-def _searches(group: Compared) -> list[tuple[str, str]]:
-    """(label, what grows) of every search in a group."""
-    axes = ("batch_size", "image_size") if group.base.image_size > 1 else ("batch_size",)
-    return [(label, axis) for label in group.by_label for axis in axes]
+    parts = {*before.parts, *asked.parts}
+    often: dict[str, Any] = {"repeats": max(before.repeats, asked.repeats)} if "methods" in parts else {}
+    often |= {"rounds": max(before.rounds, asked.rounds)} if {"methods", "distribution"} & parts else {}
+    often |= {"memory": (asked if "budget" in asked.parts else before).memory} if "budget" in parts else {}
+    return make_plan(
+        asked.size, rules=tuple(dict.fromkeys([*before.rules, *named])), parts=tuple(parts),
+        modes=tuple(dict.fromkeys([*before.modes, *asked.modes])) if before.modes and asked.modes else (),
+        settings=asked.settings, threads=asked.threads, device=asked.device, **often,
+    )  # fmt: skip

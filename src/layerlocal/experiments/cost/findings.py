@@ -160,11 +160,12 @@ def _roofline(part: Mapping[str, Any]) -> Iterator[str]:
 def _budget(part: Mapping[str, Any]) -> Iterator[str]:
     where = f"Within {part['memory']}, {part['place'].split(',')[0]}"
     fitting = [row for row in part["rows"] if row["largest_batch"]]
-    if not fitting:
+    if not fitting and not any(row.get("failed") for row in part["rows"]):
         yield f"{where}: not even the smallest batch fits, by any method."
         return
     batches = [f"{r['label']} {'≥ ' * r['batch_stopped']}{r['largest_batch']}" for r in fitting]
-    yield f"{where} at {part['image_size']} px, the largest batch: {', '.join(batches)}."
+    if batches:
+        yield f"{where} at {part['image_size']} px, the largest batch: {', '.join(batches)}."
     fast = sorted((r for r in fitting if r.get("samples_per_s")), key=lambda r: -r["samples_per_s"])
     if fast:
         speeds = [f"{r['label']} {rate(r['samples_per_s'])}" for r in fast]
@@ -174,7 +175,7 @@ def _budget(part: Mapping[str, Any]) -> Iterator[str]:
     ]
     if images:
         yield f"{where} at batch {part['batch_size']}, the largest images in px: {', '.join(images)}."
-    missing = [r["label"] for r in part["rows"] if not r["largest_batch"]]
+    missing = [r["label"] for r in part["rows"] if not r["largest_batch"] and not r.get("failed")]
     if missing:
         yield f"{where}: nothing fits of {spoken(missing)}."
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import Field
 
 from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights
 from layerlocal.experiments.cost.case import (
@@ -20,8 +22,8 @@ from layerlocal.experiments.cost.process import Request, request_of
 from layerlocal.experiments.cost.ranks import methods_of
 from layerlocal.options import whole_number
 from layerlocal.rules import Rule, find_rule
-from layerlocal.runs.run import file_sha256
-from layerlocal.spec import NetworkSpec, RuleSpec
+from layerlocal.runs.pin import file_sha256
+from layerlocal.spec import Frozen, NetworkSpec
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "Compared", "CostPlan", "make_plan"]
@@ -38,8 +40,7 @@ MOST_REPLICAS = 10_000
 """Rounds, or fresh processes, at most: more are never asked for to settle a claim."""
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(Frozen):
     """One thing that grows, everything else fixed.
 
     Args:
@@ -52,13 +53,12 @@ class Axis:
 
     name: str
     label: str
-    values: tuple[float, ...]
+    values: tuple[int | float, ...]
     base: CostCase
     more_rules: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(Frozen):
     """Methods of one network that are compared: the base case, and every rule in every mode that means something to it."""
 
     base: CostCase
@@ -118,39 +118,48 @@ _SIZES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class CostPlan:
+class CostPlan(Frozen):
     """What is measured.
 
     Args:
         size: of `SIZES`.
         parts: of `PARTS`.
-        groups: of the parts methods and roofline.
+        rules: local rules beside the twins.
+        modes: that were named; none: the size's own.
+        memory: the budget of the part of that name, as given.
+        repeats: fresh processes of each method's memory.
+        rounds: in which the methods of a network take turns, in the parts methods and distribution.
+        settings: of every case, dotted (`CostCase.with_settings`).
+        threads: of torch, in every case.
+        device: of every case.
+        sources: SHA-256 of rules that are files.
+        command: noted beside the numbers.
+        claims_sha256: of our claims about cost when the audit began.
+        groups: of the parts methods and roofline; this and what follows is made of what is above.
         axes: of the part scaling.
         budgets: groups of the part budget.
         distributions: groups of the part distribution.
-        rules: local rules beside the twins.
-        memory: the budget, as given.
-        threads: of torch, in every case.
-        device: of every case.
-        repeats: fresh processes of each method's memory.
-        rounds: in which the methods of a network take turns, in the parts methods and distribution.
         notes: what was left out and why.
     """
 
-    size: str
-    parts: tuple[str, ...]
-    rules: tuple[str, ...]
+    size: str = "quick"
+    parts: tuple[str, ...] = PARTS
+    rules: tuple[str, ...] = RULES
+    modes: tuple[str, ...] = ()
     memory: str
     repeats: int
     rounds: int
+    settings: dict[str, Any] = Field(default={})
     threads: int = 1
     device: str = "cpu"
-    groups: tuple[Compared, ...] = ()
-    axes: tuple[Axis, ...] = ()
-    budgets: tuple[Compared, ...] = ()
-    distributions: tuple[Compared, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    sources: dict[str, str] = Field(default={})
+    command: str = ""
+    claims_sha256: str = ""
+    groups: tuple[Compared, ...] = Field(default=(), exclude=True)
+    axes: tuple[Axis, ...] = Field(default=(), exclude=True)
+    budgets: tuple[Compared, ...] = Field(default=(), exclude=True)
+    distributions: tuple[Compared, ...] = Field(default=(), exclude=True)
+    notes: tuple[str, ...] = Field(default=(), exclude=True)
 
     @property
     def detail(self) -> _Size:
@@ -184,7 +193,7 @@ class CostPlan:
         """Every value and rule of an axis, labelled ``"value/rule"``."""
         rules = dict.fromkeys([BASELINE, *self.rules, *axis.more_rules])
         cases = {
-            f"{value:g}/{name}": axis.base.but(**{axis.name: value}, rule=_rule(name))
+            f"{value:g}/{name}": axis.base.but(**{axis.name: value}).of_rule(name, self.sources)
             for value in axis.values
             for name in rules
         }
@@ -212,7 +221,7 @@ def make_plan(
     memory: str | None = None,
     repeats: int | None = None,
     rounds: int | None = None,
-    chosen: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     threads: int = 1,
     device: str = "cpu",
 ) -> CostPlan:
@@ -226,8 +235,7 @@ def make_plan(
         memory: the budget; the size's own where left out.
         repeats: fresh processes of each method's memory, 1 to `MOST_REPLICAS`; as the size says where left out.
         rounds: in which methods take turns, 1 to `MOST_REPLICAS`; likewise.
-        chosen: fields of every case instead of the size's: ``network`` (a name), ``width``, ``image_size``, ``batch_size``, ``depth``,
-            ``precision``, ``compile``, ``fused``, ...
+        settings: of every case instead of the size's, dotted (`CostCase.with_settings`).
         threads: of torch.
         device: of every case.
 
@@ -243,30 +251,36 @@ def make_plan(
     for mode in modes:
         parse_mode(mode)
     found = _SIZES[size]
-    fixed = {"threads": threads, "device": device}
-    given = {key: value for key, value in (chosen or {}).items() if value is not None}
     names = tuple(dict.fromkeys(rules or RULES))
     for name in names:
         find_rule(name)
-    often = _replicas("repeats", repeats, found.repeats), _replicas("rounds", rounds, found.rounds)
-    plan = CostPlan(size, tuple(parts) or PARTS, names, memory or found.memory, *often, threads, device)
+    plan = CostPlan(
+        size=size, parts=tuple(part for part in PARTS if part in parts) or PARTS, rules=names, modes=tuple(modes), memory=memory or found.memory,
+        repeats=_replicas("repeats", repeats, found.repeats), rounds=_replicas("rounds", rounds, found.rounds),
+        settings=dict(settings or {}), threads=threads, device=device,
+        sources={name: source for name in names if (source := file_sha256(name))},
+    )  # fmt: skip
     parse_memory(plan.memory)
     _refuse_without_part(plan.parts, memory=memory, repeats=repeats, rounds=rounds)
-    maker = _Maker(plan.rules, tuple(rules), tuple(modes))
-    single = "network" in given
+    return _filled(plan, tuple(rules))
+
+
+def _filled(plan: CostPlan, named: tuple[str, ...]) -> CostPlan:
+    """With its cases, each looked at."""
+    maker, found, single = _Maker(plan, named), plan.detail, "network.name" in plan.settings
+    made: dict[str, Any] = {}
     if {"methods", "roofline"} & set(plan.parts):
-        bases = [_base({**base, **given, **fixed}) for base in (found.groups[:1] if single else found.groups)]
-        groups = tuple(maker.group(base, modes or MODES, TWINS) for base in bases)
-        plan = replace(plan, groups=groups)
+        bases = found.groups[:1] if single else found.groups
+        made["groups"] = tuple(maker.group(maker.base(base), plan.modes or MODES, TWINS) for base in bases)
     if "scaling" in plan.parts:
-        plan = replace(plan, axes=tuple(_axes(found.scale, given, fixed)))
+        made["axes"] = tuple(_axes(maker))
     if "budget" in plan.parts:
-        group = maker.group(_base({**found.budget, **given, **fixed}), modes or found.budget_modes, TWINS[:1])
+        group = maker.group(maker.base(found.budget), plan.modes or found.budget_modes, TWINS[:1])
         refuse_below_weights(maker.built[(group.base.setting, BASELINE)], group.base, plan.budget_bytes)
-        plan = replace(plan, budgets=(group,))
+        made["budgets"] = (group,)
     if "distribution" in plan.parts:
-        plan = replace(plan, distributions=tuple(_distributions(maker, found, given, fixed)))
-    return replace(plan, notes=tuple(dict.fromkeys(maker.notes)))
+        made["distributions"] = tuple(_distributions(maker, found.distribution[:1] if single else found.distribution))
+    return plan.model_copy(update=made | {"notes": tuple(dict.fromkeys(maker.notes))})
 
 
 _PART_OF = {"memory": ("budget",), "repeats": ("methods",), "rounds": ("methods", "distribution")}
@@ -285,41 +299,36 @@ def _replicas(name: str, given: int | None, default: int) -> int:
     return default if given is None else whole_number(name, given, least=1, most=MOST_REPLICAS)
 
 
-def _rule(name: str) -> RuleSpec:
-    return RuleSpec(name=name, source_sha256=file_sha256(name))
-
-
-def _base(given: dict[str, Any]) -> CostCase:
-    """A case from flat fields; those of the network go there."""
-    given = dict(given)
-    options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
-    network = {"name": given.pop("network"), "fused": True, "options": options}
-    network |= {key: given.pop(key) for key in ("width", "fused", "compile", "channels_last") if key in given}
-    return CostCase.parse({**given, "network": NetworkSpec.parse(network).model_dump()})
-
-
 @dataclass
 class _Maker:
     """Makes groups, and remembers what was left out.
 
     Args:
-        rules: of the plan.
-        named: those the user named.
-        modes: those the user named.
+        plan: for settings, threads, device, modes and rules.
+        named: rules that the user named.
     """
 
-    rules: tuple[str, ...]
+    plan: CostPlan
     named: tuple[str, ...]
-    modes: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     built: dict[tuple[str, str], Rule] = field(default_factory=dict)
+
+    def base(self, given: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> CostCase:
+        """A case from the flat fields of a size, with the plan's settings (or these)."""
+        given = dict(given)
+        options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
+        network = NetworkSpec(name=given.pop("network"), width=given.pop("width"), fused=True, options=options)
+        case = CostCase.parse(
+            {"threads": self.plan.threads, "device": self.plan.device, **given, "network": network.model_dump()}
+        )
+        return case.with_settings(self.plan.settings if settings is None else settings)
 
     def group(self, base: CostCase, modes: Sequence[str], twins: Sequence[str]) -> Compared:
         """Every rule in every mode that means something to it."""
         cases: list[CostCase] = []
         refused: dict[str, dict[str, str]] = {}
-        for name in dict.fromkeys([*twins, *self.rules]):
-            plain = base.but(rule=_rule(name))
+        for name in dict.fromkeys([*twins, *self.plan.rules]):
+            plain = base.of_rule(name, self.plan.sources)
             rule = self.built[(base.setting, name)] = check_case(plain)
             for mode in dict.fromkeys(["plain", *modes]):
                 case = plain.but(mode=mode)
@@ -329,50 +338,57 @@ class _Maker:
                 else:
                     refused.setdefault(mode, {})[name] = reason
         for mode, reasons in refused.items():
-            if mode in self.modes and self.named and set(self.named) <= set(reasons):
+            if mode in self.plan.modes and self.named and set(self.named) <= set(reasons):
                 raise InputError(reasons[self.named[0]])
             self.notes += [f"Left out: {name} with {mode}: {reason}." for name, reason in reasons.items()]
-        return Compared(base, tuple(cases))
+        return Compared(base=base, cases=tuple(cases))
 
     def _division(self, case: CostCase) -> str | None:
         """Why a batch cannot be cut so; an error where the user asked for it."""
         try:
             check_division(case)
         except InputError as error:
-            if case.mode in self.modes:
+            if case.mode in self.plan.modes:
                 raise
             return str(error)
         return None
 
 
-def _distributions(maker: _Maker, size: _Size, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Compared]:
+def _distributions(maker: _Maker, bases: Sequence[Mapping[str, Any]]) -> Iterator[Compared]:
     """Backprop and the first block-local rule on one thread a process, so that two processes have twice what one has."""
-    if fixed["device"] != "cpu":
+    if maker.plan.device != "cpu":
         maker.notes.append("Left out: distribution: it is measured on the CPU; run this command without --device.")
         return
-    bases = size.distribution[:1] if "network" in given else size.distribution
     for content in bases:
-        base = _base({**content, **given, **fixed, "threads": 1})
-        for name in maker.rules:
-            case = base.but(rule=_rule(name))
+        base = maker.base(content).but(threads=1)
+        for name in maker.plan.rules:
+            case = base.of_rule(name, maker.plan.sources)
             rule = check_case(case)
             why = rule.needs_whole_batches if rule.locality == "block" else "it is not block-local"
             if why is None:
-                yield Compared(base, (base, case))
+                yield Compared(base=base, cases=(base, case))
                 break
             maker.notes.append(f"Left out: distribution of {name}: {why}.")
 
 
-def _axes(scale: float, given: dict[str, Any], fixed: dict[str, Any]) -> Iterator[Axis]:
+_OF_AXES = ("recipe.precision", "recipe.optimizer", "network.compile", "network.fused", "network.channels_last")
+"""Settings that leave apart what an axis varies or fixes."""
+
+
+def _axes(maker: _Maker) -> Iterator[Axis]:
     """Depth on equal blocks, the others on one network."""
-    own = {key: given[key] for key in ("precision", "compile", "fused", "optimizer") if key in given} | fixed
-    name = given.get("network", "vgg8")
+    given, scale = maker.plan.settings, maker.plan.detail.scale
+    own = {key: value for key, value in given.items() if key in _OF_AXES or key.startswith("rule.")}
+    name = given.get("network.name", "vgg8")
 
-    def base(network: str, width: float, batch_size: int) -> CostCase:
-        return _base({**_network(network, scale * width, 32, batch_size), **own})
+    def axis(
+        what: str, label: str, values: tuple[int | float, ...], network: str, width: float, batch_size: int, *more: str
+    ) -> Axis:
+        base = maker.base(_network(network, scale * width, 32, batch_size), own)
+        return Axis(name=what, label=label, values=values, base=base, more_rules=more)
 
-    yield Axis("depth", "depth, blocks", (4, 8, 16, 32, 64), base("plain", 0.25, 8))
-    yield Axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), base(name, 0.25, 8))
-    yield Axis("batch_size", "batch size", (8, 16, 32, 64), base(name, 0.25, 8))
-    yield Axis("image_size", "resolution, px", (32, 64, 128, 224), base(name, 0.25, 4))
-    yield Axis("num_classes", "classes K", (10, 100, 1000), base(name, 0.125, 8), more_rules=("ff",))
+    yield axis("depth", "depth, blocks", (4, 8, 16, 32, 64), "plain", 0.25, 8)
+    yield axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), name, 0.25, 8)
+    yield axis("batch_size", "batch size", (8, 16, 32, 64), name, 0.25, 8)
+    yield axis("image_size", "resolution, px", (32, 64, 128, 224), name, 0.25, 4)
+    yield axis("num_classes", "classes K", (10, 100, 1000), name, 0.125, 8, "ff")

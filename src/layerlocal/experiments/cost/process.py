@@ -14,34 +14,44 @@ import multiprocessing
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from rich.console import Console
 
 from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.worker import answer
-from layerlocal.files import read_json
-from layerlocal.runs.store import write_atomic
+from layerlocal.experiments.workshop import Workshop
+from layerlocal.files import read_json, write_atomic
+from layerlocal.runs.progress import Tasks
 from layerlocal.types import InputError
 
-__all__ = ["Measurements", "request_of", "run_fresh"]
+__all__ = ["Asking", "Measurements", "Request", "Row", "label_of", "request_of", "run_fresh", "steps_of"]
+
+KINDS = {
+    "turns": "speed",
+    "alone": "memory",
+    "fits": "whether there is room for a step",
+    "roofline": "ceilings and profiles",
+}
+"""Of a request, in words; those on several processes say how many."""
 
 Request = dict[str, Any]
+Row = dict[str, Any]
+T = TypeVar("T")
+Asking = Generator[list[Request], list[Row | None], T]
+"""Asks for measurements, some at a time, is told their results (``None``: it failed), and says in the end what they mean."""
+_MEASURING = ("blocks", "case", "energy", "measure", "model", "process", "ranks", "roofline", "theory", "worker")
 _MEASURED = (
-    "networks",
-    "rules",
-    "kernels",
-    "measure",
-    "training",
-    "distributed",
-    "experiments/cost",
-    "spec.py",
-)
+    "networks", "rules", "kernels", "measure", "training", "distributed", "spec.py",
+    *(f"experiments/cost/{name}.py" for name in _MEASURING),
+)  # fmt: skip
 _MACHINE = ("processor", "instructions", "cores", "gpu", "cuda", "torch", "system")
 
 
@@ -102,7 +112,7 @@ def _answer(request: Request, process: BaseProcess, pipe: Connection) -> dict[st
         process.join()
         return _ended(request, process.exitcode or 0)
     if "error" in found:
-        raise InputError(found["error"] if found["input"] else f"measuring {_name(request)}: {found['error']}")
+        raise InputError(found["error"] if found["input"] else f"{label_of(request)}: {found['error']}")
     result: dict[str, Any] = found["result"]
     return result
 
@@ -119,54 +129,96 @@ def _ended(request: Request, exit_code: int) -> dict[str, Any]:
     if request["kind"] == "fits":
         return {"fits": False, "reason": f"the process ended with {how}"}
     hint = "; most likely the machine's memory ran out: take a smaller --batch-size" if how.endswith("KILL") else ""
-    raise InputError(f"the process that measured {_name(request)} ended with {how}{hint}")
+    raise InputError(f"{label_of(request)}: its process ended with {how}{hint}")
 
 
-def _name(request: Request) -> str:
+def label_of(request: Request) -> str:
+    """What is measured, in words."""
     first = CostCase.parse(next(iter(request["cases"].values())))
     more = "" if len(request["cases"]) == 1 else f" and {len(request['cases']) - 1} more"
-    return f"{first.label}{more} ({request['kind']}; {first.setting})"
+    kind = f"training on {request.get('processes')} processes" if request["kind"] == "ranks" else KINDS[request["kind"]]
+    return f"{kind} of {first.label}{more}, {first.place}"
 
 
-class Measurements:
-    """Measures what was not measured before and keeps it.
+def steps_of(request: Request) -> int:
+    """Steps of training in a measurement, about: rounds, warm-up and counts."""
+    if request["kind"] == "ranks":
+        return int(
+            (request["rounds"] + 1)
+            * request["steps"]
+            * len(request["methods"])
+            * (2 if request["processes"] == 1 else 1)
+        )
+    return len(request["cases"]) * (request["rounds"] + 4) if "rounds" in request else 2 * int(request["steps"])
+
+
+class Measurements(Workshop[Request]):
+    """Measures what was not measured before, one measurement after another, and keeps it.
 
     Args:
         folder: of the files.
         machine: `describe_environment`; of it, what numbers of two machines differ by counts.
         run: measures a request; `run_fresh`, or a function of a test's own.
+        console: for progress.
     """
 
     def __init__(
-        self, folder: Path, *, machine: Mapping[str, Any], run: Callable[[Request], dict[str, Any]] = run_fresh
+        self,
+        folder: Path,
+        *,
+        machine: Mapping[str, Any],
+        run: Callable[[Request], Row] = run_fresh,
+        console: Console | None = None,
     ) -> None:
         self.folder = folder
         self.machine = {key: machine[key] for key in _MACHINE if key in machine}
         self.run = run
-        self.made = 0
+        self.console = console or Console(stderr=True)
 
-    def path(self, request: Request) -> Path:
+    def name_of(self, job: Request) -> str:
+        """Of the request, the machine and the code."""
+        content = json.dumps([job, self.machine, code_sha256()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def path(self, job: Request) -> Path:
         """Where the result of a request is, or will be."""
-        content = json.dumps([request, self.machine, code_sha256()], sort_keys=True)
-        return self.folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
+        return self.folder / f"{self.name_of(job)}.json"
 
-    def has(self, request: Request) -> bool:
+    def label(self, job: Request) -> str:
+        """As `label_of`."""
+        return label_of(job)
+
+    def is_done(self, job: Request) -> bool:
         """Whether it was measured before."""
-        return self.path(request).exists()
+        return self.path(job).exists()
 
-    def get(self, request: Request) -> dict[str, Any]:
-        """The result, measured now or before.
+    def progress(self, total: int) -> AbstractContextManager[Any]:
+        """A bar of steps of training."""
+        return Tasks(self.console, total)
 
-        Raises:
-            InputError: a measurement that cannot be made, a damaged file, a folder that cannot be written.
-        """
-        path = self.path(request)
+    def make(self, jobs: Sequence[Request], progress: Any) -> Mapping[str, str]:
+        """Measure one after another; one that cannot be made does not keep the others from it."""
+        failed = {}
+        for job in jobs:
+            with progress.running(label_of(job), steps_of(job), before=self.is_done(job)):
+                try:
+                    self._measure(job)
+                except _Failed as error:
+                    failed[self.name_of(job)] = str(error)
+                    self.console.print(f"failed: {label_of(job)}: {error}", style="red", markup=False, highlight=False)
+        return failed
+
+    def _measure(self, job: Request) -> None:
+        path = self.path(job)
         if path.exists():
-            return _read(path)
+            return
         start = time.perf_counter()
-        result = self.run(request)
+        try:
+            result = self.run(job)
+        except InputError as error:
+            raise _Failed(str(error)) from error
         content = {
-            "request": request,
+            "request": job,
             "machine": self.machine,
             "code": code_sha256(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -174,19 +226,39 @@ class Measurements:
             "result": result,
         }
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
-        self.made += 1
-        return result
 
-    def all(self, requests: Iterable[Request]) -> list[dict[str, Any]]:
-        """`get` of each."""
-        return [self.get(request) for request in requests]
+    def find(self, job: Request) -> Row | None:
+        """The result of a measurement that was made.
+
+        Raises:
+            InputError: a damaged file.
+        """
+        content = self._content(job)
+        return None if content is None else content["result"]
+
+    def seconds(self, job: Request) -> float | None:
+        """How long a measurement took that was made."""
+        content = self._content(job)
+        return None if content is None else float(content.get("seconds", 0.0))
+
+    def _content(self, job: Request) -> dict[str, Any] | None:
+        path = self.path(job)
+        content: dict[str, Any] | None = read_json(path, needs=("result",), others="other measurements")
+        if content is not None and not isinstance(content["result"], dict):
+            raise InputError(f"{path} is damaged (its result is no object); delete it and run the same command again")
+        return content
+
+    def forecast(self, jobs: Sequence[Request]) -> dict[str, Any]:
+        """By the seconds of those that are kept, or by some timed steps."""
+        from layerlocal.experiments.cost.forecast import forecast_seconds
+
+        left = [job for job in jobs if not self.is_done(job)]
+        seconds = forecast_seconds(left, [job for job in jobs if self.is_done(job)], self.seconds)
+        return {"planned": len(jobs), "finished": len(jobs) - len(left), "workers": 1, "seconds": sum(seconds)}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    result = read_json(path, needs=("result",), others="other measurements")["result"]
-    if not isinstance(result, dict):
-        raise InputError(f"{path} is damaged (its result is no object); delete it and run the same command again")
-    return result
+class _Failed(Exception):
+    """A measurement that could not be made."""
 
 
 @cache

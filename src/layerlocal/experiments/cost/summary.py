@@ -19,7 +19,7 @@ whose memory ran out has ``failed``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -55,13 +55,16 @@ PAPER_POINTS: tuple[Row, Row] = (
 )
 """The two points that arXiv:2606.06539 gives (its claim P7)."""
 PAPER: Row = {"source": "arXiv:2606.06539", "setting": "an 8 GB card, 224 px", "points": list(PAPER_POINTS)}
+NOT_MEASURED = "its measurement failed"
 _ALONE = ("resident_bytes", "allocated_bytes", "reserved_bytes", "joules_per_sample", "idle_bytes")
 _COUNTS = ("peak_saved_bytes", "flops_per_step", "flops_per_prediction", "passes_per_step", "passes_per_prediction")
 
 
-def _joined_turns(results: Sequence[Row], rounds: int) -> Row:
+def _joined_turns(results: Sequence[Row], rounds: int, labels: Iterable[str]) -> Row:
     """Measurements in turns as one: speeds of as many rounds, counts of the first; what failed in one has failed."""
     found: Row = {}
+    if not results:
+        return {label: {"failed": NOT_MEASURED} for label in labels}
     for label, first in results[0].items():
         rows = [result[label] for result in results]
         failed = next((row for row in rows if "failed" in row), None)
@@ -86,11 +89,11 @@ def group_summary(plan: CostPlan, group: Compared, turns: Sequence[Row], alone: 
     Args:
         plan: for rounds and repeats.
         group: the cases.
-        turns: the results of ``plan.turns(group)``.
-        alone: label → results of ``plan.alone(case)``.
+        turns: the results of ``plan.turns(group)`` that there are.
+        alone: label → likewise of ``plan.alone(case)``.
     """
     rows = []
-    side_by_side = _joined_turns(turns, plan.rounds)
+    side_by_side = _joined_turns(turns, plan.rounds, group.by_label)
     first = group.base
     memory_key = "allocated_bytes" if first.device.startswith("cuda") else "resident_bytes"
     speeds = {label: found["samples_per_s"] for label, found in side_by_side.items() if "failed" not in found}
@@ -227,6 +230,7 @@ def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str,
         row: Row = {"label": label, "rule": case.rule.name, "mode": case.mode}
         row |= {"largest_batch": batch["largest"], "batch_stopped": batch["stopped"]}
         row |= {"largest_image": image.get("largest"), "image_stopped": image.get("stopped", False)}
+        row |= {"failed": NOT_MEASURED} if batch.get("failed") or image.get("failed") else {}
         rows.append(row | ratios.get(label, {"samples_per_s": None, "speed_ratio": None}))
     first = group.base
     return {

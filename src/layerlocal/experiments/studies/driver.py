@@ -21,7 +21,7 @@ from layerlocal.experiments.driver import (
     seeds_of,
 )
 from layerlocal.experiments.places import Place
-from layerlocal.experiments.settings import refuse_fixed, refuse_settings
+from layerlocal.experiments.settings import refuse_fixed, refuse_settings, refuse_unnamed_files
 from layerlocal.experiments.stored import read_plan, study_place
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
@@ -206,7 +206,7 @@ def _asked_plan(asked: Studied) -> StudyPlan:
 def _joined(out: Path, plan: StudyPlan) -> StudyPlan:
     """With the rules and seeds of an earlier call on the same data: a second rule joins a study, it does not replace the first."""
     before = read_plan(out, plan.study, plan.size)
-    _refuse_unnamed_files(out, before, plan.rules)
+    refuse_unnamed_files(f"the study in {out}", before.rules if before else (), plan.rules)
     if before is None:
         return plan
     for word, told, old, new in (
@@ -230,20 +230,6 @@ def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyP
     sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
     plan = plan.model_copy(update={"twins_of": twins, "sources": sources, "claims_sha256": begun})
     return plan.model_copy(update={"widths": fitting_widths(plan)}) if study.own_widths else plan
-
-
-def _refuse_unnamed_files(out: Path, before: StudyPlan | None, rules: Sequence[str]) -> None:
-    """A plan that came with a store names files; going on with it would run them, so they are named again by whoever trusts them.
-
-    Raises:
-        InputError: which.
-    """
-    unnamed = [rule for rule in (before.rules if before else ()) if ":" in rule and rule not in rules]
-    if unnamed:
-        raise InputError(
-            f"the study in {out} has the rule file {unnamed[0]}, which going on with it runs; look at it and name it with --rules too, "
-            "or give another folder with --out"
-        )
 
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:
