@@ -17,8 +17,8 @@ import published_runs
 import render_results
 
 from layerlocal.experiments.stored import (
-    cost_summaries,
     cost_path,
+    cost_summaries,
     judge_claims,
     read_plan,
     study_summaries,

@@ -16,8 +16,9 @@ from layerlocal.experiments.cost.driver import forecast_cost, run_cost
 from layerlocal.experiments.cost.findings import pareto_front, say_findings
 from layerlocal.experiments.cost.forecast import forecast_seconds
 from layerlocal.experiments.cost.plan import make_plan
-from layerlocal.experiments.cost.process import Measurements, code_sha256, request_of, run_fresh
+from layerlocal.experiments.cost.process import Measurements, code_sha256, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
+from layerlocal.experiments.cost.requests import request_of
 from layerlocal.experiments.stored import cost_path, cost_place, cost_summaries, judge_claims, write_report
 from layerlocal.report import render_json, render_markdown, render_page
 from layerlocal.types import InputError

@@ -348,7 +348,7 @@ class Tasks(_Display):
 
     Args:
         console: where it is shown.
-        total: work of all tasks together, in any unit.
+        total: work of all tasks together, in any unit, about.
     """
 
     def __init__(self, console: Console, total: int) -> None:
@@ -363,8 +363,9 @@ class Tasks(_Display):
         self.progress.update(self.task, description=label)
         yield found
         self.ended += work
+        self.total = max(self.total, self.ended)
         self.before += work * found.before
-        self.progress.update(self.task, completed=self.ended, before=self.before)
+        self.progress.update(self.task, completed=self.ended, total=self.total, before=self.before)
         if not found.before and not self.console.is_terminal:
             spent, made = time.monotonic() - self.begun, self.ended - self.before
             left = duration(spent / made * (self.total - self.ended))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from layerlocal.experiments.cost.budget import search
 from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.plan import Compared, CostPlan
-from layerlocal.experiments.cost.process import Asking, Request, Row, request_of, steps_of
+from layerlocal.experiments.cost.requests import Asking, Request, Row, request_of, steps_of
 from layerlocal.experiments.cost.summary import (
     budget_summary,
     distribution_summary,

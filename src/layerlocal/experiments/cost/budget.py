@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator
 
 from layerlocal.experiments.cost.case import CostCase
-from layerlocal.experiments.cost.process import Asking, Row, request_of
+from layerlocal.experiments.cost.requests import Asking, Row, request_of
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
 from layerlocal.words import byte_count

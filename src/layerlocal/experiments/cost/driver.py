@@ -17,8 +17,9 @@ from layerlocal.experiments.cost.budget import parse_memory
 from layerlocal.experiments.cost.energy import NOTE as NO_ENERGY
 from layerlocal.experiments.cost.findings import say_findings
 from layerlocal.experiments.cost.plan import CostPlan, make_plan
-from layerlocal.experiments.cost.process import Measurements, Request, Row, run_fresh
+from layerlocal.experiments.cost.process import Measurements, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
+from layerlocal.experiments.cost.requests import Request, Row
 from layerlocal.experiments.cost.summary import IDLE
 from layerlocal.experiments.driver import Experiment, How, Key, Missing, forecast, run
 from layerlocal.experiments.places import Place

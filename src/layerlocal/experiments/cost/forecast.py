@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from layerlocal.experiments.cost.case import CostCase, Trainer, build_network
-from layerlocal.experiments.cost.process import Request, steps_of
+from layerlocal.experiments.cost.requests import Request, steps_of
 from layerlocal.experiments.cost.theory import limits
 from layerlocal.measure import measure_speed
 from layerlocal.runs.timing import one_thread

@@ -18,8 +18,8 @@ from layerlocal.experiments.cost.case import (
     has_no_effect,
     parse_mode,
 )
-from layerlocal.experiments.cost.process import Request, request_of
 from layerlocal.experiments.cost.ranks import methods_of
+from layerlocal.experiments.cost.requests import Request, request_of
 from layerlocal.options import whole_number
 from layerlocal.rules import Rule, find_rule
 from layerlocal.runs.pin import file_sha256

@@ -14,51 +14,33 @@ import multiprocessing
 import signal
 import socket
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 
-from layerlocal.experiments.cost.case import CostCase
+from layerlocal.experiments.cost.forecast import forecast_seconds
+from layerlocal.experiments.cost.requests import Request, Row, label_of, steps_of
 from layerlocal.experiments.cost.worker import answer
 from layerlocal.experiments.workshop import Workshop
 from layerlocal.files import read_json, write_atomic
 from layerlocal.runs.progress import Tasks
 from layerlocal.types import InputError
 
-__all__ = ["Asking", "Measurements", "Request", "Row", "label_of", "request_of", "run_fresh", "steps_of"]
+__all__ = ["Measurements", "run_fresh"]
 
-KINDS = {
-    "turns": "speed",
-    "alone": "memory",
-    "fits": "whether there is room for a step",
-    "roofline": "ceilings and profiles",
-}
-"""Of a request, in words; those on several processes say how many."""
-
-Request = dict[str, Any]
-Row = dict[str, Any]
-T = TypeVar("T")
-Asking = Generator[list[Request], list[Row | None], T]
-"""Asks for measurements, some at a time, is told their results (``None``: it failed), and says in the end what they mean."""
 _MEASURING = ("blocks", "case", "energy", "measure", "model", "process", "ranks", "roofline", "theory", "worker")
 _MEASURED = (
     "networks", "rules", "kernels", "measure", "training", "distributed", "spec.py",
     *(f"experiments/cost/{name}.py" for name in _MEASURING),
 )  # fmt: skip
 _MACHINE = ("processor", "instructions", "cores", "gpu", "cuda", "torch", "system")
-
-
-def request_of(kind: str, cases: Mapping[str, CostCase], **options: Any) -> Request:
-    """A request for `layerlocal.experiments.cost.worker.handle`; ``repeat`` among the options only tells equal requests apart."""
-    content = {label: case.model_dump(mode="json") for label, case in cases.items()}
-    return {"kind": kind, "cases": content, **options}
 
 
 def run_fresh(request: Request) -> dict[str, Any]:
@@ -130,26 +112,6 @@ def _ended(request: Request, exit_code: int) -> dict[str, Any]:
         return {"fits": False, "reason": f"the process ended with {how}"}
     hint = "; most likely the machine's memory ran out: take a smaller --batch-size" if how.endswith("KILL") else ""
     raise InputError(f"{label_of(request)}: its process ended with {how}{hint}")
-
-
-def label_of(request: Request) -> str:
-    """What is measured, in words."""
-    first = CostCase.parse(next(iter(request["cases"].values())))
-    more = "" if len(request["cases"]) == 1 else f" and {len(request['cases']) - 1} more"
-    kind = f"training on {request.get('processes')} processes" if request["kind"] == "ranks" else KINDS[request["kind"]]
-    return f"{kind} of {first.label}{more}, {first.place}"
-
-
-def steps_of(request: Request) -> int:
-    """Steps of training in a measurement, about: rounds, warm-up and counts."""
-    if request["kind"] == "ranks":
-        return int(
-            (request["rounds"] + 1)
-            * request["steps"]
-            * len(request["methods"])
-            * (2 if request["processes"] == 1 else 1)
-        )
-    return len(request["cases"]) * (request["rounds"] + 4) if "rounds" in request else 2 * int(request["steps"])
 
 
 class Measurements(Workshop[Request]):
@@ -250,8 +212,6 @@ class Measurements(Workshop[Request]):
 
     def forecast(self, jobs: Sequence[Request]) -> dict[str, Any]:
         """By the seconds of those that are kept, or by some timed steps."""
-        from layerlocal.experiments.cost.forecast import forecast_seconds
-
         left = [job for job in jobs if not self.is_done(job)]
         seconds = forecast_seconds(left, [job for job in jobs if self.is_done(job)], self.seconds)
         return {"planned": len(jobs), "finished": len(jobs) - len(left), "workers": 1, "seconds": sum(seconds)}
