@@ -3,20 +3,21 @@
     python scripts/published_runs.py    # from the repository's root; trains nothing; `collect_results.py` calls it too
 
 A row that a store was read for stays as it is. For every other run the spec is built again from what its results file says (or, where
-the file says the run's hash alone, by the benchmark that planned it), and its hash has to be the published one. What the file does not say of a
-run (speed, memory, the commit) is null. Columns: ``store`` is ``.`` for a row of a store, otherwise the results file that the row is made of;
-``published_in`` names every results file that quotes the run. A run that was measured twice with different numbers, on two
-machines, has two rows.
+the file says the run's hash alone, from the search whose settings it had: `published_specs.py`), and its hash has to be the published one.
+What the file does not say of a run (speed, memory, the commit) is null. Columns: ``store`` is ``.`` for a row of a store, otherwise the results
+file that the row is made of; ``published_in`` names every results file that quotes the run. A run that was measured twice with different
+numbers, on two machines, has two rows.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from published_specs import specs_of
 
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
@@ -28,11 +29,6 @@ from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("local", "bp", "bp-deepsup")
-TRAINED_FROM = {"borrowed_panel": "cifar10", "borrowed_panel_cifar100": "cifar100"}
-FIRST_FILTERS = {
-    "first_filters_committee_cifar100": ("committee", "cifar100"),
-    "first_filters_dtg-ff": ("dtg-ff", "cifar10"),
-}
 
 
 @dataclass(frozen=True)
@@ -151,9 +147,8 @@ def _equal_time(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
 
 
 def _planned(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
-    """Files that name runs by method, seed and hash: the benchmark plans them again."""
-    planned = _specs_of(file.removesuffix(".json"))
-    for (method, seed), spec in planned.items():
+    """Files that name runs by method, seed and hash."""
+    for (method, seed), spec in specs_of(file.removesuffix(".json"), ROOT / "results").items():
         if method not in content["accuracies"]:
             continue
         _same(
@@ -163,22 +158,6 @@ def _planned(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
         )
         accuracy = content["accuracies"][method][content["seeds"].index(seed)]
         yield Quoted(file, spec, {"test_accuracy": accuracy, "block_accuracies": content["blocks"][method][str(seed)]})
-
-
-def _specs_of(name: str) -> dict[tuple[str, int], RunSpec]:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import borrowed
-        import first_filters
-        import free_segments
-
-        if name in TRAINED_FROM:
-            return dict(borrowed.runs_of("panel", TRAINED_FROM[name]))
-        return dict(
-            first_filters.runs_of(*FIRST_FILTERS[name]) if name in FIRST_FILTERS else free_segments.runs_of("cifar10")
-        )
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def _same(file: str, spec: RunSpec, names: Any) -> None:

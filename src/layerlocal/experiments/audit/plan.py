@@ -341,7 +341,7 @@ def _readout_note(plan: AuditPlan, rules: Sequence[str]) -> str:
     said += [f"read otherwise: {', '.join(others)}"] if others else []
     return (
         f"Every rule and its twins read a block alike: {'; '.join(said) or 'nothing is finished yet'}. "
-        "The sign of the gap can depend on this choice: see benchmarks/readout_grid.py"
+        "The sign of the gap can depend on this choice: see results/readout_grid.json"
     )
 
 
