@@ -25,6 +25,7 @@ RULES = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"fusion": "fi
 STRONG = {
     "recipe.batch_size": 256, "recipe.precision": "bf16", "recipe.cutout": 8, "data.validation": 0.02, "network.compile": True,
 }  # fmt: skip
+DATA, SMOKE_DATA = ["cifar10", "cifar100"], ["fashion_mnist_subset"]
 SMOKE = {
     "recipe.batch_size": 32, "network.width": 0.0625, "data.num_train": 200, "data.num_test": 100,
 }  # fmt: skip
@@ -51,7 +52,7 @@ def main():
     found = {}
     for rule in RULES:
         summary = run_study(
-            out / f"{name}-{rule}", "accuracy", size="full", rules=[rule], seeds=given.seeds, data=["fashion_mnist_subset"] if given.smoke else ["cifar10", "cifar100"],
+            out / f"{name}-{rule}", "accuracy", size="full", rules=[rule], seeds=given.seeds, data=SMOKE_DATA if given.smoke else DATA,
             settings=settings_of(rule, epochs=given.epochs, smoke=given.smoke, plain=given.plain), command=typed(), workers=1,
             device="cpu" if given.smoke else "cuda",
         )  # fmt: skip

@@ -119,8 +119,7 @@ def prices() -> dict[str, dict[str, dict[str, Any]]]:
 def draw_prices(found: dict[str, dict[str, dict[str, Any]]]) -> Any:
     """How the price of `committee` shrank, step by step."""
     series = [
-        {"name": NAMES[data], "points": [{"x": step, "y": y} for step, y in of.items()]}
-        for data, of in found.items()
+        {"name": NAMES[data], "points": [{"x": step, "y": y} for step, y in of.items()]} for data, of in found.items()
     ]
     figure: dict[str, Any] = {
         "name": "price", "kind": "lines", "title": "Price of locality of committee, step by step", "note": "0 is as good as BP-DeepSup",
