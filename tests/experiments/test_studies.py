@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies import STUDIES, find_study
+from layerlocal.experiments.studies.axis import AxisStudy, Contrast
 from layerlocal.experiments.studies.base import (
     SIZES,
     StudyPlan,
@@ -19,6 +22,7 @@ from layerlocal.experiments.studies.base import (
     plotted,
     quantity,
     twins_of_rule,
+    whole_seeds,
 )
 from layerlocal.experiments.studies.effects import (
     contrast,
@@ -28,7 +32,7 @@ from layerlocal.experiments.studies.effects import (
     ratio_of_means,
     slopes,
 )
-from layerlocal.experiments.studies.parts import fusion_sentence
+from layerlocal.experiments.studies.parts import Slope, fusion_sentence
 from layerlocal.experiments.studies.scale import scale_of
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.experiments.studies.widths import fitting_widths
@@ -37,6 +41,7 @@ from layerlocal.spec import RunSpec
 from layerlocal.summary import Quantity
 from layerlocal.types import InputError
 
+RESULTS = Path(__file__).parents[2] / "results"
 ENV = {"layerlocal": "0", "threads": 1}
 
 
@@ -539,6 +544,74 @@ def test_a_rule_without_readouts_of_its_own_gets_twins_of_another():
     found = twins_of_rule(plan, "mine.py:Mine", grid=4)
     assert found["local"].options == {} and found["local"].source_sha256 == "abc"
     assert found["bp"].options == {"of": "local-heads", "grid": 4} and found["bp"].source_sha256 is None
+
+
+# --- what is published, and what is declared ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("study-*.json")), ids=lambda path: path.stem)
+def test_rows_that_are_published_are_concluded_as_they_were(path):
+    published = read_summary(path, damaged=lambda path, reason: AssertionError(reason))
+    plan = StudyPlan.model_validate(published.plan)
+    found = find_study(plan.study).conclude(plan, whole_seeds(published.rows))
+    for rule, quantities in published.quantities.items():
+        assert found.quantities[rule].keys() == quantities.keys()
+        for name, of in quantities.items():
+            today = found.quantities[rule][name]
+            assert (today.what, today.unit, today.reason, today.protocol) == (of.what, of.unit, of.reason, of.protocol)
+            assert today.values == pytest.approx(of.values, rel=1e-9, abs=1e-12), name
+    assert len(found.sentences) == len(published.sentences) and set(found.notes) <= set(published.notes)
+    assert [(table.caption, table.columns) for table in found.tables] == [
+        (table.caption, table.columns) for table in published.tables
+    ]
+    for figure, before in zip(found.figures, published.figures, strict=True):
+        assert figure.model_copy(update={"series": ()}) == before.model_copy(update={"series": ()})
+        shape = [[(line.name, line.panel, len(line.points)) for line in of.series] for of in (figure, before)]
+        assert shape[0] == shape[1]
+
+
+class Sizes(AxisStudy):
+    """PLANTED: the whole declaration of a study of one axis; nothing is trained."""
+
+    name, title, question = "sizes", "Sizes", "Does the gap follow the size?"
+    axis, label, column, scale = "size", "size, cm", "size", "log2"
+    differences = (("gap", "local − BP at {at} cm"),)
+    slopes = (Slope("slope", "gap", "size", "gap per doubling"),)
+    contrasts = (Contrast("large_minus_small", "price_of_locality", 8, 2, "price: large − small"),)
+    said = "{rule}, {at} cm"
+    table, figure = "At each size", "Against the size"
+
+    def cells(self, plan, rule, seed):
+        return []
+
+
+def size_row(seed, size):
+    """The gap is −2 pp at 2 cm and falls by 1 pp a doubling; half of it is the price."""
+    gap = -0.01 * (1 + math.log2(size))
+    accuracies = {"local": 0.6 + gap + 0.01 * seed, "bp": 0.6 + 0.01 * seed, "bp-deepsup": 0.6 + gap / 2 + 0.01 * seed}
+    differences = {"gap": gap, "extra_supervision": gap / 2, "price_of_locality": gap / 2}
+    blocks = {method: {"block0": value} for method, value in accuracies.items()}
+    return {"rule": "mine", "seed": seed, "size": size, **accuracies, **differences, "blocks": blocks}
+
+
+def test_a_declared_study_says_what_its_axis_brings():
+    found = Sizes().conclude(plan_of("sizes"), [size_row(seed, size) for seed in (0, 1) for size in (2, 4, 8)])
+    own = {name: list(of.values.values()) for name, of in found.quantities["mine"].items()}
+    assert own == {
+        "gap/2": pytest.approx([-0.02] * 2), "gap/4": pytest.approx([-0.03] * 2), "gap/8": pytest.approx([-0.04] * 2),
+        "slope": pytest.approx([-0.01] * 2), "large_minus_small": pytest.approx([-0.01] * 2),
+    }  # fmt: skip
+    assert found.quantities["mine"]["gap/4"].what == "local − BP at 4 cm"
+    assert [text.partition(":")[0] for text in found.sentences] == ["mine", "mine, 2 cm", "mine, 4 cm", "mine, 8 cm"]
+    [table], [gaps, blocks] = found.tables, found.figures
+    assert [column.label for column in table.columns[:2]] == ["rule", "size"] and len(table.rows) == 3
+    assert (gaps.name, gaps.kind, gaps.x.label, gaps.x.scale) == ("sizes-gap", "lines", "size, cm", "log2")
+    assert [line.panel for line in blocks.series] == [size for size in ("2", "4", "8") for _ in range(3)]
+
+
+def test_a_contrast_needs_both_its_values_and_a_slope_two():
+    found = Sizes().conclude(plan_of("sizes"), [size_row(seed, 2) for seed in (0, 1)])
+    assert found.quantities["mine"].keys() == {"gap/2"}
 
 
 # --- the small tools --------------------------------------------------------------------------------------------------

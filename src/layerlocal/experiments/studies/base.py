@@ -102,6 +102,10 @@ class StudyPlan(BaseModel):
     search: SearchPlan | None = None
     chosen: dict[str, dict[str, dict[str, Choice]]] = Field(default_factory=dict)
 
+    def source(self, usual: str) -> str:
+        """The data set that takes the place of a study's usual one, where the user named one."""
+        return self.data[0] if self.data else usual
+
     def own_settings(self, rule: str, data: str) -> dict[str, dict[str, Any]]:
         """Method → what was chosen for it, where something was."""
         return {method: choice.settings for method, choice in self.chosen.get(rule, {}).get(data, {}).items()}

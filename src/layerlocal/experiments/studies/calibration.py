@@ -19,11 +19,10 @@ from layerlocal.experiments.studies.base import (
     estimates,
     group_rows,
     quantity,
-    twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import doublings
 from layerlocal.experiments.studies.parts import block_figure, columns
-from layerlocal.experiments.studies.scale import readout_of, scale_of
+from layerlocal.experiments.studies.scale import methods_of, scale_of
 from layerlocal.spec import DataSpec
 from layerlocal.stats import estimate, regress
 from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
@@ -73,7 +72,7 @@ class CalibrationStudy(Study):
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """The synthetic grid, then the real tasks."""
         scale = scale_of(plan)
-        methods = twins_of_rule(plan, rule, **readout_of(plan, rule))
+        methods = methods_of(plan, rule)
         cells = []
         for k in CLASSES[plan.size]:
             for similarity in DIALS[plan.size]:

@@ -20,11 +20,10 @@ from layerlocal.experiments.studies.base import (
     estimates,
     group_rows,
     quantity,
-    twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast, doublings, effects_by_seed, explained, slopes
 from layerlocal.experiments.studies.parts import block_figure, columns, difference_figure, difference_table, series_by
-from layerlocal.experiments.studies.scale import Scale, readout_of, scale_of
+from layerlocal.experiments.studies.scale import Scale, methods_of, scale_of
 from layerlocal.spec import DataSpec
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, CellKind, Figure, Point, Quantity, Row, Series, Table
@@ -87,11 +86,13 @@ class ClassesStudy(Study):
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """Sweeps over K, then the two controls at one K."""
         scale = scale_of(plan)
-        base = plan.data[0] if plan.data else BASE
-        return [*self._synthetic(plan, scale, rule, seed), *self._real(plan, scale, base, rule, seed)]
+        return [
+            *self._synthetic(plan, scale, rule, seed),
+            *self._real(plan, scale, plan.source(BASE), rule, seed),
+        ]
 
     def _synthetic(self, plan: StudyPlan, scale: Scale, rule: str, seed: int) -> Iterator[Cell]:
-        methods = twins_of_rule(plan, rule, **readout_of(plan, rule))
+        methods = methods_of(plan, rule)
         most = max(SYNTHETIC_K[plan.size])
 
         def cell(arm: str, classes: int, number: int, **at: Any) -> Cell:
@@ -110,7 +111,7 @@ class ClassesStudy(Study):
             yield cell("dial", 10, scale.synthetic_train, similarity=similarity)
 
     def _real(self, plan: StudyPlan, scale: Scale, base: str, rule: str, seed: int) -> Iterator[Cell]:
-        methods = twins_of_rule(plan, rule, **readout_of(plan, rule))
+        methods = methods_of(plan, rule)
         most = max(REAL_K[plan.size])
         each = min(MOST_PER_CLASS, scale.num_train * 2 // most)
 

@@ -7,6 +7,7 @@ that has readouts at the same places, so that what depth does and what isolation
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from layerlocal.experiments.studies.base import (
@@ -16,21 +17,35 @@ from layerlocal.experiments.studies.base import (
     StudyPlan,
     estimates,
     group_rows,
-    quantity,
-    twins_of_rule,
 )
-from layerlocal.experiments.studies.effects import slopes
-from layerlocal.experiments.studies.parts import block_figure, columns, difference_table, fusion_sentence
-from layerlocal.experiments.studies.scale import readout_of, scale_of
+from layerlocal.experiments.studies.parts import (
+    Slope,
+    add_slope,
+    block_figure,
+    columns,
+    difference_table,
+    fusion_sentence,
+)
+from layerlocal.experiments.studies.scale import methods_of, readout_of, scale_of
 from layerlocal.spec import RuleSpec
-from layerlocal.stats import estimate
 from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
-from layerlocal.words import difference
 
 __all__ = ["DepthStudy"]
 
 BASE = "cifar10"
 DEPTHS = {"quick": (4, 8, 16), "medium": (4, 8, 16), "standard": (4, 8, 16, 32), "full": (4, 8, 16, 32)}
+MODULES = Slope("modules_slope", "price", "modules", "price of isolation per doubling of modules")
+WHOLE = Slope("depth_slope", "price", "depth", "price of locality per doubling of depth, one module a block")
+DEPTH = (
+    Slope("gap_depth_slope", "gap", "depth", "gap to BP per doubling of depth, one module a block"),
+    Slope(
+        "depth_slope_last",
+        "price_of_locality_last",
+        "depth",
+        "the same price read at the last block alone (exploratory)",
+    ),
+    Slope("gap_depth_slope_last", "gap_last", "depth", "the same gap read at the last block alone (exploratory)"),
+)
 
 
 class DepthStudy(Study):
@@ -47,63 +62,30 @@ class DepthStudy(Study):
         cells = []
         for depth in DEPTHS[plan.size]:
             network = scale.network.model_copy(update={"name": "cnn4", "options": {"depth": depth}})
-            methods = twins_of_rule(plan, rule, **readout_of(plan, rule)) | _segments(plan, rule, depth)
-            data = scale.images(plan.data[0] if plan.data else BASE, seed=seed)
+            methods = methods_of(plan, rule) | _segments(plan, rule, depth)
+            data = scale.images(plan.source(BASE), seed=seed)
             cells.append(Cell({"depth": depth}, data, network, scale.recipe_on(data.source), methods))
         return cells
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Slopes on both axes, the heat map, block curves."""
-        found = Conclusion()
-        flat = [entry for row in rows for entry in _by_modules(row)]
+        found, deepest = Conclusion(), max(DEPTHS[plan.size])
+        modules = replace(MODULES, what=f"{MODULES.what}, depth {deepest}")
         for (rule,), part in group_rows(rows, "rule").items():
-            grid = [entry for entry in flat if entry["rule"] == rule]
-            deepest = max(DEPTHS[plan.size])
-            own = found.quantities.setdefault(rule, {})
-            whole = [entry for entry in grid if entry["modules"] == entry["depth"]]
-            at_depth = [entry for entry in grid if entry["depth"] == deepest]
-            for name, of, key, on, what in (
-                (
-                    "modules_slope",
-                    at_depth,
-                    "price",
-                    "modules",
-                    f"price of isolation per doubling of modules, depth {deepest}",
-                ),
-                ("depth_slope", whole, "price", "depth", "price of locality per doubling of depth, one module a block"),
-                ("gap_depth_slope", part, "gap", "depth", "gap to BP per doubling of depth, one module a block"),
-                (
-                    "depth_slope_last",
-                    part,
-                    "price_of_locality_last",
-                    "depth",
-                    "the same price read at the last block alone (exploratory)",
-                ),
-                (
-                    "gap_depth_slope_last",
-                    part,
-                    "gap_last",
-                    "depth",
-                    "the same gap read at the last block alone (exploratory)",
-                ),
-            ):
-                values = slopes(of, key, on)
-                if values:
-                    own[name] = quantity(what, values)
-                    told = difference(estimate(list(values.values())), bounded=False)
-                    found.sentences.append(f"{rule}: {what}: {told}.")
+            grid = [entry for row in part for entry in _by_modules(row)]
+            found.quantities[rule] = {}
+            add_slope(found, rule, [entry for entry in grid if entry["depth"] == deepest], modules)
+            add_slope(found, rule, [entry for entry in grid if entry["modules"] == entry["depth"]], WHOLE)
+            for slope in DEPTH:
+                add_slope(found, rule, part, slope)
             by_depth = group_rows(part, "depth").items()
             hidden = (fusion_sentence(f"{rule} at depth {depth}", of) for (depth,), of in by_depth)
             found.sentences += [sentence for sentence in hidden if sentence]
+            titles = {depth: f"depth {depth}" for depth in DEPTHS[plan.size]}
             found.figures += [
                 _heat(rule, grid, "price", "price of isolation: modules − BP with the same readouts"),
                 _heat(rule, grid, "gap", "gap: modules − BP"),
-                block_figure(
-                    f"depth-blocks-{rule}",
-                    part,
-                    panel="depth",
-                    titles={depth: f"depth {depth}" for depth in DEPTHS[plan.size]},
-                ),
+                block_figure(f"depth-blocks-{rule}", part, panel="depth", titles=titles),
             ]
             found.tables.append(_table(rule, grid))
         if rows:

@@ -20,11 +20,10 @@ from layerlocal.experiments.studies.base import (
     group_rows,
     last_accuracy,
     quantity,
-    twins_of_rule,
 )
 from layerlocal.experiments.studies.effects import contrast, ratio_of_means
 from layerlocal.experiments.studies.parts import block_figure, columns, difference_table
-from layerlocal.experiments.studies.scale import readout_of, scale_of
+from layerlocal.experiments.studies.scale import methods_of, readout_of, scale_of
 from layerlocal.spec import RuleSpec
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, Figure, Point, Quantity, Row, Series, Table
@@ -64,12 +63,12 @@ class HybridStudy(Study):
         partner = plan.twins_of.get(rule, rule)
         source = plan.sources.get(rule) if partner == rule else None
         shared: dict[str, Any] = {"of": partner, **readout_of(plan, rule)}
-        methods = twins_of_rule(plan, rule, **readout_of(plan, rule)) | {
+        methods = methods_of(plan, rule) | {
             name: RuleSpec(name=kind, options=shared | options, source_sha256=source)
             for name, (_, kind, options, _) in HYBRIDS.items()
         }
         network = scale.network.model_copy(update={"name": "cnn4", "options": {"depth": DEPTH}})
-        base = plan.data[0] if plan.data else BASE
+        base = plan.source(BASE)
         return [Cell({"data": base}, scale.images(base, seed=seed), network, scale.recipe_on(base), methods)]
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from layerlocal.experiments.studies.base import estimates, group_rows, plotted
+from layerlocal.experiments.studies.base import Conclusion, estimates, group_rows, plotted, quantity
+from layerlocal.experiments.studies.effects import slopes
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Axis, CellKind, Column, Figure, Point, Row, Series, Table
 from layerlocal.words import BELOW, against, difference, relation
 
 __all__ = [
+    "Slope",
+    "add_slope",
     "block_figure",
     "columns",
     "difference_figure",
@@ -34,6 +38,34 @@ NAMES = {key: label for key, label, kind in COLUMNS if kind == "points"}
 def columns(*given: tuple[str, str, CellKind]) -> tuple[Column, ...]:
     """Columns of a table from (key, label, kind)."""
     return tuple(Column(key=key, label=label, kind=kind) for key, label, kind in given)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Change of a column per doubling of an axis.
+
+    Args:
+        name: of the quantity.
+        key: the column.
+        axis: the axis.
+        what: in words.
+        said: the sentence, made of ``{rule}``, ``{what}`` and ``{slope}``.
+    """
+
+    name: str
+    key: str
+    axis: str
+    what: str
+    said: str = "{rule}: {what}: {slope}."
+
+
+def add_slope(found: Conclusion, rule: str, rows: Sequence[Row], slope: Slope) -> None:
+    """A slope over the rows of a rule, as a quantity and a sentence; nothing where too few rows are finished."""
+    values = slopes(rows, slope.key, slope.axis)
+    if values:
+        found.quantities.setdefault(rule, {})[slope.name] = quantity(slope.what, values)
+        told = difference(estimate(list(values.values())), bounded=False)
+        found.sentences.append(slope.said.format(rule=rule, what=slope.what, slope=told))
 
 
 def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from layerlocal.experiments.studies.base import StudyPlan
-from layerlocal.spec import DataSpec, NetworkSpec, Recipe
+from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
 
-__all__ = ["Scale", "network_of", "readout_of", "scale_of"]
+__all__ = ["Scale", "methods_of", "network_of", "readout_of", "scale_of"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,11 @@ def network_of(plan: StudyPlan, rule: str, source: str) -> NetworkSpec:
     network = scale_of(plan).network
     width = plan.widths.get(rule, {}).get(SIZES_OF[source][2]) if source in SIZES_OF else None
     return network if width is None else network.model_copy(update={"width": width})
+
+
+def methods_of(plan: StudyPlan, rule: str, **options: Any) -> dict[str, RuleSpec]:
+    """The rule and its exact twins with the readout that they share and these options (`twins_of_rule`)."""
+    return twins_of_rule(plan, rule, **readout_of(plan, rule), **options)
 
 
 def readout_of(plan: StudyPlan, rule: str) -> dict[str, Any]:
