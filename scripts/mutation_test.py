@@ -115,7 +115,7 @@ MUTANTS: list[tuple] = [
         ("    assert training.data.validation is not None", "    assert training.validate() is not None"),
     ),
     # a trial's command opens the test split
-    ("spec.py", "cli", ('if spec.judged_on != "test":', "if False:")),
+    ("command.py", "cli", ('if spec.judged_on != "test":', "if False:")),
     # the tenth block of sixteen is taken for the last
     ("runs/records.py", "store", ("key=lambda name: (len(name), name)", "key=lambda name: name")),
     # a worker's warning ends the other runs
@@ -144,13 +144,13 @@ MUTANTS: list[tuple] = [
         "runs/run.py",
         "cli_mishaps",
         (
-            "    except BaseException as error:\n        if spec.rule",
-            "    except Exception as error:\n        if spec.rule",
+            "    except BaseException as error:\n        if not spec.has_own_code",
+            "    except Exception as error:\n        if not spec.has_own_code",
         ),
     ),
     # a rule file that leaves as it is read ends the command
     (
-        "rules/core/registry.py",
+        "plugins.py",
         "cli_plugins",
         (
             "        except BaseException as error:\n            del",
@@ -483,7 +483,7 @@ MUTANTS: list[tuple] = [
     ("data/cache.py", "data_cache", ('meta["sha256"] != _sum_of(meta)', "False")),
     ("data/cache.py", "data_cache", ('meta["key"] != folder.name', "False")),
     # a received rule file is run
-    ("runs/export.py", "cli_export", ("is not None and not trust_rule_files:", "is not None and False:")),
+    ("runs/export.py", "cli_export", ("        if not trust_rule_files:", "        if False:")),
     # exports with the data as they are now
     (
         "runs/export.py",
@@ -709,7 +709,29 @@ MUTANTS: list[tuple] = [
     (
         "networks/__init__.py",
         "networks",
-        ("    check_options(what, _parameters(name), options)\n", ""),
+        ("    check_options(what, known, options, None if own is not None and own.collects else ())\n", ""),
+    ),
+    # a trained network is handed to the next run
+    ("networks/own.py", "networks_own", ("if any(block in _HANDED_OUT", "if False and any(block in _HANDED_OUT")),
+    # a network of one's own draws as the process happens to
+    ("networks/own.py", "networks_own", ("with seeded(seed, 0):", "with seeded(None, 0):")),
+    # an edited network is taken for the old one
+    ("runs/pin.py", "run_own_networks", ('("network", spec.network, network)', '("network", spec.network, None)')),
+    # a network of one's own gets the experiment's width and sizes
+    ("experiments/settings.py", "own_networks", ('{"network.width": 1.0, **settings', "{**settings")),
+    (
+        "experiments/settings.py",
+        "own_networks",
+        (" if name in axes}", "}"),
+    ),
+    # a new field of a spec changes old hashes
+    (
+        "spec.py",
+        "spec",
+        (
+            'section.model_dump(mode="json"), section.oldest)',
+            'section.model_dump(mode="json"), section.oldest | section.written)',
+        ),
     ),
     # the proposed width is not tried
     (

@@ -19,12 +19,13 @@ from typing import Any
 
 from published_specs import specs_of
 
+from layerlocal.command import command_of
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.experiments.tune import TunePlan
 from layerlocal.runs.store import RunRecord
 from layerlocal.runs.table import RUNS_TABLE, load_runs, run_row, write_rows
-from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[1]

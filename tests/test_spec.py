@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from layerlocal.command import command_of
 from layerlocal.spec import (
     PROTOCOL,
     DataSpec,
@@ -19,7 +20,6 @@ from layerlocal.spec import (
     RuleSpec,
     RunSpec,
     SpecReader,
-    command_of,
     parse_value,
     spec_texts,
 )
@@ -44,6 +44,7 @@ OTHER = {
     "network.compile": True,
     "network.fused": True,
     "network.options": {"depth": 3},
+    "network.source_sha256": "1" * 64,
     "rule.name": "ff",
     "rule.options": {"grid": 4},
     "rule.source_sha256": "0" * 64,

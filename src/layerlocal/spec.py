@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -26,7 +25,6 @@ __all__ = [
     "RuleSpec",
     "RunSpec",
     "SpecReader",
-    "command_of",
     "parse_value",
     "spec_texts",
 ]
@@ -34,17 +32,8 @@ __all__ = [
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
 
-LATER: dict[str, tuple[str, ...]] = {
-    "data": ("draw", "superclass", "compose", "held_out", "test", "content_sha256"),
-    "network": ("fused",),
-    "recipe": ("steps", "checkpointing", "step_per_block"),
-}
-"""Fields added after protocol 1 was first used: at their defaults they change no number, so they change no hash either."""
-
 FIXED_SOURCES = ("fashion_mnist_subset", "teacher_student")
 """Data that a spec and the version determine: the embedded images, whose checksum is held at every load, and the synthetic teacher."""
-UNWRITTEN = ("content_sha256", "test")
-"""Fields of `DataSpec` that are left out of its JSON where they are not set."""
 WHERE = ("source", "labels", "image_size")
 """How data are found and read. Where it is known what they are (``content_sha256``), that counts in their place."""
 _ELSEWHERE = {f"data.{name}" for name in (*WHERE, "draw")}
@@ -69,7 +58,32 @@ def parse_value(text: str) -> Any:
         raise InputError(f"{shown(text)} is nested too deep; give a number, a word, true, false or null") from None
 
 
-class DataSpec(Frozen):
+class Section(Frozen):
+    """A part of a spec. A new field changes no hash and no text of a spec that does not set it: nothing is to be listed for that.
+
+    ``oldest`` and ``written`` are history and are never added to.
+
+    Attributes:
+        oldest: the fields of the first specs, which count in every hash. Any other counts where it is not its default.
+        written: those that came next and are in every JSON text too. Any other is written where it is not its default.
+    """
+
+    oldest: ClassVar[frozenset[str]] = frozenset()
+    written: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Texts of older specs, and names made of them, stay the same."""
+        return self._counting(serialize(self), self.oldest | self.written)
+
+    @classmethod
+    def _counting(cls, content: dict[str, Any], always: frozenset[str]) -> dict[str, Any]:
+        """Without fields at their defaults, but for those that are kept ``always``."""
+        fields = cls.model_fields
+        return {key: value for key, value in content.items() if key in always or value != fields[key].default}
+
+
+class DataSpec(Section):
     """Which images, which labels, which split: the arguments of `load_data`.
 
     Args:
@@ -96,6 +110,11 @@ class DataSpec(Frozen):
             the same data under another path are the same run. ``None`` for `FIXED_SOURCES`, and in runs of 0.1.0, which did not record it.
     """
 
+    oldest = frozenset(
+        ("source", "labels", "classes", "image_size", "num_train", "num_test", "validation", "seed", "teacher")
+    )
+    written = frozenset(("draw", "superclass", "compose", "held_out"))
+
     source: str = "fashion_mnist_subset"
     labels: str | None = None
     classes: int | tuple[int | str, ...] | None = None
@@ -111,12 +130,6 @@ class DataSpec(Frozen):
     held_out: float = Field(default=0.2, ge=0, lt=1)
     test: float | None = Field(default=None, gt=0, lt=1)
     content_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Fields of `UNWRITTEN` are written only where they are set: the text of older specs, and names made of it, stay the same."""
-        content: dict[str, Any] = serialize(self)
-        return {key: value for key, value in content.items() if value is not None or key not in UNWRITTEN}
 
     @property
     def is_fixed(self) -> bool:
@@ -140,11 +153,15 @@ class DataSpec(Frozen):
         return self if found is None else self.model_copy(update={"content_sha256": found})
 
 
-class NetworkSpec(Frozen):
+class NetworkSpec(Section):
     """A network by name: the arguments of `create_network`; ``depth`` and the like go into ``options``.
 
-    Channels-last is the default: on the CPU it was 1.3 to 1.9 times as fast for narrow networks, for a rule and its twins alike.
+    Channels-last is the default: on the CPU it was 1.3 to 1.9 times as fast for narrow networks, for a rule and its twins alike. Of a network
+    of one's own (``FILE.py:FUNCTION``) there is the hash of its source too, so that an edit makes a new run.
     """
+
+    oldest = frozenset(("name", "width", "channels_last", "compile", "options"))
+    written = frozenset(("fused",))
 
     name: str = "vgg8"
     width: float = Field(default=1.0, gt=0)
@@ -152,21 +169,24 @@ class NetworkSpec(Frozen):
     compile: bool = False
     fused: bool = False
     options: dict[str, Scalar] = Field(default={})
+    source_sha256: str | None = None
 
 
 TYPED_NETWORK = NetworkSpec(fused=True)
 """What a command takes unless it is told otherwise, as `fit` does. A spec's own default stays as it was: old specs mean what they meant."""
 
 
-class RuleSpec(Frozen):
+class RuleSpec(Section):
     """A rule by name with its options; for a plug-in also the hash of its source, so that an edit makes a new run."""
+
+    oldest = frozenset(("name", "options", "source_sha256"))
 
     name: str = "dtg-ff"
     options: dict[str, Scalar] = Field(default={})
     source_sha256: str | None = None
 
 
-class Recipe(Frozen):
+class Recipe(Section):
     """How long and with what optimizer: the same for a rule and its twins.
 
     Args:
@@ -193,6 +213,12 @@ class Recipe(Frozen):
             the step; the same numbers for less memory. For rules each of whose losses trains blocks of its own.
     """
 
+    oldest = frozenset((
+        "epochs", "batch_size", "micro_batches", "optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "warmup", "clip",
+        "precision", "crop", "flip", "cutout",
+    ))  # fmt: skip
+    written = frozenset(("steps", "checkpointing", "step_per_block"))
+
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=2)
     micro_batches: int = Field(default=1, ge=1)
@@ -216,12 +242,14 @@ class Recipe(Frozen):
         return self.steps or self.epochs * batches
 
 
-class RunSpec(Frozen):
+class RunSpec(Section):
     """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws.
 
     ``judged_on`` the ``"test"`` split, once, after the last epoch; or on the ``"validation"`` split, the test split staying closed: for
     searches, whose results are choices.
     """
+
+    oldest = frozenset(("protocol", "data", "network", "rule", "recipe", "seed"))
 
     protocol: int = PROTOCOL
     data: DataSpec = DataSpec()
@@ -231,16 +259,8 @@ class RunSpec(Frozen):
     seed: int = Field(default=0, ge=0)
     judged_on: Literal["test", "validation"] = "test"
 
-    @model_serializer(mode="wrap")
-    def _without_later(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """``judged_on`` came later too: it is written only where it is not the default."""
-        content: dict[str, Any] = serialize(self)
-        if self.judged_on == "test":
-            del content["judged_on"]
-        return content
-
     def canonical(self) -> str:
-        """The spec as JSON with sorted keys: what is hashed. Fields of `LATER` count only where they differ from their default."""
+        """The spec as JSON with sorted keys: what is hashed. Fields younger than ``oldest`` count where they differ from their default."""
         return self._canonical({name: _canonical_section(getattr(self, name)) for name in SECTIONS})
 
     def _canonical(self, sections: Mapping[str, str]) -> str:
@@ -249,6 +269,11 @@ class RunSpec(Frozen):
         if self.judged_on != "test":
             texts["judged_on"] = f'"{self.judged_on}"'
         return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether its rule or its network is a file of the user's own, once that is pinned."""
+        return self.rule.source_sha256 is not None or self.network.source_sha256 is not None
 
     @property
     def words(self) -> str:
@@ -278,14 +303,13 @@ class RunSpec(Frozen):
         if not isinstance(settings, dict):
             raise InputError(f'settings must be a dictionary such as {{"recipe.epochs": 3}}, got {shown(settings)}')
         content = self.model_dump()
-        content["data"] = dict.fromkeys(UNWRITTEN) | content["data"]
         for key, value in settings.items():
             section, _, name = str(key).partition(".")
             if section in ("seed", "judged_on") and not name:
                 content[section] = value
             elif section not in ("data", "network", "rule", "recipe") or not name:
                 raise unknown_name("setting", str(key), _known_settings())
-            elif name in content[section]:
+            elif name in SECTIONS[section].model_fields:
                 content[section][name] = value
             elif section == "data" and name.startswith("teacher."):
                 content[section]["teacher"] = {
@@ -296,6 +320,8 @@ class RunSpec(Frozen):
                 content[section]["options"] = {**content[section]["options"], name: value}
             else:
                 raise unknown_name("setting", str(key), _known_settings())
+        if "network.name" in settings and "network.source_sha256" not in settings:
+            content["network"].pop("source_sha256", None)  # it was of another network
         if settings.keys() & _ELSEWHERE and "data.content_sha256" not in settings:
             content["data"]["content_sha256"] = None  # it was of other data, or of data read otherwise
         return type(self).parse(content)
@@ -321,7 +347,7 @@ class SpecReader:
     """Reads many specs as `spec_texts` gives them. A section that many have is validated once, and is then one object of them all."""
 
     def __init__(self) -> None:
-        self._sections: dict[tuple[str, str], tuple[Frozen, str]] = {}
+        self._sections: dict[tuple[str, str], tuple[Section, str]] = {}
         self._rest: dict[str, RunSpec] = {}
 
     def read(self, texts: tuple[str, ...]) -> tuple[RunSpec, str]:
@@ -340,7 +366,7 @@ class SpecReader:
             return spec, spec.hash
         return whole, _short_sum(whole._canonical({name: text for name, (_, text) in found.items()}))
 
-    def _section(self, name: str, text: str) -> tuple[Frozen, str]:
+    def _section(self, name: str, text: str) -> tuple[Section, str]:
         key = name, text
         if key not in self._sections:
             _make_room(self._sections)
@@ -360,16 +386,12 @@ def _make_room(known: dict[Any, Any], most: int = 10_000) -> None:
         known.clear()
 
 
-SECTIONS: dict[str, type[Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe, "rule": RuleSpec}
+SECTIONS: dict[str, type[Section]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe, "rule": RuleSpec}
 
 
-def _canonical_section(section: Frozen) -> str:
+def _canonical_section(section: Section) -> str:
     """What `RunSpec.canonical` has of one section."""
-    content = section.model_dump(mode="json")
-    name = next(name for name, kind in SECTIONS.items() if isinstance(section, kind))
-    for later in LATER.get(name, ()):
-        if content.get(later) == type(section).model_fields[later].default:
-            content.pop(later, None)
+    content = section._counting(section.model_dump(mode="json"), section.oldest)
     if content.get("content_sha256") is not None:
         for place in WHERE:
             del content[place]
@@ -381,46 +403,10 @@ def _short_sum(text: str) -> str:
 
 
 def _known_settings() -> list[str]:
-    sections: dict[str, type[Frozen]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe}
     fields = [
-        f"{section}.{name}" for section, model in sections.items() for name in model.model_fields if name != "options"
+        f"{section}.{name}"
+        for section, model in SECTIONS.items()
+        for name in model.model_fields
+        if section != "rule" and name not in ("options", "source_sha256")
     ]
     return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed", "judged_on"]
-
-
-def _as_word(value: Any) -> str:
-    """Text as it is, unless it could be taken for JSON; everything else as JSON."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except ValueError:
-            return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-_USUAL: dict[str, dict[str, Any]] = {
-    name: {
-        key: value for key, value in section if key not in ("source", "name", "options", "teacher", "content_sha256")
-    }
-    for name, section in (("data", DataSpec()), ("network", TYPED_NETWORK), ("recipe", Recipe()))
-}
-
-
-def command_of(spec: RunSpec) -> str:
-    """The shell command that makes this run: ``layerlocal train`` with whatever differs from what it takes by itself."""
-    flags = {"rule": spec.rule.name, "data": spec.data.source, "network": spec.network.name}
-    words = ["layerlocal", "train", *(word for flag, value in flags.items() for word in (f"--{flag}", value))]
-    settings = {
-        f"{name}.{key}": value
-        for name, fields in _USUAL.items()
-        for key, usual in fields.items()
-        if (value := getattr(getattr(spec, name), key)) != usual
-    }
-    settings |= {f"data.teacher.{key}": value for key, value in (spec.data.teacher or {}).items()}
-    settings |= {f"network.{key}": value for key, value in spec.network.options.items()}
-    settings |= {f"rule.{key}": value for key, value in spec.rule.options.items()}
-    if spec.judged_on != "test":
-        settings["judged_on"] = spec.judged_on
-    for key, value in settings.items():
-        words += ["--set", f"{key}={_as_word(value)}"]
-    return shlex.join([*words, "--seed", str(spec.seed)])

@@ -87,7 +87,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     short = {other.removeprefix(group): other for other in names}
     near = difflib.get_close_matches(name.removeprefix(group), short, n=1)
     hint = f" Did you mean {short[near[0]]!r}?" if near else ""
-    return InputError(f"unknown {kind} {shown(name)}; known: {', '.join(names)}.{hint}")
+    return InputError(f"unknown {kind} {shown(name)}; known: {', '.join(names) or 'none'}.{hint}")
 
 
 def trained_blocks(name: str, blocks: list[str]) -> set[str]:

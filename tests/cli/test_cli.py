@@ -24,9 +24,10 @@ import layerlocal.cli
 import layerlocal.runs.pin
 import layerlocal.runs.run
 from layerlocal import fit
+from layerlocal.command import command_of
 from layerlocal.runs.run import pin_plugin
 from layerlocal.runs.store import RunStore
-from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.training.train import Training
 from layerlocal.types import InputError
 

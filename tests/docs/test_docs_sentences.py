@@ -15,7 +15,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from documents import ROOT, blocks
-from layerlocal import BlockLoss, BlockwiseRule, InputError, Network, RuleInfo, SpatialReadout, create_rule, fit
+from layerlocal import (
+    BlockLoss,
+    BlockwiseRule,
+    InputError,
+    Network,
+    RuleInfo,
+    SpatialReadout,
+    create_network,
+    create_rule,
+    fit,
+)
 from layerlocal.measure import contract
 
 RULES, NETWORKS = (ROOT / f"docs/own-{what}.md" for what in ("rules", "networks"))
@@ -138,7 +148,7 @@ MISTAKES = {
 def test_what_the_page_on_own_rules_says_of_a_mistake_is_what_check_says(rule):
     """Up to the first comma or semicolon that begins a list, which the page cuts short."""
     with pytest.raises(Exception) as error:
-        MISTAKES[rule](contract._Bench(rule, {}))
+        MISTAKES[rule](contract.Bench(rule, {}))
     said, page = str(error.value), RULES.read_text()
     assert said in page or re.split(r"[,;] ", said)[0] in page, said
 
@@ -204,7 +214,21 @@ def oblong():
     fit("dtg-ff", (torch.rand(60, 1, 20, 28), torch.arange(60) % 3), network=network)
 
 
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    """A file of the user's own, in the folder the work is done in."""
+    monkeypatch.chdir(tmp_path)
+    made = "nn.Sequential(nn.Conv2d(in_channels, 4, 3))"
+    (tmp_path / "net.py").write_text(f"from torch import nn\n\ndef make(in_channels, image_size):\n    return {made}\n")
+
+
+def from_file(**given):
+    create_network("net.py:make", in_channels=1, image_size=28, **given)
+
+
 REFUSED = {
+    "no width": lambda: from_file(width=0.5),
+    "plain module": from_file,
     "tuple": lambda: Network([nn.LSTM(28, 8)], sample_shape=(28, 28)),
     "shared": shared,
     "function": lambda: Network([lambda x: x], sample_shape=(8,)),
@@ -218,7 +242,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_the_page_on_own_networks_says_of_a_refusal_is_what_is_said(case):
+def test_what_the_page_on_own_networks_says_of_a_refusal_is_what_is_said(case, net):
     with pytest.raises(InputError) as error:
         REFUSED[case]()
     assert str(error.value).replace("(precision='bf16' of a recipe computes in bf16 all the same)", "(…)") in (

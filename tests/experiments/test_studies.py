@@ -116,7 +116,7 @@ def test_every_plan_is_valid_and_twins_are_exact(name, size):
         trios.setdefault((rule, seed, position), {})[method] = spec
     for trio in trios.values():
         assert {"local", "bp", "bp-deepsup"} <= trio.keys()
-        assert len({spec.model_copy(update={"rule": None}).model_dump_json() for spec in trio.values()}) == 1
+        assert len({spec.model_dump_json(exclude={"rule"}) for spec in trio.values()}) == 1
         assert trio["bp"].rule.options == {"of": "dtg-ff", **trio["local"].rule.options}
         assert trio["bp-deepsup"].rule.options == trio["bp"].rule.options
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from layerlocal.measure.contract import CHECKS, _toy_data, check_rule, conclude
+from layerlocal.measure.bench import Bench
+from layerlocal.measure.contract import CHECKS, check_rule, conclude
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules
 from layerlocal.spec import Recipe
@@ -355,7 +356,7 @@ def test_a_rule_that_declares_its_channel_groups_holds_and_is_refused_with_the_w
 
 
 def test_training_a_rule_that_does_not_declare_its_channel_groups_says_what_to_declare():
-    data = _toy_data()
+    data = Bench("bp", {}).toy_data()
     network = create_network("plain", in_channels=3, image_size=8, width=10 / 64, depth=2)
     rule = create_rule(ChannelsOfClasses, network, num_classes=3)
     with pytest.raises(InputError, match=r"block0 has 10 channels for 3 classes: .*RuleInfo\(channel_groups=True\)"):

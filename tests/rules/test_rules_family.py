@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from layerlocal.measure import measure_locality
-from layerlocal.measure.contract import CHECKS, _toy_data, check_rule
+from layerlocal.measure.bench import Bench
+from layerlocal.measure.contract import CHECKS, check_rule
 from layerlocal.networks import create_network
 from layerlocal.rules import Rule, create_rule, list_rules
 from layerlocal.rules.core.auxiliary import ConvReadout
@@ -80,10 +81,10 @@ def spell(value):
     ids=spell,
 )
 def test_it_keeps_every_clause_of_the_contract(name, options, of, monkeypatch):
-    def network(_, depth=4, seed=0, channels=None):
-        return create_network(**of | {"depth": depth, "seed": seed})
+    def network(_, depth=None, seed=0, channels=None):
+        return create_network(**of | {"depth": depth or 4, "seed": seed})
 
-    monkeypatch.setattr("layerlocal.measure.contract._Bench.network", network)
+    monkeypatch.setattr("layerlocal.measure.bench.Bench.network", network)
     results = check_rule(name, **options)
     assert len(results) == len(CHECKS)
     assert not [(result.name, result.message) for result in results if not result.passed]
@@ -264,12 +265,12 @@ MICRO = Recipe(epochs=1, batch_size=32, micro_batches=2)
 )
 def test_it_refuses_micro_batches_where_samples_meet_with_the_reason(name, words):
     with pytest.raises(InputError, match=words):
-        train_rule(build(name, sized("cnn4", 8)), _toy_data(), MICRO)
+        train_rule(build(name, sized("cnn4", 8)), Bench("bp", {}).toy_data(), MICRO)
 
 
 @pytest.mark.parametrize(("name", "options"), [("symba", {}), ("predsim", {"beta": 0.0})], ids=spell)
 def test_it_ends_a_run_in_micro_batches_where_samples_do_not_meet(name, options):
-    train_rule(build(name, sized("cnn4", 8, 1 / 4), **options), _toy_data(), MICRO)
+    train_rule(build(name, sized("cnn4", 8, 1 / 4), **options), Bench("bp", {}).toy_data(), MICRO)
 
 
 # --- twins and heads --------------------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from safetensors.torch import load_file, save_file
 
 from layerlocal.data import Data, load_data
 from layerlocal.networks import create_network
+from layerlocal.plugins import file_sha256
 from layerlocal.rules import create_rule, list_rules
 from layerlocal.runs.progress import Tally
-from layerlocal.runs.run import RunEvent, build, file_sha256, pin_plugin, run_spec
+from layerlocal.runs.run import RunEvent, build, pin_plugin, run_spec
 from layerlocal.runs.store import RunFolder, RunStore
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.training.train import Training, train_rule

@@ -283,7 +283,7 @@ def finished(here, cli):
 
 
 def test_a_finished_run_in_a_read_only_store_is_read_by_every_command(finished, cli):
-    from layerlocal.spec import command_of
+    from layerlocal.command import command_of
 
     run_here = command_of(TINY).split()[1:]
     for words in (("show",), ("report", "--format", "md"), ("claims",), run_here):

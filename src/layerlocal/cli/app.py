@@ -20,6 +20,7 @@ from rich.console import Console
 from layerlocal import __version__
 from layerlocal.cli import complete
 from layerlocal.options import MOST_SEEDS
+from layerlocal.plugins import own_file_of
 from layerlocal.spec import parse_value
 from layerlocal.types import InputError, LostProcessError, describe_error, first_line, is_fault, shown
 from layerlocal.words import duration, several
@@ -350,11 +351,8 @@ def _in_one_sentence(error: BaseException) -> str | None:
 
         if is_out_of_memory(error):
             return f"not enough memory ({first_line(error)}); lower the width, the image size or the batch size"
-    if "layerlocal.rules" in sys.modules and is_fault(error):
-        from layerlocal.rules.core.registry import raised_in_plugin
-
-        if raised_in_plugin(error):
-            return f"the rule's own code {describe_error(error)}; `layerlocal check` shows more"
+    if is_fault(error) and own_file_of(error) is not None:
+        return f"your own code {describe_error(error)}; `layerlocal check` shows more of a rule"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.strerror}: {shown(error.filename)}"
     return None

@@ -46,7 +46,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     trust_rule_files: Annotated[
         bool,
-        typer.Option("--trust-rule-files", help="Run the Python file that the run names as its rule, without asking."),
+        typer.Option(
+            "--trust-rule-files",
+            help="Run the Python files that the run names as its rule and network, without asking.",
+        ),
     ] = False,
     out: Out = Path("runs"),
     as_json: AsJson = False,
@@ -77,10 +80,11 @@ def export(
 
 
 def _trusts(store: RunStore, run: str) -> bool:
-    """Whether whoever sits at the terminal lets the run's rule file be run; false where there is no such file, or nobody to ask."""
-    from layerlocal.runs.export import rule_file_of
+    """Whether whoever sits at the terminal lets the run's own files be run; false where there are none, or nobody to ask."""
+    from layerlocal.runs.export import files_of
 
-    file = rule_file_of(store.load(run))
-    if file is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    files = files_of(store.load(run))
+    if not files or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    return typer.confirm(f"the rule of this run is the file {file}, which will be run: go on?", err=True)
+    said = (f"the {kind} of this run is the file {file}, which will be run: go on?" for kind, file in files.items())
+    return all(typer.confirm(sentence, err=True) for sentence in said)

@@ -10,7 +10,7 @@ from layerlocal.cli import complete
 from layerlocal.cli.app import MOST_SEEDS, parse_settings, typed_options
 from layerlocal.types import InputError, shown
 
-__all__ = ["Network", "Ray", "Rules", "SeedList", "Width", "chosen_settings", "names_of", "seeds_typed"]
+__all__ = ["NamedNetwork", "Network", "Ray", "Rules", "SeedList", "Width", "chosen_settings", "names_of", "seeds_typed"]
 
 Rules = Annotated[
     list[str] | None,
@@ -28,9 +28,15 @@ SeedList = Annotated[
     ),
 ]
 Ray = Annotated[str | None, typer.Option("--ray", help="Address of a Ray cluster to run on (extra `ray`), or local.")]
+_NETWORKS = "name of `layerlocal list networks`, or FILE.py:FUNCTION"
+NamedNetwork = Annotated[str, typer.Option("--network", autocompletion=complete.networks, help=f"A {_NETWORKS}.")]
 Network = Annotated[
     str | None,
-    typer.Option("--network", autocompletion=complete.networks, help="One network instead of the experiment's own."),
+    typer.Option(
+        "--network",
+        autocompletion=complete.networks,
+        help=f"One network instead of those that would be taken; a {_NETWORKS}.",
+    ),
 ]
 Width = Annotated[float | None, typer.Option("--width", help="Factor on the network's widths.")]
 

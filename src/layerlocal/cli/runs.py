@@ -30,7 +30,17 @@ from layerlocal.cli.app import (
     speaks_for_run,
     typed,
 )
-from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
+from layerlocal.cli.options import (
+    NamedNetwork,
+    Network,
+    Ray,
+    Rules,
+    SeedList,
+    Width,
+    chosen_settings,
+    names_of,
+    seeds_typed,
+)
 from layerlocal.cli.show import last_losses, print_run
 from layerlocal.words import difference
 
@@ -110,9 +120,7 @@ def train(
             help="A name of `layerlocal list data`, or a folder of Parquet files or images.",
         ),
     ] = "fashion_mnist_subset",
-    network: Annotated[
-        str, typer.Option(autocompletion=complete.networks, help="A name of `layerlocal list networks`.")
-    ] = "vgg8",
+    network: NamedNetwork = "vgg8",
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     seed: Annotated[
@@ -201,6 +209,7 @@ def check(
     rule: Annotated[
         str, typer.Argument(autocompletion=complete.rules, help="A name of `layerlocal list rules`, or FILE.py:CLASS.")
     ],
+    network: Network = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -208,19 +217,22 @@ def check(
     from layerlocal.measure.contract import conclude, iterate_checks
 
     prepare_torch("cpu", 1)
-    options = {key.removeprefix("rule."): value for key, value in parse_settings(settings or []).items()}
+    chosen = parse_settings(settings or [])
+    of_network = {key: value for key, value in chosen.items() if network and key.startswith("network.")}
+    sizes = {key.removeprefix("network."): value for key, value in of_network.items()}
+    options = {key.removeprefix("rule."): value for key, value in chosen.items() if key not in of_network}
     console, results = Console(soft_wrap=True), []
-    for result in iterate_checks(rule, **options):
+    for result in iterate_checks(rule, network=network, network_options=sizes, **options):
         results.append(result)
         if not as_json:
             mark = "[green]✓[/]" if result.passed else "[red]✗[/]" if result.measured else "[dim]?[/]"
             console.print(f"{mark} {result.name}", highlight=False)
             if not result.passed:
                 console.print(f"    {result.message}", markup=False, highlight=False)
-    passed, found = all(result.passed for result in results), conclude(rule, results)
+    passed, found = all(result.passed for result in results), conclude(rule, results, network)
     if as_json:
         checks = [vars(result) for result in results]
-        print(json.dumps({"rule": rule, "passed": passed, "found": found, "checks": checks}))
+        print(json.dumps({"rule": rule, "network": network, "passed": passed, "found": found, "checks": checks}))
     else:
         console.print(found, markup=False, highlight=False)
     raise typer.Exit(0 if passed else 1)

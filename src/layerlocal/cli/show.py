@@ -201,8 +201,8 @@ def _cells(shown: _Shown, data: str) -> tuple[str, ...]:
 
 
 def _show_one(store: RunStore, run: str, as_json: bool) -> None:
+    from layerlocal.command import command_of
     from layerlocal.runs.table import data_names, run_row
-    from layerlocal.spec import command_of
 
     record = store.load(run)
     when = _finished(store, record)

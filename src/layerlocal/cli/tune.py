@@ -26,7 +26,7 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
-from layerlocal.cli.options import Ray, Rules, Width, chosen_settings, names_of
+from layerlocal.cli.options import NamedNetwork, Ray, Rules, Width, chosen_settings, names_of
 
 
 @app.command()
@@ -59,9 +59,7 @@ def tune(
     data: Annotated[
         str, typer.Option(autocompletion=complete.data, help="A name of `layerlocal list data`, or a folder.")
     ] = "fashion_mnist_subset",
-    network: Annotated[
-        str, typer.Option(autocompletion=complete.networks, help="A name of `layerlocal list networks`.")
-    ] = "vgg8",
+    network: NamedNetwork = "vgg8",
     width: Width = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,

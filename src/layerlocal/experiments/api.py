@@ -63,7 +63,7 @@ def study(
         rules: local rules: a name or several, or ``FILE.py:CLASS``.
         seeds: how many, 1 to 10,000, or which; intervals need 2 or more.
         data: data sets instead of the study's own: a name or folder, or several.
-        network: a name of `list_networks()` instead of the size's own.
+        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``, instead of the size's own.
         width: factor on the network's widths, > 0.
         settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
@@ -116,7 +116,7 @@ def audit(
         data: name or folder of the real data set, images.
         size: ``"quick"`` (minutes on 2 cores) or ``"standard"`` (hours).
         seeds: how many, 1 to 10,000, or which.
-        network: a name of `list_networks()` instead of the size's own.
+        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``, instead of the size's own.
         width: factor on the network's widths, > 0.
         settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
@@ -179,7 +179,7 @@ def cost(
         memory: of the part ``budget``, e.g. ``"200 MB"``; the size's own where left out.
         repeats: fresh processes of each method's memory, ≥ 1; 3 where left out.
         rounds: in which methods take turns, ≥ 1; the size's where left out.
-        network: one network by name instead of the size's own.
+        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``, instead of the size's own.
         width: factor on its widths, > 0.
         depth: its blocks, ≥ 1.
         image_size: side of the images in pixels, ≥ 1.
@@ -255,7 +255,7 @@ def tune(
         seeds: runs of each trial, 1 to 10,000; their mean counts.
         sampler: ``"tpe"`` or ``"random"`` (extra ``tune``), or ``"sobol"``: the same settings for every method.
         data: a name of `list_data()` or a folder.
-        network: a name of `list_networks()`.
+        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``.
         width: factor on the network's widths, > 0.
         epochs: passes over the training split.
         settings: more settings of every trial, dotted: ``{"data.num_train": 2000}``.

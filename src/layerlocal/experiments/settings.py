@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from layerlocal.spec import RunSpec
+from layerlocal.plugins import file_of
+from layerlocal.spec import NetworkSpec, RunSpec
 from layerlocal.types import InputError
 
 __all__ = ["FIXED", "refuse_fixed", "refuse_settings", "refuse_unnamed_files", "set_on"]
@@ -24,16 +25,20 @@ MEANT_FOR_ALL = {"data.num_train", "data.num_test", "data.validation", "network.
 """How much is trained on what: they differ between runs for their cost, and may be the same for all."""
 
 
-def set_on(runs: Mapping[Key, RunSpec], settings: Mapping[str, Any], contents: Mapping[str, str]) -> dict[Key, RunSpec]:
+def set_on(
+    runs: Mapping[Key, RunSpec], settings: Mapping[str, Any], contents: Mapping[str, str], sources: Mapping[str, str]
+) -> dict[Key, RunSpec]:
     """Runs with these settings, twins and rules alike.
 
     Where an experiment has runs on real data and on drawn ones, ``data.`` and ``network.`` are of the runs on real data: nobody means the
-    network for images where vectors are drawn.
+    network for images where vectors are drawn. A network of the user's own is taken as its function makes it: of the experiment's own width
+    and options it gets those that the experiment varies.
 
     Args:
         runs: by key.
         settings: dotted.
         contents: what the data are, by ``DataSpec.place``, for settings that change where they are found or how they are drawn.
+        sources: SHA-256 of the file, by the name of a network that is one.
 
     Raises:
         InputError: a setting that does not exist, or a value that it cannot have.
@@ -42,10 +47,26 @@ def set_on(runs: Mapping[Key, RunSpec], settings: Mapping[str, Any], contents: M
         return dict(runs)
     both = {spec.data.source == DRAWN for spec in runs.values()} == {True, False}
     of_all = {key: value for key, value in settings.items() if key.partition(".")[0] not in ("data", "network")}
+    apart = {key for key, spec in runs.items() if both and spec.data.source == DRAWN}
+    name, given, found = settings.get("network.name"), dict(settings), dict(runs)
+    if isinstance(name, str) and file_of(name) is not None:
+        given = {"network.width": 1.0, **settings, "network.source_sha256": sources.get(name)}
+        found |= _with_axes_alone({key: spec for key, spec in runs.items() if key not in apart})
     return {
-        key: spec.with_settings(of_all if both and spec.data.source == DRAWN else dict(settings)).with_content(contents)
-        for key, spec in runs.items()
+        key: spec.with_settings(of_all if key in apart else given).with_content(contents) for key, spec in found.items()
     }
+
+
+def _with_axes_alone(runs: Mapping[Key, RunSpec]) -> dict[Key, RunSpec]:
+    """Runs whose networks have those options alone that are not the same for all of them."""
+    options = [spec.network.options for spec in runs.values()]
+    axes = {name for each in options for name in each if len({repr(other.get(name)) for other in options}) > 1}
+
+    def cut(network: NetworkSpec) -> NetworkSpec:
+        kept = {name: value for name, value in network.options.items() if name in axes}
+        return network.model_copy(update={"options": kept})
+
+    return {key: spec.model_copy(update={"network": cut(spec.network)}) for key, spec in runs.items()}
 
 
 def refuse_fixed(settings: Mapping[str, Any]) -> None:

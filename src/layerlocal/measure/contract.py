@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import shlex
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from layerlocal.data import Data, Split, data_from_splits
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
+from layerlocal.measure.bench import EVEN, NUM_CLASSES, Bench
 from layerlocal.measure.probe import forward_backward, untouched
-from layerlocal.networks import Network, create_network
-from layerlocal.rules import Rule, create_rule, rule_class
+from layerlocal.rules import Rule, rule_class
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import OTHER_SCORES, evaluate_split
 from layerlocal.training.rehearsal import refuse_infinite_loss, refuse_other_loss
@@ -26,15 +24,13 @@ from layerlocal.types import InputError, describe_error, first_line, is_fault
 
 __all__ = ["CheckResult", "check_rule", "conclude"]
 
-NUM_CLASSES = 3
-IMAGE_SIZE = 8
 SHALLOW, DEEP = 6, 12
 FLAT = 1.1
 """Peak saved bytes at `DEEP` over those at `SHALLOW`: at most this for a local rule, at least `GROWING` for a global one."""
 GROWING = 1.5
 TOY_ACCURACY = 0.6
-EVEN, UNEVEN = 12, 10
-"""Channels of a block: so many that K divides, as in every clause but one, and so many that it does not."""
+UNEVEN = 10
+"""Channels of a block that K does not divide; it does in every other clause."""
 HOUSE = str(Path(__file__).parents[1])
 
 
@@ -80,26 +76,7 @@ def _hiding(clauses: str) -> Iterator[None]:
         raise _Broken(str(error), clauses) from error
 
 
-class _Bench:
-    """Makes the rule under test on small networks, with a batch to try it on."""
-
-    def __init__(self, rule: str | type[Rule], options: dict[str, Any]) -> None:
-        self.rule = rule
-        self.options = options
-        generator = torch.Generator().manual_seed(0)
-        self.x = torch.randn(12, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
-        self.y = torch.arange(12) % NUM_CLASSES
-
-    def network(self, depth: int = 4, seed: int = 0, channels: int = EVEN) -> Network:
-        width = channels / 64
-        return create_network("plain", in_channels=3, image_size=IMAGE_SIZE, width=width, depth=depth, seed=seed)
-
-    def make(self, depth: int = 4, seed: int = 0, channels: int = EVEN) -> Rule:
-        network = self.network(depth, seed, channels)
-        return create_rule(self.rule, network, num_classes=NUM_CLASSES, seed=seed, **self.options)
-
-
-def check_losses(bench: _Bench) -> None:
+def check_losses(bench: Bench) -> None:
     """Losses are finite scalars with a graph."""
     rule = bench.make()
     with untouched(rule):
@@ -120,13 +97,13 @@ def check_losses(bench: _Bench) -> None:
         _require(found > 0, "losses() gives no loss", "steps")
 
 
-def check_locality(bench: _Bench) -> None:
+def check_locality(bench: Bench) -> None:
     """Measured reach, by gradient and by intervention, is the declared locality."""
     certificate = measure_locality(bench.make(), bench.x, bench.y)
     _require(certificate["certified"], "; ".join(certificate["problems"][:3]))
 
 
-def check_every_parameter(bench: _Bench) -> None:
+def check_every_parameter(bench: Bench) -> None:
     """Every trainable parameter is reached."""
     rule = bench.make()
     with untouched(rule):
@@ -136,7 +113,7 @@ def check_every_parameter(bench: _Bench) -> None:
     _require(not idle, f"no loss reaches {', '.join(idle[:3])}; set requires_grad=False on what is not meant to learn")
 
 
-def check_no_side_effects(bench: _Bench) -> None:
+def check_no_side_effects(bench: Bench) -> None:
     """Computing losses and scores changes no parameter."""
     rule = bench.make()
     before = {name: p.detach().clone() for name, p in rule.named_parameters()}
@@ -149,7 +126,7 @@ def check_no_side_effects(bench: _Bench) -> None:
     _require(not moved, f"losses() or scores() changes {', '.join(moved[:3])}; only the loop's optimizer may")
 
 
-def check_scores(bench: _Bench) -> None:
+def check_scores(bench: Bench) -> None:
     """Scores are (B, K), finite, and the same in any order of the batch."""
     rule = bench.make().eval()
     order = torch.arange(len(bench.x)).flip(0)
@@ -172,7 +149,7 @@ def check_scores(bench: _Bench) -> None:
     _require(same, f"scores() {OTHER_SCORES}", "shapes")
 
 
-def check_no_label_in_scores(bench: _Bench) -> None:
+def check_no_label_in_scores(bench: Bench) -> None:
     """No label reaches the prediction."""
     rule = bench.make()
     state = {name: value.clone() for name, value in rule.state_dict().items()}
@@ -187,9 +164,9 @@ def check_no_label_in_scores(bench: _Bench) -> None:
     _require(torch.equal(*found), "scores() remembers the labels that losses() was given")
 
 
-def check_state_dict(bench: _Bench) -> None:
+def check_state_dict(bench: Bench) -> None:
     """state_dict carries everything that a prediction depends on."""
-    data = _toy_data()
+    data = bench.toy_data()
     rule = bench.make()
     train_rule(rule, data, Recipe(epochs=1, batch_size=32), seed=0)
     other = bench.make(seed=1)
@@ -199,12 +176,12 @@ def check_state_dict(bench: _Bench) -> None:
     _require(same, "a copy made through state_dict() scores otherwise; keep state in parameters or buffers")
 
 
-def check_repeatable(bench: _Bench) -> None:
+def check_repeatable(bench: Bench) -> None:
     """The same seed gives the same run."""
     states = []
     for _ in range(2):
         rule = bench.make()
-        train_rule(rule, _toy_data(), Recipe(epochs=1, batch_size=32), seed=0)
+        train_rule(rule, bench.toy_data(), Recipe(epochs=1, batch_size=32), seed=0)
         states.append(rule.state_dict())
     differ = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
     _require(
@@ -213,9 +190,9 @@ def check_repeatable(bench: _Bench) -> None:
     )
 
 
-def check_learns(bench: _Bench) -> None:
+def check_learns(bench: Bench) -> None:
     """Beats chance on a separable toy."""
-    data = _toy_data()
+    data = bench.toy_data()
     rule = bench.make()
     train_rule(rule, data, Recipe(epochs=6, batch_size=16, learning_rate=5e-3), seed=0)
     accuracy = evaluate_split(rule, data, data.train).accuracy
@@ -225,7 +202,7 @@ def check_learns(bench: _Bench) -> None:
     )
 
 
-def check_memory(bench: _Bench) -> None:
+def check_memory(bench: Bench) -> None:
     """Peak saved bytes are flat in depth if and only if the rule is local."""
     shallow, deep = bench.make(SHALLOW), bench.make(DEEP)
     found = [measure_saved_bytes(rule, bench.x, bench.y) for rule in (shallow, deep)]
@@ -247,7 +224,7 @@ def check_memory(bench: _Bench) -> None:
     )
 
 
-def check_passes(bench: _Bench) -> None:
+def check_passes(bench: Bench) -> None:
     """Declared forward passes equal counted ones."""
     rule = bench.make()
     counted = count_passes(rule, bench.x, bench.y)
@@ -258,9 +235,9 @@ def check_passes(bench: _Bench) -> None:
         _require(counted[name] == declared, f"declares {name} = {declared}, counted {counted[name]:g}")
 
 
-def check_channels(bench: _Bench) -> None:
+def check_channels(bench: Bench) -> None:
     """Any number of channels will do, or the rule declares that K must divide it."""
-    rule = bench.make()
+    rule = bench.make(channels=EVEN)
     if rule.info.channel_groups:
         return
     _step_and_answer(rule, bench)
@@ -273,7 +250,7 @@ def check_channels(bench: _Bench) -> None:
         ) from error
 
 
-def _step_and_answer(rule: Rule, bench: _Bench) -> None:
+def _step_and_answer(rule: Rule, bench: Bench) -> None:
     rule.train()
     forward_backward(rule, bench.x, bench.y)
     rule.eval()
@@ -281,12 +258,12 @@ def _step_and_answer(rule: Rule, bench: _Bench) -> None:
         rule.scores(bench.x)
 
 
-CHECKS: tuple[Callable[[_Bench], None], ...] = (
+CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_losses, check_locality, check_every_parameter, check_no_side_effects, check_scores, check_no_label_in_scores,
     check_state_dict, check_repeatable, check_learns, check_memory, check_passes,
     check_channels,
 )  # fmt: skip
-HIDDEN: dict[str, tuple[Callable[[_Bench], None], ...]] = {
+HIDDEN: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "": (),
     "values": (check_locality, check_state_dict, check_repeatable, check_learns),
     "shapes": (check_state_dict, check_repeatable, check_learns),
@@ -298,29 +275,45 @@ themselves; without a step of training.
 """
 
 
-def check_rule(rule: str | type[Rule], **options: Any) -> list[CheckResult]:
+def check_rule(
+    rule: str | type[Rule],
+    *,
+    network: str | None = None,
+    network_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> list[CheckResult]:
     """Run the contract on a rule.
 
     Args:
         rule: a name of `list_rules()`, ``FILE.py:CLASS``, or a class.
+        network: what it is tried on, a name of `list_networks()` or ``FILE.py:FUNCTION``, for images of 3×32×32; a small plain network where
+            left out, as always in the clauses on depth and channels.
+        network_options: of that network.
         **options: the rule's own.
 
     Returns:
         One result a clause, in order; the rule passes where all do.
 
     Raises:
-        InputError: unknown name, a file that does not import, a class that is no rule.
+        InputError: unknown name or option, a file that does not import, a class that is no rule, a network that cannot be made.
 
     Example:
         >>> all(result.passed for result in check_rule("dtg-ff"))
         True
     """
-    return list(iterate_checks(rule, **options))
+    return list(iterate_checks(rule, network=network, network_options=network_options, **options))
 
 
-def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResult]:
+def iterate_checks(
+    rule: str | type[Rule],
+    *,
+    network: str | None = None,
+    network_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[CheckResult]:
     """`check_rule`, one result at a time."""
-    bench = _Bench(rule_class(rule), options)
+    bench = Bench(rule_class(rule), options, network, network_options)
+    bench.network()
     if options:
         bench.make()  # an option that is not known is a mistake in the question, not a broken rule
     seen: set[object] = set()
@@ -328,7 +321,7 @@ def iterate_checks(rule: str | type[Rule], **options: Any) -> Iterator[CheckResu
         yield _look(check, bench, seen)
 
 
-def _look(check: Callable[[_Bench], None], bench: _Bench, seen: set[object]) -> CheckResult:
+def _look(check: Callable[[Bench], None], bench: Bench, seen: set[object]) -> CheckResult:
     """One clause; ``seen`` remembers which clauses are hidden and by what a clause died, and grows."""
     name = (check.__doc__ or check.__name__).rstrip(".")
     if check in seen:
@@ -358,28 +351,20 @@ def _own_line(error: BaseException) -> tuple[str, int | None] | None:
     return (own[-1].filename, own[-1].lineno) if own else None
 
 
-def conclude(rule: str, results: Sequence[CheckResult]) -> str:
+def conclude(rule: str, results: Sequence[CheckResult], network: str | None = None) -> str:
     """What was found and what to do next, in one sentence.
 
     Args:
         rule: as it was typed.
         results: of every clause.
+        network: as it was typed.
     """
+    on = "" if network is None else f" --network {shlex.quote(network)}"
     broken = [result for result in results if not result.passed and result.measured]
     hidden = sum(not result.measured for result in results)
     if not broken:
-        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}`"
+        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}{on}`"
     held = f"{len(broken)} of {len(results)} clauses do{'es' * (len(broken) == 1)} not hold"
     unseen = f", {hidden} could not be measured because of that" if hidden else ""
     first = "it" if len(broken) == 1 else f"the first, {broken[0].name!r},"
-    return f"{held}{unseen}; next: mend {first} and run `layerlocal check {shlex.quote(rule)}` again"
-
-
-def _toy_data() -> Data:
-    """Three classes of noisy images, each around a pattern of its own: 96 to train on."""
-    generator = torch.Generator().manual_seed(0)
-    patterns = torch.randn(NUM_CLASSES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
-    labels = torch.arange(96) % NUM_CLASSES
-    images: Tensor = patterns[labels] + 0.3 * torch.randn(96, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
-    train = Split(images, labels)
-    return data_from_splits("separable toy", train, test=train, validation=train)
+    return f"{held}{unseen}; next: mend {first} and run `layerlocal check {shlex.quote(rule)}{on}` again"

@@ -10,9 +10,11 @@ from typing import Any
 from layerlocal.networks.base import Network as Network
 from layerlocal.networks.blocks import within_memory
 from layerlocal.networks.mlp import mlp
+from layerlocal.networks.own import OwnNetwork
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
 from layerlocal.networks.vgg import VGG_PLANS, vgg
 from layerlocal.options import MOST_PIXELS, check_options, options_of, real_number, seed_number, whole_number
+from layerlocal.plugins import split_name
 from layerlocal.types import InputError, first_line, shown, unknown_name
 
 __all__ = ["Network", "create_network", "list_networks", "network_options"]
@@ -33,10 +35,10 @@ def network_options(name: str) -> dict[str, Any]:
     """The options that a network has besides those of `create_network`, and their defaults.
 
     Args:
-        name: one of `list_networks()`.
+        name: one of `list_networks()`, or ``FILE.py:FUNCTION`` for one of your own.
 
     Raises:
-        InputError: no such network.
+        InputError: no such network, or a file that does not import.
 
     Example:
         >>> network_options("mlp")
@@ -45,13 +47,34 @@ def network_options(name: str) -> dict[str, Any]:
     return {option: parameter.default for option, parameter in _parameters(name).items()}
 
 
+def takes_width(name: str) -> bool:
+    """Whether a network has a width to be set; all of ours have.
+
+    Raises:
+        InputError: as `network_options`.
+    """
+    own = _own(name)
+    return own is None or own.takes_width
+
+
+def _own(name: str) -> OwnNetwork | None:
+    """The function of ``FILE.py:FUNCTION``; ``None`` for a network of ours."""
+    if not isinstance(name, str):
+        raise InputError(
+            f"a network by name is one of {', '.join(sorted(_BUILDERS))} or FILE.py:FUNCTION, got {name!r}"
+        )
+    if name in _BUILDERS:
+        return None
+    found = split_name(name)
+    if found is None:
+        raise unknown_name("network", name, [*_BUILDERS, "FILE.py:FUNCTION"])
+    return OwnNetwork(*found)
+
+
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The options of a network's builder, with types and defaults."""
-    if not isinstance(name, str):
-        raise InputError(f"a network by name is one of {', '.join(sorted(_BUILDERS))}, got {name!r}")
-    if name not in _BUILDERS:
-        raise unknown_name("network", name, _BUILDERS)
-    return options_of(_BUILDERS[name], ("in_channels", "image_size", "width", "seed"))
+    own = _own(name)
+    return options_of(_BUILDERS[name], ("in_channels", "image_size", "width", "seed")) if own is None else own.options
 
 
 def _sizes(width: float, options: dict[str, Any]) -> str:
@@ -73,7 +96,9 @@ def create_network(
     """Build a network by name.
 
     Args:
-        name: one of `list_networks()`.
+        name: one of `list_networks()`; or ``FILE.py:FUNCTION``, a function of your own that takes ``in_channels`` and ``image_size``, and
+            ``width`` and ``seed`` where it has them, and returns a `Network`, or a module and the names of its blocks
+            (`Network.from_module`). Torch draws in it from ``seed``.
         in_channels: channels of the input image; for vectors their length D, with ``image_size=1``.
         image_size: side of the input in pixels.
         width: factor on every width of the network, > 0.
@@ -81,17 +106,18 @@ def create_network(
         channels_last: lay tensors out as NHWC.
         compile: ``torch.compile`` every block on its own.
         fused: normalization, activation, pooling and readout of a block as one operation (`kernels.norm_act`): less memory, less time.
-        **options: the builder's own: ``depth``, ``hidden``, ``norm``, ``stem``, ``first``.
+        **options: the builder's own: ``depth``, ``hidden``, ``norm``, ``stem``, ``first``; of a function of your own its other parameters.
 
     Raises:
-        InputError: unknown name or option, or sizes that do not fit.
+        InputError: unknown name or option, or sizes that do not fit; a function of your own that raises, or returns something else.
 
     Example:
         >>> create_network("vgg8", in_channels=3, image_size=32, width=0.25).depth
         6
     """
-    what = f"network {name!r}"
-    check_options(what, _parameters(name), options)
+    own, what = _own(name), f"network {name!r}"
+    known = _parameters(name) if own is None else own.options
+    check_options(what, known, options, None if own is not None and own.collects else ())
     in_channels, image_size = (
         whole_number("in_channels", in_channels, least=1),
         whole_number("image_size", image_size, least=1, most=MOST_PIXELS),
@@ -100,14 +126,27 @@ def create_network(
     for flag, value in (("channels_last", channels_last), ("compile", compile), ("fused", fused)):
         if not isinstance(value, bool):
             raise InputError(f"{flag} must be true or false, got {value!r}")
-    try:
-        with within_memory(what):
-            network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
-    except (TypeError, OverflowError) as error:  # a size that torch cannot count
-        raise InputError(f"{what} refused its sizes ({_sizes(width, options)}): {first_line(error)}") from error
+    with within_memory(what):
+        if own is not None:
+            network = own.make(in_channels, image_size, width, seed, options)
+        else:
+            network = _build(name, in_channels, image_size, width, seed, options)
     if channels_last:
         network.to_channels_last()
     network.use_fused(fused)
     network.width = width
-    network.resized = partial(create_network, name, in_channels=in_channels, image_size=image_size, **options)
     return network.compile_blocks() if compile else network
+
+
+def _build(
+    name: str, in_channels: int, image_size: int, width: float, seed: int | None, options: dict[str, Any]
+) -> Network:
+    """One of ours."""
+    try:
+        network = _BUILDERS[name](in_channels=in_channels, image_size=image_size, width=width, seed=seed, **options)
+    except (TypeError, OverflowError) as error:  # a size that torch cannot count
+        raise InputError(
+            f"network {name!r} refused its sizes ({_sizes(width, options)}): {first_line(error)}"
+        ) from error
+    network.resized = partial(create_network, name, in_channels=in_channels, image_size=image_size, **options)
+    return network

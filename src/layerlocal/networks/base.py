@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import FunctionType
@@ -20,7 +21,7 @@ from layerlocal.networks.blocks import (
 )
 from layerlocal.types import InputError, derive_seed, describe_error
 
-__all__ = ["CompiledForward", "Network", "as_found", "build_blocks", "check_depth"]
+__all__ = ["CompiledForward", "Network", "as_found", "build_blocks", "check_depth", "seeded"]
 
 MAX_DEPTH = 1000
 
@@ -256,9 +257,17 @@ def build_blocks(makers: Sequence[Callable[[], nn.Module]], seed: int | None) ->
         seed: the run's seed; ``None`` draws from the global generator as torch does.
     """
     for index, make in enumerate(makers):
-        if seed is None:
-            yield make()
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive_seed(seed, "block", index))
-                yield make()
+        with seeded(seed, index):
+            block = make()
+        yield block
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, index: int) -> Iterator[None]:
+    """Draw block ``index`` from a seed of its own inside, and leave torch's global generator as it was; ``None``: draw from that."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "block", index))
+        yield

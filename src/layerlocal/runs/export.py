@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from layerlocal.data import DataFacts
 from layerlocal.data.batches import normalize
+from layerlocal.plugins import file_of
 from layerlocal.rules import Rule
-from layerlocal.runs.pin import pin_plugin
+from layerlocal.runs.pin import changed_file, pin_plugin
 from layerlocal.runs.run import build_rule, load_task
 from layerlocal.runs.store import RunFolder, RunRecord, RunStore
 from layerlocal.types import InputError, first_line
@@ -75,10 +76,10 @@ def export_run(
         name: its hash, or a beginning of it that is unique.
         files: by a key of `FORMATS`.
         force: replace files that exist.
-        trust_rule_files: run the Python file that the run names as its rule; of a store that was received, look at it first.
+        trust_rule_files: run the Python files that the run names as its rule and its network; of a store that was received, look at them first.
 
     Raises:
-        InputError: no such run, its weights are not at hand, a rule file that is not trusted, a file that exists, a package that is
+        InputError: no such run, its weights are not at hand, a file of code that is not trusted, a file that exists, a package that is
             missing, a rule that cannot be traced, or a file whose scores are not the rule's (it is not kept).
     """
     if len(set(files.values())) < len(files):
@@ -105,26 +106,29 @@ def export_run(
     return found
 
 
-def rule_file_of(record: RunRecord) -> str | None:
-    """The Python file that a run names as its rule, which building the rule would run; ``None`` for rules of ours."""
-    names = (record.spec.rule.name, str(record.spec.rule.options.get("of", "")))
-    return next((name.rpartition(":")[0] for name in names if ":" in name), None)
+def files_of(record: RunRecord) -> dict[str, str]:
+    """What of a run is a Python file, ``"rule"`` or ``"network"``, and which: building the run's rule would run it."""
+    spec = record.spec
+    names = {"rule": (spec.rule.name, str(spec.rule.options.get("of", ""))), "network": (spec.network.name,)}
+    found = {kind: next(filter(None, map(file_of, several)), None) for kind, several in names.items()}
+    return {kind: file for kind, file in found.items() if file is not None}
 
 
 def load_trained(store: RunStore, name: str, *, trust_rule_files: bool = False) -> tuple[RunRecord, DataFacts, Rule]:
     """A finished run, what it kept of its data, and its rule with the weights it ended with, in evaluation mode on the CPU.
 
     Raises:
-        InputError: no such run, a rule file that is not trusted, or weights, data or plug-in that are not what they were.
+        InputError: no such run, a file of code that is not trusted, or weights, data or plug-in that are not what they were.
     """
     record = store.load(name)
-    if (file := rule_file_of(record)) is not None and not trust_rule_files:
-        raise InputError(
-            f"the rule of run {record.hash} is the file {file}, and building it runs that file; look at it, then give --trust-rule-files "
-            "(Python: trust_rule_files=True)"
-        )
-    if pin_plugin(record.spec) != record.spec:
-        raise InputError(f"the rule file of {record.spec.rule.name} has changed since run {record.hash} was trained")
+    for kind, file in files_of(record).items():
+        if not trust_rule_files:
+            raise InputError(
+                f"the {kind} of run {record.hash} is the file {file}, and building it runs that file; look at it, then give "
+                "--trust-rule-files (Python: trust_rule_files=True)"
+            )
+    if (changed := changed_file(record.spec, pin_plugin(record.spec))) is not None:
+        raise InputError(f"{changed} has changed since run {record.hash} was trained")
     folder = RunFolder(store.root / record.hash, record.spec)
     folder.refuse_damaged_checkpoint()
     checkpoint = folder.load_checkpoint()

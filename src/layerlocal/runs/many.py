@@ -13,7 +13,7 @@ from typing import Any
 from layerlocal.devices import Device, device_name, find_device
 from layerlocal.options import real_number, whole_number
 from layerlocal.runs.local import run_here, run_in_workers
-from layerlocal.runs.pin import contents_of, of_other_data, pin_plugin
+from layerlocal.runs.pin import contents_of, of_other_data, pin_unpinned
 from layerlocal.runs.ray import OnRay, run_on_ray
 from layerlocal.runs.run import RunEvent
 from layerlocal.runs.store import RunStore
@@ -94,7 +94,7 @@ def run_many(
     _refuse_what_are_no_runs(specs, store)
     outcome = Outcome()
     contents = contents_of(specs)
-    pinned = [(spec if spec.rule.source_sha256 else pin_plugin(spec)).with_content(contents) for spec in specs]
+    pinned = [pin_unpinned(spec).with_content(contents) for spec in specs]
     unique = list({spec.hash: spec for spec in pinned}.values())
     done = [spec for spec in unique if store.is_done(spec)]
     left = [spec for spec in unique if not store.is_done(spec)]

@@ -1,4 +1,4 @@
-"""What a spec names, made certain before its hash is taken: the source of its rule file, and what its data are.
+"""What a spec names, made certain before its hash is taken: the source of its rule and network files, and what its data are.
 
 A path says where data lie, not what they are: folders are edited, renamed and copied. A run is of its data, so their content is part of
 its spec (``DataSpec.content_sha256``), and the same data under another path are the same run.
@@ -6,37 +6,78 @@ its spec (``DataSpec.content_sha256``), and the same data under another path are
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from layerlocal.data import content_of
 from layerlocal.files import load_json
+from layerlocal.plugins import Kind, file_sha256
 from layerlocal.runs.store import RunStore
-from layerlocal.spec import DataSpec, RuleSpec, RunSpec
-from layerlocal.types import InputError
+from layerlocal.spec import DataSpec, RunSpec
 
-__all__ = ["contents_of", "file_sha256", "of_other_data", "pin", "pin_all", "pin_data", "pin_plugin"]
-
-
-def file_sha256(name: str) -> str | None:
-    """SHA-256 of the source of a rule given as ``FILE.py:CLASS``; ``None`` for a rule of ours."""
-    path = name.rpartition(":")[0]
-    if not path.endswith(".py"):
-        return None
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
+__all__ = [
+    "changed_file",
+    "contents_of",
+    "of_other_data",
+    "pin",
+    "pin_all",
+    "pin_data",
+    "pin_plugin",
+    "pin_unpinned",
+    "sources_of",
+]
 
 
 def pin_plugin(spec: RunSpec) -> RunSpec:
-    """The spec with the hash of the plug-in's source, where the rule (or the rule it is the twin of) is a file."""
-    source = file_sha256(spec.rule.name) or file_sha256(str(spec.rule.options.get("of", "")))
-    if source == spec.rule.source_sha256:
-        return spec
-    rule = RuleSpec(name=spec.rule.name, options=spec.rule.options, source_sha256=source)
-    return spec.model_copy(update={"rule": rule})
+    """The spec with the hashes of the files that its rule (or the rule it is the twin of) and its network are, where they are files.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    return _with_sources(spec, _rule_source(spec), file_sha256(spec.network.name, "network"))
+
+
+def pin_unpinned(spec: RunSpec) -> RunSpec:
+    """`pin_plugin`, of those files whose hash is not in the spec yet."""
+    rule, network = spec.rule.source_sha256, spec.network.source_sha256
+    return _with_sources(spec, rule or _rule_source(spec), network or file_sha256(spec.network.name, "network"))
+
+
+def changed_file(spec: RunSpec, found: RunSpec) -> str | None:
+    """Which file is not what a spec records, in words; ``None`` where all are.
+
+    Args:
+        spec: of a plan, or of a run.
+        found: the same spec, pinned now.
+    """
+    if spec.rule.source_sha256 not in (None, found.rule.source_sha256):
+        return f"the rule file of {spec.rule.options.get('of', spec.rule.name)}"
+    if spec.network.source_sha256 not in (None, found.network.source_sha256):
+        return f"the network file of {spec.network.name}"
+    return None
+
+
+def sources_of(rules: Iterable[str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a plan keeps of files of the user's own: each name of a rule, or of the network that ``settings`` name, → SHA-256 of its file.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    names: dict[str, Kind] = {**dict.fromkeys(rules, "rule"), str(settings.get("network.name", "")): "network"}
+    return {name: found for name, kind in names.items() if (found := file_sha256(name, kind))}
+
+
+def _rule_source(spec: RunSpec) -> str | None:
+    return file_sha256(spec.rule.name) or file_sha256(str(spec.rule.options.get("of", "")))
+
+
+def _with_sources(spec: RunSpec, rule: str | None, network: str | None) -> RunSpec:
+    changes = {
+        name: part.model_copy(update={"source_sha256": source})
+        for name, part, source in (("rule", spec.rule, rule), ("network", spec.network, network))
+        if part.source_sha256 != source
+    }
+    return spec.model_copy(update=changes) if changes else spec
 
 
 def contents_of(specs: Iterable[RunSpec], *, reread: bool = False) -> dict[str, str]:
@@ -58,10 +99,10 @@ def contents_of(specs: Iterable[RunSpec], *, reread: bool = False) -> dict[str, 
 
 
 def pin_all(specs: Iterable[RunSpec], *, reread: bool = False) -> list[RunSpec]:
-    """The same runs, of the data and the rule files as they are now.
+    """The same runs, of the data and the files of rules and networks as they are now.
 
     Raises:
-        InputError: data or a rule file that cannot be read.
+        InputError: data or a file that cannot be read.
     """
     specs = list(specs)
     contents = contents_of(specs, reread=reread)

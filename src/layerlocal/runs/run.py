@@ -18,9 +18,10 @@ from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import measure_separability
 from layerlocal.networks import create_network, network_options
 from layerlocal.options import check_kind
+from layerlocal.plugins import file_of, own_file_of
 from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.runs.environment import describe_environment, environment_of_parts
-from layerlocal.runs.pin import contents_of, file_sha256, of_other_data, pin_data, pin_plugin
+from layerlocal.runs.pin import changed_file, contents_of, of_other_data, pin_data, pin_plugin
 from layerlocal.runs.result import peaks, reset_peaks, result_of, rows_of
 from layerlocal.runs.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
@@ -29,7 +30,7 @@ from layerlocal.training.train import EpochRecord, Training, with_gradients
 from layerlocal.types import InputError, describe_error, is_fault, unknown_name
 
 __all__ = [
-    "RunEvent", "RunState", "build", "build_rule", "file_sha256", "load_task", "pin_plugin", "plugin_errors", "run_spec",
+    "RunEvent", "RunState", "build", "build_rule", "load_task", "pin_plugin", "plugin_errors", "run_spec",
 ]  # fmt: skip
 
 LOSS_SECONDS = 5.0
@@ -211,21 +212,30 @@ def run_spec(
 
 def _pin_or_refuse(spec: RunSpec) -> RunSpec:
     found = pin_plugin(spec)
-    if spec.rule.source_sha256 not in (None, found.rule.source_sha256):
-        file = spec.rule.options.get("of", spec.rule.name)
-        raise InputError(f"the rule file of {file} has changed since this run was planned; run the command again")
+    if (file := changed_file(spec, found)) is not None:
+        raise InputError(f"{file} has changed since this run was planned; run the command again")
     return found
 
 
 @contextlib.contextmanager
 def plugin_errors(spec: RunSpec) -> Iterator[None]:
-    """Whatever a rule of the user's own raises is the user's to mend: one sentence that says where."""
+    """Whatever a rule or network of the user's own raises is the user's to mend: one sentence that says where."""
     try:
         yield
     except BaseException as error:
-        if spec.rule.source_sha256 is None or isinstance(error, InputError) or not is_fault(error):
+        if not spec.has_own_code or isinstance(error, InputError) or not is_fault(error):
             raise
+        if _is_of_network(spec, error):
+            raise InputError(f"network {spec.network.name} {describe_error(error)}") from error
         raise InputError(f"rule {spec.rule.name} {describe_error(error)}; `layerlocal check` shows more") from error
+
+
+def _is_of_network(spec: RunSpec, error: BaseException) -> bool:
+    """Whose code an exception came out of, where the rule's or the network's is the user's own."""
+    if spec.rule.source_sha256 is None or spec.network.source_sha256 is None:
+        return spec.rule.source_sha256 is None
+    files = file_of(spec.network.name), file_of(str(spec.rule.options.get("of", spec.rule.name)))
+    return files[0] != files[1] and own_file_of(error) == files[0]
 
 
 @with_gradients()

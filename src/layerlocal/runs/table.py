@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from layerlocal.command import command_of
 from layerlocal.runs.store import RunRecord, RunStore, warn_of, write_atomic
-from layerlocal.spec import FIXED_SOURCES, RunSpec, command_of
+from layerlocal.spec import FIXED_SOURCES, RunSpec
 from layerlocal.types import InputError
 
 __all__ = [

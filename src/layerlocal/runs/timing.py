@@ -75,14 +75,14 @@ def look_at(task: Task, spec: RunSpec) -> float:
             rule, spec.recipe, sample_shape=shape, num_classes=task.num_classes, validates=task.num_validation > 0
         )
         flops = _forward_flops(rule, task)
-        if spec.rule.source_sha256 is not None:
+        if spec.has_own_code:
             _rehearse(rule, task, spec)
     return flops
 
 
 @with_gradients()
 def _rehearse(rule: Rule, task: Task, spec: RunSpec) -> None:
-    """A step and a prediction of a rule of the user's own on noise; where that shows a fault, the data have the last word."""
+    """A step and a prediction of a rule or a network of the user's own on noise; where that shows a fault, the data have the last word."""
     try:
         rehearse(rule, partial(noise, task), spec.recipe)
     except InputError:

@@ -51,8 +51,8 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         rule: a name of `list_rules()` or ``FILE.py:CLASS``.
-        network: a name of `list_networks()`; ``"auto"``: `network_for` the data, ``"mlp"`` for vectors and ``"vgg8"`` for images; or a
-            `Network`, of which every fit trains a copy, from the weights that it has.
+        network: a name of `list_networks()` or ``FILE.py:FUNCTION``; ``"auto"``: `network_for` the data, ``"mlp"`` for vectors and
+            ``"vgg8"`` for images; or a `Network`, of which every fit trains a copy, from the weights that it has.
         width: factor on the widths of a network by name.
         epochs: passes over the training rows.
         batch_size: samples a step; as many as there are where there are fewer.

@@ -69,7 +69,7 @@ def fit(
         rule: a rule, trained in place, or a name for `create_rule` with ``network`` and its options beside it.
         data: from `load_data`, or arrays ``(X, y)`` for `data_from_arrays`.
         recipe: epochs, batches, optimizer.
-        network: for a rule by name: a network, or a name for `create_network`; by default `network_for` the data.
+        network: for a rule by name: a network, or a name or ``FILE.py:FUNCTION`` for `create_network`; by default `network_for` the data.
         width: factor on the widths of a network by name; 1 where left out.
         network_options: of a network by name, ``depth`` and the like; channels-last and fused unless they say otherwise.
         validation: share of the arrays held out for choices and for the records' accuracy; of no effect on `Data`, which has its split.

@@ -26,7 +26,7 @@ from layerlocal.experiments.places import Place
 from layerlocal.experiments.settings import refuse_fixed, refuse_settings
 from layerlocal.experiments.stored import audit_place, audit_summary, cost_kept, write_report
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
-from layerlocal.runs.pin import file_sha256, pin
+from layerlocal.runs.pin import pin, sources_of
 from layerlocal.runs.store import write_atomic
 from layerlocal.spec import WHERE, DataSpec, RunSpec
 from layerlocal.types import InputError, unknown_name
@@ -173,7 +173,7 @@ def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:
     """What is to be run, once rules and data are seen to be there."""
     names = tuple(dict.fromkeys([*AuditPlan().rules, *audit.rules]))
     twins = {rule: partner for rule in names if (partner := partner_of(rule)) != rule}
-    sources = {rule: found for rule in audit.rules if (found := file_sha256(rule))}
+    sources = sources_of(audit.rules, audit.settings)
     reading = {key: value for key, value in audit.settings.items() if key not in _of_runs(audit.settings)}
     base = RunSpec(data=DataSpec(source=audit.data))
     pinned = pin(base.with_settings(reading) if reading else base, reread=how.reread).data

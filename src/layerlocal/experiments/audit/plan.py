@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from layerlocal.command import command_of
 from layerlocal.experiments.settings import set_on
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
-from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec, command_of
+from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import estimate, paired_difference
 
 __all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_runs", "audit_specs", "class_specs", "summarize"]
@@ -67,7 +68,7 @@ class AuditPlan(BaseModel):
         size: ``"quick"`` or ``"standard"``; ``budget`` in plans of 0.1.0.
         seeds: of the runs.
         real_classes: class counts of the real sweep; the largest is the whole data set.
-        sources: plug-in rule → SHA-256 of its file.
+        sources: rule or network that is a file → its SHA-256.
         command: what was typed.
         grid: cells a side on which every rule that has this option is read.
         options: rule → its options and, alike, those of its twins.
@@ -151,7 +152,7 @@ def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
         for role in ROLES
         for seed in plan.seeds
     }  # fmt: skip
-    return set_on(specs, plan.settings, plan.contents)
+    return set_on(specs, plan.settings, plan.contents, plan.sources)
 
 
 def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:
@@ -174,7 +175,7 @@ def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:
                 specs["real", k, role, seed] = RunSpec(
                     data=_real_data(plan, k, seed), network=network, rule=of_role, recipe=size.recipe, seed=seed
                 )
-    return set_on(specs, plan.settings, plan.contents)
+    return set_on(specs, plan.settings, plan.contents, plan.sources)
 
 
 def audit_runs(plan: AuditPlan) -> dict[tuple[Any, ...], RunSpec]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, create_rule
-from layerlocal.spec import Frozen, NetworkSpec, Recipe, RuleSpec
+from layerlocal.spec import SECTIONS, Frozen, NetworkSpec, Recipe, RuleSpec
 from layerlocal.training.optimizer import Stepper, make_optimizer
 from layerlocal.training.train import train_step, use_device
 from layerlocal.types import InputError, derive_seed, unknown_name
@@ -146,7 +146,7 @@ class CostCase(Frozen):
                     "network.<option>",
                 ]
                 raise unknown_name("setting of a cost audit:", key, known)
-            elif name in content[section]:
+            elif name in SECTIONS[section].model_fields:
                 content[section][name] = value
             else:
                 content[section]["options"] = {**content[section]["options"], name: value}

@@ -20,9 +20,11 @@ from layerlocal.experiments.cost.case import (
 )
 from layerlocal.experiments.cost.ranks import methods_of
 from layerlocal.experiments.cost.requests import Request, request_of
+from layerlocal.networks import takes_width
 from layerlocal.options import whole_number
+from layerlocal.plugins import file_of
 from layerlocal.rules import Rule, find_rule
-from layerlocal.runs.pin import file_sha256
+from layerlocal.runs.pin import sources_of
 from layerlocal.spec import Frozen, NetworkSpec
 from layerlocal.types import InputError, unknown_name
 
@@ -132,7 +134,7 @@ class CostPlan(Frozen):
         settings: of every case, dotted (`CostCase.with_settings`).
         threads: of torch, in every case.
         device: of every case.
-        sources: SHA-256 of rules that are files.
+        sources: SHA-256 of rules, and of a network, that are files.
         command: noted beside the numbers.
         claims_sha256: of our claims about cost when the audit began.
         groups: of the parts methods and roofline; this and what follows is made of what is above.
@@ -258,7 +260,7 @@ def make_plan(
         size=size, parts=tuple(part for part in PARTS if part in parts) or PARTS, rules=names, modes=tuple(modes), memory=memory or found.memory,
         repeats=_replicas("repeats", repeats, found.repeats), rounds=_replicas("rounds", rounds, found.rounds),
         settings=dict(settings or {}), threads=threads, device=device,
-        sources={name: source for name in names if (source := file_sha256(name))},
+        sources=sources_of(names, settings or {}),
     )  # fmt: skip
     parse_memory(plan.memory)
     _refuse_without_part(plan.parts, memory=memory, repeats=repeats, rounds=rounds)
@@ -315,13 +317,16 @@ class _Maker:
 
     def base(self, given: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> CostCase:
         """A case from the flat fields of a size, with the plan's settings (or these)."""
-        given = dict(given)
+        given, chosen = dict(given), dict(self.plan.settings if settings is None else settings)
+        name = chosen.get("network.name", given["network"])
+        if isinstance(name, str) and file_of(name) is not None:  # taken as its function makes it
+            chosen = {"network.width": 1.0, **chosen, "network.source_sha256": self.plan.sources.get(name)}
         options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
         network = NetworkSpec(name=given.pop("network"), width=given.pop("width"), fused=True, options=options)
         case = CostCase.parse(
             {"threads": self.plan.threads, "device": self.plan.device, **given, "network": network.model_dump()}
         )
-        return case.with_settings(self.plan.settings if settings is None else settings)
+        return case.with_settings(chosen)
 
     def group(self, base: CostCase, modes: Sequence[str], twins: Sequence[str]) -> Compared:
         """Every rule in every mode that means something to it."""
@@ -388,7 +393,8 @@ def _axes(maker: _Maker) -> Iterator[Axis]:
         return Axis(name=what, label=label, values=values, base=base, more_rules=more)
 
     yield axis("depth", "depth, blocks", (4, 8, 16, 32, 64), "plain", 0.25, 8)
-    yield axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), name, 0.25, 8)
+    if takes_width(name):
+        yield axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), name, 0.25, 8)
     yield axis("batch_size", "batch size", (8, 16, 32, 64), name, 0.25, 8)
     yield axis("image_size", "resolution, px", (32, 64, 128, 224), name, 0.25, 4)
     yield axis("num_classes", "classes K", (10, 100, 1000), name, 0.125, 8, "ff")

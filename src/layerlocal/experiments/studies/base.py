@@ -76,7 +76,7 @@ class StudyPlan(BaseModel):
         seeds: of the runs; also of class draws, so that an interval covers them.
         data: data sets instead of the study's own, by name or folder.
         twins_of: rule → the rule its twins are made of, where it is not the rule itself.
-        sources: plug-in rule → SHA-256 of its file.
+        sources: rule or network that is a file → its SHA-256.
         contents: what the data of its runs are, by ``DataSpec.place``; empty in plans of 0.1.0.
         widths: rule that deals channels to classes → number of classes → width of its network, where it is not the usual one.
         command: what was typed.
@@ -214,7 +214,7 @@ def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
         for position, cell in enumerate(study.cells(plan, rule, seed))
         for method, spec in cell.specs(seed, plan.contents).items()
     }
-    return set_on(specs, plan.settings, plan.contents)
+    return set_on(specs, plan.settings, plan.contents, plan.sources)
 
 
 def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -> list[Row]:

@@ -28,7 +28,7 @@ from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_ru
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.comparable import comparable
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
-from layerlocal.runs.pin import file_sha256
+from layerlocal.runs.pin import sources_of
 from layerlocal.spec import RunSpec
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, UnreachableError, unknown_name
@@ -227,15 +227,15 @@ def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyP
 
     begun = before.claims_sha256 if before is not None else load_claims().sha256_about(STUDIES)
     twins = {rule: partner for rule in plan.rules if (partner := partner_of(rule)) != rule}
-    sources = {rule: found for rule in plan.rules if (found := file_sha256(rule))}
+    sources = sources_of(plan.rules, plan.settings)
     plan = plan.model_copy(update={"twins_of": twins, "sources": sources, "claims_sha256": begun})
     return plan.model_copy(update={"widths": fitting_widths(plan)}) if study.own_widths else plan
 
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:
-    """Of all runs before any rule is built: what is wrong with the data is said first."""
+    """Of all runs before any rule is built: what is wrong with the data is said first. A network of one's own may take vectors."""
     task = task_of(spec.data)
-    if spec.network.name != "mlp":
+    if spec.network.name != "mlp" and spec.network.source_sha256 is None:
         refuse_vectors(task, spec.data.source, f"the study {study.name!r}")
 
 

@@ -10,17 +10,19 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from layerlocal.command import command_of
 from layerlocal.experiments.driver import How, Key, Missing, Refusal, Round, RunExperiment, forecast, run
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import TRIALS, tune_place
 from layerlocal.experiments.tune import Method, Search, TunePlan, at_once
 from layerlocal.experiments.workshop import RunShop
+from layerlocal.plugins import file_sha256
 from layerlocal.runs.environment import describe_environment, usual_workers
 from layerlocal.runs.forecast import forecast_seconds
-from layerlocal.runs.pin import contents_of, file_sha256
+from layerlocal.runs.pin import contents_of, sources_of
 from layerlocal.runs.preview import look_ahead
 from layerlocal.runs.store import RunStore
-from layerlocal.spec import RunSpec, command_of
+from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 from layerlocal.words import percent, several
 
@@ -47,9 +49,10 @@ class Searching(RunExperiment[TunePlan]):
         return tune_place(out, plan.name)
 
     def plan(self, out: Path, how: How) -> TunePlan:
-        """With the hashes of its rule files; equal spaces, settings that exist."""
-        sources = {rule: found for rule in self.asked.rules if (found := file_sha256(rule))}
-        plan = self.asked.model_copy(update={"sources": sources})
+        """With the hashes of its files; equal spaces, settings that exist."""
+        network = self.asked.network
+        network = network.model_copy(update={"source_sha256": file_sha256(network.name, "network")})
+        plan = self.asked.model_copy(update={"sources": sources_of(self.asked.rules, {}), "network": network})
         plan.check()
         return plan
 
@@ -165,14 +168,14 @@ def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str =
 
 
 def _refuse_what_cannot_be_searched(spec: RunSpec) -> None:
-    if spec.rule.source_sha256 is None:  # ours are known to train
+    if not spec.has_own_code:  # ours are known to train
         look_ahead(spec)
     else:
         _refuse_what_does_not_train(spec)
 
 
 def _refuse_what_does_not_train(spec: RunSpec) -> None:
-    """Of a rule file: it is built and begun."""
+    """Of files of one's own: they are built and begun."""
     from layerlocal.runs.run import build, plugin_errors
     from layerlocal.training.train import Training
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Collection
@@ -13,15 +11,15 @@ from typing import Any, TypeVar
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import within_memory
 from layerlocal.options import check_options, options_of, seed_number
+from layerlocal.plugins import is_own, load_file, split_name
 from layerlocal.rules.core.rule import Rule, RuleInfo, refuse_no_task
-from layerlocal.types import InputError, describe_error, first_line, is_fault, shown, unknown_name
+from layerlocal.types import InputError, describe_error, first_line, is_fault, unknown_name
 
 __all__ = [
     "accepted_options",
     "create_rule",
     "find_rule",
     "list_rules",
-    "raised_in_plugin",
     "register_rule",
     "rule_class",
     "rule_options",
@@ -31,8 +29,6 @@ _RULES: dict[str, type[Rule]] = {}
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
 TAKEN = ("num_classes", "seed")
 """What `create_rule` gives every rule."""
-PLUGIN = "layerlocal_plugin_"
-"""How the module of a user's own file is named, the hash of path and content behind it."""
 
 
 def register_rule(rule: RuleClass) -> RuleClass:
@@ -74,42 +70,20 @@ def find_rule(name: str) -> type[Rule]:
         raise InputError(f"a rule is found by its name or as FILE.py:CLASS, got {name!r}")
     if name in _RULES:
         return _RULES[name]
-    path, _, class_name = name.rpartition(":")
-    if name.endswith(".py"):
-        path, class_name = name, ""
-    if not path.endswith(".py"):
+    own = split_name(name)
+    if own is None:
         raise unknown_name("rule", name, [*_RULES, "FILE.py:CLASS"])
-    return _load_class(Path(path), class_name)
+    return _load_class(*own)
 
 
 def _load_class(path: Path, class_name: str) -> type[Rule]:
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the rule file {path}: {error.strerror}") from error
-    except ValueError as error:  # a NUL in it
-        raise InputError(f"the rule file {shown(str(path))} cannot be one: {error}") from error
-    module_name = f"{PLUGIN}{hashlib.sha256(str(path.resolve()).encode() + source).hexdigest()[:16]}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None  # a .py path always has a loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            exec(
-                compile(source, str(path), "exec"), module.__dict__
-            )  # what was hashed, and no bytecode of another time
-        except BaseException as error:
-            del sys.modules[module_name]
-            if not is_fault(error):
-                raise
-            raise InputError(f"{path} does not import: {type(error).__name__}: {first_line(error)}") from error
-    found = getattr(sys.modules[module_name], class_name, None)
+    module = load_file(path, "rule")
+    found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, Rule)):
         classes = [
             key
-            for key, value in vars(sys.modules[module_name]).items()
-            if inspect.isclass(value) and issubclass(value, Rule) and value.__module__ == module_name
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, Rule) and value.__module__ == module.__name__
         ]
         missing = (
             f"has no Rule class {class_name!r}"
@@ -168,7 +142,7 @@ def create_rule(
         given = ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "seed") or "none given"
         raise InputError(f"{what} refused its options ({given}): {first_line(error)}") from error
     except BaseException as error:
-        if isinstance(error, InputError) or not rule.__module__.startswith(PLUGIN) or not is_fault(error):
+        if isinstance(error, InputError) or not is_own(rule.__module__) or not is_fault(error):
             raise
         raise InputError(f"{_name_of(rule)} cannot be made: it {describe_error(error)}") from error
 
@@ -189,16 +163,6 @@ def accepted_options(rule: type[Rule], options: dict[str, Any], seed: int | None
 
 def _name_of(rule: type[Rule]) -> str:
     return f"{rule.__name__} of {inspect.getfile(rule).rpartition('/')[2]}"
-
-
-def raised_in_plugin(error: BaseException) -> bool:
-    """Whether an exception came out of, or through, the code of a user's own file."""
-    frame = error.__traceback__
-    while frame is not None:
-        if str(frame.tb_frame.f_globals.get("__name__")).startswith(PLUGIN):
-            return True
-        frame = frame.tb_next
-    return False
 
 
 def rule_options(rule: str | type[Rule]) -> dict[str, Any]:
