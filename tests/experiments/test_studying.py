@@ -217,10 +217,10 @@ def test_the_page_and_the_texts_show_the_study(composed, tmp_path):
         assert text in page
     assert summary.sentences[0].split(":")[0] in page
     rows = list(csv.DictReader(io.StringIO(write_report(out, form="csv"))))
-    assert len(rows) == 4 and {row["study"] for row in rows} == {"composition"}
+    assert len(rows) == 4 and {row["name"] for row in rows} == {"composition"}
     assert float(rows[0]["gap"]) == pytest.approx(summary.rows[0]["gap"])
     content = json.loads(write_report(out, form="json"))
-    assert content["studies"][0]["quantities"] == summary.to_dict()["quantities"]
+    assert content["summaries"][0]["quantities"] == summary.to_dict()["quantities"]
     assert summary.title in write_report(out, form="md")
 
 

@@ -114,7 +114,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "command": audit["command"] if audit is not None and not studies else f"layerlocal report --out {out}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "audit": audit,
-        "studies": [_as_shown(study) for study in studies],
+        "summaries": studies,
         "costs": costs,
         "tunes": tunes,
         "claims": judge(claims, [*studies, *map(summary_of, costs)]) if shown else [],
@@ -123,11 +123,6 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "runs": rows or _published_runs(out),
         "warnings": [*warnings, *([] if claim_files else _claims_changed([*studies, *map(summary_of, costs)]))],
     }
-
-
-def _as_shown(summary: Summary) -> dict[str, Any]:
-    """A study as pages read it today."""
-    return summary.to_dict() | {"study": summary.name}
 
 
 def _published_runs(out: Path) -> list[dict[str, Any]]:
