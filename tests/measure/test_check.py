@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from layerlocal.measure.bench import Bench
 from layerlocal.measure.contract import CHECKS, check_rule, conclude
 from layerlocal.networks import create_network
-from layerlocal.rules import LocalHeads, Rule, RuleInfo, create_rule, find_rule, list_rules
+from layerlocal.rules import LocalHeads, Rule, RuleInfo, create_rule, find_rule
 from layerlocal.spec import Recipe
 from layerlocal.training.train import train_rule
 from layerlocal.types import BlockLoss, InputError
@@ -38,24 +38,6 @@ def only(monkeypatch):
 
 
 # --- rules that keep it -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *[(name, {}) for name in list_rules()],
-        ("ff", {"prediction": "softmax"}),
-        ("segmented", {"segment_size": 1}),
-        ("segmented", {"segment_size": 4}),
-        ("segmented", {"segment_size": 6}),
-        ("bp", {"of": "dtg-ff"}),
-        ("dtg-ff", {"fusion": "fitted"}),
-    ],
-)
-def test_registered_rules_keep_every_clause(name, options):
-    results = check_rule(name, **options)
-    assert [result.name for result in results] == CLAUSES
-    assert not [result for result in results if not result.passed]
 
 
 class FromScratch(Rule):

@@ -1,4 +1,4 @@
-"""`Rule.to_module`: the same scores from ordinary operations, apart from the rule, through `torch.export` and ONNX."""
+"""`Rule.to_module`: what becomes of a trained rule. That it has the scores of each rule, exported too, is in `test_every_rule.py`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,13 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from layerlocal.networks import Network, create_network
-from layerlocal.rules import DTGFF, FF, LocalHeads, Rule, RuleInfo, create_rule, list_rules
+from layerlocal.networks import create_network
+from layerlocal.rules import DTGFF, FF, LocalHeads, RuleInfo, create_rule
 from layerlocal.rules.core.export import CellAverage, RuleScores, TrainedNetwork
 from layerlocal.types import InputError
 
 K = 6
 BATCH = ({0: torch.export.Dim.DYNAMIC},)
-OPTIONS = [
-    *[(name, {}) for name in list_rules()],
-    ("ff", {"prediction": "softmax"}),
-    ("ff", {"label": "one-hot", "goodness": "mean"}),
-    ("ff", {"label": "one-hot", "prediction": "softmax"}),
-    ("bp", {"of": "ff"}),
-    ("dtg-ff", {"fusion": "last", "decoupled_norm": False}),
-    ("dtg-ff", {"dynamic_temperature": False, "grid": 3}),
-    ("local-heads", {"readout": "mean", "factors": "2x3"}),
-    ("local-heads", {"grid": 1}),
-    ("segmented", {"of": "dtg-ff", "segment_size": 3}),
-]
-NAMES = [" ".join([name, *(f"{key}={value}" for key, value in options.items())]) for name, options in OPTIONS]
-SHAPES = {"uneven": (3, 9, 9), "even": (3, 8, 8), "vectors": (7,)}
 
 
 def make(name="dtg-ff", shape=(3, 8, 8), depth=4, trained=True, **options):
@@ -66,20 +52,6 @@ def assert_close(found, expected):
 
 
 # --- the same scores --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=NAMES)
-def test_the_module_gives_the_scores_of_the_rule_and_holds_none(name, options, shape):
-    rule = make(name, shape, **options)
-    module = rule.to_module()
-    x = samples(5, shape)
-    with torch.no_grad():
-        found, expected = module(x), rule.scores(x)
-    assert found.shape == (5, K) and expected.std() > 1e-3
-    assert_close(found, expected)
-    assert type(module) is TrainedNetwork and not module.training
-    assert not any(isinstance(part, Rule | Network) for part in module.modules())
 
 
 @pytest.mark.parametrize(("network", "fused"), [("resnet18", True), ("vgg8", False)])
@@ -351,17 +323,6 @@ def test_a_rule_of_ones_own_with_spatial_readouts_exports():
 
 
 # --- what becomes of it -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=NAMES)
-def test_torch_export_with_any_batch_size_gives_the_scores_of_the_rule(name, options):
-    rule = make(name, (3, 9, 9), depth=2, **options)
-    module = rule.to_module(mean=[0.1] * 3, std=[0.5] * 3)
-    program = torch.export.export(module, (samples(2, (3, 9, 9)),), dynamic_shapes=BATCH)
-    for count in (1, 5):
-        x = samples(count, (3, 9, 9))
-        with torch.no_grad():
-            assert_close(program.module()(x), rule.scores((x - 0.1) / 0.5))
 
 
 @pytest.mark.filterwarnings("default")

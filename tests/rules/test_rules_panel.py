@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from layerlocal.rules.panel import pyramid_nets
-from layerlocal.types import InputError
 from rules_by_hand import K, X, Y, cells, make, normalized
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
@@ -93,20 +92,6 @@ def test_a_net_learns_from_its_own_loss_alone():
 )  # fmt: skip
 def test_channels_times_positions_a_side_are_the_budget(shape, sizes, channels):
     assert [len(layer[0].weight) for layer in nets_of(shape, **sizes).layers] == channels
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"nets": 0}, "nets must be at least 1, got 0"),
-        ({"head_side": 0}, "head_side must be at least 1, got 0"),
-        ({"head_width": 0}, "head_width must be at least 1, got 0"),
-        ({"budget": 15}, "budget must be at least 16, got 15"),
-    ],
-)
-def test_sizes_that_make_no_net_are_refused(options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        make("panel", **options)
 
 
 def test_the_rule_learns_by_the_losses_of_all_its_members():

@@ -72,6 +72,10 @@ REFUSED = {
         ({"label_scale": -1.0}, "label_scale must be positive, got -1.0"),
     ],
     "local-heads": [
+        ({"readout": "max"}, "readout must be 'rms' or 'mean', got 'max'"),
+        ({"grid": 0}, "grid must be at least 1, got 0"),
+        ({"fusion": "sum"}, f"{FUSION}'sum'"),
+        ({"label_smoothing": -0.1}, f"{SMOOTHING}-0.1"),
         ({"head": "tree"}, "head must be 'linear', 'mlp' or 'conv', got 'tree'"),
         ({"head_width": 4}, "head_width belongs to head='mlp' or head='conv', not to head='linear'; leave it out"),
         ({"head": "mlp", "head_kernel": 3}, "head_kernel belongs to head='conv', not to head='mlp'"),
