@@ -49,8 +49,12 @@ def commands(store, name):
     out = ["--out", str(store)]
     return {
         "--help": ["--help"],
-        "list": ["list"],
+        "list rules": ["list", "rules"],
+        "audit --dry-run": ["audit", "--dry-run", *out],
+        "study --dry-run": ["study", "accuracy", "--data", "fashion_mnist_subset", "--dry-run", *out],
+        "tune --dry-run": ["tune", "--dry-run", *out],
         "show HASH": ["show", name, *out],
+        "first show": ["show", *out],
         "show": ["show", *out],
         "show --limit 20": ["show", "--limit", "20", *out],
         "claims": ["claims", *out],

@@ -79,3 +79,17 @@ def test_the_gpu_protocol_sets_the_same_for_every_method_and_only_what_a_rule_ha
         assert len({spec.model_copy(update={"rule": None}).model_dump_json() for spec in specs}) == 1
         assert (specs[0].recipe.epochs, specs[0].recipe.precision, specs[0].network.width) == (60, "bf16", 1.0)
         assert specs[0].network.options == ({} if plain else {"first": "cosine"})
+
+
+def test_the_large_store_has_a_whole_study_and_a_whole_audit(benchmarks, tmp_path):
+    import large_store
+
+    from layerlocal.experiments.stored import write_report
+    from layerlocal.runs.store import RunStore
+
+    name = large_store.plant(tmp_path / "runs", 200)
+    whole = json.loads(write_report(tmp_path / "runs", form="json"))
+    [study] = whole["studies"]
+    assert study["finished"] == study["planned"] > 0 and whole["audit"]["failed"] == [] and whole["claims"]
+    assert len(RunStore(tmp_path / "runs").finished()) == len(whole["runs"]) == 200
+    assert RunStore(tmp_path / "runs").load(name).hash == name

@@ -10,6 +10,8 @@ from layerlocal.spec import TYPED_NETWORK, DataSpec, Recipe, RunSpec
 
 __all__ = ["command_of"]
 
+_PLAIN = json.JSONEncoder(ensure_ascii=False)
+
 
 def _as_word(value: Any) -> str:
     """Text as it is, unless it could be taken for JSON; everything else as JSON."""
@@ -18,7 +20,7 @@ def _as_word(value: Any) -> str:
             json.loads(value)
         except ValueError:
             return value
-    return json.dumps(value, ensure_ascii=False)
+    return _PLAIN.encode(value)
 
 
 _ELSE = ("source", "name", "options", "teacher", "content_sha256", "source_sha256")
