@@ -70,13 +70,14 @@ def test_the_gpu_protocol_sets_the_same_for_every_method_and_only_what_a_rule_ha
     from layerlocal.experiments.studies import find_study
     from layerlocal.experiments.studies.base import StudyPlan, plan_runs
     from layerlocal.runs.listing import rule_facts
+    from layerlocal.spec import RuleSpec
 
     for rule, options in gpu_protocol.RULES.items():
         assert options.keys() <= rule_facts(rule).options.keys()
         settings = gpu_protocol.settings_of(rule, epochs=60, smoke=False, plain=plain)
         plan = StudyPlan(study="accuracy", size="full", rules=(rule,), seeds=(0,), data=("cifar10",), settings=settings)
         specs = list(plan_runs(find_study("accuracy"), plan).values())
-        assert len({spec.model_copy(update={"rule": None}).model_dump_json() for spec in specs}) == 1
+        assert len({spec.model_copy(update={"rule": RuleSpec()}).model_dump_json() for spec in specs}) == 1
         assert (specs[0].recipe.epochs, specs[0].recipe.precision, specs[0].network.width) == (60, "bf16", 1.0)
         assert specs[0].network.options == ({} if plain else {"first": "cosine"})
 
@@ -84,12 +85,12 @@ def test_the_gpu_protocol_sets_the_same_for_every_method_and_only_what_a_rule_ha
 def test_the_large_store_has_a_whole_study_and_a_whole_audit(benchmarks, tmp_path):
     import large_store
 
-    from layerlocal.experiments.stored import write_report
-    from layerlocal.runs.store import RunStore
+    from layerlocal.experiments.stored import audit_summary, study_summaries
+    from layerlocal.runs.comparable import comparable
 
     name = large_store.plant(tmp_path / "runs", 200)
-    whole = json.loads(write_report(tmp_path / "runs", form="json"))
-    [study] = whole["studies"]
-    assert study["finished"] == study["planned"] > 0 and whole["audit"]["failed"] == [] and whole["claims"]
-    assert len(RunStore(tmp_path / "runs").finished()) == len(whole["runs"]) == 200
-    assert RunStore(tmp_path / "runs").load(name).hash == name
+    records, warnings = comparable(tmp_path / "runs")
+    assert len(records) == 200 and name in records and not any("left out" in text for text in warnings)
+    [study] = study_summaries(tmp_path / "runs", records)
+    assert study.finished == study.planned > 0
+    assert audit_summary(tmp_path / "runs", records) is not None
