@@ -71,24 +71,6 @@ def test_a_study_trains_everything_it_planned_and_says_what_it_found(composed):
     assert set(summary.quantities["dtg-ff"]["unseen_minus_seen"].values) == {"0", "1"}
 
 
-def test_the_same_study_again_trains_nothing(composed, monkeypatch):
-    out, summary = composed
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")}
-    again = run_study(out, "composition", seeds=2, workers=1)
-    assert {path: path.stat().st_mtime_ns for path in out.glob("*/DONE")} == before
-    assert again.quantities == summary.quantities
-
-
-def test_a_dry_run_counts_what_is_left_and_writes_nothing(composed):
-    out, _ = composed
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    found = forecast_study(out, "composition", seeds=3, workers=2)
-    assert (found["planned"], found["finished"], found["left_out"], found["workers"]) == (18, 12, 0, 2)
-    assert found["seconds"] > 0
-    assert forecast_study(out, "composition", seeds=2)["seconds"] == 0
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-
-
 def test_a_dry_run_by_the_command(composed, tmp_path, cli):
     code, text, _ = cli("study", "composition", "--seeds", 3, "--out", composed[0], "--dry-run", "--workers", 2)
     assert code == 0
@@ -232,13 +214,6 @@ def test_claims_on_a_store_judge_what_was_run_and_name_the_command_for_the_rest(
     assert rows["P2"]["verdict"] == "not run" and "layerlocal study classes" in rows["P2"]["command"]
     code, text, _ = cli("claims", "--out", composed[0])
     assert code == 0 and "not run" in text
-
-
-def test_a_report_of_a_damaged_plan_names_it(composed, tmp_path):
-    out = shutil.copytree(composed[0], tmp_path / "runs")
-    study_place(out, "composition", "quick").plan.path.write_text("{")
-    with pytest.raises(InputError, match=r"composition-quick/plan.json is damaged .*run the study again"):
-        write_report(out)
 
 
 def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, cli):
