@@ -48,9 +48,9 @@ def main(store: str, results: str) -> None:
         path = target / f"study-{summary.name}-{summary.size}.json"
         write_atomic(path, f"{published.model_dump_json(indent=1)}\n".encode())
         print(path, summary.finished, "of", summary.planned, "runs")
-    whole = [(cost_path(target, cost["size"]), cost) for cost in cost_summaries(out)]
-    for path, content in [*whole, *((tune_path(target, tune["name"]), tune) for tune in tune_summaries(out))]:
-        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+    whole = [(cost_path(target, cost.size), cost) for cost in cost_summaries(out)]
+    for path, content in [*whole, *((tune_path(target, tune.name), tune) for tune in tune_summaries(out))]:
+        write_atomic(path, f"{content.model_dump_json(indent=1)}\n".encode())
         print(path)
     rows, claims, _ = judge_claims(out)
     content = {"claims_sha256": claims.sha256, "claims": rows}

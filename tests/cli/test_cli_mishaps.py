@@ -157,13 +157,13 @@ def test_a_search_takes_a_rule_of_the_users_own_and_refuses_one_that_cannot_begi
         "--json",
     ]
     code, out, err = cli("tune", "--rule", "good.py:Base", *VECTORS[:4], "--epochs", "1", *settings)
-    methods = json.loads(out)["methods"]
-    assert code == 0 and [m["label"] for m in methods] == [
+    trials = json.loads(out)["rows"]
+    assert code == 0 and [trial["method"] for trial in trials] == [
         "good.py:Base",
         "bp of good.py:Base",
         "bp-deepsup of good.py:Base",
     ], err
-    assert all(method["best"]["value"] > 0 for method in methods)
+    assert all(trial["best"] and trial["value"] > 0 for trial in trials)
     code, out, err = cli("tune", "--rule", f"{mine}:Leaves", *VECTORS[:4], "--epochs", "1", *settings)
     assert (code, out) == (2, "") and "SystemExit at mine.py" in err
 

@@ -10,11 +10,11 @@ from rich.console import Console
 
 import layerlocal.training.train
 from layerlocal.data import Data
-from layerlocal.experiments.stored import tune_place, tune_summaries, write_report
+from layerlocal.experiments.stored import tune_path, tune_place, tune_summaries, write_report
 from layerlocal.experiments.tune import Search, TunePlan, parse_dimension
-from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
+from layerlocal.experiments.tune.driver import Searching, forecast_tuning, run_tuning
 from layerlocal.experiments.tune.search import AT_ONCE
-from layerlocal.report import render_markdown, render_page
+from layerlocal.report import render_markdown
 from layerlocal.runs.run import build, run_spec
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RunSpec
@@ -228,6 +228,20 @@ def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch):
     assert (found["planned"], found["seconds"]) == (27, 4 + 4 + 3)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept", "listed"), [(3, 3, (0, 1, 2)), ((0, 1), 2, (0, 1)), ((4, 7), (4, 7), (4, 7))]
+)
+def test_seeds_of_trials_are_a_number_or_those_that_are_named(given, kept, listed):
+    plan = make(seeds=given)
+    assert (plan.seeds, plan.seed_list) == (kept, listed)
+    assert plan.name == make(seeds=kept).name and Searching(plan).total(plan) == 6 * 3 * len(listed)
+
+
+def test_the_name_of_a_search_stays_what_it_was():
+    """Under which stores of 0.1.0 keep it."""
+    assert TunePlan(rules=("dtg-ff",), space=(RATE,)).name == "e2df17e9"
+
+
 def test_a_forecast_takes_settings_that_lie_in_the_space():
     """An option that has no default of its own is searched all the same."""
     plan = make(parse_dimension("rule.grid=2,4"), parse_dimension("recipe.learning_rate=log:0.01:0.1"))
@@ -246,19 +260,30 @@ def searched(tmp_path_factory):
         return out, run(make(parse_dimension("recipe.learning_rate=0.002,1e30"), trials=5, sampler="random"), out)
 
 
+def trials_of(summary, method):
+    return [row for row in summary.rows if row["method"] == method]
+
+
+METHODS = ["local-heads", "bp of local-heads", "bp-deepsup of local-heads"]
+
+
 def test_every_method_has_its_trials_and_the_best_is_the_best(searched):
     out, summary = searched
-    assert [m["label"] for m in summary["methods"]] == ["local-heads", "bp of local-heads", "bp-deepsup of local-heads"]
-    for method in summary["methods"]:
-        assert len(method["trials"]) == 5
-        good = [t for t in method["trials"] if t["value"] is not None]
-        assert method["best"]["value"] == max(t["value"] for t in good) and method["usual"] == good[0]["value"]
-        for trial in method["trials"]:
-            assert (trial["value"] is None) == (trial["settings"]["recipe.learning_rate"] == 1e30)
+    assert list(dict.fromkeys(row["method"] for row in summary.rows)) == METHODS
+    for told, method in zip(summary.tables[0].rows, METHODS, strict=True):
+        trials = trials_of(summary, method)
+        assert len(trials) == told["trials"] == 5
+        good = [trial for trial in trials if trial["value"] is not None]
+        [best] = [trial for trial in trials if trial["best"]]
+        assert told["best"] == best["value"] == max(t["value"] for t in good) and told["usual"] == good[0]["value"]
+        for trial in trials:
+            assert (trial["value"] is None) == (trial["recipe.learning_rate"] == 1e30)
             assert trial["reason"] is None or "finite" in trial["reason"]
-    assert any(t["value"] is None for m in summary["methods"] for t in m["trials"])
-    record = RunStore(out / "tune").load(summary["methods"][0]["best"]["runs"][0])
-    assert record.result["validation_accuracy"] == summary["methods"][0]["best"]["value"]
+    lost = sum(row["value"] is None for row in summary.rows)
+    assert lost and (summary.planned, summary.finished) == (15, 15 - lost) and not summary.missing
+    [first] = [row for row in trials_of(summary, METHODS[0]) if row["best"]]
+    record = RunStore(out / "tune").load(first["runs"][0])
+    assert record.result["validation_accuracy"] == first["value"]
     assert "test_accuracy" not in record.result and record.result["num_validation"] == 20
 
 
@@ -271,33 +296,80 @@ def test_the_same_search_trains_nothing_again_but_what_failed_and_more_trials_go
 
     monkeypatch.setattr("layerlocal.runs.run._train_run", only_what_failed)
     again = run(make(parse_dimension("recipe.learning_rate=0.002,1e30"), trials=4, sampler="random"), out)
-    for one, other in zip(again["methods"], summary["methods"], strict=True):
-        assert [t["value"] for t in one["trials"]] == [t["value"] for t in other["trials"][:4]]
-    assert again["name"] == summary["name"]
+    for method in METHODS:
+        values = [[trial["value"] for trial in trials_of(found, method)] for found in (again, summary)]
+        assert values[0] == values[1][:4]
+    assert again.name == summary.name
+
+
+def test_a_method_of_which_no_trial_ends_is_missing(tmp_path):
+    plan = make(parse_dimension("recipe.learning_rate=1e29,1e30"), trials=1, sampler="random")
+    found = run(plan, tmp_path)
+    assert [(entry.label, entry.runs) for entry in found.failed] == [(method, 1) for method in METHODS]
+    assert all("finite" in entry.reason for entry in found.missing) and found.finished == 0
 
 
 def test_the_command_of_the_best_is_a_run_that_opens_the_test_split(searched):
-    command = searched[1]["methods"][1]["command"]
+    command = searched[1].tables[0].rows[1]["command"]
     assert command.startswith("layerlocal train --rule bp ") and "--set rule.of=local-heads" in command
     assert "recipe.learning_rate" not in command or "1e+30" not in command
 
 
-def test_the_page_shows_trials_budget_and_command(searched):
+def test_the_figure_is_the_best_so_far_and_never_falls(searched):
+    [figure] = searched[1].figures
+    assert [series.name for series in figure.series] == METHODS
+    for series in figure.series:
+        heights = [point.y for point in series.points]
+        tried = [row["value"] for row in trials_of(searched[1], series.name)]
+        assert heights == [max(filter(None, tried[: point.x])) for point in series.points] and series.points[-1].x == 5
+
+
+def test_the_page_shows_trials_size_and_command(searched):
     out, summary = searched
-    tune_place(out, summary["name"]).summary.path.write_text(
-        json.dumps(summary)
+    tune_place(out, summary.name).summary.path.write_text(
+        summary.model_dump_json()
     )  # whatever other tests went on to search
     page = write_report(out).read_text()
-    assert [s["name"] for s in tune_summaries(out)] == [summary["name"]]
+    assert [found.name for found in tune_summaries(out)] == [summary.name]
     for words in (
         "Search for settings",
         "bp of local-heads",
-        "The test split stayed closed",
+        "the test split stayed closed",
         "5 trials a method, random, 1 dimension,",
     ):
         assert words in page, words
-    assert "Search for settings" in render_markdown({"tunes": [summary]})
-    assert "&lt;b&gt;" in render_page({"tunes": [summary | {"sentences": ["<b>"]}]}) and render_page({"tunes": [{}]})
+    assert "Search for settings" in render_markdown(summary)
+
+
+def test_a_search_of_an_earlier_version_is_read(tmp_path):
+    """In the form of 0.1.0: the same finding, loose beside the runs."""
+    trials = [
+        {"settings": {"rule.grid": 1}, "values": [0.5], "value": 0.5, "reason": None, "runs": ["a"]},
+        {"settings": {"rule.grid": 2}, "values": [], "value": None, "reason": "it fell over", "runs": ["b"]},
+    ]
+    method = {
+        "label": "ff",
+        "rule": "ff",
+        "twin": None,
+        "trials": trials,
+        "best": trials[0],
+        "usual": None,
+        "command": "layerlocal train",
+    }
+    old = {
+        "name": "0123abcd", "command": "layerlocal tune", "created": "2026-01-01", "layerlocal": "0.1.0", "environment": {}, "plan": {},
+        "space": ["rule.grid=1,2"], "budget": "2 trials a method", "methods": [method], "sentences": ["ff: 50 %"],
+    }  # fmt: skip
+    tune_path(tmp_path, "0123abcd").write_text(json.dumps(old))
+    [found] = tune_summaries(tmp_path)
+    assert (found.experiment, found.name, found.size_words, found.sentences) == (
+        "tune",
+        "0123abcd",
+        "2 trials a method",
+        ("ff: 50 %",),
+    )
+    assert [(row["rule.grid"], row["value"], row["best"]) for row in found.rows] == [(1, 0.5, True), (2, None, False)]
+    assert "2 trials a method" in write_report(tmp_path).read_text()
 
 
 def test_a_trial_is_what_its_last_epoch_found_and_is_not_evaluated_again(tmp_path, monkeypatch):
@@ -355,10 +427,10 @@ def test_a_search_from_the_command_line(cli, tmp_path):
     found = json.loads(cli(*words, "--dry-run", "--json")[1])
     assert found["planned"] == 6 and found["seconds"] > 0
     code, out, _ = cli(*words)
-    assert code == 0 and "bp-deepsup of local-heads: validation accuracy" in out and "budget: 2 trials" in out
+    assert code == 0 and "bp-deepsup of local-heads: validation accuracy" in out and "2 trials a method" in out
     code, out, _ = cli(*words, "--json")
-    assert code == 0 and len(json.loads(out)["methods"]) == 3
-    name = json.loads(out)["methods"][0]["best"]["runs"][0]
+    assert code == 0 and len(json.loads(out)["tables"][0]["rows"]) == 3
+    name = json.loads(out)["rows"][0]["runs"][0]
     code, out, _ = cli("show", name, "--out", tmp_path / "runs" / "tune")
     assert code == 0 and "(validation)" in out
     assert "(validation)" in cli("show", "--out", tmp_path / "runs" / "tune")[1]
@@ -374,7 +446,7 @@ def test_a_search_from_the_command_line(cli, tmp_path):
         (["--set", "data.validation=0"], "data.validation is 0"),
         (["--set", "judged_on=test"], "judged_on is no setting of a search: trials are judged on the validation split"),
         (["--space", "judged_on=validation,test"], "judged_on is no setting of a search"),
-        (["--space", "seed=1:3"], "seed is no setting of a search: give the seeds of each trial with --seeds"),
+        (["--space", "seed=1:3"], "seed is no setting of a search: give the seeds with --seeds"),
         (["--rule", "bp"], "bp is a baseline, not a local rule"),
         (
             ["--space", "dtg-ff/rule.decoupled_norm=no,off"],

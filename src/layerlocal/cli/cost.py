@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Device, DryRun, Out, Settings, app, err, prepare_torch, print_forecast, typed
+from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import Network, Width, chosen_settings, names_of
-from layerlocal.words import ratio_estimate
 
-_LOCKS = {"forward": "F", "update": "U", "backward": "B", "weight_transport": "W", "labels_everywhere": "L"}
-_PROCESS_MEMORY = {"resident_bytes": "process memory", "allocated_bytes": "CUDA memory"}
+PRINTED = (
+    "label", "samples_per_s", "speed_ratio", "saved_ratio", "resident_bytes", "resident_ratio", "allocated_bytes", "allocated_ratio",
+    "flops_ratio",
+)  # fmt: skip
+"""Columns of the table of methods; the page has them all."""
 
 
 @app.command()
@@ -118,80 +117,4 @@ def cost(
         print_forecast(forecast_cost(out, **asked), as_json=as_json)
         return
     summary = run_cost(out, **asked, command=typed())
-    _print_cost(summary, out, as_json=as_json)
-    if summary["failed"]:
-        raise typer.Exit(1)
-
-
-def _print_cost(summary: dict[str, Any], out: Path, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(summary))
-        return
-    console = Console(width=None if Console().is_terminal else 150)
-    for group in summary["groups"]:
-        console.print(_methods(group))
-    for budget in summary["budget"]:
-        console.print(_budget(budget))
-    plain = Console(soft_wrap=True)
-    for text in [*summary["sentences"], *filter(None, [summary["energy_note"]])]:
-        plain.print(text, markup=False, highlight=False)
-    plain.print(f"`layerlocal report --out {out}` makes the page", markup=False, highlight=False)
-
-
-def _ratio(value: Any) -> str:
-    """``1.22 [1.20, 1.25]`` or ``0.58``."""
-    if isinstance(value, dict):
-        return escape(ratio_estimate(value, with_n=False).replace("×", ""))
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
-
-
-def _methods(group: dict[str, Any]) -> Table:
-    key = group["memory_key"]
-    memory = {"resident_bytes": "resident_ratio", "allocated_bytes": "allocated_ratio"}[key]
-    title = (
-        f"{group['setting']}; threads {group['threads']}; relative to plain bp, n = {group['n']} rounds with quartiles"
-    )
-    table = Table(box=None, title=title, title_justify="left")
-    names = (
-        "method", "samples/s", "÷ bp", "saved ÷ bp", f"{_PROCESS_MEMORY[key]}, MB", "÷ bp", "FLOPs ÷ bp", "passes step, predict", "locks",
-    )  # fmt: skip
-    for name in names:
-        table.add_column(name, overflow="fold", justify="left" if name in ("method", "locks") else "right")
-    table.caption = "locks: F forward, U update, B backward; W weight transport; L labels at every block"
-    table.caption_justify = "left"
-    for row in group["rows"]:
-        if row.get("failed"):
-            table.add_row(escape(row["label"]), escape(row["failed"]))
-            continue
-        locks = "".join(letter for name, letter in _LOCKS.items() if row["locks"].get(name))
-        size = None if row.get(key) is None else row[key] / 1e6
-        table.add_row(
-            escape(row["label"]), _number(row["samples_per_s"]), _ratio(row["speed_ratio"]), _ratio(row["saved_ratio"]), _number(size),
-            _ratio(row[memory]), _ratio(row["flops_ratio"]), f"{row['passes_per_step']:g}, {row['passes_per_prediction']:g}", locks,
-        )  # fmt: skip
-    return table
-
-
-def _budget(budget: dict[str, Any]) -> Table:
-    title = f"within {budget['memory']}: {budget['setting']}; threads {budget['threads']}"
-    table = Table(box=None, title=title, title_justify="left")
-    names = (
-        "method", f"largest batch at {budget['image_size']} px", "samples/s there", f"÷ {budget['baseline']}",
-        f"largest images at batch {budget['batch_size']}, px",
-    )  # fmt: skip
-    for name in names:
-        table.add_column(name, overflow="fold", justify="left" if name == "method" else "right")
-    for row in budget["rows"]:
-        table.add_row(
-            escape(row["label"]), _largest(row["largest_batch"], row["batch_stopped"]), _number(row["samples_per_s"]),
-            _ratio(row["speed_ratio"]), _largest(row["largest_image"], row["image_stopped"]),
-        )  # fmt: skip
-    return table
-
-
-def _largest(value: Any, stopped: bool) -> str:
-    return "nothing fits" if value is None else f"{'≥ ' * stopped}{value}"
+    print_summary(summary, out, as_json=as_json, columns=PRINTED)

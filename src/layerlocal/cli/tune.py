@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import (
-    MOST_SEEDS,
     AsJson,
     Device,
     DryRun,
@@ -26,7 +24,8 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
-from layerlocal.cli.options import NamedNetwork, Ray, Rules, Width, chosen_settings, names_of
+from layerlocal.cli.found import print_summary
+from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
 
 
 @app.command()
@@ -48,7 +47,7 @@ def tune(
             help="For each rule and each twin; the first is the settings as they are, where they lie in the space.",
         ),
     ] = 16,
-    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of each trial; their mean counts.")] = 1,
+    seeds: SeedList = "1",
     sampler: Annotated[
         str,
         typer.Option(
@@ -59,7 +58,7 @@ def tune(
     data: Annotated[
         str, typer.Option(autocompletion=complete.data, help="A name of `layerlocal list data`, or a folder.")
     ] = "fashion_mnist_subset",
-    network: NamedNetwork = "vgg8",
+    network: Network = None,
     width: Width = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     settings: Settings = None,
@@ -84,39 +83,23 @@ def tune(
 
     if device != "cpu":
         prepare_torch(device, None)
-    chosen = chosen_settings(context, settings, network__width=width, recipe__epochs=epochs)
+    chosen = chosen_settings(context, settings, network__name=network, network__width=width, recipe__epochs=epochs)
     names = names_of(rules, "--rules") or ["dtg-ff"]
     plan = TunePlan.parse(
         {
             "rules": tuple(names), "data": DataSpec(source=data).model_dump(),
-            "network": TYPED_NETWORK.model_dump() | {"name": network},
+            "network": TYPED_NETWORK.model_dump() | {"name": chosen.pop("network.name", TYPED_NETWORK.name)},
             "settings": chosen, "space": [parse_dimension(text).model_dump() for text in space or DEFAULT_SPACE], "trials": trials,
-            "seeds": seeds, "sampler": sampler, "seed": seed,
+            "seeds": seeds_typed(seeds), "sampler": sampler, "seed": seed,
         }
     )  # fmt: skip
     if dry_run:
         refuse_cluster(ray)
         found = forecast_tuning(plan, workers=workers, device=device)
-        text = f"{found['planned']} runs from the beginning: {found['budget']}\n{describe_time(found)}"
+        text = f"{found['planned']} runs from the beginning: {found['size_words']}\n{describe_time(found)}"
         print(json.dumps(found) if as_json else text)
         return
     summary = run_tuning(
         plan, out, reread=reread, workers=workers, ray=ray, device=device, command=typed(), console=err
     )
-    if as_json:
-        print(json.dumps(summary))
-    else:
-        _print_tuning(summary, out)
-    if any(method["best"] is None for method in summary["methods"]):
-        raise typer.Exit(1)
-
-
-def _print_tuning(summary: dict[str, Any], out: Path) -> None:
-    console = Console(soft_wrap=True)
-    for text, method in zip(summary["sentences"], summary["methods"], strict=True):
-        console.print(text, markup=False, highlight=False)
-        if method["command"]:
-            console.print(f"    {method['command']}", markup=False, highlight=False, style="cyan")
-    console.print(
-        f"budget: {summary['budget']}; `layerlocal report --out {out}` makes the page", markup=False, highlight=False
-    )
+    print_summary(summary, out, as_json=as_json)

@@ -18,7 +18,6 @@ from layerlocal.experiments.arguments import (
     names_of,
     path_of,
     place_of_runs,
-    seed_count,
     seeds_of,
     sequence_of,
     some_names,
@@ -230,10 +229,10 @@ def tune(
     *,
     space: Names = (),
     trials: int = 16,
-    seeds: int = 1,
+    seeds: int | Sequence[int] = 1,
     sampler: str = "tpe",
     data: str = "fashion_mnist_subset",
-    network: str = "vgg8",
+    network: str | None = None,
     width: float | None = None,
     epochs: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -252,10 +251,10 @@ def tune(
         space: dimensions such as ``"recipe.learning_rate=log:0.0005:0.03"`` or ``"rule.grid=1,2,4"``; learning rate and weight decay where
             none is given.
         trials: for each rule and each twin, 1 to 100,000; the first is the settings as they are, where they lie in the space.
-        seeds: runs of each trial, 1 to 10,000; their mean counts.
+        seeds: runs of each trial: how many, 1 to 10,000, or which; their mean counts.
         sampler: ``"tpe"`` or ``"random"`` (extra ``tune``), or ``"sobol"``: the same settings for every method.
         data: a name of `list_data()` or a folder.
-        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``.
+        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``; ``vgg8`` where left out.
         width: factor on the network's widths, > 0.
         epochs: passes over the training split.
         settings: more settings of every trial, dotted: ``{"data.num_train": 2000}``.
@@ -275,13 +274,15 @@ def tune(
     from layerlocal.spec import TYPED_NETWORK, DataSpec
 
     here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
-    chosen = dotted_settings(settings, {"network.width": ("width", width), "recipe.epochs": ("epochs", epochs)})
+    own = {"network.name": ("network", network), "network.width": ("width", width), "recipe.epochs": ("epochs", epochs)}
+    chosen = dotted_settings(settings, own)
+    name = text_of("network", chosen.pop("network.name", TYPED_NETWORK.name))
     plan = TunePlan.parse(
         {
             "rules": tuple(some_names("rules", rules)), "data": DataSpec(source=text_of("data", data)).model_dump(),
-            "network": TYPED_NETWORK.model_dump() | {"name": text_of("network", network)}, "settings": chosen,
+            "network": TYPED_NETWORK.model_dump() | {"name": name}, "settings": chosen,
             "space": [parse_dimension(text).model_dump() for text in names_of("space", space) or DEFAULT_SPACE],
-            "trials": whole_number("trials", trials, least=1, most=100_000), "seeds": seed_count(seeds),
+            "trials": whole_number("trials", trials, least=1, most=100_000), "seeds": seeds_of(seeds),
             "sampler": text_of("sampler", sampler), "seed": seed_number(seed),
         }
     )  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from layerlocal.claims import COST_STUDY
+from layerlocal.experiments.cost.present import summary_of_finding
+from layerlocal.experiments.tune.present import summary_of_search
 from layerlocal.files import read_json, read_model
-from layerlocal.summary import Row, Summary
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
 from layerlocal.words import difference
 
@@ -39,6 +41,8 @@ def read_summary(path: Path, *, damaged: Callable[[Path, object], InputError], c
             raise KeyError(lacks[0])
     except KeyError as error:
         raise damaged(path, f"it has no {error.args[0]}") from None
+    except (TypeError, AttributeError, ValueError):
+        raise damaged(path, "it is not in the form of a summary") from None
     return read_model(path, Summary, content=new, damaged=damaged)
 
 
@@ -52,10 +56,10 @@ def _in_this_form(content: Old) -> Old:
     if "experiment" in content:
         return content
     if "methods" in content:
-        return _search(content)
+        return summary_of_search(content).model_dump()
     if "accuracy" in content:
         return _audit(content)
-    return _cost(content) if content["study"] == COST_STUDY else _study(content)
+    return summary_of_finding(content).model_dump() if content["study"] == COST_STUDY else _study(content)
 
 
 def _study(old: Old) -> Old:
@@ -85,27 +89,3 @@ def _audit(old: Old) -> Old:
     missing = [{"label": entry["label"], "reason": entry["reason"]} for entry in old.get("failed", ())]
     found = {"rows": rows, "sentences": sentences, "missing": missing, "rules": [row["rule"] for row in rules]}
     return {"experiment": "audit", "name": "audit", "title": old.get("title", ""), **_kept(old), **found}
-
-
-def _cost(old: Old) -> Old:
-    same = {key: old[key] for key in ("size", "rules", "quantities", "sentences", "notes")}
-    return {"experiment": "cost", "name": COST_STUDY, **_kept(old), **same, "rows": list(_cost_rows(old))}
-
-
-def _cost_rows(old: Old) -> Iterator[Row]:
-    for part, name in (("groups", "methods"), ("budget", "budget")):
-        for group in old[part]:
-            yield from ({"part": name, "setting": group["setting"], **row} for row in group["rows"])
-
-
-def _search(old: Old) -> Old:
-    same = {"sentences": old["sentences"], "plan": old.get("plan"), "rows": list(_trials(old))}
-    return {"experiment": "tune", "name": old.get("name", ""), **_kept(old), **same}
-
-
-def _trials(old: Old) -> Iterator[Row]:
-    for method in old["methods"]:
-        best = method["trials"].index(method["best"]) if method["best"] else None
-        for number, trial in enumerate(method["trials"]):
-            told = {"value": trial["value"], "best": number == best, "reason": trial["reason"]}
-            yield {"method": method["label"], "trial": number, **told, **trial["settings"]}

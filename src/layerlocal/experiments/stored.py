@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, l
 from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
 from layerlocal.experiments.audit.plan import AuditPlan, summarize
 from layerlocal.experiments.places import Kept, Place
-from layerlocal.experiments.reading import read_summary, summary_of
+from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
@@ -117,11 +117,11 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
         "summaries": studies,
         "costs": costs,
         "tunes": tunes,
-        "claims": judge(claims, [*studies, *map(summary_of, costs)]) if shown else [],
+        "claims": judge(claims, [*studies, *costs]) if shown else [],
         "claims_sha256": claims.sha256 if shown else None,
         "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
         "runs": rows or _published_runs(out),
-        "warnings": [*warnings, *([] if claim_files else _claims_changed([*studies, *map(summary_of, costs)]))],
+        "warnings": [*warnings, *([] if claim_files else _claims_changed([*studies, *costs]))],
     }
 
 
@@ -175,7 +175,7 @@ def judge_claims(
     claims = claims if rule is None else claims.of_rule(rule)
     claims = claims if alpha is None else claims.model_copy(update={"alpha": alpha})
     records, warnings = comparable(out) if out.exists() else ({}, [])
-    found = [*study_summaries(out, records), *map(summary_of, cost_summaries(out))]
+    found = [*study_summaries(out, records), *cost_summaries(out)]
     known = sorted({name for summary in found for name in summary.rules})
     if rule is not None and known and rule not in known:
         raise unknown_name("rule of a study in this store:", rule, known)
@@ -268,15 +268,26 @@ def cost_place(out: Path, size: str) -> Place:
     return Place(out, f"cost-{size}", old_summary=cost_path(out, size).name)
 
 
-def cost_summaries(out: Path) -> list[dict[str, Any]]:
+def cost_summaries(out: Path) -> list[Summary]:
     """The summary of every cost audit of the store, the smallest size first.
 
     Raises:
         InputError: a damaged one.
     """
-    needs = ("study", "size", "rules", "quantities")
-    found = [cost_place(out, size).summary.read(needs=needs, damaged=_damaged) for size in SIZES]
-    return [summary for summary in found if summary is not None]
+    return list(_summaries(cost_place(out, size).summary.found for size in SIZES))
+
+
+def _summaries(
+    paths: Iterable[Path], needs: Sequence[str] = ("study", "size", "rules", "quantities")
+) -> Iterator[Summary]:
+    """Those that there are; one of an earlier version has what it needs, or is damaged."""
+    for path in paths:
+        content = read_json(path, damaged=_damaged)
+        if content is not None and "experiment" not in content:
+            read_json(path, needs=needs, damaged=_damaged)
+        found = read_summary(path, content=content, damaged=_damaged)
+        if found is not None:
+            yield found
 
 
 # --- searches ---------------------------------------------------------------------------------------------------------
@@ -296,16 +307,15 @@ def tune_place(out: Path, name: str) -> Place:
     return Place(out, f"tune-{name}", old_summary=tune_path(out, name).name)
 
 
-def tune_summaries(out: Path) -> list[dict[str, Any]]:
+def tune_summaries(out: Path) -> list[Summary]:
     """The summary of every search of the store, by name.
 
     Raises:
         InputError: a damaged one.
     """
-    needs = ("methods", "sentences", "budget")
     paths = {path.stem: path for path in out.glob("tune-*.json")}
     paths |= {path.parent.name: path for path in out.glob("experiments/tune-*/summary.json")}
-    return [read_json(paths[name], needs=needs, damaged=_damaged) for name in sorted(paths)]
+    return list(_summaries((paths[name] for name in sorted(paths)), ("methods", "sentences", "budget")))
 
 
 # --- the audit --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,20 @@
-"""What training costs: cases, measurements in fresh processes, memory budgets, scaling, ceilings, and what theory allows."""
+"""What training costs: cases, measurements in fresh processes, memory budgets, scaling, ceilings, and what theory allows.
 
-from layerlocal.experiments.cost.case import MODES as MODES
-from layerlocal.experiments.cost.case import CostCase as CostCase
-from layerlocal.experiments.cost.theory import limits as limits
+The names are loaded when first used: what shows finished measurements needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HOME = {"MODES": "case", "CostCase": "case", "limits": "theory"}
 
 __all__ = ["MODES", "CostCase", "limits"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -17,6 +17,7 @@ from layerlocal.experiments.cost.budget import parse_memory
 from layerlocal.experiments.cost.energy import NOTE as NO_ENERGY
 from layerlocal.experiments.cost.findings import say_findings
 from layerlocal.experiments.cost.plan import CostPlan, make_plan
+from layerlocal.experiments.cost.present import summary_of_finding
 from layerlocal.experiments.cost.process import Measurements, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
 from layerlocal.experiments.cost.requests import Request, Row
@@ -27,6 +28,7 @@ from layerlocal.experiments.settings import refuse_unnamed_files
 from layerlocal.experiments.stored import cost_place
 from layerlocal.files import read_model
 from layerlocal.runs.environment import describe_environment
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
 
 __all__ = ["CostAudit", "forecast_cost", "run_cost"]
@@ -72,8 +74,8 @@ class CostAudit(Experiment[CostPlan, Request]):
             before = _read_plan(out, self.size)
             refuse_unnamed_files(f"the cost audit in {out}", before.rules if before else (), asked.rules)
             plan = asked if before is None else _joined(out, before, asked, self.rules)
-        old = (cost_place(out, self.size).summary.read() or {}).get("claims_sha256")
-        begun = before.claims_sha256 if before is not None else old
+        old = cost_place(out, self.size).summary.read() or {}
+        begun = before.claims_sha256 if before is not None else old.get("claims_sha256")
         return plan.model_copy(
             update={"command": self.command, "claims_sha256": begun or load_claims().sha256_about([COST_STUDY])}
         )
@@ -118,10 +120,10 @@ class CostAudit(Experiment[CostPlan, Request]):
             "of": "measurements"
         }
 
-    def conclude(self, out: Path, plan: CostPlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+    def conclude(self, out: Path, plan: CostPlan, missing: Sequence[Missing], how: How) -> Summary:
         """The summary: rows, ratios to backprop, sentences, quantities."""
         lost = sum(len(entry.runs) for entry in missing)
-        summary: dict[str, Any] = {
+        finding: dict[str, Any] = {
             "study": COST_STUDY,
             "size": plan.size,
             "command": plan.command,
@@ -134,15 +136,14 @@ class CostAudit(Experiment[CostPlan, Request]):
             "notes": list(plan.notes),
             "planned": self.made + lost,
             "finished": self.made,
-            "failed": lost,
-            "missing": [{"label": entry.label, "reason": entry.reason} for entry in missing],
+            "missing": [{"label": entry.label, "reason": entry.reason, "runs": len(entry.runs)} for entry in missing],
             **self.found,
         }
         measured = [row.get("joules_per_sample") for group in self.found["groups"] for row in group["rows"]]
-        summary["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
-        summary["sentences"] = say_findings(summary)
-        summary["quantities"] = cost_quantities(summary)
-        return summary
+        finding["energy_note"] = NO_ENERGY if measured and not any(measured) else ""
+        finding["sentences"] = say_findings(finding)
+        finding["quantities"] = cost_quantities(finding)
+        return summary_of_finding(finding)
 
 
 def run_cost(
@@ -152,7 +153,7 @@ def run_cost(
     device: str = "cpu",
     console: Console | None = None,
     **asked: Any,
-) -> dict[str, Any]:
+) -> Summary:
     """Measure what was not measured before, and write the summary into the audit's folder of the store.
 
     Args:
@@ -168,7 +169,8 @@ def run_cost(
     Raises:
         InputError: a mistake in what was asked for; a folder that cannot be written. What was measured is kept.
     """
-    return run(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
+    summary: Summary = run(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
+    return summary
 
 
 def forecast_cost(

@@ -18,6 +18,7 @@ from layerlocal.experiments.cost.case import (
     has_no_effect,
     parse_mode,
 )
+from layerlocal.experiments.cost.present import SIZES
 from layerlocal.experiments.cost.ranks import methods_of
 from layerlocal.experiments.cost.requests import Request, request_of
 from layerlocal.networks import takes_width
@@ -31,11 +32,6 @@ from layerlocal.types import InputError, unknown_name
 __all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "Compared", "CostPlan", "make_plan"]
 
 PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
-SIZES = {
-    "quick": "10 minutes on 2 cores at the most",
-    "standard": "about an hour on 2 cores",
-    "full": "ResNet-18 and VGG-16 at 224 px within 8 GB, for a GPU",
-}
 TWINS = (BASELINE, "bp-deepsup")
 RULES = ("dtg-ff", "ff")
 MOST_REPLICAS = 10_000

@@ -15,6 +15,7 @@ from layerlocal.experiments.driver import How, Key, Missing, Refusal, Round, Run
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import TRIALS, tune_place
 from layerlocal.experiments.tune import Method, Search, TunePlan, at_once
+from layerlocal.experiments.tune.present import summary_of_search
 from layerlocal.experiments.workshop import RunShop
 from layerlocal.plugins import file_sha256
 from layerlocal.runs.environment import describe_environment, usual_workers
@@ -23,6 +24,7 @@ from layerlocal.runs.pin import contents_of, sources_of
 from layerlocal.runs.preview import look_ahead
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
 from layerlocal.words import percent, several
 
@@ -58,7 +60,7 @@ class Searching(RunExperiment[TunePlan]):
 
     def jobs(self, plan: TunePlan) -> dict[Key, RunSpec]:
         """One of each method, with the settings as they are."""
-        return {(m.label,): plan.run(m, Search(plan, m).first, 0) for m in plan.methods}
+        return {(m.label,): plan.run(m, Search(plan, m).first, plan.seed_list[0]) for m in plan.methods}
 
     def looks(self, plan: TunePlan) -> tuple[Callable[[RunSpec], Any], ...]:
         """Each method is built, and each of a file begun."""
@@ -74,11 +76,11 @@ class Searching(RunExperiment[TunePlan]):
 
     def with_data(self, plan: TunePlan, contents: dict[str, str]) -> TunePlan:
         """Recorded in the plan, so that the search is of these data."""
-        return plan.model_copy(update={"contents": contents_of([plan.run(plan.methods[0], {}, 0)])})
+        return plan.model_copy(update={"contents": contents_of([plan.run(plan.methods[0], {}, plan.seed_list[0])])})
 
     def total(self, plan: TunePlan) -> int:
         """Of all trials."""
-        return len(plan.methods) * plan.trials * plan.seeds
+        return len(plan.methods) * plan.trials * len(plan.seed_list)
 
     def rounds(self, plan: TunePlan, kept: Round, shop: RunShop) -> Generator[Round, Mapping[str, str], None]:
         """Some trials of every method at once, until all are made."""
@@ -89,7 +91,7 @@ class Searching(RunExperiment[TunePlan]):
                 (search.method.label, number, seed): plan.run(search.method, chosen, seed)
                 for search, settings in zip(self.searches, asked, strict=True)
                 for number, chosen in enumerate(settings)
-                for seed in range(plan.seeds)
+                for seed in plan.seed_list
             }
             contents = contents_of(specs.values())  # of a search that changes what is read of the data
             specs = {key: spec.with_content(contents) for key, spec in specs.items()}
@@ -97,7 +99,7 @@ class Searching(RunExperiment[TunePlan]):
             for search, settings in zip(self.searches, asked, strict=True):
                 name = search.method.label
                 judged = [
-                    _trial(chosen, [specs[name, number, seed] for seed in range(plan.seeds)], shop.store, failed)
+                    _trial(chosen, [specs[name, number, seed] for seed in plan.seed_list], shop.store, failed)
                     for number, chosen in enumerate(settings)
                 ]
                 search.tell([trial["value"] for trial in judged])
@@ -109,24 +111,27 @@ class Searching(RunExperiment[TunePlan]):
         Trials are made in rounds, and a round takes no less than its longest run, however many workers there are.
 
         Returns:
-            ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``budget`` in words.
+            ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``size_words``.
         """
         count, device = shop.how.workers or usual_workers(shop.how.device), shop.how.device
         seconds = list(forecast_seconds(list(kept.values()), device=device))
-        rounds = [min(at_once(plan), plan.trials - made) * plan.seeds for made in range(0, plan.trials, at_once(plan))]
+        rounds = [
+            min(at_once(plan), plan.trials - made) * len(plan.seed_list)
+            for made in range(0, plan.trials, at_once(plan))
+        ]
         return {
             "methods": [method.label for method in plan.methods],
             "trials": plan.trials,
-            "planned": plan.trials * plan.seeds * len(plan.methods),
+            "planned": self.total(plan),
             "workers": count,
             "seconds": sum(max(runs * sum(seconds) / count, *seconds) for runs in rounds),
-            "budget": plan.budget,
+            "size_words": plan.size_words,
         }
 
-    def conclude(self, out: Path, plan: TunePlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+    def conclude(self, out: Path, plan: TunePlan, missing: Sequence[Missing], how: How) -> Summary:
         """Each method with its trials in order and its best."""
         methods = [_method(plan, search, self.trials[search.method.label]) for search in self.searches]
-        return {
+        found = {
             "name": plan.name,
             "command": self.command,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,13 +139,14 @@ class Searching(RunExperiment[TunePlan]):
             "environment": describe_environment(how.device),
             "plan": plan.model_dump(mode="json"),
             "space": [dimension.text for dimension in plan.space],
-            "budget": plan.budget,
+            "budget": plan.size_words,
             "methods": methods,
             "sentences": [_sentence(row, plan) for row in methods],
         }
+        return summary_of_search(found)
 
 
-def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", **how: Any) -> dict[str, Any]:
+def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", **how: Any) -> Summary:
     """Make the trials that are not made yet, and write the summary of the search.
 
     Args:
@@ -150,12 +156,13 @@ def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", *
         **how: of `layerlocal.experiments.driver.How`: ``workers``, ``ray``, ``device``, ``reread``, ``console``.
 
     Returns:
-        The summary: ``methods``, each with its trials in order and its best.
+        The summary, with a row a trial.
 
     Raises:
         InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
     """
-    return run(Searching(plan, command), out, How.of(**how))
+    summary: Summary = run(Searching(plan, command), out, How.of(**how))
+    return summary
 
 
 def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
@@ -218,7 +225,7 @@ def _method(plan: TunePlan, search: Search, trials: list[dict[str, Any]]) -> dic
 
 def _command(plan: TunePlan, method: Method, chosen: dict[str, Any]) -> str:
     """What trains with these settings and then opens the test split."""
-    return command_of(plan.run(method, chosen, 0).model_copy(update={"judged_on": "test"}))
+    return command_of(plan.run(method, chosen, plan.seed_list[0]).model_copy(update={"judged_on": "test"}))
 
 
 def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
@@ -235,5 +242,5 @@ def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
     usual = f", as it is {percent(row['usual'])}" if row["usual"] is not None else ""
     return (
         f"{row['label']}: validation accuracy {percent(row['best']['value'])} {best}{usual}; {settings} "
-        f"(n = {several(plan.seeds, 'seed')}; the best of many is too high by chance: train it with other seeds)."
+        f"(n = {several(len(plan.seed_list), 'seed')}; the best of many is too high by chance: train it with other seeds)."
     )

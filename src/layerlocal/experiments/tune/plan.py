@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from layerlocal.experiments.driver import seeds_of
+from layerlocal.experiments.settings import FIXED
 from layerlocal.experiments.tune.space import Dimension, of_rule, refuse_unfair
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
@@ -17,12 +19,8 @@ __all__ = ["Method", "TunePlan", "setting_of"]
 TWINS = ("bp", "bp-deepsup")
 
 
-NOT_SEARCHED = {
-    "judged_on": "trials are judged on the validation split, always",
-    "seed": "give the seeds of each trial with --seeds",
-    "rule.name": "name the rules with --rules",
-    "rule.of": "each twin is that of its rule",
-}
+NOT_SEARCHED = FIXED | {"judged_on": "trials are judged on the validation split, always"}
+"""Settings that no trial takes, and what to do instead."""
 
 
 class Method(Frozen):
@@ -63,7 +61,7 @@ class TunePlan(Frozen):
         settings: more settings of every trial, dotted.
         space: dimensions.
         trials: a method, ≥ 1; the first is the settings as they are, where they lie in the space.
-        seeds: runs a trial, from seed 0 on; their mean accuracy counts.
+        seeds: of a trial's runs, whose mean accuracy counts: how many, from 0 on, or which.
         sampler: ``"tpe"`` (arXiv:1907.10902's default), ``"random"``, or ``"sobol"``: the same points for every method.
         seed: of the sampler.
     """
@@ -77,7 +75,7 @@ class TunePlan(Frozen):
     settings: dict[str, Any] = Field(default={})
     space: tuple[Dimension, ...]
     trials: int = Field(default=16, ge=1)
-    seeds: int = Field(default=1, ge=1)
+    seeds: int | tuple[int, ...] = 1
     sampler: Literal["tpe", "random", "sobol"] = "tpe"
     seed: int = Field(default=0, ge=0)
 
@@ -92,10 +90,23 @@ class TunePlan(Frozen):
         content = self.model_dump_json(exclude={"trials", *(() if self.contents else ("contents",))})
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
+    @field_validator("seeds")
+    @classmethod
+    def _as_few_words(cls, seeds: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        """Seeds from 0 on are their number, however they were given, so that the search is the same."""
+        listed = seeds_of(seeds)
+        return len(listed) if listed == tuple(range(len(listed))) else listed
+
     @property
-    def budget(self) -> str:
-        """In words, to stand beside every number."""
-        seeds = "" if self.seeds == 1 else f" of {self.seeds} seeds"
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds themselves."""
+        return seeds_of(self.seeds)
+
+    @property
+    def size_words(self) -> str:
+        """What it takes, in words, to stand beside every number."""
+        count = len(self.seed_list)
+        seeds = "" if count == 1 else f" of {count} seeds"
         size = len(self.dimensions(self.rules[0]))
         return f"{self.trials} trials{seeds} a method, {self.sampler}, {size} dimension{'s' * (size != 1)}, validation split"
 
@@ -118,7 +129,7 @@ class TunePlan(Frozen):
 
     def usual(self, method: Method) -> dict[str, Any]:
         """What is searched → its value where it is not; ``None`` where that is not known."""
-        spec = self.run(method, {}, 0)
+        spec = self.run(method, {}, self.seed_list[0])
         return {d.key: setting_of(spec, d.key) for d in self.dimensions(method.rule)}
 
     def check(self) -> None:
@@ -132,7 +143,7 @@ class TunePlan(Frozen):
                 raise InputError(f"{key} is no setting of a search: {instead}")
         for rule in self.rules:
             refuse_baseline(rule)
-        if self.run(self.methods[0], {}, 0).data.validation == 0:
+        if self.run(self.methods[0], {}, self.seed_list[0]).data.validation == 0:
             raise InputError(
                 "a search is judged on the validation split, and data.validation is 0; give it a share such as 0.1"
             )
