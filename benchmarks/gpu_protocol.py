@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from command import run_main, typed
 
-from layerlocal.experiments.studies.driver import run_study
+from layerlocal.experiments.studies.running import run_study
 
 RULES = {"committee": {"wide": True, "head_width": 64}, "dtg-ff": {"fusion": "fitted"}}
 """Rule → the options that validation data of CIFAR-10 found best (results/search-log.md), for networks with fixed first filters."""

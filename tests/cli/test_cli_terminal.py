@@ -98,7 +98,7 @@ def test_only_a_command_that_keeps_something_says_that_it_goes_on(cli, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr("layerlocal.measure.contract.iterate_checks", stop)
-    monkeypatch.setattr("layerlocal.experiments.studies.driver.run_study", stop)
+    monkeypatch.setattr("layerlocal.experiments.studies.running.run_study", stop)
     words = {"check": ["check", "ff"], "study": ["study", "composition"]}[command]
     code, out, err = cli(*words)
     assert (code, out) == (130, "") and "interrupted" in err and ("goes on" in err) == goes_on

@@ -23,7 +23,7 @@ from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.raw import TEACHER_NAME, content_of
 from layerlocal.experiments.stored import study_place
 from layerlocal.experiments.studies.base import StudyPlan
-from layerlocal.experiments.studies.driver import run_study
+from layerlocal.experiments.studies.running import run_study
 from layerlocal.report.runs import run_view
 from layerlocal.runs import export as exporting
 from layerlocal.runs.comparable import comparable

@@ -19,7 +19,7 @@ from test_cost_audit import planted as planted_measurement
 from layerlocal.experiments.cost.driver import forecast_cost, run_cost
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import cost_place, study_place, tune_place, write_report
-from layerlocal.experiments.studies.driver import forecast_study, run_study
+from layerlocal.experiments.studies.running import forecast_study, run_study
 from layerlocal.experiments.tune import TunePlan, parse_dimension
 from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe

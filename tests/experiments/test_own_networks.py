@@ -14,7 +14,7 @@ from layerlocal.experiments.settings import set_on
 from layerlocal.experiments.stored import read_plan, study_place
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
-from layerlocal.experiments.studies.driver import run_study
+from layerlocal.experiments.studies.running import run_study
 from layerlocal.runs.store import RunStore, write_atomic
 from layerlocal.spec import DataSpec, NetworkSpec, RunSpec
 from layerlocal.types import InputError

@@ -92,9 +92,9 @@ def flat(spec, seed, method):
     return 0.5 + 0.01 * seed - (0.02 if method == "local" else 0.0)
 
 
-def test_the_nine_studies_are_there():
+def test_the_eleven_studies_are_there():
     assert list(STUDIES) == [
-        "accuracy", "classes", "hierarchy", "depth", "resolution", "composition", "hybrid", "calibration", "ablation",
+        "accuracy", "best", "equal-time", "classes", "hierarchy", "depth", "resolution", "composition", "hybrid", "calibration", "ablation",
     ]  # fmt: skip
 
 
@@ -683,3 +683,16 @@ def test_a_mean_of_blocks_that_hides_a_better_block_is_told():
     assert "against block1 alone" in said and "with hindsight" in said
     assert fusion_sentence("here", [row(0, 0.60, 0.59), row(1, 0.61, 0.60)]) is None
     assert fusion_sentence("here", behind[:1]) is None  # one seed says nothing
+
+
+def test_an_accuracy_says_what_was_trained_with_the_settings_of_the_plan_and_of_the_method():
+    chosen = {"dtg-ff": {"cifar10": {"local": {"settings": {"recipe.steps": 77}}}}}
+    plan = plan_of(
+        "accuracy",
+        seeds=(0,),
+        data=("cifar10",),
+        settings={"network.width": 0.25, "data.num_train": 1500},
+        chosen=chosen,
+    )
+    own = summarize_study(plan, planted(plan, flat)).quantities["dtg-ff"]
+    assert own["accuracy/cifar10"].protocol == "cnn4 at width 0.25, 1,500 images, 77 steps"

@@ -20,7 +20,7 @@ from layerlocal.experiments.driver import Refusal, _told
 from layerlocal.experiments.stored import judge_claims, study_place, write_report
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
-from layerlocal.experiments.studies.driver import forecast_study, run_study
+from layerlocal.experiments.studies.running import forecast_study, run_study
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.store import RunRecord, RunStore, write_atomic
 from layerlocal.spec import NetworkSpec

@@ -215,7 +215,7 @@ def refuse_cluster(ray: str | None) -> None:
 
 
 def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
-    """Of a dry run: runs ``planned``, ``finished`` and perhaps ``left_out``, and the ``seconds`` that the others take on ``workers``."""
+    """Of a dry run: runs ``planned``, ``finished``, perhaps ``trials`` and ``left_out``; the ``seconds`` of the others on ``workers``."""
     if as_json:
         print(json.dumps(found))
         return
@@ -225,8 +225,9 @@ def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
         if left:
             print(f"about {duration(found['seconds'])}, one after another, a rough estimate")
         return
+    trials = f", {found['trials']} of them trials" if "trials" in found else ""
     print(
-        f"{found['planned']} runs: {found['finished']} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
+        f"{found['planned']} runs{trials}: {found['finished']} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
     )
     if left:
         print(describe_time(found))

@@ -21,6 +21,8 @@ __all__ = [
 Found = list[str | tuple[str, str]]
 STUDIES = (
     "accuracy",
+    "best",
+    "equal-time",
     "classes",
     "hierarchy",
     "depth",

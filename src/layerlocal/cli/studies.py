@@ -13,6 +13,7 @@ from rich.table import Table
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import (
+    MOST_SEEDS,
     AsJson,
     Device,
     DryRun,
@@ -63,6 +64,22 @@ def study(
     network: Network = None,
     width: Width = None,
     settings: Settings = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100_000, help="Of the study best: trials of each method, all at the same points; the size's own."
+        ),
+    ] = None,
+    trial_seeds: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_SEEDS, help="Of the study best: runs of each trial, whose mean counts; 2."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the study best: a dimension that is searched, as of tune, repeatable; learning rate and weight decay."
+        ),
+    ] = None,
     reread: Reread = False,
     workers: Workers = None,
     ray: Ray = None,
@@ -75,7 +92,7 @@ def study(
     if name is None:
         _list_studies(as_json)
         return
-    from layerlocal.experiments.studies.driver import forecast_study, run_study
+    from layerlocal.experiments.studies.running import forecast_study, run_study
 
     if device != "cpu":
         prepare_torch(device, None)
@@ -85,6 +102,9 @@ def study(
         "seeds": seeds_typed(seeds),
         "data": names_of(data, "--data"),
         "settings": chosen_settings(context, settings, network__name=network, network__width=width),
+        "space": space or [],
+        "trials": trials,
+        "trial_seeds": trial_seeds,
     }
     here: dict[str, Any] = {"workers": workers, "device": device, "reread": reread, "console": err}
     if dry_run:

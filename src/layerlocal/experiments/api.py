@@ -25,7 +25,7 @@ from layerlocal.experiments.arguments import (
     text_or_none,
     whole_or_none,
 )
-from layerlocal.options import check_kind, real_number, seed_number, whole_number
+from layerlocal.options import MOST_SEEDS, check_kind, real_number, seed_number, whole_number
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 
@@ -45,6 +45,9 @@ def study(
     network: str | None = None,
     width: float | None = None,
     settings: Mapping[str, Any] | None = None,
+    space: Names = (),
+    trials: int | None = None,
+    trial_seeds: int | None = None,
     reread: bool = False,
     workers: int | None = None,
     ray: str | None = None,
@@ -65,6 +68,9 @@ def study(
         network: a name of `list_networks()`, or ``FILE.py:FUNCTION``, instead of the size's own.
         width: factor on the network's widths, > 0.
         settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
+        space: of the study ``"best"``: dimensions that are searched, as of `tune`; learning rate and weight decay where none is given.
+        trials: of the study ``"best"``: of each method, 1 to 100,000, all at the same points; the size's own where left out.
+        trial_seeds: of the study ``"best"``: runs of each trial, 1 to 10,000; 2 where left out.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each, ≥ 1; ``None``: one a core.
         ray: address of a Ray cluster instead of processes here, or ``"local"`` (extra ``ray``).
@@ -75,13 +81,16 @@ def study(
     Raises:
         InputError: unknown study, size, rule or data; data that do not fit the study; a store that cannot be written.
     """
-    from layerlocal.experiments.studies.driver import run_study
+    from layerlocal.experiments.studies.running import run_study
 
     asked: dict[str, Any] = {
         "size": text_of("size", size),
         "rules": some_names("rules", rules),
         "seeds": seeds_of(seeds),
         "data": names_of("data", data),
+        "space": names_of("space", space),
+        "trials": whole_or_none("trials", trials, 1, most=100_000),
+        "trial_seeds": whole_or_none("trial_seeds", trial_seeds, 1, most=MOST_SEEDS),
     }
     asked["settings"] = dotted_settings(
         settings, {"network.name": ("network", network), "network.width": ("width", width)}

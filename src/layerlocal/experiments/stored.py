@@ -24,7 +24,7 @@ from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_json, read_model
 from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.runs.comparable import Records, comparable
-from layerlocal.runs.store import write_atomic
+from layerlocal.runs.store import RunStore, write_atomic
 from layerlocal.runs.table import load_runs, published_table, run_row
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
@@ -238,7 +238,7 @@ def _study_summary(out: Path, study: str, size: str, records: Records) -> Summar
         entries = [{"reason": reason, "runs": [name]} for name, reason in entries.items()]
     reasons = {name: entry["reason"] for entry in entries for name in entry["runs"]}
     left_out = {name for entry in entries for name in entry["runs"] if entry.get("left_out")}
-    return summarize_study(plan, records, reasons=reasons, left_out=left_out)
+    return summarize_study(plan, records, reasons=reasons, left_out=left_out, metrics=RunStore(out).metrics)
 
 
 def _is_summary(content: Mapping[str, Any]) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from layerlocal.experiments.studies.ablation import AblationStudy
 from layerlocal.experiments.studies.accuracy import AccuracyStudy
 from layerlocal.experiments.studies.base import Study
+from layerlocal.experiments.studies.best import BestStudy
 from layerlocal.experiments.studies.calibration import CalibrationStudy
 from layerlocal.experiments.studies.classes import ClassesStudy
 from layerlocal.experiments.studies.composition import CompositionStudy
 from layerlocal.experiments.studies.depth import DepthStudy
+from layerlocal.experiments.studies.equal_time import EqualTimeStudy
 from layerlocal.experiments.studies.hierarchy import HierarchyStudy
 from layerlocal.experiments.studies.hybrid import HybridStudy
 from layerlocal.experiments.studies.resolution import ResolutionStudy
@@ -17,8 +19,8 @@ from layerlocal.types import unknown_name
 __all__ = ["STUDIES", "find_study"]
 
 _ALL: tuple[Study, ...] = (
-    AccuracyStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(), CompositionStudy(), HybridStudy(),
-    CalibrationStudy(), AblationStudy(),
+    AccuracyStudy(), BestStudy(), EqualTimeStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(),
+    CompositionStudy(), HybridStudy(), CalibrationStudy(), AblationStudy(),
 )  # fmt: skip
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.axis import AxisStudy, Contrast
-from layerlocal.experiments.studies.base import Cell, StudyPlan, by_seed, quantity
+from layerlocal.experiments.studies.base import Cell, StudyPlan, by_seed, plan_runs, quantity
 from layerlocal.experiments.studies.scale import methods_of, network_of, scale_of
 from layerlocal.summary import Quantity, Row
 
@@ -47,20 +47,26 @@ class AccuracyStudy(AxisStudy):
     table = "Fused test accuracy by data set"
     figure = "Differences to the twins by data set"
 
+    def sources(self, plan: StudyPlan) -> tuple[str, ...]:
+        """The data sets of its own."""
+        return ("fashion_mnist_subset", *NINE)
+
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """One a data set."""
-        return [self._cell(plan, rule, name, seed) for name in plan.data or ("fashion_mnist_subset", *NINE)]
+        return [self._cell(plan, rule, name, seed) for name in plan.data or self.sources(plan)]
 
     def _cell(self, plan: StudyPlan, rule: str, name: str, seed: int) -> Cell:
         scale = scale_of(plan)
         size = IMAGE_SIZE.get(name) if plan.size != "full" else (224 if name == "imagenet100" else None)
         data = scale.images(name, image_size=size, seed=seed)
-        return Cell({"data": name}, data, network_of(plan, rule, name), scale.recipe_on(name), methods_of(plan, rule))
+        network, methods = network_of(plan, rule, name), methods_of(plan, rule)
+        return Cell({"data": name}, data, network, scale.recipe_on(name), methods, plan.own_settings(rule, name))
 
     def more(self, plan: StudyPlan, rule: str, value: Any, rows: Sequence[Row]) -> Mapping[str, Quantity]:
         """The accuracy itself, and what was trained, in words; alike for all seeds."""
-        cell = self._cell(plan, rule, value, plan.seeds[0])
-        length = f"{cell.recipe.steps} steps" if cell.recipe.steps else f"{cell.recipe.epochs} epochs"
-        protocol = f"{cell.network.name} at width {cell.network.width:g}, {cell.data.num_train:,} images, {length}"
+        one = plan.model_copy(update={"rules": (rule,), "seeds": plan.seeds[:1], "data": (value,)})
+        [spec] = [spec for (*_, method), spec in plan_runs(self, one).items() if method == "local"]
+        length = f"{spec.recipe.steps} steps" if spec.recipe.steps else f"{spec.recipe.epochs} epochs"
+        protocol = f"{spec.network.name} at width {spec.network.width:g}, {spec.data.num_train:,} images, {length}"
         accuracy = quantity(f"test accuracy on {value}", by_seed(rows, "local"), unit="%", protocol=protocol)
         return {f"accuracy/{value}": accuracy}

@@ -14,7 +14,7 @@ A row is one rule, one cell, one seed; accuracies are fractions:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -132,13 +132,12 @@ class Cell:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def specs(self, seed: int, contents: Mapping[str, str]) -> dict[str, RunSpec]:
-        """Method → run, on data of these contents (`StudyPlan.contents`)."""
+        """Method → run, on data of these contents (`StudyPlan.contents`); without settings of its own."""
         data = self.data.with_content(contents)
-        specs = {
+        return {
             name: RunSpec(data=data, network=self.network, rule=rule, recipe=self.recipe, seed=seed)
             for name, rule in self.methods.items()
         }
-        return specs | {name: specs[name].with_settings(own) for name, own in self.settings.items()}
 
 
 @dataclass
@@ -177,6 +176,15 @@ class Study(ABC):
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """Every task of one rule and one seed; the same axes for every seed."""
 
+    def with_history(self, row: Row, metrics: Callable[[str], Any]) -> Row:
+        """A row with what the study needs of its runs' epochs.
+
+        Args:
+            row: of `make_row`.
+            metrics: hash → table of a run (`RunStore.metrics`).
+        """
+        return row
+
     @abstractmethod
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """What finished rows say. Rows may be missing: then so is what would need them, never a number made up."""
@@ -207,14 +215,18 @@ Key = tuple[str, int, int, str]
 
 def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
     """Every run of a study, seed by seed, so that an interrupted study has whole seeds."""
-    specs = {
-        (rule, seed, position, method): spec
+    cells = {
+        (rule, seed, position): cell
         for seed in plan.seeds
         for rule in plan.rules
         for position, cell in enumerate(study.cells(plan, rule, seed))
-        for method, spec in cell.specs(seed, plan.contents).items()
     }
-    return set_on(specs, plan.settings, plan.contents, plan.sources)
+    specs = {
+        (*at, method): spec for at, cell in cells.items() for method, spec in cell.specs(at[1], plan.contents).items()
+    }
+    runs = set_on(specs, plan.settings, plan.contents, plan.sources)
+    own = {(*at, method): settings for at, cell in cells.items() for method, settings in cell.settings.items()}
+    return runs | {key: runs[key].with_settings(settings) for key, settings in own.items()}
 
 
 def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -> list[Row]:

@@ -11,11 +11,26 @@ from typing import Any
 
 from pydantic import Field
 
-from layerlocal.experiments.tune import Dimension
+from layerlocal.experiments.tune import DEFAULT_SPACE, Dimension, parse_dimension
 from layerlocal.spec import Frozen
+from layerlocal.types import InputError
 
-__all__ = ["Choice", "SearchPlan", "Trial", "best_of"]
+__all__ = ["Choice", "SearchPlan", "Trial", "best_of", "search_of"]
 
+USUAL = {"quick": (8, 1.0), "medium": (16, 1.0), "standard": (8, 0.25), "full": (16, 0.25)}
+"""Size → trials of a method, and their length beside the runs that are judged."""
+EQUAL = {
+    "recipe.epochs": "every method trains equally long",
+    "recipe.steps": "every method trains equally long",
+    "judged_on": "trials are judged on the validation split, always",
+    "seed": "the seeds of trials are counted with --trial-seeds",
+    "rule.name": "name the rules with --rules",
+    "rule.of": "each twin is that of its rule",
+}
+"""What a search leaves alone, and why."""
+
+EQUAL_DIGITS = 9
+"""Means of as many right answers are equal, whatever the rounding of their sum."""
 TRIAL_SEED = 10_000
 """The first seed of trials: a number of seeds is counted from 0 on and never comes so far, so that the settings are judged on others."""
 
@@ -75,16 +90,43 @@ class Choice(Frozen):
 
     Args:
         settings: dotted; beyond those that all methods have.
+        usual: what was searched, as it is where nothing is chosen.
         trials: in the order of the list; of a search.
         seconds_per_step: as it was timed; of equal time.
     """
 
     settings: dict[str, Any]
+    usual: dict[str, Any] = Field(default={})
     trials: tuple[Trial, ...] = ()
     seconds_per_step: float | None = None
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The one that is chosen, by the rule above; ``None`` where none ended."""
-    ended = [(trial.value, trial) for trial in trials if trial.value is not None]
+    ended = [(round(trial.value, EQUAL_DIGITS), trial) for trial in trials if trial.value is not None]
     return max(ended, key=lambda found: found[0])[1] if ended else None
+
+
+def search_of(
+    size: str, *, space: Sequence[str] = (), trials: int | None = None, trial_seeds: int | None = None
+) -> SearchPlan:
+    """How settings are searched at a size, but for what is said.
+
+    Args:
+        size: see `layerlocal.experiments.studies.base.SIZES`.
+        space: dimensions (`parse_dimension`); learning rate and weight decay where there are none.
+        trials: of each method, ≥ 1.
+        trial_seeds: runs of a trial, ≥ 1; two where left out.
+
+    Raises:
+        InputError: a dimension that is none, or that methods are not compared by.
+    """
+    dimensions = tuple(map(parse_dimension, space or DEFAULT_SPACE))
+    for dimension in dimensions:
+        part = dimension.key.partition(".")[0]
+        if part in ("data", "network"):
+            raise InputError(f"--space {dimension.key}: methods are compared on one {part}; set it for all with --set")
+        if dimension.key in EQUAL:
+            raise InputError(f"--space {dimension.key}: {EQUAL[dimension.key]}")
+    usual, length = USUAL[size]
+    return SearchPlan(space=dimensions, trials=trials or usual, seeds=trial_seeds or 2, length=length)

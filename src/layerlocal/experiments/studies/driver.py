@@ -16,24 +16,23 @@ from layerlocal.experiments.driver import (
     Missing,
     Refusal,
     RunExperiment,
-    forecast,
-    run,
     seeds_of,
 )
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.settings import refuse_fixed, refuse_settings, refuse_unnamed_files
 from layerlocal.experiments.stored import read_plan, study_place
-from layerlocal.experiments.studies import STUDIES, find_study
+from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.comparable import comparable
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import sources_of
+from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, UnreachableError, unknown_name
 
-__all__ = ["Studied", "forecast_study", "run_study"]
+__all__ = ["Studied"]
 
 Part = tuple[str | None, int | None]
 """A rule, a cell's position, or one of both."""
@@ -131,54 +130,7 @@ class Studied(RunExperiment[StudyPlan]):
             how.console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
         reasons = {name: entry.reason for entry in missing for name in entry.runs}
         left_out = {name for entry in missing if entry.left_out for name in entry.runs}
-        return summarize_study(plan, records, reasons=reasons, left_out=left_out)
-
-
-def run_study(
-    out: Path,
-    name: str,
-    *,
-    size: str = "quick",
-    rules: Sequence[str] = ("dtg-ff",),
-    seeds: int | Sequence[int] = 3,
-    data: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    command: str = "",
-    **how: Any,
-) -> Summary:
-    """Finish the runs of a study that are not finished yet, and give its summary.
-
-    Args:
-        out: the run store.
-        name: see `STUDIES`.
-        size, rules, seeds, data, settings, command: of `Studied`.
-        **how: of `layerlocal.experiments.driver.How`: ``workers``, ``ray``, ``device``, ``reread``, ``console``.
-
-    Raises:
-        InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
-    """
-    studied = Studied(find_study(name), size, rules, seeds, data, settings or {}, command)
-    found: Summary = run(studied, out, How.of(**how))
-    return found
-
-
-def forecast_study(
-    out: Path,
-    name: str,
-    *,
-    size: str = "quick",
-    rules: Sequence[str] = ("dtg-ff",),
-    seeds: int | Sequence[int] = 3,
-    data: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    **how: Any,
-) -> dict[str, Any]:
-    """What `run_study` with the same arguments would do and for how long (`layerlocal.experiments.driver.forecast`). Writes nothing.
-
-    Raises:
-        InputError: as `run_study`.
-    """
-    return forecast(Studied(find_study(name), size, rules, seeds, data, settings or {}), out, How.of(**how))
+        return summarize_study(plan, records, reasons=reasons, left_out=left_out, metrics=RunStore(out).metrics)
 
 
 def _asked_plan(asked: Studied) -> StudyPlan:

@@ -16,6 +16,7 @@ __all__ = [
     "Slope",
     "add_slope",
     "block_figure",
+    "called",
     "columns",
     "difference_figure",
     "difference_table",
@@ -66,6 +67,11 @@ def add_slope(found: Conclusion, rule: str, rows: Sequence[Row], slope: Slope) -
         found.quantities.setdefault(rule, {})[slope.name] = quantity(slope.what, values)
         told = difference(estimate(list(values.values())), bounded=False)
         found.sentences.append(slope.said.format(rule=rule, what=slope.what, slope=told))
+
+
+def called(rule: str, method: str) -> str:
+    """A method of a rule in figures and tables."""
+    return {"bp": "BP", "bp-deepsup": "BP-DeepSup"}.get(method, rule)
 
 
 def gap_sentence(where: str, found: Mapping[str, Estimate]) -> str:
@@ -164,12 +170,13 @@ def block_figure(
     series = []
     for (rule, value), part in group_rows(rows, "rule", panel).items():
         title = str((titles or {}).get(value, value))
-        for method, called in (methods or {"local": rule, "bp-deepsup": "BP-DeepSup", "bp": "BP"}).items():
+        for method in methods or ("local", "bp-deepsup", "bp"):
             points = tuple(
                 Point(x=int(block.removeprefix("block")) + 1, y=_over_seeds(part, method, block))
                 for block in part[0]["blocks"][method]
             )
-            series.append(Series(name=called, panel=f"{rule}, {title}" if several else title, points=points))
+            shown = methods[method] if methods else called(rule, method)
+            series.append(Series(name=shown, panel=f"{rule}, {title}" if several else title, points=points))
     return Figure(
         name=name,
         caption="Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "

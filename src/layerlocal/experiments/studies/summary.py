@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ def summarize_study(
     *,
     reasons: Mapping[str, str] | None = None,
     left_out: Collection[str] = (),
+    metrics: Callable[[str], Any] | None = None,
 ) -> Summary:
     """What a study's finished runs say; for a row see `layerlocal.experiments.studies.base`.
 
@@ -30,12 +31,14 @@ def summarize_study(
         records: finished runs by hash; missing ones leave their row out.
         reasons: hash → why a run has no result.
         left_out: hashes of runs of which that was known before anything was trained.
+        metrics: hash → table of a run's epochs, for studies that speak of them.
     """
     study = find_study(plan.study)
     specs = plan_runs(study, plan)
     planned = {spec.hash: key for key, spec in specs.items()}
     used = {name: records[name] for name in planned if name in records}
     rows = make_rows(study, plan, used)
+    rows = rows if metrics is None else [study.with_history(row, metrics) for row in rows]
     whole = whole_seeds(rows)
     found = study.conclude(plan, whole)
     missing: dict[tuple[str, bool], list[str]] = {}

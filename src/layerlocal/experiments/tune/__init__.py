@@ -11,6 +11,7 @@ from layerlocal.experiments.tune.space import Dimension as Dimension
 from layerlocal.experiments.tune.space import of_rule as of_rule
 from layerlocal.experiments.tune.space import parse_dimension as parse_dimension
 from layerlocal.experiments.tune.space import refuse_unfair as refuse_unfair
+from layerlocal.experiments.tune.space import settings_words as settings_words
 
 __all__ = [
     "DEFAULT_SPACE",
@@ -23,5 +24,6 @@ __all__ = [
     "parse_dimension",
     "refuse_unfair",
     "setting_of",
+    "settings_words",
     "shared_points",
 ]

@@ -14,7 +14,7 @@ from layerlocal.command import command_of
 from layerlocal.experiments.driver import How, Key, Missing, Refusal, Round, RunExperiment, forecast, run
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import TRIALS, tune_place
-from layerlocal.experiments.tune import Method, Search, TunePlan, at_once
+from layerlocal.experiments.tune import Method, Search, TunePlan, at_once, settings_words
 from layerlocal.experiments.tune.present import summary_of_search
 from layerlocal.experiments.workshop import RunShop
 from layerlocal.plugins import file_sha256
@@ -233,10 +233,7 @@ def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
         return (
             f"{row['label']}: none of {len(row['trials'])} trials ended; the first says: {row['trials'][0]['reason']}."
         )
-    settings = ", ".join(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in row["best"]["settings"].items()
-    )
+    settings = settings_words(row["best"]["settings"])
     count = len(row["trials"])
     best = f"at best of {count} trials" if count > 1 else "in one trial"
     usual = f", as it is {percent(row['usual'])}" if row["usual"] is not None else ""

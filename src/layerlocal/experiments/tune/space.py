@@ -12,7 +12,7 @@ from pydantic import Field
 from layerlocal.spec import Frozen, Scalar, parse_value
 from layerlocal.types import InputError, shown
 
-__all__ = ["DEFAULT_SPACE", "Dimension", "of_rule", "parse_dimension", "refuse_unfair"]
+__all__ = ["DEFAULT_SPACE", "Dimension", "of_rule", "parse_dimension", "refuse_unfair", "settings_words"]
 
 DEFAULT_SPACE = ("recipe.learning_rate=log:0.0005:0.03", "recipe.weight_decay=log:0.0001:0.1")
 """What every method has."""
@@ -179,3 +179,10 @@ def refuse_unfair(space: Sequence[Dimension], rules: Sequence[str], settings: Ma
                 raise InputError(f"--space has {key} twice for {rule}; leave one out")
             if key in settings:
                 raise InputError(f"{key} is searched and set; leave out --set {key} or the dimension")
+
+
+def settings_words(settings: Mapping[str, Any]) -> str:
+    """``"recipe.learning_rate=0.01, rule.grid=2"``."""
+    return ", ".join(
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
+    )
