@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import layerlocal
+from conftest import HEAVY
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
@@ -118,3 +119,8 @@ def test_what_the_security_page_says_of_commands_is_so():
     assert "--trust-rule-files" in text
     for name in re.findall(r"`layerlocal (\w+)`", text):
         assert name in commands
+
+
+def test_files_of_tests_that_run_first_are_there():
+    assert len(set(HEAVY)) == len(HEAVY)
+    assert not [name for name in HEAVY if not (ROOT / f"tests/{name}.py").exists()]
