@@ -112,6 +112,32 @@ def test_the_hash_is_16_digits_of_the_sha256_of_sorted_json():
     assert RunSpec().hash == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"recipe": {"momentum": 1.0}}, {"recipe": {"momentum": -0.1}}, {"recipe": {"warmup": 1.0}}, {"recipe": {"warmup": -0.1}},
+        {"recipe": {"learning_rate": 0.0}}, {"recipe": {"learning_rate": 2e30}}, {"recipe": {"epochs": 0}}, {"recipe": {"steps": 0}},
+        {"recipe": {"weight_decay": -1e-9}}, {"recipe": {"clip": 0.0}}, {"recipe": {"crop": -1}}, {"recipe": {"cutout": -1}},
+        {"recipe": {"batch_size": 1}}, {"recipe": {"micro_batches": 0}}, {"data": {"validation": 1.0}}, {"data": {"validation": -0.1}},
+        {"data": {"test": 0.0}}, {"data": {"test": 1.0}}, {"data": {"num_train": 0}}, {"network": {"width": 0.0}}, {"seed": -1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_number_just_outside_its_range_is_refused_by_the_name_of_its_field(content):
+    [(section, value)] = content.items()
+    with pytest.raises(InputError, match=next(iter(value)) if isinstance(value, dict) else section):
+        RunSpec.parse(content)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"momentum": 0.0, "warmup": 0.0, "weight_decay": 0.0, "crop": 0, "cutout": 0}, {"learning_rate": 1e30, "batch_size": 2}],
+    ids=str,
+)  # fmt: skip
+def test_the_ends_of_a_range_that_belong_to_it_are_taken(recipe):
+    assert RunSpec.parse({"recipe": recipe}).recipe.model_dump().items() >= recipe.items()
+
+
 CONTENT = "0123456789abcdef" * 4
 
 
