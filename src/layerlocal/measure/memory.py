@@ -12,7 +12,7 @@ from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
 from layerlocal.rules import Rule
 from layerlocal.rules.core.saved import SavedBytes
 
-__all__ = ["measure_saved_bytes", "peak_resident_bytes", "reset_peak_resident"]
+__all__ = ["measure_saved_bytes", "peak_resident_bytes", "process_bytes", "reset_peak_resident"]
 
 
 def measure_saved_bytes(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Any]:
@@ -47,8 +47,13 @@ def reset_peak_resident() -> bool:
 
 def peak_resident_bytes() -> int | None:
     """The process's peak resident size since its start or the last `reset_peak_resident`; ``None`` where /proc is absent."""
+    return process_bytes("VmHWM")
+
+
+def process_bytes(key: str) -> int | None:
+    """A size of this process that Linux keeps (``VmRSS`` resident now, ``VmHWM`` its peak, ``VmData``); ``None`` where /proc is absent."""
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
         return None
     return int(found.group(1)) * 1024 if found else None

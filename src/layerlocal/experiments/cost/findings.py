@@ -7,13 +7,19 @@ from typing import Any
 
 from layerlocal.words import byte_count, percent, rate, ratio, ratio_estimate, signed, spoken
 
-__all__ = ["pareto_front", "say_findings"]
+__all__ = ["MEMORY_WORDS", "RATIOS", "pareto_front", "say_findings"]
 
 Row = Mapping[str, Any]
 MEMORY_WORDS = {"resident_bytes": "process memory", "allocated_bytes": "CUDA memory", "peak_saved_bytes": "saved bytes"}
-RATIO_KEYS = {
-    "resident_bytes": "resident_ratio", "allocated_bytes": "allocated_ratio", "peak_saved_bytes": "saved_ratio",
-}  # fmt: skip
+RATIOS = {
+    "peak_saved_bytes": "saved_ratio",
+    "resident_bytes": "resident_ratio",
+    "allocated_bytes": "allocated_ratio",
+    "reserved_bytes": "reserved_ratio",
+    "flops_per_step": "flops_ratio",
+    "joules_per_sample": "energy_ratio",
+}
+"""Numbers of a row, and their ratios to plain backprop's."""
 
 
 def say_findings(summary: Mapping[str, Any]) -> list[str]:
@@ -43,7 +49,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def memory_ratio(group: Mapping[str, Any], row: Row) -> float | None:
     """The row's process or CUDA memory over plain backprop's; of saved bytes where neither was measured."""
-    ratio = row.get(RATIO_KEYS[group["memory_key"]])
+    ratio = row.get(RATIOS[group["memory_key"]])
     return ratio if ratio is not None else row.get("saved_ratio")
 
 

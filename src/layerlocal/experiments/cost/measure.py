@@ -11,7 +11,6 @@ import gc
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from layerlocal.experiments.cost.case import CostCase, Trainer
 from layerlocal.experiments.cost.energy import EnergyMeter
 from layerlocal.experiments.cost.theory import limits
 from layerlocal.measure import count_passes, measure_speed, peak_resident_bytes, reset_peak_resident
-from layerlocal.measure.memory import SavedBytes
+from layerlocal.measure.memory import SavedBytes, process_bytes
 from layerlocal.networks.flops import flop_counter
 from layerlocal.types import InputError, describe_error, first_line
 
@@ -163,7 +162,7 @@ def measure_alone(case: CostCase, *, steps: int) -> dict[str, Any]:
     warm_up_process(case)
     cuda = case.device.startswith("cuda")
     allocated, reserved = (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) if cuda else (0, 0)
-    idle = resident_bytes()
+    idle = process_bytes("VmRSS")
     exact = reset_peak_resident()
     before = peak_resident_bytes()
     if cuda:
@@ -186,19 +185,6 @@ def measure_alone(case: CostCase, *, steps: int) -> dict[str, Any]:
     joules = meter.of(lambda: trainer.run(10 * steps)) if meter.available else None
     found["joules_per_sample"] = None if joules is None else joules / (10 * steps * case.batch_size)
     return found
-
-
-def resident_bytes() -> int | None:
-    """The process's resident size now; ``None`` where /proc is absent."""
-    return _status("VmRSS")
-
-
-def _status(key: str) -> int | None:
-    try:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        return None
-    return int(found.group(1)) * 1024 if found else None
 
 
 def try_budget(case: CostCase, *, budget_bytes: int, steps: int) -> dict[str, Any]:
@@ -245,7 +231,7 @@ def _cap_data(budget_bytes: int) -> None:
     import mmap
     import resource
 
-    data = _status("VmData")
+    data = process_bytes("VmData")
     if data is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (data + budget_bytes, hard))

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from layerlocal.experiments.cost.findings import MEMORY_WORDS, RATIOS
 from layerlocal.summary import Axis, Column, Figure, Guide, Part, Point, Series, Table
 from layerlocal.words import is_number, plain, ratio
 
-__all__ = ["methods_part"]
+__all__ = ["methods_part", "short"]
 
 Finding = Mapping[str, Any]
-MEMORY = {
-    "resident_bytes": ("process memory", "resident_ratio"),
-    "allocated_bytes": ("CUDA memory", "allocated_ratio"),
-}
 MARKS = {"plain": "", "checkpointing": "c", "step-per-block": "b"}
 """A mode's letter beside its point; micro-batches have an m."""
 MARK_WORDS = "Beside a mark: m micro-batches, c checkpointing, b a step per block."
@@ -44,7 +41,7 @@ def methods_part(group: Finding, name: str, command: str) -> Part:
 
 
 def _pareto(group: Finding, name: str) -> Iterator[Figure]:
-    words, key = MEMORY[group["memory_key"]]
+    words, key = MEMORY_WORDS[group["memory_key"]], RATIOS[group["memory_key"]]
     limits = group.get("limits") or {}
     for kind, ratio_key, least in (
         (words, key, limits.get("memory_ratio")),
@@ -53,9 +50,9 @@ def _pareto(group: Finding, name: str) -> Iterator[Figure]:
         rows = [row for row in group["rows"] if is_number(row.get(ratio_key)) and row.get("speed_ratio")]
         if not rows:
             continue
-        rules = tuple(dict.fromkeys(_short(row) for row in rows))
+        rules = tuple(dict.fromkeys(short(row) for row in rows))
         ours = [
-            Series(name=rule, points=tuple(_point(row, ratio_key) for row in rows if _short(row) == rule))
+            Series(name=rule, points=tuple(_point(row, ratio_key) for row in rows if short(row) == rule))
             for rule in rules
         ]
         theirs = _paper_points(group) if ratio_key == key else []
@@ -74,7 +71,8 @@ def _pareto(group: Finding, name: str) -> Iterator[Figure]:
         )
 
 
-def _short(row: Finding) -> str:
+def short(row: Finding) -> str:
+    """A row's rule; of a file's rule without its folders."""
     return str(row["rule"]).rpartition("/")[2]
 
 
@@ -124,7 +122,7 @@ def _caption(group: Finding, words: str, with_paper: bool) -> str:
 
 def _method_table(group: Finding) -> Table:
     memory = group["memory_key"]
-    words, key = MEMORY[memory]
+    words, key = MEMORY_WORDS[memory], RATIOS[memory]
     columns = [
         Column(key="label", label="method"),
         Column(key="samples_per_s", label="samples/s", kind="count"),
@@ -153,7 +151,7 @@ def _method_table(group: Finding) -> Table:
 
 def _lock_table(group: Finding) -> Table:
     """One row a rule: locks are the rule's, not the mode's."""
-    rules = {_short(row): row.get("locks") or {} for row in group["rows"]}
+    rules = {short(row): row.get("locks") or {} for row in group["rows"]}
     return Table(
         caption="What is locked (as in arXiv:1608.05343)",
         columns=(Column(key="rule", label="rule"), *(Column(key=key, label=text) for key, text in LOCKS.items())),

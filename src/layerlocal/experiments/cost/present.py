@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from layerlocal.claims import COST_STUDY
-from layerlocal.experiments.cost.methods import methods_part
+from layerlocal.experiments.cost.methods import methods_part, short
 from layerlocal.experiments.cost.spreading import spreading_part
 from layerlocal.summary import Axis, Column, Figure, Missed, Part, Point, Row, Series, Summary, Table
 from layerlocal.words import byte_count, count, percent, plain
@@ -174,11 +174,6 @@ def _beside_paper(part: Finding, name: str) -> Iterator[Figure]:
         series=(*ours, Series(name=paper["source"], points=theirs)),
         rules=rules,
     )  # fmt: skip
-
-
-def short(row: Finding) -> str:
-    """A row's rule; of a plug-in's file without its folders."""
-    return str(row["rule"]).rpartition("/")[2]
 
 
 def _budget_table(part: Finding) -> Table:

@@ -25,25 +25,17 @@ from statistics import median
 from typing import Any
 
 from layerlocal.experiments.cost.case import BASELINE, CostCase
-from layerlocal.experiments.cost.findings import pareto_front
+from layerlocal.experiments.cost.findings import RATIOS, pareto_front
 from layerlocal.experiments.cost.model import BlockCost, Link, Prediction, predict
 from layerlocal.experiments.cost.plan import Axis, Compared, CostPlan
 from layerlocal.experiments.cost.ranks import MICRO_BATCHES
 from layerlocal.measure import speed_ratios
 
 __all__ = [
-    "IDLE", "PAPER", "RATIOS", "budget_summary", "distribution_summary", "group_summary", "roofline_summary", "scaling_summary",
+    "IDLE", "PAPER", "budget_summary", "distribution_summary", "group_summary", "roofline_summary", "scaling_summary",
 ]  # fmt: skip
 
 Row = dict[str, Any]
-RATIOS = {
-    "peak_saved_bytes": "saved_ratio",
-    "resident_bytes": "resident_ratio",
-    "allocated_bytes": "allocated_ratio",
-    "reserved_bytes": "reserved_ratio",
-    "flops_per_step": "flops_ratio",
-    "joules_per_sample": "energy_ratio",
-}
 IDLE = (
     "Process memory is the peak resident size of a fresh process above idle; idle is that process after one step of a tiny network by the same "
     "rule, before the measured network, its optimizer and its batch exist. So weights, gradients, optimizer state, batch, activities and "
