@@ -182,6 +182,25 @@ def test_specs_without_steps_keep_the_hash_they_had_before_there_were_steps():
     assert len({without.hash, *(RunSpec(recipe=Recipe(steps=n)).hash for n in (1, 2))}) == 3
 
 
+def test_a_new_field_changes_no_hash_and_no_text_while_it_has_its_default():
+    class Newer(Recipe):
+        dropout: float = 0.0
+
+    def spec(recipe):
+        return RunSpec().model_copy(update={"recipe": recipe})
+
+    assert spec(Newer()).hash == RunSpec().hash != spec(Newer(dropout=0.5)).hash
+    assert Newer().model_dump_json() == Recipe().model_dump_json()
+    assert Newer(dropout=0.5).model_dump() == Recipe().model_dump() | {"dropout": 0.5}
+
+
+def test_a_network_of_ours_is_written_without_a_sum_and_one_s_own_with_it():
+    assert "sha256" not in NetworkSpec().model_dump_json()
+    own = NetworkSpec(name="net.py:net", source_sha256=CONTENT)
+    assert RunSpec.parse(json.loads(RunSpec(network=own).model_dump_json())).network == own
+    assert RunSpec().with_settings({"network.source_sha256": CONTENT}).network.source_sha256 == CONTENT
+
+
 def test_the_hash_does_not_depend_on_the_order_of_keys_or_on_a_trip_through_json():
     one = RunSpec(rule=RuleSpec(name="ff", options={"theta": 2.0, "goodness": "mean"}), data=DataSpec(classes=(3, 1)))
     two = RunSpec(data=DataSpec(classes=(3, 1)), rule=RuleSpec(options={"goodness": "mean", "theta": 2.0}, name="ff"))
