@@ -80,7 +80,7 @@ def test_a_local_loss_that_gives_something_else_is_named(refused, mine, name, wh
 
 
 def test_a_rule_that_leaves_in_the_middle_is_one_sentence_and_ends_no_other_run(refused, mine, tmp_path):
-    assert "raised SystemExit at mine.py:" in refused(*TINY, "--rule", f"{mine}:Leaves")
+    assert f"rule {mine}:Leaves raised SystemExit at mine.py:" in refused(*TINY, "--rule", f"{mine}:Leaves")
     spec = RunSpec(
         data=DataSpec(source="teacher_student", classes=3, num_train=96, num_test=32),
         network=NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16}), recipe=Recipe(epochs=1, batch_size=32),
