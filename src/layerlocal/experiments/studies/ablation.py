@@ -22,6 +22,7 @@ from layerlocal.experiments.studies.base import (
     by_seed,
     group_rows,
     last_accuracy,
+    over_seeds,
     quantity,
     twins_of_rule,
 )
@@ -29,7 +30,6 @@ from layerlocal.experiments.studies.effects import contrast
 from layerlocal.experiments.studies.parts import columns, difference_table
 from layerlocal.experiments.studies.scale import READOUT, scale_of
 from layerlocal.spec import RuleSpec
-from layerlocal.stats import estimate
 from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
 from layerlocal.words import difference
 
@@ -74,12 +74,9 @@ class AblationStudy(Study):
         own = found.quantities.setdefault("dtg-ff", {}) if rows else {}
         body = []
         for (base,), part in group_rows(rows, "data").items():
-            for name, (what, values) in _effects(part).items():
+            for name, (what, values) in (_effects(part) | _controls(part)).items():
                 own[f"{name}/{base}"] = quantity(f"{what}, {base}", values)
-                body.append({"data": base, "what": what, "effect": estimate(list(values.values()))})
-            for name, (what, values) in _controls(part).items():
-                own[f"{name}/{base}"] = quantity(f"{what}, {base}", values)
-                body.append({"data": base, "what": what, "effect": estimate(list(values.values()))})
+                body.append({"data": base, "what": what, "effect": over_seeds(values)})
             found.sentences += _sentences(base, body)
         if rows:
             shown = columns(

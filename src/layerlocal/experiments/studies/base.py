@@ -42,6 +42,7 @@ __all__ = [
     "last_accuracy",
     "make_row",
     "make_rows",
+    "over_seeds",
     "plan_runs",
     "plotted",
     "quantity",
@@ -294,10 +295,15 @@ def by_seed(rows: Iterable[Row], key: str) -> dict[int, float]:
     return {seed: sum(found) / len(found) for seed, found in values.items()}
 
 
+def over_seeds(values: Mapping[Any, float]) -> Estimate:
+    """Mean and interval of values by seed."""
+    return estimate(list(values.values()))
+
+
 def estimates(rows: Sequence[Row], *keys: str) -> dict[str, Estimate]:
     """Each column's mean over seeds with its interval; several rows of one seed count as their mean."""
     found = {key: by_seed(rows, key) for key in keys}
-    return {key: estimate(list(values.values())) for key, values in found.items() if values}
+    return {key: over_seeds(values) for key, values in found.items() if values}
 
 
 def whole_seeds(rows: Sequence[Row]) -> list[Row]:

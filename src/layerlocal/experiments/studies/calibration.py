@@ -18,13 +18,14 @@ from layerlocal.experiments.studies.base import (
     StudyPlan,
     estimates,
     group_rows,
+    over_seeds,
     quantity,
 )
 from layerlocal.experiments.studies.effects import doublings
 from layerlocal.experiments.studies.parts import block_figure, columns
 from layerlocal.experiments.studies.scale import methods_of, scale_of
 from layerlocal.spec import DataSpec
-from layerlocal.stats import estimate, regress
+from layerlocal.stats import regress
 from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
 from layerlocal.words import difference
 
@@ -110,11 +111,11 @@ class CalibrationStudy(Study):
                 own[f"error/{name}"] = quantity(f"mean absolute error of the {name} prediction of the real gap", by)
             reduction = {seed: errors["k_sweep"][seed] - errors["calibrated"][seed] for seed in errors["k_sweep"]}
             own["error_reduction"] = quantity("error of the K-sweep − error of the calibrated prediction", reduction)
-            told = {name: estimate(list(by.values())) for name, by in errors.items()}
+            told = {name: over_seeds(by) for name, by in errors.items()}
             found.sentences.append(
                 f"{rule}: predicting the gap of a data set left out, the K-sweep errs by {difference(told['k_sweep'])}, the calibrated task by "
                 f"{difference(told['calibrated'])}, the other sets' mean gap by {difference(told['constant'])}; the calibration saves "
-                f"{difference(estimate(list(reduction.values())))}.".replace("+", "")
+                f"{difference(over_seeds(reduction))}.".replace("+", "")
             )
             found.figures.append(_figure(rule, guesses))
             real = [row for row in part if row["task"] != "synthetic"]

@@ -19,13 +19,13 @@ from layerlocal.experiments.studies.base import (
     by_seed,
     estimates,
     group_rows,
+    over_seeds,
     quantity,
 )
 from layerlocal.experiments.studies.effects import contrast, doublings, effects_by_seed, explained, slopes
 from layerlocal.experiments.studies.parts import block_figure, columns, difference_figure, difference_table, series_by
 from layerlocal.experiments.studies.scale import Scale, methods_of, scale_of
 from layerlocal.spec import DataSpec
-from layerlocal.stats import estimate
 from layerlocal.summary import Axis, CellKind, Figure, Point, Quantity, Row, Series, Table
 from layerlocal.words import difference
 
@@ -239,7 +239,7 @@ def _regression_table(rule: str, arms: Mapping[str, list[Row]]) -> Table | None:
         body.append(
             {
                 "data": what,
-                **{name: estimate(list(values.values())) for name, values in effects.items()},
+                **{name: over_seeds(values) for name, values in effects.items()},
                 "k_alone": explained({"dimension": factors["dimension"]}, gaps),
                 "separability_alone": explained({"separability": factors["separability"]}, gaps),
                 "both": explained(factors, gaps),
@@ -312,8 +312,8 @@ def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str
     for arm, title in ARMS.items():
         name = f"gap_slope/{arm}"
         if name in quantities:
-            slope = estimate(list(quantities[name].values.values()))
-            extra = estimate(list(quantities[f"extra_slope/{arm}"].values.values()))
+            slope = over_seeds(quantities[name].values)
+            extra = over_seeds(quantities[f"extra_slope/{arm}"].values)
             gap, more = difference(slope, bounded=False), difference(extra, bounded=False)
             yield f"{rule}, {title}: the gap changes by {gap} per doubling of K, DeepSup − BP by {more}."
     for name, words in (
@@ -327,5 +327,5 @@ def _sentences(rule: str, arms: Mapping[str, list[Row]], quantities: Mapping[str
         ("separability_effect", "regression on real rows: per 10 pp of separability at equal K the gap changes by"),
     ):
         if name in quantities:
-            found = estimate(list(quantities[name].values.values()))
+            found = over_seeds(quantities[name].values)
             yield f"{rule}, {words} {difference(found, bounded=False)}."

@@ -19,13 +19,13 @@ from layerlocal.experiments.studies.base import (
     by_seed,
     group_rows,
     last_accuracy,
+    over_seeds,
     quantity,
 )
 from layerlocal.experiments.studies.effects import contrast, ratio_of_means
 from layerlocal.experiments.studies.parts import block_figure, columns, difference_table
 from layerlocal.experiments.studies.scale import methods_of, readout_of, scale_of
 from layerlocal.spec import RuleSpec
-from layerlocal.stats import estimate
 from layerlocal.summary import Axis, Figure, Point, Quantity, Row, Series, Table
 from layerlocal.words import difference, several
 
@@ -76,29 +76,22 @@ class HybridStudy(Study):
         found = Conclusion()
         for (rule,), part in group_rows(rows, "rule").items():
             own = found.quantities.setdefault(rule, {})
-            local, bp = by_seed(part, "local"), by_seed(part, "bp")
-            gaps = contrast(bp, local)
-            prices = contrast(by_seed(part, "bp-deepsup"), local)
-            body = []
+            local = by_seed(part, "local")
+            gaps, prices = (contrast(by_seed(part, twin), local) for twin in ("bp", "bp-deepsup"))
+            body: list[Row] = []
             for name, (family, _, _, share) in HYBRIDS.items():
                 gains = contrast(by_seed(part, name), local)
-                price = ratio_of_means(gains, prices) if _is_a_gap(prices) else {}
-                own[f"price_recovery/{name}"] = _recovery(name, "BP-DeepSup", price, prices)
-                own[f"gain/{name}"] = quantity(f"{name} − local", gains)
                 last = contrast(_last(part, name), _last(part, "local"))
+                shares = {"recovery": _shares(gains, gaps), "price_recovery": _shares(gains, prices)}
+                own[f"gain/{name}"] = quantity(f"{name} − local", gains)
                 own[f"gain_last/{name}"] = quantity(f"{name} − local, read at the last block alone (exploratory)", last)
-                recovery = ratio_of_means(gains, gaps) if _is_a_gap(gaps) else {}
-                own[f"recovery/{name}"] = _recovery(name, "BP", recovery, gaps)
-                body.append(
-                    {
-                        "method": name, "family": family, "share": share, "accuracy": estimate(list(by_seed(part, name).values())),
-                        "gain_last": estimate(list(last.values())),
-                        "gain": estimate(list(gains.values())), "recovery": estimate(list(recovery.values())) if recovery else None,
-                        "price_recovery": estimate(list(price.values())) if price else None,
-                    }
-                )  # fmt: skip
-            found.sentences += _sentences(rule, body, estimate(list(gaps.values())))
-            found.figures += _figures(rule, body, estimate(list(gaps.values())))
+                own[f"recovery/{name}"] = _recovery(name, "BP", shares["recovery"], gaps)
+                own[f"price_recovery/{name}"] = _recovery(name, "BP-DeepSup", shares["price_recovery"], prices)
+                told = {"accuracy": by_seed(part, name), "gain": gains, "gain_last": last, **shares}
+                known = {key: over_seeds(values) if values else None for key, values in told.items()}
+                body.append({"method": name, "family": family, "share": share, **known})
+            found.sentences += _sentences(rule, body, over_seeds(gaps))
+            found.figures += _figures(rule, body, over_seeds(gaps))
             found.tables.append(_table(rule, body))
         if rows:
             shown = {"local": "local", "bp-deepsup": "BP-DeepSup", **{name: name for name in HYBRIDS}}
@@ -111,8 +104,13 @@ class HybridStudy(Study):
 
 def _is_a_gap(gaps: Mapping[int, float]) -> bool:
     """Whether something can be recovered: half a point at least, and told from zero. A share of what may be nothing is any number."""
-    gap = estimate(list(gaps.values()))
+    gap = over_seeds(gaps)
     return gap["mean"] > LEAST_GAP and gap["low"] is not None and gap["low"] > 0
+
+
+def _shares(gains: Mapping[int, float], gaps: Mapping[int, float]) -> dict[int, float]:
+    """Share of a gap that comes back; none where there is no gap."""
+    return ratio_of_means(gains, gaps) if _is_a_gap(gaps) else {}
 
 
 def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[int, float]) -> Quantity:
@@ -120,7 +118,7 @@ def _recovery(name: str, twin: str, shares: Mapping[int, float], gaps: Mapping[i
     found = quantity(f"({name} − local) ÷ ({twin.removeprefix('BP-')} − local)", shares, unit="share")
     if shares:
         return found
-    gap = estimate(list(gaps.values()))
+    gap = over_seeds(gaps)
     where = "below" if gap["mean"] < 0 else f"not {100 * LEAST_GAP:.1f} pp above"
     if gap["mean"] > LEAST_GAP:
         where = f"not told apart, by {several(len(gaps), 'seed')}, from"

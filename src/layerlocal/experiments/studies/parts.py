@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from layerlocal.experiments.studies.base import Conclusion, estimates, group_rows, plotted, quantity
+from layerlocal.experiments.studies.base import Conclusion, estimates, group_rows, over_seeds, plotted, quantity
 from layerlocal.experiments.studies.effects import slopes
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Axis, CellKind, Column, Figure, Point, Row, Series, Table
@@ -65,7 +65,7 @@ def add_slope(found: Conclusion, rule: str, rows: Sequence[Row], slope: Slope) -
     values = slopes(rows, slope.key, slope.axis)
     if values:
         found.quantities.setdefault(rule, {})[slope.name] = quantity(slope.what, values)
-        told = difference(estimate(list(values.values())), bounded=False)
+        told = difference(over_seeds(values), bounded=False)
         found.sentences.append(slope.said.format(rule=rule, what=slope.what, slope=told))
 
 
