@@ -113,29 +113,6 @@ def audit(out, run=planted, **options):
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_audit_goes_on_and_measures_nothing_twice(tmp_path):
-    made = []
-
-    def dies(request):
-        made.append(json.dumps(request, sort_keys=True))
-        if len(made) == 6:
-            raise KeyboardInterrupt
-        return planted(request)
-
-    with pytest.raises(KeyboardInterrupt):
-        audit(tmp_path, run=dies)
-    place = cost_place(tmp_path, "quick")
-    assert len(list((tmp_path / "cost").glob("*.json"))) == 5
-    assert place.plan.path.exists() and not place.summary.path.exists()
-    interrupted = made.pop()
-    summary = audit(tmp_path, run=lambda r: made.append(json.dumps(r, sort_keys=True)) or planted(r))
-    assert len(made) == len(set(made)) and interrupted in made
-    again = audit(tmp_path, run=lambda _: pytest.fail("measured twice"))
-    for found in (summary, again):
-        found.pop("created")
-    assert again == summary
-
-
 def kind_of(request):
     return request["kind"], request.get("processes"), len(request["cases"])
 

@@ -31,7 +31,13 @@ SEARCH = TunePlan(
     data=DataSpec(num_train=200, num_test=50), network=NetworkSpec(name="mlp", width=0.25), recipe=Recipe(epochs=1),
 )  # fmt: skip
 STUDY = {"name": "accuracy", "data": ["fashion_mnist_subset"], "seeds": 2}
-COST = {"rules": ["dtg-ff"], "modes": ["plain"], "parts": ["methods"], "settings": CHOSEN, "threads": 1}
+COST = {
+    "rules": ["dtg-ff"],
+    "modes": ["plain"],
+    "parts": ["methods", "scaling", "roofline", "distribution"],
+    "settings": CHOSEN,
+    "threads": 1,
+}
 QUIET = Console(quiet=True)
 
 
