@@ -198,12 +198,14 @@ class Recipe(Section):
         learning_rate: peak, > 0 and at most 1e30.
         momentum: of SGD, in [0, 1).
         weight_decay: decoupled for AdamW, L2 for SGD; on weights of two or more dimensions only.
-        schedule: ``"cosine"`` or ``"linear"`` decay to 0, or ``"constant"``. A function of the step, never of a loss.
+        schedule: ``"cosine"`` or ``"linear"`` decay to 0, ``"constant"``, or ``"triangular"``: linear from 0.2 of the peak up to it and down
+            to 0.07 of it (2404.00498). A function of the step, never of a loss.
         warmup: share of all steps over which the rate rises linearly, in [0, 1).
         clip: largest gradient norm of one block (never of the whole network: that would couple blocks), or ``None``.
         precision: ``"float32"`` or ``"bf16"`` (autocast; needs no loss scaling).
         crop: pad by so many pixels and crop at random; 0 is off.
-        flip: flip left and right at random.
+        flip: flip left and right at random; ``"alternating"``: each image at random in the first epoch, then every other epoch, so that two
+            epochs show both (2404.00498).
         cutout: side of a square set to the mean, in pixels; 0 is off.
         steps: optimizer steps of the whole run instead of ``epochs``, ≥ 1; the last epoch ends early: tasks of different size are then
             trained exactly equally long.
@@ -211,6 +213,9 @@ class Recipe(Section):
             memory and about a third more time. For rules whose gradient spans several blocks.
         step_per_block: step the optimizer for a segment right after its backward, and free its gradients, instead of once at the end of
             the step; the same numbers for less memory. For rules each of whose losses trains blocks of its own.
+        vector_rate: factor on the learning rate of biases and of what batch norm learns, > 0 (2404.00498: 64).
+        average_every: every so many steps each weight becomes a moving average of itself, which moves slower towards the end, and at the end
+            it stays that average (1907.08610 as in 2404.00498, there 5); 0 is off. A block's weights are averaged with its own alone.
     """
 
     oldest = frozenset((
@@ -226,16 +231,18 @@ class Recipe(Section):
     learning_rate: float = Field(default=2e-3, gt=0, le=1e30)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-2, ge=0, le=1e30)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "triangular"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, lt=1)
     clip: float | None = Field(default=None, gt=0)
     precision: Literal["float32", "bf16"] = "float32"
     crop: int = Field(default=0, ge=0)
-    flip: bool = False
+    flip: bool | Literal["alternating"] = False
     cutout: int = Field(default=0, ge=0)
     steps: int | None = Field(default=None, ge=1)
     checkpointing: bool = False
     step_per_block: bool = False
+    vector_rate: float = Field(default=1.0, gt=0, le=1e30)
+    average_every: int = Field(default=0, ge=0)
 
     def count_steps(self, batches: int) -> int:
         """Optimizer steps of the whole run, at so many batches an epoch."""

@@ -12,7 +12,8 @@ from torch import nn
 
 from layerlocal.networks import create_network
 from layerlocal.rules import DTGFF, FF, LocalHeads, RuleInfo, create_rule
-from layerlocal.rules.core.export import CellAverage, RuleScores, TrainedNetwork
+from layerlocal.rules.core.cells import CellAverage
+from layerlocal.rules.core.export import RuleScores, TrainedNetwork
 from layerlocal.types import InputError
 
 K = 6

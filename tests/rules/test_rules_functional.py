@@ -10,6 +10,8 @@ import pytest
 import torch
 from scipy import optimize, special, stats
 
+from layerlocal.kernels import grid_max
+from layerlocal.rules.core.auxiliary import ConvReadout
 from layerlocal.rules.core.functional import (
     clarity,
     dynamic_temperature,
@@ -22,6 +24,7 @@ from layerlocal.rules.core.functional import (
     rms_normalize,
     wrong_labels,
 )
+from layerlocal.rules.core.members import GroupedNets
 
 GRIDS = [(4, 4, 2), (5, 7, 2), (7, 5, 3), (1, 3, 2), (2, 2, 4), (6, 6, 1)]
 """(height, width, cells a side): even, not divisible, and maps smaller than the grid."""
@@ -124,6 +127,31 @@ def test_grid_rms_and_grid_mean_are_the_statistic_of_each_cell(height, width, gr
     a = images(height, width)
     torch.testing.assert_close(grid_rms(a, grid), by_hand(a, grid, plain_rms))
     torch.testing.assert_close(grid_mean(a, grid), by_hand(a, grid, lambda cell: cell.mean((2, 3))))
+
+
+@pytest.mark.parametrize(("height", "width", "grid"), GRIDS)
+def test_grid_max_is_the_largest_of_each_cell_and_its_gradient_goes_there(height, width, grid):
+    a = images(height, width).requires_grad_()
+    expected = by_hand(a, grid, lambda cell: cell.flatten(2).max(2).values)
+    torch.testing.assert_close(grid_max(a, grid), expected)
+    pull = torch.arange(1.0, expected.numel() + 1, dtype=torch.float64).view_as(expected)
+    found = [torch.autograd.grad((value * pull).sum(), a)[0] for value in (grid_max(a, grid), expected)]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_readers_with_convolutions_read_the_largest_of_each_cell_of_their_last_maps(grid):
+    maps, x = (4, 7, 7), images(7, 7).float()
+    conv = ConvReadout(maps, 5, statistic="max", grid=grid, reduction=1).eval()
+    features = by_hand(conv.layers(x), grid, lambda cell: cell.flatten(2).max(2).values)
+    readout = conv.readout
+    torch.testing.assert_close(conv(x), readout.linear(readout.standardize(features)))
+    nets = GroupedNets([], maps, 5, nets=2, statistic="max", grid=grid, factors=None).eval()
+    cells = features.unflatten(1, (grid * grid, 4)).transpose(1, 2)  # (B, C, s·s)
+    weight = nets.linear.weight.view(2, 5, -1)  # a net has half of the channels
+    halves = cells.unflatten(1, (2, 2)).flatten(2) / (1 + nets.standardize.eps) ** 0.5
+    by_net = torch.einsum("bnf,nkf->bnk", halves, weight) + nets.linear.bias.view(2, 5)
+    torch.testing.assert_close(nets(x), by_net)
 
 
 @pytest.mark.parametrize(("height", "width", "grid"), GRIDS)

@@ -7,7 +7,8 @@ whatever was iterated before. Shape letters: N images, B batch, C channels, H W 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from layerlocal.types import InputError, derive_seed
 
 __all__ = ["Augment", "AugmentDraws", "Batches", "crop_and_flip", "cutout_mask", "normalize"]
 
+ALTERNATING = "alternating"
 ON_DEVICE_BYTES = 4 * 2**30  # a split of at most this size is moved to the device once
 
 
@@ -29,19 +31,19 @@ class Augment:
 
     Args:
         crop: pixels; the image is padded by reflection on every side and cropped back at a random place.
-        flip: mirror half of the images left to right.
+        flip: mirror half of the images left to right; ``"alternating"``: each image at random in the first epoch, then every other epoch.
         cutout: side in pixels of a square set to the mean, centred anywhere in the image (cut off at its edges).
     """
 
     crop: int = 0
-    flip: bool = False
+    flip: bool | Literal["alternating"] = False
     cutout: int = 0
 
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
             object.__setattr__(self, name, whole_number(f"{name} (pixels)", getattr(self, name), least=0))
-        if not isinstance(self.flip, bool):
-            raise InputError(f"flip must be true or false, got {self.flip!r}")
+        if not isinstance(self.flip, bool) and self.flip != ALTERNATING:
+            raise InputError(f"flip must be true, false or {ALTERNATING!r}, got {self.flip!r}")
 
     def __bool__(self) -> bool:
         return bool(self.crop or self.flip or self.cutout)
@@ -194,7 +196,13 @@ class Batches:
         """All augmentation draws of this epoch, by position."""
         height, width = self.split.sample_shape[1:]
         generator = self._generator("augment", epoch)
-        return AugmentDraws.draw(len(self.split), self.augment, height=height, width=width, generator=generator)
+        draws = AugmentDraws.draw(len(self.split), self.augment, height=height, width=width, generator=generator)
+        return replace(draws, flip=self._alternate(epoch)) if self.augment.flip == ALTERNATING else draws
+
+    def _alternate(self, epoch: int) -> Tensor:
+        """Whether each image of the epoch is mirrored: drawn once for each row of the split, and turned over from epoch to epoch."""
+        first = torch.rand(len(self.split), generator=self._generator("flip")) < 0.5
+        return first[self.order(epoch)] ^ bool(epoch % 2)
 
     def epoch(self, epoch: int, *, ahead: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch number ``epoch``: x float32 (B, C, H, W) or (B, D), y int64 (B,), both on the device.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["EPS", "ActivityWithCells", "cell_sizes", "cells_of", "grid_mean", "grid_rms", "spread_over_cells"]
+__all__ = [
+    "EPS", "ActivityWithCells", "cell_max", "cell_sizes", "cells_of", "grid_max", "grid_mean", "grid_rms", "spread_over_cells",
+]  # fmt: skip
 
 EPS = 1e-6
 
@@ -30,6 +32,20 @@ def grid_mean(activity: Tensor, grid: int) -> Tensor:
     if grid == 1:
         return activity.mean((2, 3))
     return _cell_means(activity.permute(0, 2, 3, 1), grid).flatten(1)
+
+
+def cell_max(activity: Tensor, grid: int) -> Tensor:
+    """Largest number of each channel in each cell of a grid: (B, C, H, W) → (B, C, s, t)."""
+    for dim in (2, 3):
+        sizes = cell_sizes(activity.shape[dim], grid, torch.device("cpu")).tolist()
+        parts = [cell.amax(dim, keepdim=True) for cell in activity.split(sizes, dim)]
+        activity = torch.cat(parts, dim)
+    return activity
+
+
+def grid_max(activity: Tensor, grid: int) -> Tensor:
+    """Largest number of each channel in each cell of a grid: (B, C, H, W) → (B, s·s·C)."""
+    return cell_max(activity, grid).permute(0, 2, 3, 1).flatten(1)
 
 
 def spread_over_cells(cells: Tensor, height: int, width: int) -> Tensor:

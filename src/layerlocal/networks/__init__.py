@@ -12,6 +12,7 @@ from layerlocal.networks.blocks import within_memory
 from layerlocal.networks.mlp import mlp
 from layerlocal.networks.own import OwnNetwork
 from layerlocal.networks.resnet import RESNET_PLANS, resnet
+from layerlocal.networks.speedrun import speedrun
 from layerlocal.networks.vgg import VGG_PLANS, vgg
 from layerlocal.options import MOST_PIXELS, check_options, options_of, real_number, seed_number, whole_number
 from layerlocal.plugins import split_name
@@ -21,6 +22,7 @@ __all__ = ["Network", "create_network", "list_networks", "network_options"]
 
 _BUILDERS: dict[str, Callable[..., Network]] = {
     "mlp": mlp,
+    "speedrun": speedrun,
     **{name: partial(vgg, plan) for name, plan in VGG_PLANS.items()},
     **{name: partial(resnet, *plan) for name, plan in RESNET_PLANS.items()},
 }

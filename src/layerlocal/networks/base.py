@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerlocal.networks.blocks import (
     FusableBlock,
+    SeesImages,
     as_blocks,
     as_shape,
     refuse_other_types,
@@ -78,6 +79,18 @@ class Network(nn.Module):
         if self.channels_last and x.dim() == 4:
             return x.contiguous(memory_format=torch.channels_last)
         return x
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether a part of it is made of the training images (`see`)."""
+        return any(isinstance(part, SeesImages) for part in self.modules())
+
+    @torch.no_grad()
+    def see(self, images: Tensor) -> None:
+        """Let parts that are made of the training images, and not trained, be made of these: normalized, (N, *sample_shape)."""
+        for part in self.modules():
+            if isinstance(part, SeesImages):
+                part.see(images)
 
     def to_channels_last(self) -> Network:
         """Store convolution weights, and lay out inputs, channels-last (NHWC); usually faster on CPU and tensor cores."""

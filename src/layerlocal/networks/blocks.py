@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from layerlocal.types import InputError, describe_error, first_line
 
 __all__ = [
-    "FusableBlock", "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
+    "FusableBlock", "SeesImages", "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
     "run_watched", "version_of", "within_memory",
 ]  # fmt: skip
 
@@ -31,6 +31,14 @@ class FusableBlock(nn.Module):
 
     fused = False
     cells = 0
+
+
+class SeesImages(nn.Module):
+    """A part that is made of the training images and not trained: `Network.see` shows them to it before the first step."""
+
+    def see(self, images: Tensor) -> None:
+        """Normalized images (N, *sample_shape); called once, the same for a rule and its twins."""
+        raise NotImplementedError
 
 
 TENSORS_PER_WEIGHT = 4

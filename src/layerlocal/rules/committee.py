@@ -84,7 +84,7 @@ class Committee(MemberRule):
         wide: whether nets have ``head_width`` channels at every block, also where the activity has fewer.
         head_layers: convolutions 3×3 (of vectors: hidden layers) of a net, ≥ 1.
         head_side: positions a side at which a net begins, ≥ 1; larger maps are brought to no more by a convolution without overlap.
-        readout: what is read of each channel in each cell: ``"rms"`` or ``"mean"``.
+        readout: what is read of each channel in each cell: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
         label_smoothing: in [0, 1).

@@ -27,7 +27,7 @@ class LocalHeads(AuxiliaryRule):
         network: what is trained.
         num_classes: K ≥ 2.
         seed: of the heads.
-        readout: what the head reads of each channel in each cell: ``"rms"`` or ``"mean"``.
+        readout: what the head reads of each channel in each cell: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
         label_smoothing: in [0, 1).

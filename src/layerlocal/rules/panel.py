@@ -73,7 +73,7 @@ class Panel(MemberRule):
             its square.
         head_width: channels (of vectors: units) of a net at most, ≥ 1.
         linear: whether there is a linear readout beside them.
-        readout: what is read of each channel in each cell: ``"rms"`` or ``"mean"``.
+        readout: what is read of each channel in each cell: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
         label_smoothing: in [0, 1).

@@ -105,7 +105,7 @@ class PredSim(BlockwiseRule):
         num_classes: K ≥ 2.
         seed: of the heads.
         beta: β in [0, 1), weight of the similarity loss; 0: cross-entropy alone ("pred"), `local-heads` with the same readout.
-        readout: what the head reads of each channel in each cell: ``"rms"`` or ``"mean"``.
+        readout: what the head reads of each channel in each cell: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
         label_smoothing: of the cross-entropy, in [0, 1).

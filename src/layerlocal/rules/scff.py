@@ -52,7 +52,7 @@ class SCFF(BlockwiseRule):
         seed: of the readouts.
         goodness: ``"mean"`` of squares over channels (positions averaged) or their ``"sum"``.
         theta: threshold, > 0; ``None``: 1 for the mean, the block's width for the sum.
-        readout: what the linear readout reads of each channel in each cell: ``"rms"`` or ``"mean"``.
+        readout: what the linear readout reads of each channel in each cell: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side of the readout, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
-from layerlocal.rules.core.export import CellAverage
+from layerlocal.rules.core.cells import CellAverage
 from layerlocal.rules.core.readout import CellReader
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo

@@ -21,8 +21,11 @@ __all__ = [
     "make_optimizer",
     "optimizer_tensors",
     "second_loss",
+    "set_rate",
 ]
 
+BEGIN, END = 0.2, 0.07
+"""Shares of the peak at the first and at the last step of a triangular schedule (airbench94)."""
 Group = dict[str, Any]
 """One parameter group of a torch optimizer, with the name of its block."""
 
@@ -36,7 +39,8 @@ def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
             (0.0, [p for p in parameters if p.dim() <= 1]),
         ]:
             if chosen:
-                groups.append({"params": chosen, "weight_decay": decay, "block": name})
+                factor = recipe.vector_rate if chosen[0].dim() <= 1 else 1.0
+                groups.append({"params": chosen, "weight_decay": decay, "block": name, "rate": factor})
     if not groups:
         raise InputError(f"rule {rule.info.name!r} has no trainable parameter")
     if recipe.optimizer == "sgd":
@@ -46,13 +50,21 @@ def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The rate at a step (from 0) of a run of ``steps``: linear warm-up, then decay to 0 at the end. A function of the step alone."""
-    warm = round(recipe.warmup * steps)
+    """The rate at a step (from 0) of a run of ``steps``: linear warm-up, then decay. A function of the step alone."""
+    warm, triangular = round(recipe.warmup * steps), recipe.schedule == "triangular"
     if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
+        return recipe.learning_rate * (BEGIN + (1 - BEGIN) * step / warm if triangular else (step + 1) / warm)
     left = 1 - (step - warm) / max(1, steps - warm)
-    factor = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[recipe.schedule]
+    factor = {
+        "constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left))), "triangular": END + (1 - END) * left,
+    }[recipe.schedule]  # fmt: skip
     return recipe.learning_rate * factor
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step, in each group times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate"]
 
 
 def second_loss(block: str) -> InputError:

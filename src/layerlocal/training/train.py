@@ -29,6 +29,7 @@ from layerlocal.options import check_kind, seed_number
 from layerlocal.rules import Rule
 from layerlocal.rules.core.frozen import with_gradients
 from layerlocal.spec import Recipe
+from layerlocal.training.averaging import Average
 from layerlocal.training.evaluate import Evaluation, calibrate, evaluate_split
 from layerlocal.training.meter import Meter
 from layerlocal.training.optimizer import (
@@ -37,6 +38,7 @@ from layerlocal.training.optimizer import (
     load_optimizer_tensors,
     make_optimizer,
     optimizer_tensors,
+    set_rate,
 )
 from layerlocal.training.rehearsal import losses_of, rehearse
 from layerlocal.types import BlockLoss, InputError, derive_seed
@@ -46,6 +48,8 @@ __all__ = ["EpochRecord", "Training", "clock", "learning_rate", "losses_of", "ma
 ]  # fmt: skip
 
 CHECK_EVERY = 100
+SEEN = 5000
+"""Images, at most, that parts of a network are made of (`Network.see`): of the first epoch's order."""
 StepReport = Callable[[int, int], None]
 
 
@@ -143,6 +147,7 @@ class Training:
         self.device = device
         self.optimizer = make_optimizer(rule, recipe)
         self.stepper = Stepper(rule, self.optimizer, recipe)
+        self.average: Average | None = None
         self.epoch = 0
         self.meter = Meter(rule.network.block_names)
         augment = Augment(crop=recipe.crop, flip=recipe.flip, cutout=recipe.cutout)
@@ -150,7 +155,11 @@ class Training:
             data.train, batch_size=recipe.batch_size, mean=data.mean, std=data.std, augment=augment if augment else None, shuffle=True,
             drop_last=True, device=device, channels_last=rule.network.channels_last, seed=derive_seed(seed, "batches"),
         )  # fmt: skip
+        if rule.network.sees_images:
+            rule.network.see(self._first_samples(SEEN)[0])
         rehearse(rule, self._first_samples, recipe)
+        if recipe.average_every:
+            self.average = Average(rule, recipe.average_every)
         if recipe.checkpointing:
             rule.use_checkpointing(_some_samples(rule, device))
 
@@ -217,10 +226,10 @@ class Training:
         samples = 0
         done = self.steps_done
         for index, (x, y) in enumerate(islice(self.batches.epoch(self.epoch), self.steps - done)):
-            rate = learning_rate(self.recipe, done + index, self.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(self.optimizer, learning_rate(self.recipe, done + index, self.steps))
             self.step(x, y, meter.add)
+            if self.average is not None:
+                self.average.after_step(done + index + 1, self.steps)
             samples += len(y)
             if (index + 1) % CHECK_EVERY == 0:
                 meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
@@ -249,6 +258,8 @@ class Training:
     def state_tensors(self) -> dict[str, Tensor]:
         """Weights, buffers and optimizer state, by flat names."""
         tensors = {f"rule/{name}": value for name, value in self.rule.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average/{name}": value for name, value in self.average.tensors.items()}
         return tensors | {f"optimizer/{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
 
     def load_state_tensors(self, tensors: dict[str, Tensor], epoch: int) -> None:
@@ -257,12 +268,14 @@ class Training:
             self.rule.load_state_dict(tensors)  # a finished run keeps its weights only
             self.epoch = epoch
             return
-        parts: dict[str, dict[str, Tensor]] = {"rule": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"rule": {}, "optimizer": {}, "average": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = value
         self.rule.load_state_dict(parts["rule"])
         load_optimizer_tensors(self.optimizer, parts["optimizer"])
+        if self.average is not None:
+            self.average.load(parts["average"])
         self.epoch = epoch
 
 

@@ -137,6 +137,9 @@ class ConvReadout(nn.Module):
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
         maps = self.layers(activity)
+        if self.readout.statistic == "max":
+            largest: Tensor = self.readout(maps)
+            return largest
         squares = self.readout.statistic == "rms"
         cells = self.rows @ ((maps.square() if squares else maps) @ self.columns.T)  # (B, W, s, t)
         scores: Tensor = self.readout(((cells + TINY).sqrt() if squares else cells).flatten(1))

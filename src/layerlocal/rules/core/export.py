@@ -20,6 +20,7 @@ from layerlocal.networks import Network
 from layerlocal.networks.base import CompiledForward
 from layerlocal.networks.blocks import FusableBlock
 from layerlocal.options import check_kind
+from layerlocal.rules.core.cells import CellAverage, CellMax
 from layerlocal.rules.core.functional import fuse, goodness, rms_normalize
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.scale import Scale
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
-    "CellAverage", "ChannelsLast", "Double", "ExportParts", "Fusion", "Goodness", "LabelSum", "Normalize", "RMSNormalize", "Readout",
+    "ChannelsLast", "Double", "ExportParts", "Fusion", "Goodness", "LabelSum", "Normalize", "RMSNormalize", "Readout",
     "RuleScores", "Temperature", "TrainedNetwork", "WriteLabels", "copied", "copied_rule", "finished", "input_steps", "plain_readout",
 ]  # fmt: skip
 
@@ -125,30 +126,6 @@ class RMSNormalize(nn.Module):
         return rms_normalize(activity)
 
 
-class CellAverage(nn.Module):
-    """Means of cells of unequal size: (B, C, H, W) → (B, C, s, t). Cells cover the map, the first ones larger by one.
-
-    Args:
-        height: H.
-        width: W.
-        grid: cells a side, at most H and W of them.
-    """
-
-    rows: Tensor
-    columns: Tensor
-
-    def __init__(self, height: int, width: int, grid: int) -> None:
-        super().__init__()
-        for name, size in (("rows", height), ("columns", width)):
-            cells = torch.arange(size).tensor_split(min(grid, size))
-            average = torch.block_diag(*[torch.full((1, len(cell)), 1 / len(cell)) for cell in cells])
-            self.register_buffer(name, average, persistent=False)  # (s, H) and (t, W)
-
-    def forward(self, activity: Tensor) -> Tensor:
-        """Two matrix products."""
-        return self.rows @ (activity @ self.columns.T)
-
-
 class Readout(nn.Module):
     """A `SpatialReadout` in operations that every exporter knows: pooling, standardization, one linear map.
 
@@ -164,9 +141,12 @@ class Readout(nn.Module):
             height, width = activity_shape[1:]
             down, across = min(head.grid, height), min(head.grid, width)
             even = height % down == 0 and width % across == 0
-            self.pool = (
-                nn.AvgPool2d((height // down, width // across)) if even else CellAverage(height, width, head.grid)
-            )
+            if head.statistic == "max":
+                self.pool = nn.MaxPool2d((height // down, width // across)) if even else CellMax(head.grid)
+            else:
+                self.pool = (
+                    nn.AvgPool2d((height // down, width // across)) if even else CellAverage(height, width, head.grid)
+                )
         self.squares = head.statistic == "rms"
         self.standardize = copied(head.standardize)
         self.linear = copied(head.linear)

@@ -9,10 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layerlocal.kernels import cell_max
 from layerlocal.networks.vgg import ConvBlock
 from layerlocal.rules.core.auxiliary import TINY, AuxiliaryRule, averages
 from layerlocal.rules.core.export import copied, plain_readout
-from layerlocal.rules.core.readout import CellReader, SpatialReadout, pair_scores, parse_factors
+from layerlocal.rules.core.readout import (
+    CellReader,
+    SpatialReadout,
+    pair_scores,
+    parse_factors,
+    refuse_unknown_statistic,
+)
 
 __all__ = ["CommitteeHead", "GroupedNets", "MemberRule", "beginning", "committee_loss", "small_block"]
 
@@ -34,7 +41,7 @@ class GroupedNets(nn.Module):
         maps_shape: of these, (N·W, H, W).
         num_classes: K.
         nets: N.
-        statistic: ``"rms"`` or ``"mean"``, as ``grid`` and ``factors`` of `SpatialReadout`.
+        statistic: ``"rms"``, ``"mean"`` or ``"max"``, as ``grid`` and ``factors`` of `SpatialReadout`.
         grid: cells a side.
         factors: ``"AxB"`` where a class is a pair.
     """
@@ -47,6 +54,7 @@ class GroupedNets(nn.Module):
         factors: str | None,
     ) -> None:  # fmt: skip
         super().__init__()
+        refuse_unknown_statistic(statistic)
         self.layers, self.nets, self.statistic = nn.Sequential(*layers), nets, statistic
         self.factors = parse_factors(factors, num_classes)
         channels, *sizes = maps_shape
@@ -60,11 +68,17 @@ class GroupedNets(nn.Module):
     def forward(self, activity: Tensor) -> Tensor:
         """(B, N, K)."""
         maps = self.layers(activity if activity.dim() == 4 else activity[:, :, None, None])
-        squares = self.statistic == "rms"
-        cells = self.rows @ ((maps.square() if squares else maps) @ self.columns.T)  # (B, N·W, s, t)
-        found = self.standardize(((cells + TINY).sqrt() if squares else cells).flatten(1))
+        found = self.standardize(self.read(maps).flatten(1))
         scores: Tensor = self.linear(found[..., None]).unflatten(1, (self.nets, -1))[..., 0]
         return pair_scores(scores, self.factors) if self.factors else scores
+
+    def read(self, maps: Tensor) -> Tensor:
+        """The statistic of each channel in each cell: (B, N·W, s, t)."""
+        if self.statistic == "max":
+            return cell_max(maps, max(len(self.rows), len(self.columns)))
+        squares = self.statistic == "rms"
+        cells = self.rows @ ((maps.square() if squares else maps) @ self.columns.T)
+        return (cells + TINY).sqrt() if squares else cells
 
 
 def beginning(activity_shape: Sequence[int], side: int) -> tuple[int, int, list[int], int]:

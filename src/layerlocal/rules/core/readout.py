@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from layerlocal.kernels import cells_of, grid_mean
+from layerlocal.kernels import cells_of, grid_max, grid_mean
 from layerlocal.options import whole_number
 from layerlocal.types import InputError
 
-__all__ = ["CellReader", "SpatialReadout", "pair_scores", "parse_factors"]
+__all__ = ["CellReader", "SpatialReadout", "pair_scores", "parse_factors", "refuse_unknown_statistic"]
+
+_POOLS: dict[str, Callable[[Tensor, int], Tensor]] = {"rms": cells_of, "mean": grid_mean, "max": grid_max}
+
+
+def refuse_unknown_statistic(statistic: str) -> None:
+    """See that a readout can read this of a cell.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if statistic not in _POOLS:
+        raise InputError(f"readout must be 'rms', 'mean' or 'max', got {statistic!r}")
 
 
 class CellReader(nn.Module):
@@ -33,7 +45,7 @@ class SpatialReadout(CellReader):
     Args:
         activity_shape: shape of the activity without the batch dimension.
         num_classes: K.
-        statistic: ``"rms"`` or ``"mean"``.
+        statistic: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side, ≥ 1; a map smaller than the grid has one position a cell.
         factors: ``"AxB"`` with A·B = K where a class is a pair (a, b), class a·B + b: the linear map gives A + B numbers, and a pair's
             score is the sum of its two, so that pairs never seen in training can be answered. ``None``: K numbers.
@@ -49,8 +61,7 @@ class SpatialReadout(CellReader):
         factors: str | None = None,
     ) -> None:
         super().__init__()
-        if statistic not in ("rms", "mean"):
-            raise InputError(f"readout must be 'rms' or 'mean', got {statistic!r}")
+        refuse_unknown_statistic(statistic)
         grid, num_classes = whole_number("grid", grid, least=1), whole_number("num_classes", num_classes, least=1)
         if len(activity_shape) not in (1, 3):
             raise InputError(
@@ -80,8 +91,7 @@ class SpatialReadout(CellReader):
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores (B, K)."""
         if activity.dim() == 4:
-            pool = cells_of if self.statistic == "rms" else grid_mean
-            activity = pool(activity, self.grid)
+            activity = _POOLS[self.statistic](activity, self.grid)
         scores = self.linear(self.standardize(activity))
         return pair_scores(scores, self.factors) if self.factors else scores
 
