@@ -272,7 +272,7 @@ CHOICES = {
     "recipe.learning_rate": [2e-3, 0.1, 1e-5],
     "recipe.momentum": [0.9, 0.0],
     "recipe.weight_decay": [1e-2, 0.0],
-    "recipe.schedule": ["cosine", "linear", "constant"],
+    "recipe.schedule": ["cosine", "linear", "constant", "triangular"],
     "recipe.warmup": [0.1, 0.0],
     "recipe.clip": [None, 1.0, 0.5],
     "recipe.precision": ["float32", "bf16"],

@@ -208,7 +208,7 @@ def test_augmentation_of_vectors_and_negative_pixels_are_refused():
         ({"crop": True}, r"crop \(pixels\) must be a whole number, got True"),
         ({"cutout": "a"}, r"cutout \(pixels\) must be a whole number, got 'a'"),
         ({"cutout": float("nan")}, r"cutout \(pixels\) must be a whole number, got nan"),
-        ({"flip": 1}, "flip must be true or false, got 1"),
+        ({"flip": 1}, "flip must be true, false or 'alternating', got 1"),
     ],
 )
 def test_augmentation_is_of_whole_pixels(given, words):

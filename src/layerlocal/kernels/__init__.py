@@ -2,9 +2,9 @@
 
 from layerlocal.kernels.fused import fuses as fuses
 from layerlocal.kernels.fused import norm_act as norm_act
+from layerlocal.kernels.grid import cell_max as cell_max
 from layerlocal.kernels.grid import cell_sizes as cell_sizes
 from layerlocal.kernels.grid import cells_of as cells_of
-from layerlocal.kernels.grid import cell_max as cell_max
 from layerlocal.kernels.grid import grid_max as grid_max
 from layerlocal.kernels.grid import grid_mean as grid_mean
 from layerlocal.kernels.grid import grid_rms as grid_rms

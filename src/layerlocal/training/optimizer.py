@@ -40,7 +40,8 @@ def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
         ]:
             if chosen:
                 factor = recipe.vector_rate if chosen[0].dim() <= 1 else 1.0
-                groups.append({"params": chosen, "weight_decay": decay, "block": name, "rate": factor})
+                rate = {"rate": factor, "lr": factor * recipe.learning_rate}
+                groups.append({"params": chosen, "weight_decay": decay, "block": name, **rate})
     if not groups:
         raise InputError(f"rule {rule.info.name!r} has no trainable parameter")
     if recipe.optimizer == "sgd":

@@ -207,7 +207,8 @@ class Training:
             samples = self._run_steps(meter, report)
             seconds = clock(self.device) - start
         meter.refuse_non_finite(self.rule.info.name, self.epoch, self.recipe.micro_batches)
-        rate = self.optimizer.param_groups[0]["lr"]
+        first = self.optimizer.param_groups[0]
+        rate = first["lr"] / first["rate"]
         self.epoch += 1
         found = self.validate()
         losses, metrics = meter.means(meter.losses), meter.means(meter.metrics)
