@@ -65,6 +65,8 @@ OTHER = {
     "recipe.steps": 210,
     "recipe.checkpointing": True,
     "recipe.step_per_block": True,
+    "recipe.vector_rate": 64.0,
+    "recipe.average_every": 5,
     "data.draw": "within",
     "data.superclass": 3,
     "data.compose": "side",
@@ -267,7 +269,7 @@ def test_an_unknown_setting_lists_the_known(key):
     [("recipe.epoch", r" Did you mean 'recipe\.epochs'\?"), ("recipe.lr", ""), ("recipe.", ""), ("recipe.data", "")],
 )
 def test_an_unknown_setting_of_a_known_group_lists_that_group_alone(key, near):
-    with pytest.raises(InputError, match=rf"known: recipe\.batch_size(, recipe\.\w+)+\.{near}$"):
+    with pytest.raises(InputError, match=rf"known: recipe\.average_every(, recipe\.\w+)+\.{near}$"):
         RunSpec().with_settings({key: 1})
 
 
