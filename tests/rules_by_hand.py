@@ -26,6 +26,49 @@ def make(name, of="cnn4", /, **options):
     return create_rule(name, network(of), num_classes=K, seed=0, **options)
 
 
+X8 = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def small(name, of="cnn4", /, depth=4, **options):
+    """A quarter of cnn4 on 8 pixels, or of an mlp on 12 numbers."""
+    sizes = {"in_channels": 3, "image_size": 8} if of == "cnn4" else {"in_channels": 12, "image_size": 1}
+    built = create_network(of, width=0.25, depth=depth, seed=0, **sizes)
+    return create_rule(name, built, num_classes=K, seed=0, **options)
+
+
+def batches(steps, shape=(3, 8, 8), start=0):
+    """Each from a generator of its own."""
+    for index in range(start, start + steps):
+        generator = torch.Generator().manual_seed(index)
+        yield torch.randn(12, *shape, generator=generator), torch.randint(0, K, (12,), generator=generator)
+
+
+def train(rule, recipe, steps=3, start=0, optimizer=None):
+    """Some steps of the library's loop on `batches`; the rule's own draws are seeded step by step. The optimizer."""
+    optimizer = optimizer or make_optimizer(rule.train(), recipe)
+    for index, (x, y) in enumerate(batches(steps, rule.network.sample_shape, start), start):
+        torch.manual_seed(index)
+        train_step(rule, x, y, optimizer, recipe=recipe)
+    return optimizer
+
+
+def gradients(rule, x, y, seed=0):
+    """Losses, and every parameter's gradient by name, after one walk of the loop in training mode."""
+    torch.manual_seed(seed)
+    losses = []
+    for loss in rule.train().losses(x, y):
+        loss.value.backward()
+        losses.append(loss.value.item())
+    return losses, {name: p.grad for name, p in rule.named_parameters()}
+
+
+def assert_equal_bits(found, expected):
+    """What is expected is found among others, to the last bit."""
+    assert expected
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
 def trained(rule, steps=3, recipe=None):
     """After a few steps, so that no statistic and no weight is the one it began with."""
     recipe = recipe or Recipe(optimizer="sgd", learning_rate=0.1)

@@ -15,10 +15,10 @@ from layerlocal.rules.bp_every import is_global_step
 from layerlocal.rules.feedback import feedback_term, output_error
 from layerlocal.rules.lookahead import reading_block
 from layerlocal.spec import Recipe
-from layerlocal.training.train import losses_of, make_optimizer, train_step
+from layerlocal.training.train import losses_of, make_optimizer
 from layerlocal.types import InputError
+from rules_by_hand import K, assert_equal_bits, batches, gradients, small, train
 
-K = 3
 DEPTH = 4
 PARTNERS = [
     ("local-heads", {}),
@@ -31,46 +31,19 @@ MIXED = [("bp-every", {}), ("feedback", {}), ("lookahead", {}), ("lookahead", {"
 OFF = {"bp-every": {"every": 0}, "feedback": {"strength": 0.0}, "lookahead": {"blocks_ahead": 0}}
 
 
-def make(name, depth=DEPTH, **options):
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=depth, seed=0)
-    return create_rule(name, network, num_classes=K, seed=0, **options)
-
-
-def batches(steps, size=12, start=0):
-    for index in range(start, start + steps):
-        generator = torch.Generator().manual_seed(index)
-        yield torch.randn(size, 3, 8, 8, generator=generator), torch.randint(0, K, (size,), generator=generator)
-
-
 X, Y = next(batches(1))
 
 
-def train(rule, steps=4, start=0, optimizer=None, recipe=None):
-    recipe = recipe or Recipe(clip=1.0)
-    optimizer = optimizer or make_optimizer(rule.train(), recipe)
-    for index, (x, y) in enumerate(batches(steps, start=start), start):
-        torch.manual_seed(index)  # the rule's own draws
-        train_step(rule, x, y, optimizer, recipe=recipe)
-    return optimizer
+def run(rule, steps=4, start=0, optimizer=None, recipe=None):
+    return train(rule, recipe or Recipe(clip=1.0), steps, start, optimizer)
 
 
 def state(rule):
     return {key: value.clone() for key, value in rule.state_dict().items()}
 
 
-def gradients(rule, seed=0):
-    """Every parameter's gradient after one walk of the loop, by the name it has in the rule itself."""
-    rule.train()
-    torch.manual_seed(seed)
-    for loss in rule.losses(X, Y):
-        loss.value.backward()
-    return {name: p.grad for name, p in rule.named_parameters()}
-
-
-def assert_equal_bits(found, expected):
-    assert expected
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
+def walked(rule):
+    return gradients(rule, X, Y)[1]
 
 
 # --- all three --------------------------------------------------------------------------------------------------------
@@ -86,8 +59,8 @@ def assert_equal_bits(found, expected):
     ],
 )
 def test_a_hybrid_turned_off_is_the_rule_itself_to_the_last_bit(name, of, options):
-    hybrid, itself = make(name, of=of, **OFF[name], **options), make(of, **options)
-    train(hybrid), train(itself)
+    hybrid, itself = small(name, of=of, **OFF[name], **options), small(of, **options)
+    run(hybrid), run(itself)
     assert_equal_bits(state(hybrid), state(itself))
     assert (hybrid.locality, hybrid.reads_ahead, hybrid.passes_per_step) == ("block", 0, itself.passes_per_step)
     assert torch.equal(hybrid.eval().scores(X), itself.eval().scores(X))
@@ -95,8 +68,8 @@ def test_a_hybrid_turned_off_is_the_rule_itself_to_the_last_bit(name, of, option
 
 @pytest.mark.parametrize(("name", "options"), MIXED)
 def test_a_hybrid_that_is_on_is_not_the_rule_itself(name, options):
-    hybrid, itself = make(name, of="dtg-ff", **options), make("dtg-ff")
-    train(hybrid), train(itself)
+    hybrid, itself = small(name, of="dtg-ff", **options), small("dtg-ff")
+    run(hybrid), run(itself)
     assert not torch.equal(state(hybrid)["network.blocks.0.0.weight"], state(itself)["network.blocks.0.0.weight"])
 
 
@@ -104,9 +77,9 @@ def test_a_hybrid_that_is_on_is_not_the_rule_itself(name, options):
 @pytest.mark.parametrize(("name", "own"), MIXED)
 def test_looking_ahead_moves_no_buffer_but_by_the_rules_own_walk(name, own, of, options):
     """Running statistics and smoothed temperatures after one walk are those of the rule itself, although blocks ran several times."""
-    hybrid, itself = make(name, of=of, **own, **options), make(of, **options)
+    hybrid, itself = small(name, of=of, **own, **options), small(of, **options)
     start = {key: value.clone() for key, value in itself.named_buffers()}
-    gradients(hybrid), gradients(itself)
+    walked(hybrid), walked(itself)
     after = dict(itself.named_buffers())
     assert any(not torch.equal(value, start[key]) for key, value in after.items())
     assert_equal_bits(dict(hybrid.named_buffers()), after)
@@ -115,7 +88,7 @@ def test_looking_ahead_moves_no_buffer_but_by_the_rules_own_walk(name, own, of, 
 @pytest.mark.parametrize(("name", "options"), MIXED)
 def test_every_parameter_learns_under_bfloat16(name, options):
     """A forward pass without a graph must not leave autocast a copy of a weight that the next one would train in vain."""
-    rule = make(name, of="dtg-ff", **options).train()
+    rule = small(name, of="dtg-ff", **options).train()
     for loss in losses_of(rule, X, Y, "bf16"):
         loss.value.backward()
     assert [key for key, p in rule.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
@@ -123,10 +96,10 @@ def test_every_parameter_learns_under_bfloat16(name, options):
 
 @pytest.mark.parametrize(("name", "options"), MIXED)
 def test_a_hybrid_owns_every_tensor_of_its_partner_once_and_under_one_name(name, options):
-    content = make(name, **options).state_dict()
+    content = small(name, **options).state_dict()
     pointers = [value.data_ptr() for value in content.values() if value.numel()]
     assert len(set(pointers)) == len(pointers)
-    assert content.keys() >= make("local-heads").state_dict().keys()
+    assert content.keys() >= small("local-heads").state_dict().keys()
 
 
 def test_the_options_of_hybrids_are_listed_with_their_defaults():
@@ -152,7 +125,7 @@ def test_the_options_of_hybrids_are_listed_with_their_defaults():
 )
 def test_options_that_make_no_sense_are_refused_in_a_sentence(name, options, message):
     with pytest.raises(InputError, match=message) as caught:
-        make(name, **options)
+        small(name, **options)
     assert "\n" not in str(caught.value)
 
 
@@ -161,14 +134,14 @@ def test_options_that_make_no_sense_are_refused_in_a_sentence(name, options, mes
 
 @pytest.mark.parametrize(("of", "options"), [*PARTNERS, *FF_PARTNERS])
 def test_a_global_step_at_every_step_is_bp_deepsup_to_the_last_bit(of, options):
-    hybrid, twin = make("bp-every", every=1, of=of, **options), make("bp-deepsup", of=of, **options)
-    train(hybrid), train(twin)
+    hybrid, twin = small("bp-every", every=1, of=of, **options), small("bp-deepsup", of=of, **options)
+    run(hybrid), run(twin)
     assert_equal_bits(state(hybrid), state(twin))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 8])
 def test_steps_are_global_at_the_first_of_every_n_and_local_between(every):
-    rule = make("bp-every", every=every).train()
+    rule = small("bp-every", every=every).train()
     names = [[loss.block for loss in rule.losses(X, Y)] for _ in range(9)]
     local = ["block0", "block1", "block2", "block3"]
     assert names == [["all"] if t % every == 0 else local for t in range(9)]
@@ -183,38 +156,38 @@ def test_no_step_is_global_where_every_is_zero():
 def test_each_step_is_that_of_bp_deepsup_or_of_the_rule_itself():
     """One step from the state that the hybrid is in, by the one or the other, on plain SGD (which carries nothing over)."""
     recipe = Recipe(optimizer="sgd", momentum=0.0, learning_rate=0.05)
-    rule = make("bp-every", every=3, of="dtg-ff")
+    rule = small("bp-every", every=3, of="dtg-ff")
     for index, other in enumerate(["bp-deepsup", "dtg-ff", "dtg-ff", "bp-deepsup"]):
-        reference = make(other, of="dtg-ff") if other == "bp-deepsup" else make(other)
+        reference = small(other, of="dtg-ff") if other == "bp-deepsup" else small(other)
         reference.load_state_dict({key: value for key, value in rule.state_dict().items() if key != "steps"})
-        train(rule, 1, start=index, recipe=recipe), train(reference, 1, start=index, recipe=recipe)
+        run(rule, 1, start=index, recipe=recipe), run(reference, 1, start=index, recipe=recipe)
         assert_equal_bits(state(rule), dict(reference.state_dict()))
 
 
 def test_a_run_continued_in_the_middle_of_a_cycle_ends_as_if_never_interrupted():
-    whole = make("bp-every", every=4, of="dtg-ff")
-    optimizer = train(whole, 6)
+    whole = small("bp-every", every=4, of="dtg-ff")
+    optimizer = run(whole, 6)
     saved, momenta = copy.deepcopy(whole.state_dict()), copy.deepcopy(optimizer.state_dict())
-    train(whole, 5, start=6, optimizer=optimizer)
-    resumed = make("bp-every", every=4, of="dtg-ff")
+    run(whole, 5, start=6, optimizer=optimizer)
+    resumed = small("bp-every", every=4, of="dtg-ff")
     resumed.load_state_dict(saved)
     assert int(resumed.steps) == 6
     optimizer = make_optimizer(resumed.train(), Recipe(clip=1.0))
     optimizer.load_state_dict(momenta)
-    train(resumed, 5, start=6, optimizer=optimizer)
+    run(resumed, 5, start=6, optimizer=optimizer)
     assert_equal_bits(state(resumed), state(whole))
 
 
 def test_the_position_in_the_cycle_moves_in_training_only_and_stays_whole():
-    rule = make("bp-every", every=2).eval()
+    rule = small("bp-every", every=2).eval()
     for _ in range(3):
         assert [loss.block for loss in rule.losses(X, Y)] == ["all"]
     assert int(rule.steps) == 0 and rule.half().steps.dtype == torch.int64
 
 
 def test_measures_of_a_rule_in_mid_cycle_see_its_global_step():
-    rule = make("bp-every", every=5)
-    train(rule, 3)
+    rule = small("bp-every", every=5)
+    run(rule, 3)
     found = measure_locality(rule, X, Y)
     assert (found["certified"], found["measured"], found["losses"]) == (True, "global", ["all"])
     assert int(rule.steps) == 3
@@ -225,7 +198,7 @@ def test_measures_of_a_rule_in_mid_cycle_see_its_global_step():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_counter_stays_on_the_cpu_so_that_no_step_waits_for_the_device():
-    rule = make("bp-every").to("cuda").train()
+    rule = small("bp-every").to("cuda").train()
     assert rule.steps.device.type == "cpu" and rule.network.blocks[0][0].weight.is_cuda
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -294,13 +267,13 @@ def test_projections_are_fixed_seeded_by_block_the_same_at_every_depth_and_of_va
     def projections(rule):
         return {name: value.clone() for name, value in rule.named_buffers() if name.startswith("projection")}
 
-    shallow, deep = projections(make("feedback", depth=2)), projections(make("feedback"))
+    shallow, deep = projections(small("feedback", depth=2)), projections(small("feedback"))
     assert list(deep) == ["projection0", "projection1", "projection2", "projection3"]
     assert [tuple(value.shape) for value in deep.values()] == [(K, 8), (K, 16), (K, 32), (K, 32)]
     assert all(torch.equal(value, deep[name]) for name, value in shallow.items())
     assert not torch.equal(deep["projection2"], deep["projection3"])
-    rule = make("feedback")
-    train(rule, 3)
+    rule = small("feedback")
+    run(rule, 3)
     assert_equal_bits(projections(rule), deep)
     wide = create_network("mlp", in_channels=5, image_size=1, hidden=400, depth=1, seed=0)
     found = create_rule("feedback", wide, num_classes=100, seed=1).get_buffer("projection0")
@@ -310,7 +283,7 @@ def test_projections_are_fixed_seeded_by_block_the_same_at_every_depth_and_of_va
 
 
 def test_feedback_sends_no_gradient_across_blocks_but_every_block_hears_of_every_later_one():
-    rule = make("feedback")
+    rule = small("feedback")
     found = measure_locality(rule, X, Y)
     assert found["certified"] and found["measured"] == "global" and found["reads_ahead"] == DEPTH - 1
     assert found["reach"] == [[i == j for i in range(DEPTH)] for j in range(DEPTH)]
@@ -367,8 +340,8 @@ def chain_by_hand(rule, m):
 @pytest.mark.parametrize(("of", "options"), [*PARTNERS, *FF_PARTNERS])
 def test_a_block_gets_the_gradient_of_the_loss_m_blocks_on_through_blocks_held_still(of, options, m):
     torch.manual_seed(0)
-    expected = chain_by_hand(make(of, **options), m)
-    found = gradients(make("lookahead", blocks_ahead=m, of=of, **options))
+    expected = chain_by_hand(small(of, **options), m)
+    found = walked(small("lookahead", blocks_ahead=m, of=of, **options))
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
@@ -377,8 +350,8 @@ def test_a_block_gets_the_gradient_of_the_loss_m_blocks_on_through_blocks_held_s
 @pytest.mark.parametrize(("of", "options"), [*PARTNERS, *FF_PARTNERS])
 def test_looking_ahead_to_the_end_trains_the_blocks_as_bp_does(of, options):
     """Every block then learns from the last loss through all that follows it, which is backprop, one block at a time."""
-    found = gradients(make("lookahead", blocks_ahead=DEPTH - 1, of=of, **options))
-    expected = gradients(make("bp", of=of, **options))
+    found = walked(small("lookahead", blocks_ahead=DEPTH - 1, of=of, **options))
+    expected = walked(small("bp", of=of, **options))
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
 
@@ -386,7 +359,7 @@ def test_looking_ahead_to_the_end_trains_the_blocks_as_bp_does(of, options):
 @pytest.mark.parametrize("m", [1, 2, 3])
 @pytest.mark.parametrize(("of", "options"), PARTNERS)
 def test_readouts_learn_on_their_own_block_as_without_looking_ahead(of, options, m):
-    found, expected = gradients(make("lookahead", blocks_ahead=m, of=of, **options)), gradients(make(of, **options))
+    found, expected = walked(small("lookahead", blocks_ahead=m, of=of, **options)), walked(small(of, **options))
     heads = {name: value for name, value in expected.items() if name.startswith("heads.")}
     assert_equal_bits(found, heads)
 
@@ -396,7 +369,7 @@ def test_readouts_learn_on_their_own_block_as_without_looking_ahead(of, options,
     (2, 1, "block", 0),
 ])  # fmt: skip
 def test_lookahead_declares_as_far_as_it_reads_and_is_measured_so(m, depth, locality, ahead):
-    rule = make("lookahead", depth=depth, blocks_ahead=m)
+    rule = small("lookahead", depth=depth, blocks_ahead=m)
     assert (rule.locality, rule.reads_ahead) == (locality, ahead)
     found = measure_locality(rule, X, Y)
     assert found["certified"] and (found["measured"], found["reads_ahead"]) == (locality, ahead)
@@ -410,11 +383,11 @@ def test_over_steps_credit_from_the_last_block_creeps_down_m_blocks_a_step():
     recipe = Recipe(optimizer="sgd", learning_rate=0.05)
     reached = []
     for steps in (1, 2, 3):
-        calm, moved = make("lookahead"), make("lookahead")
+        calm, moved = small("lookahead"), small("lookahead")
         with torch.no_grad():
             for parameter in moved.block_parameters()["block3"]:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        train(calm, steps, recipe=recipe), train(moved, steps, recipe=recipe)
+        run(calm, steps, recipe=recipe), run(moved, steps, recipe=recipe)
         left, right = state(calm), state(moved)
         reached.append([not torch.equal(left[k], right[k]) for k in (f"network.blocks.{i}.0.weight" for i in range(3))])
     assert reached == [[False, False, True], [False, True, True], [True, True, True]]
@@ -475,10 +448,10 @@ class SilentDenier(Denier):
     ],
 )
 def test_what_reads_ahead_otherwise_than_it_declares_gets_no_certificate(rule, options, problem):
-    found = measure_locality(make(rule, **options), X, Y)
+    found = measure_locality(small(rule, **options), X, Y)
     assert not found["certified"] and problem in found["problems"]
 
 
 def test_intervention_alone_sees_what_lookahead_reads():
-    assert intervention(make("lookahead"), X, Y)[1] == [True, True, True, True]
-    assert intervention(make("local-heads"), X, Y)[1] == [False, True, True, True]
+    assert intervention(small("lookahead"), X, Y)[1] == [True, True, True, True]
+    assert intervention(small("local-heads"), X, Y)[1] == [False, True, True, True]

@@ -7,23 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layerlocal.networks import create_network
-from layerlocal.rules import create_rule
-from layerlocal.rules.mono_forward import MonoForward, Projection, projected_goodness
+from layerlocal.rules.mono_forward import Projection, projected_goodness
 from layerlocal.spec import Recipe
 from layerlocal.training.train import make_optimizer, train_step
-
-K = 3
-X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-Y = torch.arange(12) % K
-
-
-def make(network="cnn4", depth=3, **options):
-    sizes = (
-        {"in_channels": 5, "image_size": 1, "width": 0.05} if network == "mlp" else {"in_channels": 3, "image_size": 8}
-    )
-    built = create_network(network, depth=depth, seed=0, **{"width": 0.25, **sizes})
-    return create_rule(MonoForward, built, num_classes=K, seed=0, **options)
+from rules_by_hand import X8 as X
+from rules_by_hand import K, Y, small
 
 
 def activities(rule, x):
@@ -85,7 +73,7 @@ def test_a_vector_is_projected_as_it_is():
 
 
 def test_every_block_has_the_cross_entropy_of_its_own_goodness():
-    rule = make(grid=2)
+    rule = small("mono-forward", depth=3, grid=2)
     found = [(loss.block, loss.value.item()) for loss in rule.losses(X, Y)]
     for index, a in enumerate(activities(rule, X)):
         goodness = cell_means(a, min(2, a.shape[2])) @ rule.heads[f"block{index}"].linear.weight.T
@@ -94,10 +82,10 @@ def test_every_block_has_the_cross_entropy_of_its_own_goodness():
 
 
 def test_training_is_a_plain_loop_of_blocks_and_matrices_each_alone_to_the_last_bit():
-    rule = make(network="mlp")
+    rule = small("mono-forward", "mlp", depth=3)
     recipe = Recipe(optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
-    sizes = [5, 13, 13]
-    blocks = nn.Sequential(*[nn.Sequential(nn.Linear(n, 13, bias=False), nn.BatchNorm1d(13), nn.ReLU()) for n in sizes])
+    sizes = [12, 64, 64]
+    blocks = nn.Sequential(*[nn.Sequential(nn.Linear(n, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU()) for n in sizes])
     blocks.load_state_dict(rule.network.blocks.state_dict())
     matrices = [rule.heads[f"block{i}"].linear.weight.detach().clone().requires_grad_() for i in range(3)]
     optimizers = [
@@ -106,7 +94,7 @@ def test_training_is_a_plain_loop_of_blocks_and_matrices_each_alone_to_the_last_
     optimizer = make_optimizer(rule.train(), recipe)
     generator = torch.Generator().manual_seed(2)
     for _ in range(4):
-        x = torch.randn(12, 5, generator=generator)
+        x = torch.randn(12, 12, generator=generator)
         train_step(rule, x, Y, optimizer, recipe=recipe)
         for index in range(3):
             optimizers[index].zero_grad()
@@ -124,7 +112,7 @@ def test_training_is_a_plain_loop_of_blocks_and_matrices_each_alone_to_the_last_
 
 
 def test_the_fused_prediction_is_that_of_the_goodness_summed_over_blocks():
-    rule = make().eval()
+    rule = small("mono-forward", depth=3).eval()
     with torch.no_grad():
         summed, fused = rule.block_scores(X).sum(0), rule.scores(X)
     torch.testing.assert_close(fused.softmax(1), (summed / 3).softmax(1))

@@ -9,10 +9,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from layerlocal.networks import create_network
-from layerlocal.rules import create_rule
 from layerlocal.spec import Recipe
 from layerlocal.training.train import make_optimizer, train_step
+from rules_by_hand import small, train
 
 LOCAL = [
     ("local-heads", {}),
@@ -36,17 +35,11 @@ RECIPES = [Recipe(clip=0.05), Recipe(optimizer="sgd", learning_rate=0.05, clip=0
 
 
 def make(name, depth, options):
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=depth, seed=0)
-    return create_rule(name, network, num_classes=3, seed=0, **options)
+    return small(name, depth=depth, **options)
 
 
-def steps(rule, recipe, count=3):
-    optimizer = make_optimizer(rule.train(), recipe)
-    generator = torch.Generator().manual_seed(5)
-    for index in range(count):
-        x = torch.randn(12, 3, 8, 8, generator=generator)
-        torch.manual_seed(index)  # the rule's own draws
-        train_step(rule, x, torch.arange(12) % 3, optimizer, recipe=recipe)
+def steps(rule, recipe):
+    train(rule, recipe)
     return rule
 
 

@@ -7,37 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from layerlocal.networks import create_network
-from layerlocal.rules import create_rule
 from layerlocal.rules.predsim import (
-    PredSim,
     label_similarity,
     map_features,
     predsim_loss,
     similarity_matrix,
 )
+from rules_by_hand import X8 as X
+from rules_by_hand import K, Y, gradients, small
 
-K = 3
-X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-V = torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
-Y = torch.arange(12) % K
-
-
-def make(name=PredSim, network="cnn4", depth=3, **options):
-    sizes = (
-        {"in_channels": 5, "image_size": 1, "width": 0.05} if network == "mlp" else {"in_channels": 3, "image_size": 8}
-    )
-    built = create_network(network, depth=depth, seed=0, **{"width": 0.25, **sizes})
-    return create_rule(name, built, num_classes=K, seed=0, **options)
+V = torch.randn(12, 12, generator=torch.Generator().manual_seed(2))
 
 
-def gradients(rule):
-    """Of all parameters by name, after the losses of one batch, each with its backward as the loop does it."""
-    losses = []
-    for loss in rule.losses(X, Y):
-        loss.value.backward()
-        losses.append(loss.value.item())
-    return losses, {name: parameter.grad for name, parameter in rule.named_parameters()}
+def make(name="predsim", network="cnn4", depth=3, **options):
+    return small(name, network, depth=depth, **options)
 
 
 # --- similarity -------------------------------------------------------------------------------------------------------
@@ -124,8 +107,8 @@ def test_every_block_has_the_loss_of_its_equation(network, readout, beta):
 
 
 def test_the_head_learns_from_prediction_only_the_net_from_similarity_only_and_the_block_from_both():
-    _, plain = gradients(make(beta=0.0))
-    _, mixed = gradients(make(beta=0.75))
+    _, plain = gradients(make(beta=0.0), X, Y)
+    _, mixed = gradients(make(beta=0.75), X, Y)
     for index in range(3):
         head, block = f"heads.block{index}.linear.weight", f"network.blocks.{index}.0.weight"
         torch.testing.assert_close(mixed[head], 0.25 * plain[head], rtol=1e-4, atol=1e-7)
@@ -136,7 +119,7 @@ def test_the_head_learns_from_prediction_only_the_net_from_similarity_only_and_t
 def test_without_similarity_it_is_local_heads_to_the_last_bit():
     rule, local = make(beta=0.0), make("local-heads")
     assert list(rule.state_dict()) == list(local.state_dict())
-    found, expected = gradients(rule), gradients(local)
+    found, expected = gradients(rule, X, Y), gradients(local, X, Y)
     assert found[0] == expected[0] and all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
     assert not rule.compares_samples and rule.info.compares_samples and rule.needs_whole_batches is None
 
@@ -148,7 +131,7 @@ def test_every_block_has_a_net_of_its_own_without_bias_and_of_as_many_channels()
     assert all(net.bias is None for net in nets) and not torch.equal(nets[3].weight, nets[4].weight)
     assert torch.equal(nets[1].weight, make(depth=2).heads["block1"].similarity.weight), "one draw a block"
     vectors = [head.similarity for head in make(network="mlp").heads.values()]
-    assert [(net.in_features, net.out_features, net.bias) for net in vectors] == [(13, 13, None)] * 3
+    assert [(net.in_features, net.out_features, net.bias) for net in vectors] == [(64, 64, None)] * 3
 
 
 # --- prediction -------------------------------------------------------------------------------------------------------

@@ -19,10 +19,9 @@ from layerlocal.rules import BP, DTGFF, LocalHeads, RuleInfo, create_rule
 from layerlocal.rules.core.checkpointing import BlockBytes
 from layerlocal.rules.core.segments import free_segments
 from layerlocal.spec import Recipe
-from layerlocal.training.train import make_optimizer, train_step
 from layerlocal.types import InputError
+from rules_by_hand import K, assert_equal_bits, batches, small, train
 
-K = 3
 DEPTH = 4
 TWINS = [
     ("local-heads", {}),
@@ -32,27 +31,6 @@ TWINS = [
     ("ff", {"prediction": "softmax"}),
 ]
 """Rules whose twins are held against them, with options."""
-
-
-def make(name, network="cnn4", depth=DEPTH, **options):
-    sizes = {"in_channels": 3, "image_size": 8} if network == "cnn4" else {"in_channels": 12, "image_size": 1}
-    built = create_network(network, width=0.25, depth=depth, seed=0, **sizes)
-    return create_rule(name, built, num_classes=K, seed=0, **options)
-
-
-def batches(steps=5, shape=(3, 8, 8), size=12):
-    generator = torch.Generator().manual_seed(5)
-    for _ in range(steps):
-        yield torch.randn(size, *shape, generator=generator), torch.randint(0, K, (size,), generator=generator)
-
-
-def train(rule, recipe, steps=5, shape=(3, 8, 8)):
-    """A few steps of the library's loop; the rule's own draws are seeded step by step."""
-    optimizer = make_optimizer(rule.train(), recipe)
-    for index, (x, y) in enumerate(batches(steps, shape)):
-        torch.manual_seed(index)
-        train_step(rule, x, y, optimizer, recipe=recipe)
-    return rule
 
 
 # --- written by hand --------------------------------------------------------------------------------------------------
@@ -115,21 +93,15 @@ def recipe_for(kind):
     return Recipe(optimizer=kind, learning_rate=0.05 if kind == "sgd" else 0.01, momentum=0.9, weight_decay=0.01)
 
 
-def assert_equal_bits(found, expected):
-    assert list(found) == list(expected)
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
-
-
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 @pytest.mark.parametrize(("network", "shape"), [("cnn4", (3, 8, 8)), ("mlp", (12,))])
 def test_bp_is_a_plain_pytorch_loop_to_the_last_bit(network, shape, kind):
-    rule = make("bp", network, readout="mean", grid=1)
+    rule = small("bp", network, readout="mean", grid=1)
     blocks, heads = plain_copy(rule, network)
     assert list(heads) == ["block3"]
-    train(rule, recipe_for(kind), shape=shape)
+    train(rule, recipe_for(kind), steps=5)
     optimizer = plain_optimizer([blocks, heads["block3"]], kind)
-    for x, y in batches(shape=shape):
+    for x, y in batches(5, shape):
         optimizer.zero_grad()
         F.cross_entropy(heads["block3"](blocks(x)), y).backward()
         optimizer.step()
@@ -140,11 +112,11 @@ def test_bp_is_a_plain_pytorch_loop_to_the_last_bit(network, shape, kind):
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 @pytest.mark.parametrize(("network", "shape"), [("cnn4", (3, 8, 8)), ("mlp", (12,))])
 def test_local_heads_is_every_block_trained_alone_on_detached_inputs_to_the_last_bit(network, shape, kind):
-    rule = make("local-heads", network, readout="mean", grid=1)
+    rule = small("local-heads", network, readout="mean", grid=1)
     blocks, heads = plain_copy(rule, network)
-    train(rule, recipe_for(kind), shape=shape)
+    train(rule, recipe_for(kind), steps=5)
     optimizers = [plain_optimizer([blocks[i], heads[f"block{i}"]], kind) for i in range(DEPTH)]
-    for x, y in batches(shape=shape):
+    for x, y in batches(5, shape):
         h = x
         for index in range(DEPTH):
             activity = blocks[index](h)
@@ -172,10 +144,10 @@ def plain_rms_score(head, activity):
 
 @pytest.mark.parametrize("name", ["bp", "bp-deepsup", "local-heads"])
 def test_gradients_through_the_rms_readout_are_those_of_plain_autograd(name):
-    rule = make(name).train()
+    rule = small(name).train()
     blocks, _ = plain_cnn(), None
     blocks.load_state_dict(rule.network.blocks.state_dict())
-    x, y = next(iter(batches()))
+    x, y = next(batches(1))
     for loss in rule.losses(x, y):
         loss.value.backward()
     heads = {key: [p.grad.clone() for p in head.parameters()] for key, head in rule.heads.items()}
@@ -194,10 +166,10 @@ def test_gradients_through_the_rms_readout_are_those_of_plain_autograd(name):
 
 
 def test_dtg_ff_gradients_are_those_of_every_block_trained_alone_on_normalized_inputs():
-    rule = make("dtg-ff", temperature_min=0.5, temperature_max=2.0, clarity_momentum=0.5).train()
+    rule = small("dtg-ff", temperature_min=0.5, temperature_max=2.0, clarity_momentum=0.5).train()
     blocks = plain_cnn()
     blocks.load_state_dict(rule.network.blocks.state_dict())
-    x, y = next(iter(batches()))
+    x, y = next(batches(1))
     for loss in rule.losses(x, y):
         loss.value.backward()
     h = x
@@ -221,28 +193,30 @@ def test_dtg_ff_gradients_are_those_of_every_block_trained_alone_on_normalized_i
 @pytest.mark.parametrize(("of", "options"), TWINS)
 def test_segmented_with_one_segment_of_all_blocks_is_bp_to_the_last_bit(of, options):
     recipe = Recipe(clip=1.0)
-    whole = train(make("segmented", segment_size=DEPTH, of=of, **options), recipe, steps=3)
-    assert_equal_bits(whole.state_dict(), train(make("bp", of=of, **options), recipe, steps=3).state_dict())
+    whole, bp = small("segmented", segment_size=DEPTH, of=of, **options), small("bp", of=of, **options)
+    train(whole, recipe), train(bp, recipe)
+    assert list(whole.state_dict()) == list(bp.state_dict())
+    assert_equal_bits(whole.state_dict(), bp.state_dict())
     assert whole.locality == "global"
 
 
 @pytest.mark.parametrize(("of", "options"), TWINS)
 def test_segmented_with_one_block_a_segment_is_the_rule_itself_to_the_last_bit(of, options):
     recipe = Recipe(optimizer="sgd", learning_rate=0.05)
-    single = train(make("segmented", segment_size=1, of=of, **options), recipe, steps=3)
-    itself = train(make(of, **options), recipe, steps=3)
+    single, itself = small("segmented", segment_size=1, of=of, **options), small(of, **options)
+    train(single, recipe), train(itself, recipe)
     found, expected = single.state_dict(), itself.state_dict()
     assert_equal_bits({key: found[key] for key in expected}, expected)
     assert single.locality == "block"
-    x, _ = next(iter(batches()))
+    x, _ = next(batches(1))
     assert torch.equal(single.eval().scores(x), itself.eval().scores(x))
 
 
 @pytest.mark.parametrize(("of", "options"), TWINS)
 def test_bp_deepsup_is_the_gradient_of_the_rules_summed_local_losses(of, options):
     """The rule's own terms on the same activities, summed and differentiated at once by autograd."""
-    twin, rule = make("bp-deepsup", of=of, **options).train(), make(of, **options).train()
-    x, y = next(iter(batches()))
+    twin, rule = small("bp-deepsup", of=of, **options).train(), small(of, **options).train()
+    x, y = next(batches(1))
     torch.manual_seed(0)
     (loss,) = twin.losses(x, y)
     assert loss.block == "all"
@@ -265,44 +239,44 @@ def test_bp_deepsup_is_the_gradient_of_the_rules_summed_local_losses(of, options
 
 @pytest.mark.parametrize(("of", "options"), TWINS)
 def test_twins_start_from_the_same_weights_as_their_rule(of, options):
-    start = make(of, **options).state_dict()
+    start = small(of, **options).state_dict()
     for name in ("bp", "bp-deepsup", "segmented"):
-        for key, value in make(name, of=of, **options).state_dict().items():
+        for key, value in small(name, of=of, **options).state_dict().items():
             if key != "fusion_weights":
                 assert torch.equal(value, start[key]), (name, key)
 
 
 def test_twins_read_the_blocks_that_their_segments_end_at():
-    assert make("bp").readout_blocks == ["block3"]
-    assert make("bp-deepsup").readout_blocks == ["block0", "block1", "block2", "block3"]
-    assert make("segmented", segment_size=2).readout_blocks == ["block1", "block3"]
-    assert make("segmented", segment_size=3).readout_blocks == ["block2", "block3"]
-    names = [loss.block for loss in make("segmented", segment_size=3).losses(*next(iter(batches())))]
+    assert small("bp").readout_blocks == ["block3"]
+    assert small("bp-deepsup").readout_blocks == ["block0", "block1", "block2", "block3"]
+    assert small("segmented", segment_size=2).readout_blocks == ["block1", "block3"]
+    assert small("segmented", segment_size=3).readout_blocks == ["block2", "block3"]
+    names = [loss.block for loss in small("segmented", segment_size=3).losses(*next(batches(1)))]
     assert names == ["block0-2", "block3"]
 
 
 def test_a_segment_without_a_readout_is_refused_by_name():
-    rule = make("local-heads")
+    rule = small("local-heads")
     rule.keep_readouts([2, 3])
     with pytest.raises(InputError, match="block0 has no readout"):
-        list(rule.losses(*next(iter(batches()))))
+        list(rule.losses(*next(batches(1))))
 
 
 @pytest.mark.parametrize("of", ["bp", "segmented"])
 def test_a_twin_of_a_rule_without_local_losses_is_refused(of):
     with pytest.raises(InputError, match="one readout a block"):
-        make("bp", of=of)
+        small("bp", of=of)
 
 
 def test_a_segment_shorter_than_a_block_is_refused():
     with pytest.raises(InputError, match="segment_size"):
-        make("segmented", segment_size=0)
+        small("segmented", segment_size=0)
 
 
 @pytest.mark.parametrize("name", ["bp", "bp-deepsup", "segmented"])
 def test_a_twin_owns_every_tensor_once(name):
     """Two names for one tensor cannot be saved as safetensors, and would be loaded twice."""
-    content = make(name).state_dict()
+    content = small(name).state_dict()
     assert len({value.data_ptr() for value in content.values() if value.numel()}) == sum(
         1 for value in content.values() if value.numel()
     )
@@ -311,10 +285,11 @@ def test_a_twin_owns_every_tensor_once(name):
 @pytest.mark.parametrize("name", ["bp", "segmented", "bp-every", "feedback", "lookahead"])
 def test_weights_of_twins_that_held_their_partner_as_a_part_are_loaded(name):
     """As version 0.1.0 saved them: what is the rule's under ``partner.``."""
-    rule = train(make(name, of="dtg-ff"), Recipe(), steps=1)
-    shared = make("dtg-ff").state_dict().keys()
+    rule = small(name, of="dtg-ff")
+    train(rule, Recipe(), steps=1)
+    shared = small("dtg-ff").state_dict().keys()
     old = {f"partner.{key}" if key in shared else key: value for key, value in rule.state_dict().items()}
-    fresh = make(name, of="dtg-ff")
+    fresh = small(name, of="dtg-ff")
     fresh.load_state_dict(old)
     assert_equal_bits(fresh.state_dict(), rule.state_dict())
     with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"nothing\""):
@@ -322,7 +297,7 @@ def test_weights_of_twins_that_held_their_partner_as_a_part_are_loaded(name):
 
 
 def test_a_twin_is_a_rule_of_the_class_that_it_is_made_of_and_is_copied_whole():
-    twin = make("bp", of="dtg-ff")
+    twin = small("bp", of="dtg-ff")
     assert isinstance(twin, DTGFF) and isinstance(twin, BP) and twin.info.name == "bp"
     again = copy.deepcopy(twin)
     assert type(again) is type(twin)
@@ -349,8 +324,8 @@ class Reader(LocalHeads):
 @pytest.mark.parametrize(("name", "of", "shared"), [("bp", Counted, "segments"), ("lookahead", Reader, "_read_ahead")])
 def test_a_rule_and_its_twin_that_both_have_a_name_are_refused(name, of, shared):
     with pytest.raises(InputError, match=f"^{of.__name__} and its twin '{name}' both have '{shared}'"):
-        make(name, of=of)
-    assert make("segmented", of=Reader).readout_blocks == ["block1", "block3"]
+        small(name, of=of)
+    assert small("segmented", of=Reader).readout_blocks == ["block1", "block3"]
 
 
 # --- segments of unequal length ---------------------------------------------------------------------------------------
@@ -366,21 +341,22 @@ def storages(*sizes, shared=()):
 
 
 def test_segments_of_told_sizes():
-    rule = make("segmented", segments="1-3")
-    assert [loss.block for loss in rule.losses(*next(iter(batches())))] == ["block0", "block1-3"]
+    rule = small("segmented", segments="1-3")
+    assert [loss.block for loss in rule.losses(*next(batches(1)))] == ["block0", "block1-3"]
     assert rule.readout_blocks == ["block0", "block3"] and rule.locality == "segment"
-    assert make("bp-deepsup", segments="1-3").readout_blocks == ["block0", "block3"]
-    assert make("segmented", segments="1-3", readouts="all").readout_blocks == [f"block{index}" for index in range(4)]
+    assert small("bp-deepsup", segments="1-3").readout_blocks == ["block0", "block3"]
+    assert small("segmented", segments="1-3", readouts="all").readout_blocks == [f"block{index}" for index in range(4)]
     assert (
-        make("segmented", segments="1-1-1-1").locality == "block"
-        and make("segmented", segments="3-1").locality == "segment"
+        small("segmented", segments="1-1-1-1").locality == "block"
+        and small("segmented", segments="3-1").locality == "segment"
     )
 
 
 @pytest.mark.parametrize("of", ["local-heads", "dtg-ff"])
 def test_one_segment_with_every_readout_is_deep_supervision_to_the_last_bit(of):
-    whole = train(make("segmented", segments="4", readouts="all", of=of), Recipe(), steps=3)
-    assert_equal_bits(whole.state_dict(), train(make("bp-deepsup", of=of), Recipe(), steps=3).state_dict())
+    whole, deep = small("segmented", segments="4", readouts="all", of=of), small("bp-deepsup", of=of)
+    train(whole, Recipe()), train(deep, Recipe())
+    assert_equal_bits(whole.state_dict(), deep.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -395,7 +371,7 @@ def test_one_segment_with_every_readout_is_deep_supervision_to_the_last_bit(of):
 )
 def test_segments_that_are_none_are_refused(options, said):
     with pytest.raises(InputError) as refused:
-        make("segmented", **options)
+        small("segmented", **options)
     assert said in str(refused.value)
 
 
@@ -432,10 +408,10 @@ def test_free_segments_save_no_more_than_a_boundary_after_every_block_and_fewer_
 
 def test_looking_for_free_segments_leaves_the_rule_as_it_would_have_been():
     torch.manual_seed(3)
-    free = make("segmented", segments="free", of="dtg-ff")
+    free = small("segmented", segments="free", of="dtg-ff")
     drawn = torch.rand(3)
     torch.manual_seed(3)
-    told = make("segmented", segments="-".join(str(len(segment)) for segment in free.segments), of="dtg-ff")
+    told = small("segmented", segments="-".join(str(len(segment)) for segment in free.segments), of="dtg-ff")
     assert torch.equal(drawn, torch.rand(3))
     assert_equal_bits(free.state_dict(), told.state_dict())
     assert free.training == told.training
