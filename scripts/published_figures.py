@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import readme_figure
+from layerlocal.report import figure_of
 from layerlocal.report.draw import draw_figure
-from layerlocal.summary import Figure
+from layerlocal.summary import Figure, Summary
 from layerlocal.words import difference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +132,7 @@ def draw_prices(found: dict[str, dict[str, dict[str, Any]]]) -> Any:
 def published() -> dict[str, Any]:
     """Where a figure is, without its ending → its drawing."""
     return {
-        "docs/audit": readme_figure(results("audit-quick")),
+        "docs/audit": figure_of(Summary.model_validate(results("audit-quick")), "audit-gap"),
         "results/trainer": trainer_figure.picture(results("trainer")),
         "results/equal_time": draw_equal_time(results("equal_time")["rows"]),
         "results/price_of_locality": draw_prices(prices()),

@@ -21,11 +21,13 @@ from published_specs import specs_of
 
 from layerlocal.command import command_of
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs
+from layerlocal.experiments.audit.published import runs_in
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.experiments.tune import TunePlan
 from layerlocal.runs.store import RunRecord
 from layerlocal.runs.table import RUNS_TABLE, load_runs, run_row, write_rows
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -76,11 +78,9 @@ def quoted_runs(results: Path) -> Iterator[Quoted]:
 
 
 def _audit(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
-    for run in content["runs"]:
-        spec = RunSpec.parse(run["spec"])
-        _same(file, spec, {run["run"]})
-        kept = ("test_accuracy", "block_accuracies", "samples_per_s", "peak_saved_bytes")
-        yield Quoted(file, spec, {key: run[key] for key in kept}, content["environment"])
+    for record in runs_in(Summary.model_validate(content)):
+        _same(file, record.spec, {record.hash})
+        yield Quoted(file, record.spec, record.result, record.env)
 
 
 def _protocol(file: str, content: dict[str, Any]) -> Iterator[Quoted]:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from layerlocal.experiments.audit.published import runs_in
 from layerlocal.report import render_claims, write_page
 from layerlocal.runs.store import write_atomic
+from layerlocal.runs.table import run_row
+from layerlocal.summary import Summary
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 COMMAND = "layerlocal claims --out results --format md"
@@ -21,10 +25,18 @@ def claims_table(results: Path) -> str:
     return render_claims(found["claims"], found["claims_sha256"], COMMAND)
 
 
+def audit_content(results: Path) -> dict[str, Any]:
+    """What the page of the published audit shows: its summary, and its runs."""
+    summary = Summary.model_validate_json((results / "audit-quick.json").read_text())
+    rows = [run_row(record, options=False) for record in runs_in(summary)]
+    return {
+        "title": summary.title, "command": summary.command, "created": summary.created, "audit": summary, "runs": rows,
+    }  # fmt: skip
+
+
 def main(results: Path = RESULTS) -> None:
     """Write ``audit-quick.html``, the page that `make audit` wrote, and ``claims.md``."""
-    summary = json.loads((results / "audit-quick.json").read_text())
-    print(write_page(summary, results / "audit-quick.html"))
+    print(write_page(audit_content(results), results / "audit-quick.html"))
     write_atomic(results / "claims.md", claims_table(results).encode())
     print(results / "claims.md")
 

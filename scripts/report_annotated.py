@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import tempfile
 from pathlib import Path
 
 from report_picture import AUDIT, ROOT, browser, mark, save
 
 from layerlocal.report import write_page
+from layerlocal.summary import Summary
 
 PICTURE = ROOT / "docs" / "report-annotated.png"
-WIDTH, SCALE = 1000, 1.4
+WIDTH, SCALE = 1080, 1.4
 MARKS = [
-    ("#verdict .headline", "left"),
-    *((f"table.verdict th:nth-child({column})", "above") for column in (2, 3, 4, 5, 6, 7, 9)),
+    ("#audit .headline", "left"),
+    *((f"table.verdict th:nth-child({column})", "above") for column in (2, 3, 5, 6, 7, 8, 10)),
     ("table.verdict tbody tr:nth-child(2) .words", "beside"),
-    ("#accuracy figure .panel:nth-child(1) svg", "corner"),
-    ("#accuracy figure .panel:nth-child(2) svg", "corner"),
-    ("#locality figure.card:nth-of-type(1)", "corner"),
-    ("#locality figure.card:nth-of-type(2)", "corner"),
+    ("#audit-accuracy-beside-the-twins figure:nth-of-type(1) svg", "corner"),
+    ("#audit-accuracy-beside-the-twins figure:nth-of-type(2) svg", "corner"),
+    ("#audit-locality-certificates figure:nth-of-type(1) svg", "corner"),
+    ("#audit-locality-certificates figure:nth-of-type(2) svg", "corner"),
 ]
 """What gets a number, in order, and where the number stands at it."""
 DRAW = """
@@ -49,9 +49,10 @@ const box = (first, last) => {
   const top = first.getBoundingClientRect().top + window.scrollY;
   return [top - 12, last.getBoundingClientRect().bottom + window.scrollY + 12];
 };
-const cards = document.querySelectorAll('#locality figure.card'), figure = document.querySelector('#accuracy figure');
-return [box(document.querySelector('#verdict .headline'), document.querySelector('table.verdict')),
-        box(figure, figure.querySelector('.panels')), box(cards[0], cards[1])];"""
+const figures = (part) => document.querySelectorAll('#audit-' + part + ' figure');
+const [gap, steps] = figures('accuracy-beside-the-twins'), [local, twin] = figures('locality-certificates');
+return [box(document.querySelector('#audit .headline'), document.querySelector('table.verdict')), box(gap, gap.querySelector('.panels')),
+        box(local, twin)];"""
 """Puts the numbers onto the page and says where its three parts are: verdict, first figure, two certificates."""
 
 
@@ -78,7 +79,7 @@ def photograph(driver, page: Path):
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        page = write_page(json.loads(AUDIT.read_text()), Path(folder) / "report.html")
+        page = write_page(Summary.model_validate_json(AUDIT.read_text()), Path(folder) / "report.html")
         driver = browser(folder)
         try:
             save(photograph(driver, page), PICTURE, mark(AUDIT))

@@ -18,27 +18,27 @@ import tempfile
 from pathlib import Path
 
 from layerlocal.report import write_page
+from layerlocal.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 AUDIT = ROOT / "results" / "audit-quick.json"
 PICTURES = {scheme: ROOT / "docs" / f"report-{scheme}.png" for scheme in ("light", "dark")}
-WIDTH, SCALE, COLOURS = 980, 1.5, 128
+WIDTH, SCALE, COLOURS = 1080, 1.4, 128
 PARTS = """
 const box = (first, last, after) => {
   const top = first.getBoundingClientRect().top + window.scrollY;
   return [top - 12, last.getBoundingClientRect().bottom + window.scrollY + after];
 };
-const headline = document.querySelector('#verdict .headline');
-const figure = document.querySelector('#accuracy figure');
-const last = figure.querySelector('.panels') || figure.querySelector('svg:last-of-type');
-return [box(headline, document.querySelector('table.verdict'), 12), box(figure, last, 0)];"""
-"""From the headline to the end of the table, and the first figure; what lies between is left out."""
+const headline = document.querySelector('#audit .headline');
+const figures = document.querySelectorAll('#audit-accuracy-beside-the-twins figure .panels');
+return [box(headline, document.querySelector('table.verdict'), 12), box(figures[0], figures[0], 0)];"""
+"""From the headline to the end of the table, and the first two figures; what lies between is left out."""
 
 
 def mark(summary: Path) -> str:
-    """What a picture says of the numbers that it shows: a hash of the audit's accuracies, whatever else the file holds."""
-    accuracy = json.loads(summary.read_text())["accuracy"]
-    return hashlib.sha256(json.dumps(accuracy["rules"], sort_keys=True).encode()).hexdigest()
+    """What a picture says of the numbers that it shows: a hash of the audit's first table, whatever else the file holds."""
+    table = json.loads(summary.read_text())["tables"][0]
+    return hashlib.sha256(json.dumps(table["rows"], sort_keys=True).encode()).hexdigest()
 
 
 def browser(folder: str):
@@ -89,7 +89,7 @@ def save(picture, path: Path, shows: str) -> None:
 
 def main(summary: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        page = write_page(json.loads(summary.read_text()), Path(folder) / "report.html")
+        page = write_page(Summary.model_validate_json(summary.read_text()), Path(folder) / "report.html")
         driver = browser(folder)
         try:
             for scheme, path in PICTURES.items():

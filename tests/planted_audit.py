@@ -1,11 +1,28 @@
-"""PLANTED TEST FIXTURE: summaries with made-up numbers, to see that the page shows what it is given."""
+"""PLANTED TEST FIXTURE: an audit whose runs were never trained, to see that what is concluded and shown is what was given."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-PLANTED_RULES = ("local-heads", "dtg-ff", "ff", "my_plugin.py:Wavelet", "segmented2", "hinge", "predsim", "greedy")
+from layerlocal.experiments.audit.plan import AuditPlan, accuracy_specs, class_specs
+from layerlocal.experiments.audit.summary import summarize
+from layerlocal.runs.store import RunRecord
+from layerlocal.spec import RunSpec
+from layerlocal.summary import Missed, Summary
+
+PLANTED_RULES = ("local-heads", "dtg-ff", "ff", "my_plugin.py:Wavelet", "segmented", "symba", "predsim", "sigprop")
+GAPS = (-0.013, -0.031, -0.142, 0.009, -0.002, -0.055, -0.021, -0.008)
+SPREAD = (-0.004, 0.0, 0.004)
+"""Of seeds 0, 1 and 2 about a rule's mean: an interval of ± 4.302653 · 0.004 / √3 = 0.99 pp, by a table of Student's t."""
+ENVIRONMENT = {
+    "layerlocal": "planted",
+    "processor": "planted cpu",
+    "threads": 1,
+    "torch": "9.9.9",
+    "commit": "abc123",
+}
 
 
 def estimate(mean: float, half: float | None = 0.01, n: int = 3) -> dict[str, Any]:
@@ -16,48 +33,53 @@ def estimate(mean: float, half: float | None = 0.01, n: int = 3) -> dict[str, An
     return {"mean": mean, "low": mean - half, "high": mean + half, "n": n, "values": values}
 
 
-def accuracy_rule(rule: str, index: int, depth: int = 4, n: int = 3) -> dict[str, Any]:
-    """One planted rule: gaps −1.3, −3.1, ... pp, extra supervision +0.5 pp, the rest price of locality."""
-    gap = (-0.013, -0.031, -0.142, 0.009, -0.002, -0.055, -0.021, -0.008)[index % 8]
-    half = None if n < 2 else 0.006
-    names = [f"block{i}" for i in range(depth)]
-
-    def side(final: float) -> dict[str, Any]:
-        curve = [final - 0.16 * 0.62**i - 0.01 for i in range(depth)]
-        return {"fused": estimate(final, half, n), "last": estimate(curve[-1], half, n)} | {
-            "blocks": names,
-            "block_accuracies": [estimate(a, half, n) for a in curve],
-        }
-
-    return {
-        "rule": rule,
-        "note": f"planted note on {rule}",
-        "seeds": list(range(n)),
-        **side(0.9 + gap),
-        "twins": {"bp": side(0.9), "bp-deepsup": side(0.905)},
-        "gap": estimate(gap, half, n),
-        "extra_supervision": estimate(0.005, half, n),
-        "price_of_locality": estimate(gap - 0.005, half, n),
-        "runs": [f"{rule}-run{seed}" for seed in range(n)],
-    }
+def planted_plan(rules: int | Sequence[str] = 3, seeds: int = 3, **more: Any) -> AuditPlan:
+    """Of the first rules, or of those named; the sweep is of dtg-ff."""
+    names = PLANTED_RULES[:rules] if isinstance(rules, int) else tuple(rules)
+    given = {"rules": names, "seeds": tuple(range(seeds)), "reads": dict.fromkeys(names, "RMS, 4×4 cells")}
+    return AuditPlan(**{**given, "command": "layerlocal audit --out planted", **more})
 
 
-def class_rows(slope: float, classes: tuple[int, ...] = (2, 5, 10)) -> list[dict[str, Any]]:
-    """Planted rows of a class sweep: the gap grows by ``slope`` a step."""
-    return [
-        {
-            "num_classes": k,
-            "bp": estimate(0.9 - 0.1 * i),
-            "bp-deepsup": estimate(0.91 - 0.1 * i),
-            "local": estimate(0.9 - 0.1 * i + slope * (i + 1)),
-            "gap": estimate(slope * (i + 1)),
-            "extra_supervision": estimate(0.01 * (i + 1), 0.006),
-            "price_of_locality": estimate((slope - 0.01) * (i + 1)),
-            "chance": 1 / k,
-            "runs": [f"class-{k}"],
-        }
-        for i, k in enumerate(classes)
-    ]
+def planted_record(
+    spec: RunSpec,
+    accuracy: float,
+    *,
+    locality: Mapping[str, Any] | None = None,
+    depth: int = 2,
+    environment: Mapping[str, Any] = ENVIRONMENT,
+) -> RunRecord:
+    """PLANTED: a run that was never trained; its blocks lie 10 points apart, the last one 10 points below their fusion."""
+    last = spec.rule.name == "bp"
+    blocks = {f"block{i}": accuracy - 0.1 * (depth - i) for i in range(depth) if not last or i == depth - 1}
+    classes = spec.data.classes if isinstance(spec.data.classes, int) else 10
+    result = {
+        "run": spec.hash, "rule": spec.rule.name, "test_accuracy": accuracy, "num_test": 100, "num_classes": classes, "chance": 1 / classes,
+        "block_accuracies": blocks, "validation_accuracy": 0.5, "samples_per_s": 1234.5, "peak_saved_bytes": 3 * 2**20, "train_seconds": 1.0,
+        "data": {"name": "planted-data", "class_names": ["a"],
+                 "provenance": {"num_images": {"train": 9000, "validation": 1000, "test": 2000}, "licence": "MIT", "sha256": "00ff"}},
+        "locality": dict(locality or locality_entry(spec.rule.name, "global" if spec.rule.name.startswith("bp") else "block", depth)),
+    }  # fmt: skip
+    return RunRecord(spec.hash, spec, dict(environment), result)
+
+
+def planted_records(plan: AuditPlan, depth: int = 2, *, without: Iterable[RunSpec] = ()) -> dict[str, RunRecord]:
+    """Every run of a plan: BP at 90 %, BP-DeepSup at 90.5 %, rules at 90 % and their gap; in the sweep 10 points less from K to K, and gaps of
+    +1.2 pp a step on synthetic and −1.5 pp a step on real classes."""
+    left_out = {spec.hash for spec in without}
+    found: dict[str, RunRecord] = {}
+    for (rule, role, seed), spec in accuracy_specs(plan).items():
+        gap = GAPS[plan.rules.index(rule) % len(GAPS)] + SPREAD[seed % 3]
+        found[spec.hash] = planted_record(spec, _accuracy(0.9, role, gap), depth=depth)
+    counts = {"synthetic": plan.detail.synthetic_classes, "real": plan.real_classes}
+    for (arm, k, role, seed), spec in class_specs(plan).items():
+        step = sorted(counts[arm]).index(k) + 1
+        gap = step * {"synthetic": 0.012, "real": -0.015}[arm] + SPREAD[seed % 3]
+        found.setdefault(spec.hash, planted_record(spec, _accuracy(1.0 - 0.1 * step, role, gap), depth=depth))
+    return {name: record for name, record in found.items() if name not in left_out}
+
+
+def _accuracy(base: float, role: str, gap: float) -> float:
+    return base + {"local": gap, "bp": 0.0, "bp-deepsup": 0.005}[role]
 
 
 def locality_entry(rule: str, declared: str = "block", depth: int = 4, leak: bool = False) -> dict[str, Any]:
@@ -82,18 +104,20 @@ def locality_entry(rule: str, declared: str = "block", depth: int = 4, leak: boo
         "declared": declared,
         "measured": "global" if leak else declared,
         "certified": not leak,
+        "problems": ["the loss of block2 reaches the parameters of block1"] if leak else [],
         "losses": losses,
         "blocks": blocks,
         "reach": reach,
         "reach_norm": [[0.25 if r else 0.0 for r in row] for row in reach],
         "intervention": moved,
+        "reads_ahead": 0,
     }
 
 
 def cost_rule(rule: str, speed: float, saved: float) -> dict[str, Any]:
     return {
         "rule": rule,
-        "readout": "rms-2x2",
+        "readout": "RMS, 2×2 cells",
         "samples_per_s": 400 * speed,
         "speed_ratio": {"median": speed, "low": speed - 0.02, "high": speed + 0.03, "n": 7},
         "peak_saved_bytes": int(100 * 2**20 * saved),
@@ -105,28 +129,38 @@ def cost_rule(rule: str, speed: float, saved: float) -> dict[str, Any]:
     }
 
 
-def planted_cost(names: tuple[str, ...]) -> dict[str, Any]:
+def planted_cost(names: Sequence[str]) -> dict[str, Any]:
+    """What was measured of bp, bp-deepsup and these rules."""
     speeds = itertools.cycle((1.31, 1.25, 0.72))
+    lines = [("bp", 3), ("bp-deepsup", 4)]
     return {
-        "command": "layerlocal audit --only cost",
-        "network": "vgg8 x1.0",
+        "command": "layerlocal audit --out planted",
+        "network": "vgg8, width 1",
         "batch_size": 32,
         "threads": 2,
         "device": "cpu",
         "repeats": 7,
+        "interval_note": "median of 7 rounds with quartiles",
         "rules": [cost_rule("bp", 1.0, 1.0), cost_rule("bp-deepsup", 0.91, 1.19)]
         + [cost_rule(n, next(speeds), 0.58) for n in names],
         "depth": {
-            "command": "layerlocal audit --only depth",
+            "command": "layerlocal audit --out planted",
             "network": "planted mlp",
             "depths": [2, 4, 8, 16],
-            "series": [
-                {"rule": r, "peak_saved_bytes": [s * d * 2**20 for d in (2, 4, 8, 16)]}
-                for r, s in (("bp", 3), ("bp-deepsup", 4))
-            ]
+            "series": [{"rule": r, "peak_saved_bytes": [s * d * 2**20 for d in (2, 4, 8, 16)]} for r, s in lines]
             + [{"rule": n, "peak_saved_bytes": [4 * 2**20 + 3000 * d for d in (2, 4, 8, 16)]} for n in names],
         },
     }
+
+
+def planted_summary(
+    *, rules: int = 3, depth: int = 4, seeds: int = 3, missing: Sequence[Missed] = (), **more: Any
+) -> Summary:
+    """A whole planted audit; every part has something in it. ``more`` replaces fields of the summary."""
+    plan = planted_plan(rules, seeds)
+    found = summarize(plan, planted_records(plan, depth), missing=missing, cost=planted_cost(plan.rules))
+    fixed = {"title": "layerlocal audit: planted test fixture, not a measurement", "created": "2026-01-02T03:04:05Z"}
+    return found.model_copy(update=fixed | more)
 
 
 def run_row(index: int) -> dict[str, Any]:
@@ -145,34 +179,4 @@ def run_row(index: int) -> dict[str, Any]:
         "peak_saved_bytes": 3 * 2**20,
         "spec": {"rule": {"name": rule, "temperature_max": 2.0}, "optimizer": {"lr": 0.1, "index": index}},
         "command": f"layerlocal train --rule {rule} --seed {index // 3}",
-    }
-
-
-def planted_summary(*, rules: int = 3, depth: int = 4, runs: int = 9, seeds: int = 3) -> dict[str, Any]:
-    """A whole planted summary; every section is there."""
-    names = PLANTED_RULES[:rules]
-    certificates = [locality_entry("bp", "global", depth), locality_entry("bp-deepsup", "global", depth)]
-    kinds = ["segment" if n == "segmented2" else "block" for n in names]
-    return {
-        "title": "layerlocal audit: planted test fixture, not a measurement",
-        "layerlocal": "0.1.0",
-        "protocol": 1,
-        "created": "2026-01-02T03:04:05Z",
-        "command": "layerlocal audit --out planted",
-        "budget": "quick",
-        "environment": {"cpu": "planted cpu", "threads": 2, "torch": "9.9.9", "git": "abc123"},
-        "data": {"name": "planted-data", "num_train": 9000, "num_validation": 1000, "num_test": 2000}
-        | {"num_classes": 10, "chance": 0.1, "provenance": {"licence": "MIT", "sha256": "00ff"}},
-        "accuracy": {
-            "command": "layerlocal audit --only accuracy",
-            "network": "vgg8 x0.25",
-            "readout_note": "planted readout",
-        }
-        | {"rules": [accuracy_rule(name, i, depth, seeds) for i, name in enumerate(names)]},
-        "classes": {"rule": "dtg-ff", "command": "layerlocal audit --only classes", "synthetic": class_rows(0.012)}
-        | {"real": class_rows(-0.015), "notes": {"synthetic": "planted teacher", "real": "planted classes"}},
-        "cost": planted_cost(names),
-        "locality": certificates + [locality_entry(n, k, depth) for n, k in zip(names, kinds, strict=True)],
-        "runs": [run_row(i) for i in range(runs)],
-        "failed": [],
     }

@@ -209,7 +209,7 @@ def planted_content(**changes: Any) -> dict[str, Any]:
         "command": "layerlocal report --out planted",
         "created": "2026-01-02T03:04:05Z",
         "summaries": [],
-        "audit": planted_summary(rules=1, runs=3),
+        "audit": planted_summary(rules=1),
         "studies": [planted_study()],
         "costs": [],
         "tunes": [],

@@ -11,6 +11,7 @@ import pytest
 
 from documents import ROOT
 from layerlocal.stats import estimate
+from layerlocal.summary import Summary
 from layerlocal.words import difference
 
 FINDINGS, START, STUDIES = (ROOT / f"docs/{page}.md" for page in ("findings", "start", "studies"))
@@ -75,16 +76,22 @@ def test_the_last_finding_is_the_speed_of_the_results():
     assert f"10. **A local step can be faster.** `dtg-ff` trains at {said}" in FINDINGS.read_text()
 
 
+def swept(summary, arm, key):
+    """Number of classes → a column of the audit's class sweep by seed."""
+    rows = [row for row in summary.rows if row["arm"] == arm]
+    return {k: [row[key] for row in rows if row["classes"] == k] for k in dict.fromkeys(row["classes"] for row in rows)}
+
+
 def test_the_audit_of_the_findings_and_of_the_first_page_is_that_of_the_results(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
     from readme_figure import lines
 
-    summary, page = results("audit-quick"), FINDINGS.read_text()
+    summary, page = Summary.model_validate(results("audit-quick")), FINDINGS.read_text()
     assert "\n".join(lines(summary)) in page
-    environment = summary["environment"]
+    environment = summary.environment
     assert f"commit `{environment['commit']}`, {environment['processor']} ({environment['instructions']})" in page
     for kind in ("synthetic", "real"):
-        at = (f"{100 * row['gap']['mean']:+.1f} at K={row['num_classes']}" for row in summary["classes"][kind])
+        at = (f"{100 * np.mean(gaps):+.1f} at K={k}" for k, gaps in swept(summary, kind, "gap").items())
         assert ", ".join(at) in page
     for row in lines(summary):
         rule, *_, gap, extra, price = (cell.strip() for cell in row.strip("|").split("|"))
@@ -93,10 +100,10 @@ def test_the_audit_of_the_findings_and_of_the_first_page_is_that_of_the_results(
 
 def test_what_the_findings_say_of_class_sweeps_is_what_their_seeds_carry():
     """Slope of the gap per doubling of K in each seed (NumPy's line) and its Student interval (t = 4.3027 at 2 degrees of freedom)."""
-    classes = results("audit-quick")["classes"]
+    summary = Summary.model_validate(results("audit-quick"))
     for kind, key in (("synthetic", "gap"), ("synthetic", "extra_supervision"), ("real", "gap")):
-        doublings = np.log2([row["num_classes"] for row in classes[kind]])
-        values = 100 * np.array([row[key]["values"] for row in classes[kind]])  # (K, seeds)
+        found = swept(summary, kind, key)
+        doublings, values = np.log2(list(found)), 100 * np.array(list(found.values()))  # (K,), (K, seeds)
         slopes = np.polyfit(doublings, values, 1)[0]
         half = 4.3027 * slopes.std(ddof=1) / np.sqrt(3)
         ends = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -34,19 +33,17 @@ from layerlocal.experiments.audit.plan import (
     accuracy_specs,
     audit_specs,
     class_specs,
-    summarize,
 )
+from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.driver import How, prepare
 from layerlocal.experiments.stored import write_report
-from layerlocal.report import write_page
 from layerlocal.rules import find_rule, list_rules, rule_options
 from layerlocal.runs.run import build, pin_plugin, run_spec
-from layerlocal.runs.store import RunRecord, RunStore
-from layerlocal.spec import PROTOCOL, Recipe, RuleSpec, RunSpec
+from layerlocal.runs.store import RunStore
+from layerlocal.spec import PROTOCOL, Recipe, RuleSpec
+from layerlocal.summary import Summary
 from layerlocal.types import InputError
-
-T_95 = {1: 12.706205, 2: 4.302653}
-"""Two-sided 95 % quantiles of Student's t by degrees of freedom, from a printed table."""
+from planted_audit import planted_record, planted_records
 
 QUICK = SIZES["quick"]
 TINY = QUICK.model_copy(
@@ -193,7 +190,9 @@ def groups(plan):
 @pytest.mark.parametrize("plan", [PLAN, TWINS])
 def test_a_rule_and_its_twins_differ_in_nothing_but_the_rule(plan):
     found = list(groups(plan))
-    assert len(found) == len(plan.seeds) * (len(plan.rules) + len(plan.size.synthetic_classes) + len(plan.real_classes))
+    assert len(found) == len(plan.seeds) * (
+        len(plan.rules) + len(plan.detail.synthetic_classes) + len(plan.real_classes)
+    )
     for runs in found:
         bare = {role: spec.model_copy(update={"rule": RuleSpec()}) for role, spec in runs.items()}
         assert bare["local"] == bare["bp"] == bare["bp-deepsup"]
@@ -243,7 +242,7 @@ def test_class_subsets_have_as_many_images_a_class_as_the_whole_set():
             assert (spec.data.classes, spec.data.seed) == ((None, 0) if k == 10 else (k, seed))
         else:
             assert (spec.data.source, spec.data.classes) == ("teacher_student", k)
-            assert (spec.data.num_train, spec.data.seed) == (PLAN.size.synthetic_train, seed)
+            assert (spec.data.num_train, spec.data.seed) == (PLAN.detail.synthetic_train, seed)
 
 
 def test_other_seeds_are_other_class_subsets_and_other_teachers_and_other_runs():
@@ -263,142 +262,23 @@ def test_a_plan_read_back_from_its_file_plans_the_same_runs():
     assert [spec.hash for spec in audit_specs(again)] == [spec.hash for spec in audit_specs(TWINS)]
 
 
-# --- the arithmetic, on planted numbers -------------------------------------------------------------------------------
-
-ONE_RULE = AuditPlan(rules=("local-heads",), sweep_rule="local-heads", real_classes=(2, 10))
-PLANTED = {"local": (0.80, 0.82, 0.87), "bp": (0.85, 0.86, 0.88), "bp-deepsup": (0.86, 0.88, 0.89)}
-"""PLANTED accuracies by seed, as no run ever gave them."""
+def found_in(out):
+    """The summary that an audit wrote."""
+    return Summary.model_validate_json((out / "experiments/audit-quick/summary.json").read_text())
 
 
-def planted_record(spec, accuracy):
-    """PLANTED: a run that was never trained, with the fields a summary reads."""
-    certificate = {"declared": "block", "measured": "block", "certified": True, "problems": [], "losses": ["block0"], "blocks": ["block0"],
-                   "reach": [[True]], "reach_norm": [[1.0]], "intervention": [[True]]}  # fmt: skip
-    result = {
-        "run": spec.hash, "rule": spec.rule.name, "test_accuracy": accuracy, "num_test": 100, "num_classes": 10, "chance": 0.1,
-        "block_accuracies": {"block0": accuracy - 0.2, "block1": accuracy - 0.1}, "validation_accuracy": 0.5,
-        "data": {"name": "planted", "class_names": ["a"], "provenance": {"num_images": {"train": 9}}},
-        "samples_per_s": 1.0, "peak_saved_bytes": 1, "train_seconds": 1.0, "locality": certificate,
-    }  # fmt: skip
-    return RunRecord(spec.hash, spec, {"layerlocal": "planted", "threads": 1, "torch": "planted"}, result)
+def part(summary, title):
+    [found] = [of for of in summary.parts if of.title.startswith(title)]
+    return found
 
 
-def planted(plan, *, without=()):
-    """PLANTED records of every run of a plan."""
-    keyed = {**accuracy_specs(plan), **class_specs(plan)}
-    records = {}
-    for key, spec in keyed.items():
-        role = next(role for role in ROLES if role in key)
-        records[spec.hash] = planted_record(spec, PLANTED[role][plan.seeds.index(spec.seed)])
-    for spec in without:
-        del records[spec.hash]
-    return records
+def counts(summary, arm):
+    """The numbers of classes of which a sweep has rows."""
+    return list(dict.fromkeys(row["classes"] for row in summary.rows if row["arm"] == arm))
 
 
-def by_hand(values):
-    """Mean and interval from the textbook formula and a printed table."""
-    n, mean = len(values), sum(values) / len(values)
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = T_95[n - 1] * deviation / math.sqrt(n)
-    return mean, mean - half, mean + half
-
-
-def assert_estimate(found, values):
-    mean, low, high = by_hand(values)
-    assert found["n"] == len(values)
-    assert found["values"] == pytest.approx(values)
-    assert (found["mean"], found["low"], found["high"]) == pytest.approx((mean, low, high), abs=1e-7)
-
-
-def test_paired_differences_and_their_intervals_are_those_worked_out_by_hand():
-    [row] = summarize(ONE_RULE, planted(ONE_RULE))["accuracy"]["rules"]
-    gap = row["gap"]
-    assert gap["mean"] == pytest.approx(-0.1 / 3) and gap["n"] == 3  # of −0.05, −0.04, −0.01
-    assert (gap["low"], gap["high"]) == pytest.approx((-0.0850449, 0.0183782), abs=1e-6)  # ± 4.302653 · 0.0208167 / √3
-    assert_estimate(row["gap"], [-0.05, -0.04, -0.01])
-    assert_estimate(row["extra_supervision"], [0.01, 0.02, 0.01])
-    assert_estimate(row["price_of_locality"], [-0.06, -0.06, -0.02])
-    assert_estimate(row["fused"], PLANTED["local"])
-    assert_estimate(row["twins"]["bp"]["fused"], PLANTED["bp"])
-    assert_estimate(row["twins"]["bp-deepsup"]["fused"], PLANTED["bp-deepsup"])
-
-
-def test_the_gap_is_extra_supervision_plus_price_of_locality_for_every_seed():
-    summary = summarize(ONE_RULE, planted(ONE_RULE))
-    rows = [*summary["accuracy"]["rules"], *summary["classes"]["synthetic"], *summary["classes"]["real"]]
-    assert len(rows) == 1 + 3 + 2
-    for row in rows:
-        parts = zip(row["extra_supervision"]["values"], row["price_of_locality"]["values"], strict=True)
-        assert row["gap"]["values"] == pytest.approx([extra + price for extra, price in parts])
-        assert row["gap"]["mean"] == pytest.approx(row["extra_supervision"]["mean"] + row["price_of_locality"]["mean"])
-
-
-def test_blocks_are_reported_for_the_rule_and_for_its_twins():
-    [row] = summarize(ONE_RULE, planted(ONE_RULE))["accuracy"]["rules"]
-    for side, role in ((row, "local"), (row["twins"]["bp"], "bp"), (row["twins"]["bp-deepsup"], "bp-deepsup")):
-        assert side["blocks"] == ["block0", "block1"]
-        assert_estimate(side["block_accuracies"][0], [value - 0.2 for value in PLANTED[role]])
-        assert_estimate(side["block_accuracies"][1], [value - 0.1 for value in PLANTED[role]])
-        assert side["last"] == side["block_accuracies"][1]
-
-
-def test_a_seed_of_which_any_of_the_three_runs_is_missing_is_left_out_of_all_three():
-    for role in ROLES:
-        missing = accuracy_specs(ONE_RULE)["local-heads", role, 1]
-        [row] = summarize(ONE_RULE, planted(ONE_RULE, without=[missing]))["accuracy"]["rules"]
-        assert row["seeds"] == [0, 2]
-        assert_estimate(row["gap"], [-0.05, -0.01])
-        assert_estimate(row["fused"], [0.80, 0.87])
-
-
-def test_one_seed_has_a_mean_and_no_interval():
-    plan = ONE_RULE.model_copy(update={"seeds": (0,)})
-    [row] = summarize(plan, planted(plan))["accuracy"]["rules"]
-    assert row["gap"] == {
-        "mean": pytest.approx(-0.05),
-        "low": None,
-        "high": None,
-        "n": 1,
-        "values": [pytest.approx(-0.05)],
-    }
-
-
-@pytest.mark.parametrize("left", [0, 8])
-def test_whatever_runs_are_missing_the_page_is_written_with_the_rows_there_are(tmp_path, left):
-    records = planted(PLAN)
-    some = dict(list(records.items())[:left])
-    failed = [{"label": "planted", "reason": "<b>a planted reason</b>"}]
-    summary = summarize(PLAN, some, failed=failed)
-    assert len(summary["runs"]) == left and summary["failed"] == failed and summary["cost"] == {}
-    rules = {row["rule"] for row in summary["accuracy"]["rules"]}
-    whole = {
-        rule
-        for rule in PLAN.rules
-        if any(all(accuracy_specs(PLAN)[rule, role, seed].hash in some for role in ROLES) for seed in PLAN.seeds)
-    }
-    assert rules == whole
-    page = write_page(summary, tmp_path / "report.html").read_text()
-    assert "a planted reason" in page and "<b>a planted reason" not in page
-    json.dumps(summary, allow_nan=False)
-
-
-def test_runs_of_another_plan_are_not_counted():
-    records = planted(ONE_RULE)
-    other = RunSpec(seed=77)
-    assert (
-        summarize(ONE_RULE, records | {other.hash: planted_record(other, 0.1)})["runs"]
-        == summarize(ONE_RULE, records)["runs"]
-    )
-
-
-def test_an_environment_that_differs_between_runs_is_told_in_full():
-    records = planted(ONE_RULE)
-    name = next(iter(records))
-    old = records[name]
-    records[name] = RunRecord(name, old.spec, old.env | {"torch": "another"}, old.result)
-    environment = summarize(ONE_RULE, records)["environment"]
-    assert environment["threads"] == 1
-    assert sorted(environment["torch"].split(", ")) == ["another", "planted"]
+def audited_rules(summary):
+    return [row["rule"] for row in summary.tables[0].rows]
 
 
 # --- a real audit, very small -----------------------------------------------------------------------------------------
@@ -407,42 +287,41 @@ def test_an_environment_that_differs_between_runs_is_told_in_full():
 def test_an_audit_prints_the_summary_it_writes(audited):
     out, _, printed = audited
     [line] = printed
-    assert json.loads(line) == json.loads((out / "experiments/audit-quick/summary.json").read_text())
+    assert Summary.model_validate_json(line) == found_in(out)
 
 
 def test_an_audit_has_every_rule_with_its_twins_and_the_plugin_beside_them(audited):
     out, name, _ = audited
-    summary = json.loads((out / "experiments/audit-quick/summary.json").read_text())
-    rows = {row["rule"]: row for row in summary["accuracy"]["rules"]}
-    assert list(rows) == ["dtg-ff", name]
-    assert all(row["seeds"] == [0, 1] and row["gap"]["n"] == 2 for row in rows.values())
-    assert summary["classes"]["rule"] == name
-    assert [row["num_classes"] for row in summary["classes"]["synthetic"]] == [3]
-    assert [row["num_classes"] for row in summary["classes"]["real"]] == [2, 5, 10]
-    assert {"bp", "bp-deepsup", *rows} == {row["rule"] for row in summary["cost"]["rules"]}
-    assert summary["failed"] == [] and summary["protocol"] == PROTOCOL
-    assert name in summary["command"] and "--seeds 2" in summary["command"]
+    summary = found_in(out)
+    assert audited_rules(summary) == ["dtg-ff", name] == list(summary.rules) and summary.seeds == (0, 1)
+    assert all(row["gap"]["n"] == 2 for row in summary.tables[0].rows)
+    assert {row["rule"] for row in summary.rows if row["arm"] != "accuracy"} == {name}
+    assert counts(summary, "synthetic") == [3] and counts(summary, "real") == [2, 5, 10]
+    assert {row["rule"] for row in part(summary, "What it costs").tables[0].rows} == {
+        "bp",
+        "bp-deepsup",
+        "dtg-ff",
+        name,
+    }
+    assert not summary.missing and summary.protocol == PROTOCOL
+    assert name in summary.command and "--seeds 2" in summary.command
 
 
 def test_every_number_of_an_audit_is_that_of_a_run_on_disk(audited):
     out, _, _ = audited
-    summary = json.loads((out / "experiments/audit-quick/summary.json").read_text())
     store = RunStore(out)
     accuracy = {record.hash: record.result["test_accuracy"] for record in store.finished()}
-    for row in summary["accuracy"]["rules"]:
-        for side in (row, *row["twins"].values()):
-            assert side["fused"]["values"] == [accuracy[run] for run in side["runs"]]
-        assert row["gap"]["values"] == pytest.approx(
-            [accuracy[a] - accuracy[b] for a, b in zip(row["runs"], row["twins"]["bp"]["runs"], strict=True)]
+    summary = found_in(out)
+    for row in summary.rows:
+        assert {role: row[role] for role in ROLES} == {role: accuracy[run] for role, run in row["runs"].items()}
+        assert row["gap"] == accuracy[row["runs"]["local"]] - accuracy[row["runs"]["bp"]]
+        rules = {role: store.load(run).spec.rule for role, run in row["runs"].items()}
+        assert rules["local"].name == row["rule"]
+        assert all(
+            (rules[twin].name, rules[twin].options["of"]) == (twin, row["rule"]) for twin in ("bp", "bp-deepsup")
         )
-        assert store.load(row["runs"][0]).spec.rule.name == row["rule"]
-        for twin, side in row["twins"].items():
-            rules = [store.load(run).spec.rule for run in side["runs"]]
-            assert all((rule.name, rule.options["of"]) == (twin, row["rule"]) for rule in rules)
-    listed = {run["run"]: run for run in summary["runs"]}
-    assert listed.keys() == accuracy.keys()
-    assert all(run["test_accuracy"] == accuracy[name] for name, run in listed.items())
-    assert all(RunSpec.parse(run["spec"]).hash == name for name, run in listed.items())
+    assert {run for row in summary.rows for run in row["runs"].values()} == accuracy.keys()
+    assert summary.planned == summary.finished == len(accuracy)
 
 
 def test_a_run_of_an_audit_is_the_same_run_made_here_to_the_last_bit(audited, tmp_path):
@@ -457,11 +336,9 @@ def test_a_run_of_an_audit_is_the_same_run_made_here_to_the_last_bit(audited, tm
 
 def test_an_audit_certifies_the_locality_of_every_rule_and_twin(audited):
     out, name, _ = audited
-    found = {
-        row["rule"]: row for row in json.loads((out / "experiments/audit-quick/summary.json").read_text())["locality"]
-    }
+    found = {row["rule"]: row for row in part(found_in(out), "Locality").tables[0].rows}
     for rule in ("dtg-ff", name):
-        assert found[rule]["certified"] and found[rule]["measured"] == "block"
+        assert found[rule]["certified"] == "✓ certified" and found[rule]["measured"] == "block"
         for twin in ("bp", "bp-deepsup"):
             assert found[f"{twin} (twin of {rule})"]["measured"] == "global"
 
@@ -485,15 +362,13 @@ def test_the_page_of_an_audit_is_one_file_that_names_every_rule(audited):
 
 def untimed(summary):
     """Without when and by which command it was made."""
-    drop = {"created", "command"}
-    if isinstance(summary, dict):
-        return {key: untimed(value) for key, value in summary.items() if key not in drop}
-    return [untimed(value) for value in summary] if isinstance(summary, list) else summary
+    text = json.dumps(summary.to_dict()).replace(json.dumps(summary.command), '""')
+    return json.loads(text) | {"created": ""}
 
 
 def test_a_second_audit_trains_and_measures_nothing_and_says_the_same(audited, tiny, monkeypatch):
     out, name, _ = audited
-    before = untimed(json.loads((out / "experiments/audit-quick/summary.json").read_text()))
+    before = untimed(found_in(out))
     monkeypatch.setattr(layerlocal.runs.run, "_train_run", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(layerlocal.experiments.audit.driver, "_refuse_broken", lambda _: None)
     monkeypatch.setattr(
@@ -561,26 +436,14 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
     with pytest.raises(SystemExit) as stop:
         layerlocal.cli.main()
     assert stop.value.code == 1
-    summary = json.loads((tmp_path / "experiments/audit-quick/summary.json").read_text())
-    assert [row["rule"] for row in summary["accuracy"]["rules"]] == ["segmented"]
-    [failure] = summary["failed"]
-    assert failure["reason"] == "a planted reason" and failure["label"].startswith("dtg-ff")
+    summary = found_in(tmp_path)
+    assert audited_rules(summary) == ["segmented"]
+    [failure] = summary.failed
+    assert failure.reason == "a planted reason" and failure.label.startswith("dtg-ff")
     assert "a planted reason" in (tmp_path / "report.html").read_text()
     out, err = capsys.readouterr()
     assert "segmented" in out and str(tmp_path / "report.html") in out
     assert "a planted reason" in err and "Traceback" not in err
-
-
-def test_the_printed_table_cuts_no_name_and_no_number(capsys, monkeypatch, tmp_path):
-    """Into a pipe, with PLANTED numbers and a plug-in in a folder far away."""
-    monkeypatch.setenv("COLUMNS", "80")
-    name = "/a/folder/[red]far/away/from/here/plugin.py:Mine"
-    plan = ONE_RULE.model_copy(update={"rules": ("local-heads", name)})
-    layerlocal.cli.runs._print_audit(summarize(plan, planted(plan)), tmp_path)
-    out = capsys.readouterr().out
-    assert "…" not in out
-    for shown in ("local-heads", "plugin.py:Mine", "83.0", "86.3", "87.7", "-3.3", "-8.5", "+1.8", "+1.3", "-4.7"):
-        assert shown in out.replace("\u2212", "-"), shown
 
 
 # --- what is known before -----------------------------------------------------------------------------------------------
@@ -605,18 +468,16 @@ def stubbed(tiny, monkeypatch):
 
 def test_an_audit_of_every_rule_ends_with_a_page_that_has_a_row_of_each(stubbed, tmp_path):
     summary = run_audit(tmp_path, rules=LOCAL, seeds=1, workers=1)
-    assert summary["failed"] == []
-    assert {row["rule"] for row in summary["accuracy"]["rules"]} == set(LOCAL)
-    assert [row["num_classes"] for row in summary["classes"]["synthetic"]] == [2, 10]
-    assert [row["num_classes"] for row in summary["classes"]["real"]] == [2, 5, 10]
+    assert not summary.missing and set(audited_rules(summary)) == set(LOCAL)
+    assert counts(summary, "synthetic") == [2, 10] and counts(summary, "real") == [2, 5, 10]
     page = (tmp_path / "report.html").read_text()
     assert all(f">{rule}" in page for rule in LOCAL)
-    costs = {row["rule"]: row for row in summary["cost"]["rules"]}
-    assert costs.keys() == {"bp", "bp-deepsup", *LOCAL}
-    dealt = {rule for rule, row in costs.items() if "failed" in row}
-    assert dealt == {rule for rule in LOCAL if find_rule(rule).info.channel_groups}  # vgg8's channels and 10 classes
-    assert all("cannot be dealt evenly to 10 classes" in costs[rule]["failed"] for rule in dealt)
-    assert all(costs[rule]["saved_ratio"] > 0 for rule in costs.keys() - dealt)
+    cost = part(summary, "What it costs")
+    measured = {row["rule"]: row for row in cost.tables[0].rows}
+    dealt = {rule for rule in LOCAL if find_rule(rule).info.channel_groups}  # vgg8's channels and 10 classes
+    assert measured.keys() == {"bp", "bp-deepsup", *LOCAL} - dealt
+    assert all(row["saved_ratio"] > 0 for row in measured.values()) and len(cost.notes) == len(dealt)
+    assert all("cannot be dealt evenly to 10 classes" in note for note in cost.notes)
     assert all(f"{rule}: not measured: block0 has" in page for rule in dealt)
 
 
@@ -652,15 +513,16 @@ def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_othe
     assert plan.reads["ff"] == "goodness under every label"
     assert plan.reads["cwcomp"] == "mean square of each class's channels"
     assert plan.reads["mono-forward"] == "mean, 4×4 cells"
-    note = summarize(plan, planted(plan))["accuracy"]["readout_note"]
-    assert "ff (goodness under every label)" in note and "predsim through" not in note.partition("read otherwise")[2]
+    told = summarize(plan, planted_records(plan)).sentences[-1]
+    assert told.startswith("Blocks are read by RMS, 4×4 cells; ")
+    assert "ff instead uses goodness under every label" in told and "predsim" not in told
 
 
 def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
     """Of `make audit`: the runs behind the published table, which are kept by hash."""
     monkeypatch.setitem(SIZES, "quick", QUICK)
     monkeypatch.setattr(layerlocal.experiments.audit.driver, "AuditPlan", AuditPlan)
-    published = json.loads((Path(__file__).parents[2] / "results/audit-quick.json").read_text())
+    published = json.loads((Path(__file__).parent / "0.1.0/audit-quick.json").read_text())
     plan = planned()
     assert {spec.hash for spec in audit_specs(plan)} == {run["run"] for run in published["runs"]}
 
@@ -699,8 +561,7 @@ def image_folder(root, classes, train=12, test=4):
 def test_a_small_set_of_two_classes_is_audited_whole(stubbed, tmp_path):
     data = image_folder(tmp_path / "data", ["cat", "dog"], train=30)
     summary = run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
-    assert summary["failed"] == []
-    assert [row["num_classes"] for row in summary["classes"]["real"]] == [2]
+    assert not summary.missing and counts(summary, "real") == [2]
     specs = [record.spec.data for record in RunStore(tmp_path / "runs").finished() if record.spec.data.source == data]
     assert specs and all((spec.num_train, spec.num_test, spec.classes) == (None, None, None) for spec in specs)
 
@@ -710,9 +571,9 @@ def test_classes_too_few_to_fill_a_batch_are_left_out_of_the_sweep_and_that_is_s
         tmp_path / "data", ["a", "b", "c"], train=7
     )  # of 21 images 18 are trained on, of two classes 12
     summary = run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
-    assert [row["num_classes"] for row in summary["classes"]["real"]] == [3]
-    [failure] = summary["failed"]
-    assert "2 classes" in failure["label"] and "batch_size 16 is more than the 12 training samples" in failure["reason"]
+    assert counts(summary, "real") == [3] and not summary.failed
+    [left_out] = summary.missing
+    assert "2 classes" in left_out.label and "batch_size 16 is more than the 12 training samples" in left_out.reason
 
 
 def test_one_class_is_refused_in_one_sentence(stubbed, tmp_path):
@@ -728,10 +589,11 @@ def test_a_plugin_that_fails_where_cost_is_measured_fails_there_alone(stubbed, t
     monkeypatch.setattr("layerlocal.runs.preview.look_ahead", lambda spec: None)
     name = f"{tmp_path / 'plugin.py'}:Raises"
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
-    rows = {row["rule"]: row for row in summary["cost"]["rules"]}
-    assert "raised ValueError at plugin.py" in rows[name]["failed"] and "the moon is full" in rows[name]["failed"]
-    assert [rule for rule, row in rows.items() if "failed" in row] == [name]
-    assert name not in [line["rule"] for line in summary["cost"]["depth"]["series"]]
+    cost = part(summary, "What it costs")
+    [note] = cost.notes
+    assert note.startswith(f"{name}: not measured: raised ValueError at plugin.py") and "the moon is full" in note
+    assert name not in [row["rule"] for row in cost.tables[0].rows]
+    assert name not in [line.name for figure in cost.figures for line in figure.series]
     assert "the moon is full" in (tmp_path / "runs" / "report.html").read_text()
 
 
@@ -746,8 +608,8 @@ def test_a_rule_that_raises_after_some_steps_of_training_is_told_and_the_page_is
         lambda plan: {(rule, "local", 0): accuracy_specs(plan)[rule, "local", 0] for rule in ("dtg-ff", name)},
     )  # fmt: skip
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
-    [failure] = summary["failed"]
-    assert failure["label"].startswith(name) and "raised RuntimeError at late.py" in failure["reason"]
+    [failure] = summary.failed
+    assert failure.label.startswith(name) and "raised RuntimeError at late.py" in failure.reason
     assert "enough of it" in (tmp_path / "runs" / "report.html").read_text()
 
 
@@ -755,10 +617,11 @@ def test_a_rule_without_a_readout_at_every_block_has_the_twins_of_another_as_the
     (tmp_path / "plain.py").write_text(PLAIN)
     name = f"{tmp_path / 'plain.py'}:Plain"
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
-    [row] = [row for row in summary["accuracy"]["rules"] if row["rule"] == name]
-    assert row["note"] == "twins made with the readout of local-heads" and row["reads"] == "a readout of its own"
+    [row] = [row for row in summary.rows if (row["rule"], row["arm"]) == (name, "accuracy")]
+    assert f"{name}: twins made with the readout of local-heads" in summary.notes
+    assert any("plain.py:Plain instead uses a readout of its own" in text for text in summary.sentences)
     store = RunStore(tmp_path / "runs")
-    twins = [store.load(side["runs"][0]).spec.rule for side in row["twins"].values()]
+    twins = [store.load(row["runs"][twin]).spec.rule for twin in ("bp", "bp-deepsup")]
     assert [twin.options for twin in twins] == [{"of": "local-heads", "grid": 4}] * 2
 
 
@@ -791,14 +654,12 @@ def test_a_damaged_file_of_an_audit_is_one_sentence_that_names_it(audited, tmp_p
         write_report(out)
 
 
-@pytest.mark.parametrize("name", ["summary.json", "report.html"])
-def test_a_summary_or_page_that_cannot_be_written_is_one_sentence(audited, tmp_path, monkeypatch, name):
+def test_a_page_that_cannot_be_written_is_one_sentence(audited, tmp_path, monkeypatch):
     out = shutil.copytree(audited[0], tmp_path / "runs")
-    path = next(out.rglob(name))
-    path.unlink()
-    path.mkdir()
+    (out / "report.html").unlink()
+    (out / "report.html").mkdir()
     monkeypatch.setattr(layerlocal.report.page, "render_page", lambda _: "a page")
-    with pytest.raises(InputError, match=f"cannot write .*{name}"):
+    with pytest.raises(InputError, match=r"cannot write .*report\.html"):
         write_report(out)
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from layerlocal.experiments.audit.driver import Audit
-from layerlocal.experiments.audit.plan import AuditPlan, summarize
+from layerlocal.experiments.audit.plan import AuditPlan
+from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.driver import How, prepare, seeds_of
 from layerlocal.experiments.stored import (
     audit_place,
@@ -22,7 +23,9 @@ from layerlocal.experiments.studies.base import StudyPlan, plan_runs
 from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.comparable import comparable
+from layerlocal.summary import Missed
 from layerlocal.types import InputError
+from planted_audit import planted_cost
 
 EMBEDDED = ["fashion_mnist_subset"]
 EXPERIMENTS = {
@@ -109,8 +112,7 @@ def test_a_study_with_settings_and_one_without_do_not_share_a_folder(no_looks, t
 
 
 def untimed(summary):
-    content = summary if isinstance(summary, dict) else summary.to_dict()
-    return {key: value for key, value in content.items() if key != "created"}
+    return {key: value for key, value in summary.to_dict().items() if key != "created"}
 
 
 def test_the_loose_files_of_an_earlier_audit_are_read_until_there_is_a_new_one(tmp_path):
@@ -119,15 +121,16 @@ def test_the_loose_files_of_an_earlier_audit_are_read_until_there_is_a_new_one(t
     content = plan.model_dump(mode="json", exclude={"settings", "size"}) | {"budget": "quick"}
     (tmp_path / "audit.json").write_text(json.dumps(content))
     (tmp_path / "failed.json").write_text(json.dumps(failed))
-    cost_kept(tmp_path, plan).old.write_text(json.dumps({"rules": ["planted"]}))
+    cost_kept(tmp_path, plan).old.write_text(json.dumps(planted_cost(plan.rules)))
     found = audit_summary(tmp_path, {})
-    assert untimed(found) == untimed(summarize(plan, {}, failed=failed, cost={"rules": ["planted"]}))
-    assert found["failed"] == failed and found["cost"] == {"rules": ["planted"]}
+    missing = [Missed(**entry) for entry in failed]
+    assert untimed(found) == untimed(summarize(plan, {}, missing=missing, cost=planted_cost(plan.rules)))
+    assert list(found.missing) == missing and any(figure.name == "audit-speed" for figure in found.parts[3].figures)
     later = audit_place(tmp_path, "quick").plan.path
     later.parent.mkdir(parents=True)
     later.write_text(plan.model_copy(update={"command": "later"}).model_dump_json())
     found = audit_summary(tmp_path, {})
-    assert found["command"] == "later" and found["failed"] == []
+    assert found.command == "later" and not found.missing
 
 
 def test_the_loose_files_of_an_earlier_study_are_read_and_joined(no_looks, tmp_path):

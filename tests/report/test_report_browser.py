@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from layerlocal.experiments.audit.certificates import certificate_part
 from layerlocal.report import write_page
+from layerlocal.summary import Missed
 from planted_audit import locality_entry, planted_summary, run_row
 from planted_study import heat_figure, planted_content, planted_study
 
@@ -67,10 +69,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    small, large = planted_summary(), planted_summary(rules=8, depth=16, runs=30)
-    large["locality"].append(locality_entry("leaky-with-a-long-name.py:Rule", depth=16, leak=True))
-    large["failed"] = [{"label": "ff seed 3", "reason": "NaN in the loss of block2 at step 17 " * 9}]
-    large["environment"]["very-long"] = "x" * 300
+    missing = [Missed(label="ff seed 3", reason="NaN in the loss of block2 at step 17 " * 9)]
+    small, large = planted_summary(), planted_summary(rules=8, depth=16, missing=missing)
+    leak = certificate_part([locality_entry("leaky-with-a-long-name.py:Rule", depth=16, leak=True)], "")
+    environment = large.environment | {"very-long": "x" * 300}
+    large = large.model_copy(update={"parts": (*large.parts, leak), "environment": environment})
     wide = planted_study("wide", title="w" * 200, figures=[heat_figure(16)], sentences=["x" * 300], question="y" * 300)
     wide["tables"][0]["rows"][0]["arm"] = "z" * 300
     everything = planted_content(studies=[planted_study(), wide], runs=[run_row(i) for i in range(20, 400)])
@@ -90,7 +93,7 @@ def brightness(colour: str) -> float:
     return sum(float(c) for c in colour[colour.index("(") + 1 : -1].split(",")[:3]) / 3
 
 
-FIGURE_COUNT = {"small": 15, "large": 26, "studies": 6}
+FIGURE_COUNT = {"small": 19, "large": 40, "studies": 6}
 
 
 @pytest.mark.parametrize("name", FIGURE_COUNT)
@@ -113,7 +116,7 @@ def test_every_figure_is_visible_and_nothing_overflows(
 
 
 def test_run_links_and_details_open_without_script(browser: Any, pages: dict[str, Path]) -> None:
-    show(browser, pages["small"], "light", 1200)
+    show(browser, pages["whole"], "light", 1200)
     table = "document.querySelector('#runs tbody tr')"
     assert not browser.execute_script(f"return {table}.checkVisibility()")
     browser.find_element("css selector", "#runs > summary").click()

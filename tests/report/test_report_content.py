@@ -44,7 +44,7 @@ def words(page: str) -> str:
 
 def test_parts_come_in_order_claims_audit_studies_accuracies_runs(page: str) -> None:
     ids = [a["id"] for tag, a in read(page).seen if tag in ("section", "details") and "id" in a]
-    order = ["claims", "verdict", "accuracy", "locality", "study-planted-classes", "accuracies", "provenance", "runs"]
+    order = ["claims", "audit", "study-planted-classes", "accuracies", "provenance", "runs"]
     assert [i for i in ids if i in order] == order
     levels = [int(tag[1]) for tag, _ in read(page).seen if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
@@ -70,7 +70,7 @@ def test_a_verdict_says_claim_reported_measured_and_why(words: str) -> None:
 
 def test_only_a_claim_that_was_not_run_or_that_seeds_would_settle_brings_its_command(page: str) -> None:
     part = text_of(page)
-    part = part[: part.index("The audit: local rules")]
+    part = part[: part.index("On planted-data (10 classes)")]
     assert part.count("This runs it: layerlocal study planted-classes --size quick --out planted") == 2
     assert "This runs it" in part[part.index("P3 ") : part.index("1 claim is not run: P4")]
     last = part[part.index("P4 ") :]
@@ -147,8 +147,9 @@ def test_figures_are_wellformed_labelled_and_their_ids_unique(page: str) -> None
 
 
 def test_a_link_downloads_the_rows_as_csv(page: str) -> None:
-    (link,) = [a for tag, a in read(page).seen if tag == "a" and "download" in a]
-    assert link["download"] == "study-planted-classes.csv"
+    links = [a for tag, a in read(page).seen if tag == "a" and "download" in a]
+    assert [link["download"] for link in links] == ["audit.csv", "study-planted-classes.csv"]
+    link = links[1]
     head, text = str(link["href"]).split(",", 1)
     assert head == "data:text/csv;charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(unquote(text))))
@@ -267,9 +268,10 @@ def test_a_page_of_nothing_says_so() -> None:
     assert "Runs: not run. This runs it: Command layerlocal report" in text
 
 
-def test_an_audits_summary_alone_is_the_page_of_that_audit() -> None:
+def test_a_summary_alone_is_the_page_of_that_summary() -> None:
     summary = planted_summary(rules=1)
-    assert render_page(summary) == render_page({"audit": summary})
+    said = {"title": summary.title, "command": summary.command, "created": summary.created}
+    assert render_page(summary) == render_page({"audit": summary, **said})
 
 
 @pytest.mark.parametrize("missing", [*planted_study(), None])
@@ -309,16 +311,6 @@ def test_a_claim_leads_to_the_size_of_the_study_that_it_was_judged_by() -> None:
     assert "Does the gap grow with the number of classes? (…, full" in text_of(html)
 
 
-def test_runs_of_store_and_audit_are_merged_and_each_stands_once() -> None:
-    own = {"run": "abc", "rule": "dtg-ff", "command": "own", "num_classes": 5}
-    html = render_page(
-        {"audit": {"runs": [{"run": "abc", "command": "audits", "spec": {"a": 1}}, {"run": "def"}]}, "runs": [own]}
-    )
-    assert html.count('<tr id="run-') == 2
-    text = text_of(html)
-    assert "own" in text and "audits" not in text and '{"a": 1}' in text
-
-
 def test_five_thousand_runs_are_all_in_one_valid_page(tmp_path: Path) -> None:
     specs = plant_store(tmp_path / "runs", 5000)
     records = RunStore(tmp_path / "runs").finished()
@@ -345,7 +337,7 @@ def test_of_more_runs_than_a_page_holds_those_that_it_speaks_of_are_listed_and_t
 
 
 def test_planted_rows_are_plain_json_and_left_as_they_were() -> None:
-    content = planted_content()
+    content = planted_content(audit=None)
     copy = json.loads(json.dumps(content))
     render_page(content)
     assert content == copy

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from layerlocal.cli.app import app
-from layerlocal.report import palette, readme_figure, render_page, write_figures
+from layerlocal.report import figure_of, palette, render_page, write_figures
 from layerlocal.report.axes import frame_of
 from layerlocal.report.canvas import FORMATS
 from layerlocal.report.draw import draw_figure
@@ -201,7 +201,7 @@ def test_every_figure_says_what_it_shows_and_those_of_rules_which_way_is_better(
         assert bold, name
         if not any("better" in word or "alike" in word for word in words_of(drawing)):
             without.append(name)
-    assert all(name.startswith("locality") for name in without), without
+    assert all("-locality-" in name for name in without), without
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def test_every_format_is_written_and_is_the_same_at_every_call(tmp_path: Path) -
     for path in written:
         data = path.read_bytes()
         assert data.startswith({".svg": b"<svg ", ".png": b"\x89PNG", ".pdf": b"%PDF"}[path.suffix])
-    drawing = readme_figure(content["audit"])
-    assert all(drawing.to_file(form) == readme_figure(content["audit"]).to_file(form) for form in FORMATS)
+    drawing, again = (figure_of(content["audit"], "audit-gap") for _ in range(2))
+    assert all(drawing.to_file(form) == again.to_file(form) for form in FORMATS)
     image = Image.open(io.BytesIO(drawing.to_file("png"))).convert("RGB")
     assert image.width == 800 and image.getpixel((1, 1)) == (255, 255, 255)
 
@@ -309,12 +309,12 @@ def test_no_figure_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_published_figures_show_the_published_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their text alternatives, which name every number, are those that the benchmarks draw from the results now."""
+    """Their text alternatives, which name every number, are those that the script draws from the results now."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
-    import figures
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
+    import published_figures
 
-    for name, drawing in figures.published().items():
+    for name, drawing in published_figures.published().items():
         file = ET.parse(f"{name}.svg").getroot()
         assert file.get("aria-label") == ET.fromstring(drawing).get("aria-label"), name
         svg = Path(f"{name}.svg").read_text()

@@ -11,9 +11,10 @@ import re
 import numpy as np
 import pytest
 
+from layerlocal.experiments.audit.summary import summarize
 from layerlocal.report import render_csv, render_json, render_markdown
 from layerlocal.runs.table import csv_text, unguarded
-from planted_audit import planted_summary
+from planted_audit import planted_plan
 from planted_audit import run_row as audit_run
 from planted_study import accuracy_row, claim, planted_content, planted_study, study_row
 
@@ -30,7 +31,12 @@ def test_markdown_has_verdicts_then_audit_then_studies_then_accuracies(markdown:
     assert re.findall(r"(?m)^#+ .*$", markdown) == [
         "# layerlocal report: planted test fixture, not a measurement",
         "## Claims, as reported and as measured",
-        "## The audit: local rules beside backprop",
+        "## layerlocal audit: planted test fixture, not a measurement",
+        "### Accuracy beside the twins",
+        "### Every block alone, and fused",
+        "### The gap against the number of classes",
+        "### What it costs",
+        "### Locality certificates",
         "## Does the gap grow with the number of classes? (planted)",
         "## Reported beside measured",
         "## Where every number comes from",
@@ -51,7 +57,7 @@ def test_markdown_says_the_numbers(markdown: str) -> None:
         "| real | 16 | −2.5 | 75.0 % [74.0, 76.0], n=3 | −8.0 pp [−8.4, −7.6], n=3 |",
         "- dtg-ff, 16 classes, seed 2: NaN in the loss of block1",
         "| planted method B | planted et al. 2026 | planted-data | 98.1 % | dtg-ff | not run | – | quick |",
-        "On planted-data (10 classes), local-heads is below backprop: 88.7 % beside 90.0 % of its BP twin, −1.3 pp [−1.9, −0.7], n=3.",
+        "On planted-data (10 classes), local-heads is below backprop: 88.7 % beside 90.0 % of its BP twin, −1.3 pp [−2.3, −0.3], n=3.",
     ):
         assert said in markdown, said
 
@@ -90,7 +96,7 @@ def test_markdown_rows_have_as_many_cells_as_their_head_whatever_the_text() -> N
 
 def test_markdown_of_parts_that_are_missing_says_what_is_there() -> None:
     assert "0 finished runs" in render_markdown({"studies": []})
-    assert "No local rule has been measured" in render_markdown({"audit": {"title": "t"}})
+    assert "No local rule has been measured" in render_markdown(summarize(planted_plan(), {}))
     empty = dict.fromkeys(planted_study())
     assert "A study without a name" in render_markdown({"studies": [empty], "claims": [{}], "accuracies": [{}]})
 
@@ -101,7 +107,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 def test_csv_has_every_row_of_every_study_and_which_study() -> None:
     second = planted_study("second", size="full", rows=[study_row(7, 4) | {"extra": 1.5}])
-    rows = read_csv(render_csv(planted_content(studies=[planted_study(), second])))
+    rows = read_csv(render_csv(planted_content(audit=None, studies=[planted_study(), second])))
     assert len(rows) == 7 and list(rows[0])[:2] == ["study", "size"]
     assert [row["study"] for row in rows] == ["planted-classes"] * 6 + ["second"]
     assert rows[6]["seed"] == "7" and rows[6]["extra"] == "1.5" and rows[0]["extra"] == ""
@@ -111,9 +117,9 @@ def test_csv_has_every_row_of_every_study_and_which_study() -> None:
 
 
 def test_csv_of_a_store_without_studies_has_its_runs() -> None:
-    rows = read_csv(render_csv({"audit": planted_summary(rules=1, runs=2), "runs": [audit_run(30)], "studies": []}))
-    assert [row["run"] for row in rows] == [f"{30:016x}", "local-heads-run0", "dtg-ff-run0"]
-    assert rows[1]["spec.rule.temperature_max"] == "2.0"
+    rows = read_csv(render_csv({"audit": None, "runs": [audit_run(30)], "studies": []}))
+    assert [row["run"] for row in rows] == [f"{30:016x}"]
+    assert rows[0]["spec.rule.temperature_max"] == "2.0"
     assert render_csv({"studies": []}) == "run\n"
 
 
@@ -146,7 +152,7 @@ def test_csv_numbers_stay_numbers_and_what_is_none_is_empty() -> None:
 
 def test_csv_reads_in_pandas() -> None:
     pandas = pytest.importorskip("pandas")
-    frame = pandas.read_csv(io.StringIO(render_csv(planted_content())))
+    frame = pandas.read_csv(io.StringIO(render_csv(planted_content(audit=None))))
     assert (
         frame.shape[0] == 6 and frame["gap"].sum() == -0.75 and frame["study"].unique().tolist() == ["planted-classes"]
     )
@@ -167,9 +173,10 @@ def test_json_is_strict_and_whole() -> None:
         {"gap": None, "n": 3, "x": [1.5, None], "s": [1], "t": [1, 2], "u": "\ud800"}
     ]
     assert [row["id"] for row in found["claims"]] == ["P1", "P2", "P3", "P4"]
-    assert len(found["runs"]) == 4 + 3 and found["audit"]["budget"] == "quick"
+    assert len(found["runs"]) == 4 and [of["size"] for of in found["summaries"]] == ["quick"]
 
 
 def test_json_of_plain_content_is_that_content() -> None:
     content = planted_content(audit=None)
+    del content["audit"]
     assert json.loads(render_json(content)) == content

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import (
@@ -30,6 +28,7 @@ from layerlocal.cli.app import (
     speaks_for_run,
     typed,
 )
+from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import (
     NamedNetwork,
     Network,
@@ -42,12 +41,14 @@ from layerlocal.cli.options import (
     seeds_typed,
 )
 from layerlocal.cli.show import last_losses, print_run
-from layerlocal.words import difference
 
 if TYPE_CHECKING:
     from layerlocal.runs.progress import OneRun
     from layerlocal.runs.store import RunRecord, RunStore
     from layerlocal.spec import RunSpec
+
+AUDITED = ("rule", "local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
+"""Columns of an audit's table for which a terminal has room; the page has them all."""
 
 
 @app.command()
@@ -99,12 +100,7 @@ def audit(
         print_forecast(forecast_audit(out, **asked), as_json=as_json)
         return
     summary = run_audit(out, **asked, ray=ray, command=typed())
-    if as_json:
-        print(json.dumps(summary))
-    else:
-        _print_audit(summary, out)
-    if summary["failed"]:
-        raise typer.Exit(1)
+    print_summary(summary, out, as_json=as_json, columns=AUDITED, page=out / "report.html")
 
 
 @app.command()
@@ -266,37 +262,3 @@ def list_known(
             if row.get("options"):
                 console.print(f"  {'':<{width}}  [dim]--set {escape(row['options'])}[/]", soft_wrap=True)
         console.print()
-
-
-def _print_audit(summary: dict[str, Any], out: Path) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    columns = ("rule", "accuracy", "BP", "DeepSup", "local − BP, pp", "= extra supervision", "+ price of locality", "n")
-    table = Table(
-        box=None,
-        title="test accuracy in %; differences paired by seed with 95 % intervals",
-        title_justify="left",
-    )
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in summary["accuracy"]["rules"]:
-        sides = (row, row["twins"]["bp"], row["twins"]["bp-deepsup"])
-        accuracies = [f"{100 * side['fused']['mean']:.1f}" for side in sides]
-        table.add_row(
-            escape(row["rule"].rpartition("/")[2]),
-            *accuracies,
-            *(escape(difference(row[key], bare=True)) for key in ("gap", "extra_supervision", "price_of_locality")),
-            str(row["gap"]["n"]),
-        )
-    console.print(table)
-    others = {row["rule"].rpartition("/")[2]: row.get("reads") for row in summary["accuracy"]["rules"]}
-    told = [
-        f"{rule} instead uses {reads}"
-        for rule, reads in others.items()
-        if reads not in (None, "", summary["accuracy"]["usual_reading"])
-    ]
-    if told:
-        usual = summary["accuracy"]["usual_reading"]
-        console.print(f"blocks are read by {usual}; {'; '.join(told)}", markup=False, highlight=False)
-    for failure in summary["failed"]:
-        err.print(f"failed: {failure['label']}: {failure['reason']}", style="red", markup=False)
-    print(f"page: {out / 'report.html'}")

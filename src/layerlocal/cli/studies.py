@@ -271,7 +271,7 @@ def report(
         list[Path] | None, typer.Option("--claims", help="Claim files (YAML) instead of ours; repeatable.")
     ] = None,
 ) -> None:
-    """Write report.html (and an audit's summary.json) from everything in a store: claims, audit, studies, runs; trains nothing."""
+    """Write report.html from everything in a store: claims, audit, studies, runs; trains nothing."""
     from layerlocal.experiments.stored import write_report, write_report_figures
     from layerlocal.report.canvas import FORMATS
 

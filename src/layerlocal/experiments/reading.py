@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from layerlocal.claims import COST_STUDY
+from layerlocal.experiments.audit.published import summary_of_0_1_0
 from layerlocal.experiments.cost.present import summary_of_finding
 from layerlocal.experiments.tune.present import summary_of_search
 from layerlocal.files import read_json, read_model
 from layerlocal.summary import Summary
 from layerlocal.types import InputError
-from layerlocal.words import difference
 
 __all__ = ["read_summary", "summary_of"]
 
@@ -58,7 +58,7 @@ def _in_this_form(content: Old) -> Old:
     if "methods" in content:
         return summary_of_search(content).model_dump()
     if "accuracy" in content:
-        return _audit(content)
+        return summary_of_0_1_0(content).model_dump()
     return summary_of_finding(content).model_dump() if content["study"] == COST_STUDY else _study(content)
 
 
@@ -66,26 +66,3 @@ def _study(old: Old) -> Old:
     notes = [*old.get("notes", ()), *filter(None, [old.get("hardware_note")])]
     same = {key: value for key, value in old.items() if key not in ("study", "hardware_note", "failed")}
     return {"experiment": "study", "name": old["study"], **same, "notes": notes}
-
-
-def _kept(old: Old) -> dict[str, Any]:
-    """What all experiments called alike."""
-    return {key: old[key] for key in ("command", "created", "layerlocal", "environment", "claims_sha256") if key in old}
-
-
-def _audit(old: Old) -> Old:
-    rules = old["accuracy"]["rules"]
-    differences = ("gap", "extra_supervision", "price_of_locality")
-    rows = [
-        {"rule": row["rule"], "accuracy": row["fused"], **{name: side["fused"] for name, side in row["twins"].items()},
-         **{name: row[name] for name in differences}, "note": row["note"]}
-        for row in rules
-    ]  # fmt: skip
-    sentences = [
-        f"{row['rule']}: gap to BP {difference(row['gap'])} = extra supervision {difference(row['extra_supervision'])} + price of locality "
-        f"{difference(row['price_of_locality'])}"
-        for row in rules
-    ]
-    missing = [{"label": entry["label"], "reason": entry["reason"]} for entry in old.get("failed", ())]
-    found = {"rows": rows, "sentences": sentences, "missing": missing, "rules": [row["rule"] for row in rules]}
-    return {"experiment": "audit", "name": "audit", "title": old.get("title", ""), **_kept(old), **found}

@@ -15,7 +15,8 @@ from typing import Any
 
 from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, load_accuracies, load_claims
 from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
-from layerlocal.experiments.audit.plan import AuditPlan, summarize
+from layerlocal.experiments.audit.plan import AuditPlan
+from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.places import Kept, Place
 from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies import STUDIES
@@ -24,9 +25,9 @@ from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_json, read_model
 from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.runs.comparable import Records, comparable
-from layerlocal.runs.store import RunStore, write_atomic
+from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import load_runs, published_table, run_row
-from layerlocal.summary import Summary
+from layerlocal.summary import Missed, Summary
 from layerlocal.types import InputError, unknown_name
 
 __all__ = [
@@ -51,14 +52,11 @@ __all__ = [
 
 KNOWN = (*STUDIES, COST_STUDY)
 """Studies that a claim may name."""
-PRINT_IT = "`layerlocal report --format md` prints it instead"
-AUDITED = ("title", "command", "accuracy", "runs")
-"""What a published audit has."""
 FORMATS = {"md": render_markdown, "csv": render_csv, "json": render_json}
 
 
 def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] | None = None) -> Path | str:
-    """Everything in a store as ``report.html`` beside it (and ``summary.json`` of its audit), or as text.
+    """Everything in a store as ``report.html`` beside it, or as text.
 
     Args:
         out: the store.
@@ -73,9 +71,6 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
     content = _content(out, claim_files)
     if form != "html":
         return FORMATS[form](content)
-    if content["audit"] is not None and published_table(out) is None:
-        path = audit_place(out, content["audit"]["budget"]).summary.path
-        write_atomic(path, (json.dumps(content["audit"], indent=1) + "\n").encode(), mend=PRINT_IT)
     return write_page(content, out / "report.html")
 
 
@@ -110,8 +105,8 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
         )
     return {
-        "title": audit["title"] if audit is not None and not studies else f"layerlocal report of {out.name}",
-        "command": audit["command"] if audit is not None and not studies else f"layerlocal report --out {out}",
+        "title": audit.title if audit is not None and not studies else f"layerlocal report of {out.name}",
+        "command": audit.command if audit is not None and not studies else f"layerlocal report --out {out}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "audit": audit,
         "summaries": studies,
@@ -326,7 +321,7 @@ def audit_place(out: Path, size: str) -> Place:
     return Place(out, f"audit-{size}", old_plan="audit.json", old_missing="failed.json", old_summary="summary.json")
 
 
-def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan | None = None) -> dict[str, Any] | None:
+def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan | None = None) -> Summary | None:
     """The summary of an audit of the store, or the published one.
 
     Args:
@@ -342,15 +337,17 @@ def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan 
     """
     plan = plan or _read_audit_plan(out)
     if plan is None:
-        published = [out / f"audit-{size}.json" for size in reversed(SIZES)]
-        return next(
-            (found for path in published if (found := read_json(path, needs=AUDITED, damaged=_damaged_result))),
-            None,
-        )
-    found = comparable(out)[0] if records is None else records
-    missing = audit_place(out, plan.size).missing.read(kind=list) or []
-    failed = [{"label": entry["label"], "reason": entry["reason"]} for entry in missing]
-    return summarize(plan, found, failed=failed, cost=cost_kept(out, plan).read())
+        published = (out / f"audit-{size}.json" for size in reversed(AUDIT_SIZES))
+        return next((found for path in published if (found := read_summary(path, damaged=_damaged_result))), None)
+    known = comparable(out)[0] if records is None else records
+    entries = audit_place(out, plan.size).missing.read(kind=list) or []
+    return summarize(plan, known, missing=[_missed(entry) for entry in entries], cost=cost_kept(out, plan).read())
+
+
+def _missed(entry: Mapping[str, Any]) -> Missed:
+    """Runs without a result, as a store keeps them; earlier versions did not say which."""
+    given = {key: entry[key] for key in ("label", "reason", "left_out") if key in entry}
+    return Missed(**given, runs=len(entry.get("runs", ())) or 1)
 
 
 def cost_kept(out: Path, plan: AuditPlan) -> Kept:

@@ -7,23 +7,23 @@ render_claims(rows, sha256, command) -> str  # the table of claims alone, as Mar
 render_csv(content) -> str              # every row of every study, or the runs where there is no study
 render_json(content) -> str             # everything, strict
 write_figures(content, folder, forms)   # every figure of the page as files: SVG, PNG, PDF
-readme_figure(summary) -> Drawing       # an audit's first figure; its to_file("svg") is a file of its own
+figure_of(summary, name) -> Drawing     # one figure of a summary; its to_file("svg") is a file of its own
 
 A content is ``{"title", "command", "created", "audit", "studies", "claims", "claims_sha256", "accuracies", "runs", "warnings"}``, any part of
-which may be missing; an audit's summary alone is taken for the content of a page about that audit.
+which may be missing; a summary alone is taken for the content of a page about it.
 """
 
 from layerlocal.report.formats import render_claims as render_claims
 from layerlocal.report.formats import render_csv as render_csv
 from layerlocal.report.formats import render_json as render_json
 from layerlocal.report.formats import render_markdown as render_markdown
-from layerlocal.report.page import readme_figure as readme_figure
+from layerlocal.report.page import figure_of as figure_of
 from layerlocal.report.page import render_page as render_page
 from layerlocal.report.page import write_figures as write_figures
 from layerlocal.report.page import write_page as write_page
 
 __all__ = [
-    "readme_figure",
+    "figure_of",
     "render_claims",
     "render_csv",
     "render_json",

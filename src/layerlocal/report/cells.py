@@ -127,8 +127,8 @@ def draw_matrix(frame: Frame, panel: Sequence[Series], head: Head) -> Canvas:
         panel: its series.
         head: what stands above.
     """
-    rows, columns = len(frame.y.words), len(frame.x.words)
-    side = min(_LARGEST, (_HALF - _LEFT - 2) / max(1, columns))
+    rows = max((len(_rows_of(frame, series)) for series in panel), default=1)
+    side = min(_LARGEST, (_HALF - _LEFT - 2) / max(1, len(frame.x.words)))
     high = _ABOVE + side * rows + 4
     canvas, top = start(head, None, WIDTH, high * math.ceil(len(panel) / 2))
     for i, series in enumerate(panel):
@@ -136,13 +136,17 @@ def draw_matrix(frame: Frame, panel: Sequence[Series], head: Head) -> Canvas:
     return canvas
 
 
+def _rows_of(frame: Frame, series: Series) -> list[int]:
+    """The rows that a series has cells in: two series of a figure may differ in them."""
+    return sorted({int(y[1]) for _, y, _ in _placed(frame, series)})
+
+
 def _matrix(canvas: Canvas, frame: Frame, series: Series, at: tuple[float, float], side: float) -> None:
     """One series: columns named above, rows at the left."""
     left, top = at
-    rows, columns = (
-        [shorten(scale.label(i, bare=True), 6 if scale is frame.y else 4) for i in range(len(scale.words))]
-        for scale in (frame.y, frame.x)
-    )
+    own = _rows_of(frame, series)
+    rows = [shorten(frame.y.label(i, bare=True), 6) for i in own]
+    columns = [shorten(frame.x.label(i, bare=True), 4) for i in range(len(frame.x.words))]
     every = math.ceil(_SMALL / side) if side < _SMALL else 1
     canvas.words((left, top - 24), shorten(clean(series.name) or frame.x.title(), 26), size=12)
     canvas.words(
@@ -153,7 +157,7 @@ def _matrix(canvas: Canvas, frame: Frame, series: Series, at: tuple[float, float
     for i in range(0, len(rows), every):
         canvas.words((left - 6, top + side * (i + 0.5)), rows[i], size=10, anchor="end")
     for x, y, point in _placed(frame, series):
-        middle = (left + side * (x[1] + 0.5), top + side * (y[1] + 0.5))
+        middle = (left + side * (x[1] + 0.5), top + side * (own.index(int(y[1])) + 0.5))
         _square(canvas, middle, side, str(point.z))
         canvas.hit(middle, frame.say(point), (side / 2, side / 2))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from layerlocal.report import verdict, views
+from layerlocal.report import views
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
 from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
 from layerlocal.report.page import whole_content
@@ -17,7 +17,7 @@ from layerlocal.report.rows import csv_of_rows
 from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
 from layerlocal.report.tuning import tune_table
 from layerlocal.summary import Summary
-from layerlocal.words import NOT_RUN, NOTHING, UNJUDGED, accuracy, clean, difference, is_number, spoken
+from layerlocal.words import NOT_RUN, NOTHING, UNJUDGED, clean, is_number, spoken
 
 __all__ = ["render_claims", "render_csv", "render_json", "render_markdown"]
 
@@ -37,8 +37,6 @@ def render_markdown(content: Mapping[str, Any] | Summary) -> str:
     claims = list(_claims(whole["claims"], whole["claims_sha256"])) if whole["claims"] else []
     first = any(row.get("verdict", NOT_RUN) != NOT_RUN for row in whole["claims"])
     parts += claims if first else []
-    if whole["audit"]:
-        parts += _audit(whole["audit"])
     for summary in whole["summaries"]:
         parts += _summary(summary)
     for study in whole["studies"]:
@@ -201,27 +199,6 @@ def _body(found: views.Section, level: int) -> Iterator[str]:
     for part in found.parts:
         yield f"{'#' * min(level, 6)} {_escape(part.title)}" if part.title else ""
         yield from _body(part, level + 1)
-
-
-def _audit(summary: dict[str, Any]) -> Iterator[str]:
-    rules = (summary.get("accuracy") or {}).get("rules") or []
-    head = ["rule", "test accuracy", "its BP", "gap to BP", "extra supervision", "price of locality", "reads"]
-    keys = ("gap", "extra_supervision", "price_of_locality")
-    body = [
-        [
-            clean(r.get("rule", "?")),
-            *map(accuracy, (r.get("fused"), ((r.get("twins") or {}).get("bp") or {}).get("fused"))),
-            *(difference(r.get(key)) for key in keys),
-            clean(r.get("reads") or NOTHING),
-        ]
-        for r in rules
-    ]
-    yield "## The audit: local rules beside backprop"
-    yield _escape(verdict.headline(summary))
-    yield _escape(verdict.split_sentence(summary) or "")
-    yield _escape(verdict.class_sentence(summary) or "")
-    yield _table(head, body)
-    yield _code(summary.get("command") or "layerlocal audit")
 
 
 def _study(study: Mapping[str, Any]) -> Iterator[str]:

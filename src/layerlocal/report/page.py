@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import claims, cost, figures, runs, studies, tuning, views
-from layerlocal.report.audit_part import audit_facts, audit_view
+from layerlocal.report import claims, cost, runs, studies, tuning, views
+from layerlocal.report.draw import draw_figure
 from layerlocal.report.palette import dark_style
 from layerlocal.report.sections import table
 from layerlocal.report.svg import FORMATS, Drawing
@@ -17,22 +17,20 @@ from layerlocal.summary import Figure, Part, Summary
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import NOT_RUN, clean, spoken
 
-__all__ = ["page_figures", "readme_figure", "render_page", "whole_content", "write_figures", "write_page"]
+__all__ = ["figure_of", "page_figures", "render_page", "whole_content", "write_figures", "write_page"]
 
 _HERE = Path(__file__).parent
 _PARTS = ("audit", "studies", "costs", "tunes")
 """Parts of a content that may hold summaries."""
-_CONTENT = {"summaries", "audit", "studies", "costs", "tunes", "claims", "accuracies"}
 
 
 def render_page(content: Mapping[str, Any] | Summary) -> str:
     """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it.
 
     Args:
-        content: a `Summary`, or ``{"title", "command", "created", "summaries": [Summary], "audit": an audit's summary or None,
+        content: a `Summary`, or ``{"title", "command", "created", "summaries": [Summary], "audit": a Summary or None,
             "studies": [summary], "costs": [summary], "tunes": [summary], "claims": [verdict row], "claims_sha256",
             "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing.
-            An audit's summary alone makes the page of that audit.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -108,12 +106,23 @@ def _drawings(view: Any) -> Iterator[Drawing]:
             yield from _drawings(inner)
 
 
-def readme_figure(summary: dict[str, Any]) -> Drawing:
-    """An audit's first figure: every rule's paired differences."""
-    rules = (summary.get("accuracy") or {}).get("rules") or []
-    if not rules:
-        raise InputError("this summary has no accuracy section to draw; `layerlocal audit` writes one")
-    return figures.forest(rules)
+def figure_of(summary: Summary, name: str) -> Drawing:
+    """The first panel of one figure of a summary, for a file of its own.
+
+    Args:
+        summary: any.
+        name: the figure's.
+
+    Raises:
+        InputError: it has no such figure, or nothing in it can be drawn yet.
+    """
+    found = {figure.name: figure for figure in _figures(summary)}
+    if name not in found:
+        raise unknown_name(f"figure of {summary.title or summary.name}", name, found)
+    drawings = draw_figure(found[name], name, summary.rules)
+    if not drawings:
+        raise InputError(f"nothing in the figure {name} can be drawn yet")
+    return drawings[0]
 
 
 def whole_content(content: Mapping[str, Any] | Summary) -> dict[str, Any]:
@@ -125,39 +134,33 @@ def whole_content(content: Mapping[str, Any] | Summary) -> dict[str, Any]:
             "command": content.command,
             "created": content.created,
         }
-    given = dict(content) if _CONTENT & content.keys() else {"audit": dict(content)}
+    given = dict(content)
     found = list(given.get("summaries") or [])
     for key in _PARTS:
         value = given.get(key)
         found += [s for s in ([value] if isinstance(value, Summary) else value or []) if isinstance(s, Summary)]
-    audit = None if isinstance(given.get("audit"), Summary) else given.get("audit")
-    spoken_for = audit or {}
     lists: dict[str, list[Any]] = {
         key: [value for value in given.get(key) or [] if not isinstance(value, Summary)]
         for key in ("studies", "costs", "tunes", "claims", "accuracies", "runs", "warnings")
     }
     return {
-        "title": given.get("title")
-        or spoken_for.get("title")
-        or ("layerlocal audit" if audit is not None else "layerlocal report"),
-        "command": given.get("command") or spoken_for.get("command") or "layerlocal report",
-        "created": given.get("created") or spoken_for.get("created"),
+        "title": given.get("title") or "layerlocal report",
+        "command": given.get("command") or "layerlocal report",
+        "created": given.get("created"),
         "summaries": found,
-        "audit": audit,
         "claims_sha256": given.get("claims_sha256"),
         **lists,
-        "runs": runs.merge_runs(lists["runs"], spoken_for.get("runs") or []),
+        "runs": list({str(row.get("run")): row for row in lists["runs"]}.values()),
     }
 
 
 def _view(content: dict[str, Any]) -> dict[str, Any]:
-    audit, names = content["audit"], studies.anchors(content["studies"])
+    names = studies.anchors(content["studies"])
     summaries: list[Summary] = content["summaries"]
     first = not content["claims"] or all(row.get("verdict", NOT_RUN) == NOT_RUN for row in content["claims"])
     places = views.anchors(summaries)
     homes = {(s.get("study"), s.get("size")): name for s, name in zip(content["studies"], names, strict=True)}
     homes |= {(s.name, s.size): place for s, place in zip(summaries, places, strict=True)}
-    data = (audit or {}).get("data") or {}
     listed = runs.listed_runs(content["runs"], set(_linked(content)))
     return {
         "title": clean(content["title"]),
@@ -168,7 +171,7 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
             {
                 "section": views.section(s, place),
                 "opening": first and not i and bool(s.parts or len(summaries) == 1),
-                "titled": len(summaries) > 1,
+                "titled": len(summaries) + len(content["studies"]) + len(content["claims"]) > 1,
             }
             for i, (s, place) in enumerate(zip(summaries, places, strict=True))
         ],
@@ -176,7 +179,6 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "claims": claims.claim_rows(content["claims"], homes),
         "claims_headline": claims.claims_headline(content["claims"]) if content["claims"] else "",
         "claims_sha256": clean(content["claims_sha256"] or ""),
-        "audit": audit_view(audit) if audit is not None else None,
         "studies": [studies.study_view(s, name) for s, name in zip(content["studies"], names, strict=True)],
         "costs": [cost.cost_view(c, f"cost-audit-{i}") for i, c in enumerate(content["costs"])],
         "tunes": [tuning.tune_view(t, f"search-{i}") for i, t in enumerate(content["tunes"])],
@@ -184,7 +186,6 @@ def _view(content: dict[str, Any]) -> dict[str, Any]:
         "runs": runs.run_view(listed, len(content["runs"])),
         "run_names": {clean(row.get("run", "?")) for row in listed},
         "environment": _table("Hardware, versions and settings", _environment(content)),
-        "data": _table("Data", _pairs(data)),
     }
 
 
@@ -195,7 +196,6 @@ def _linked(content: dict[str, Any]) -> Iterator[str]:
             if isinstance(row.get("runs"), Mapping):
                 yield from map(str, row["runs"].values())
         yield from (run for figure in _figures(summary) for run in figure.runs)
-    yield from (str(row.get("run")) for row in (content["audit"] or {}).get("runs") or [])
     for study in content["studies"]:
         for row in study.get("rows") or []:
             if isinstance(row.get("runs"), Mapping):
@@ -210,9 +210,11 @@ def _figures(part: Part) -> Iterator[Figure]:
 
 def _few_seeds(content: dict[str, Any]) -> Iterator[str]:
     """That two seeds make intervals of which little can be said."""
-    rules = ((content["audit"] or {}).get("accuracy") or {}).get("rules") or []
-    parts = ["the audit"] if rules and all(len(rule.get("seeds") or []) == 2 for rule in rules) else []
-    parts += [s.name or s.experiment for s in content["summaries"] if len(s.seeds) == 2]
+    parts = [
+        f"the {s.experiment} {s.name}" if s.name != s.experiment else f"the {s.name}"
+        for s in content["summaries"]
+        if len(s.seeds) == 2
+    ]
     parts += [f"the study {study.get('study')}" for study in content["studies"] if len(study.get("seeds") or []) == 2]
     if parts:
         yield (
@@ -223,9 +225,7 @@ def _few_seeds(content: dict[str, Any]) -> Iterator[str]:
 
 def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The line under the title."""
-    audit, parts = content["audit"], [content["audit"] or {}, *content["studies"]]
-    if audit:
-        yield from audit_facts(audit)
+    parts = list(content["studies"])
     parts += [{"layerlocal": s.layerlocal, "protocol": s.protocol or "?"} for s in content["summaries"]]
     versions = dict.fromkeys((p["layerlocal"], p.get("protocol", "?")) for p in parts if p.get("layerlocal"))
     if len(content["summaries"]) == 1:
@@ -248,7 +248,7 @@ def _environment(content: dict[str, Any]) -> list[list[str]]:
         (f"{s.name or s.experiment} {s.size}".strip(), {"environment": s.environment or None})
         for s in content["summaries"]
     ]
-    parts += [("audit", content["audit"] or {})] + [(str(s.get("study") or "?"), s) for s in content["studies"]]
+    parts += [(str(s.get("study") or "?"), s) for s in content["studies"]]
     parts += [(f"cost {c.get('size') or '?'}", c) for c in content["costs"]]
     known = [(name, part["environment"]) for name, part in parts if isinstance(part.get("environment"), dict)]
     rows = []
@@ -265,10 +265,6 @@ def _environment(content: dict[str, Any]) -> list[list[str]]:
 def _as_text(value: Any) -> str:
     """A value in one line; what is nested is written as JSON."""
     return clean(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value)
-
-
-def _pairs(mapping: dict[str, Any]) -> list[list[str]]:
-    return [[clean(key), _as_text(value)] for key, value in mapping.items()]
 
 
 def _table(caption: str, rows: list[list[str]]) -> dict[str, Any] | None:

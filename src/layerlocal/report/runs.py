@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from layerlocal.runs.table import data_names
 from layerlocal.words import byte_count, clean, count, is_number, percent, plain
 
-__all__ = ["listed_runs", "merge_runs", "run_view"]
+__all__ = ["listed_runs", "run_view"]
 
 View = dict[str, Any]
 MOST_LISTED = 5000
@@ -59,15 +59,6 @@ _COLUMNS: tuple[tuple[str, bool, float, Callable[[View], str]], ...] = (
 _RUN, _COMMAND = 6.4, 4.3
 _INSTEAD = {"label": "twin_of", "blocks, %": "last_block_accuracy"}
 """Columns that are left out where runs say the same in another way."""
-
-
-def merge_runs(*parts: Iterable[View]) -> list[View]:
-    """Runs of every part, each once: what an earlier part says of a run wins, a later one adds what it leaves open."""
-    found: dict[str, View] = {}
-    for row in (row for part in parts for row in part):
-        name = str(row.get("run", "?"))
-        found[name] = {**row, **found[name]} if name in found else row
-    return list(found.values())
 
 
 def listed_runs(runs: list[View], linked: Collection[str]) -> list[View]:

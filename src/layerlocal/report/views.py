@@ -175,22 +175,24 @@ def facts(summary: Summary) -> Iterator[tuple[str, str]]:
 
 def grid(table: Table) -> Grid:
     """A table as text; columns that no row fills stay, so that what is missing is seen."""
+    judged = any(column.judged for column in table.columns)
     return Grid(
         caption=clean(table.caption),
         head=[clean(column.label or column.key) for column in table.columns],
-        rows=[[_cell(row.get(column.key), column) for column in table.columns] for row in table.rows],
+        rows=[[_cell(row.get(column.key), column, judged) for column in table.columns] for row in table.rows],
         numeric=[column.kind not in _WORDS for column in table.columns],
-        judged=any(column.judged for column in table.columns),
+        judged=judged,
         folded=table.folded,
     )
 
 
-def _cell(value: Any, column: Column) -> Cell:
-    """A value in two lines, an interval in the second; where it is judged, on which side of 0 it lies."""
+def _cell(value: Any, column: Column, judged: bool) -> Cell:
+    """A value in two lines, an interval in the second; where it is judged, on which side of 0 it lies, and n stands at differences only."""
     text, rest = cell(value, column.kind), ""
     if isinstance(value, dict):
         cut = re.search(r" \[|, n=", text)
         text, rest = (text[: cut.start()], text[cut.start() :].lstrip()) if cut else (text, "")
+        rest = rest.partition(", n=")[0] if judged and column.kind == "percent" else rest
     if column.judged and known(value):
         words = relation(value)
         return Cell(text, rest, words, words.replace(" ", "-"))

@@ -29,6 +29,7 @@ from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import pin, sources_of
 from layerlocal.runs.store import write_atomic
 from layerlocal.spec import WHERE, DataSpec, RunSpec
+from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["Audit", "forecast_audit", "run_audit"]
@@ -112,7 +113,7 @@ class Audit(RunExperiment[AuditPlan]):
                     continue
         return plan.model_copy(update={"reads": reads})
 
-    def conclude(self, out: Path, plan: AuditPlan, missing: Sequence[Missing], how: How) -> dict[str, Any]:
+    def conclude(self, out: Path, plan: AuditPlan, missing: Sequence[Missing], how: How) -> Summary:
         """The summary, once the cost is measured."""
         _measure_cost(out, plan, how.console)
         summary = audit_summary(out, plan=plan)
@@ -130,7 +131,7 @@ def run_audit(
     settings: Mapping[str, Any] | None = None,
     command: str = "layerlocal audit",
     **how: Any,
-) -> dict[str, Any]:
+) -> Summary:
     """Run what is not finished, and write the summary, and ``report.html`` into ``out``.
 
     Args:
@@ -145,7 +146,7 @@ def run_audit(
         InputError: unknown rule, data or size; data that do not fit; rules of which none can take part; a rule that breaks its contract of
             locality; an ``out`` that cannot be written.
     """
-    summary = run(Audit(rules, data, seeds, size, settings or {}, command), out, How.of(**how))
+    summary: Summary = run(Audit(rules, data, seeds, size, settings or {}, command), out, How.of(**how))
     write_report(out)
     return summary
 

@@ -1,24 +1,15 @@
-"""The audit: local rules beside their exact twins on real images, a class sweep on synthetic and real data, locality, cost.
-
-`accuracy_specs` and `class_specs` say which runs answer it, `summarize` says what finished runs answer. Imports no torch.
-"""
+"""The audit's plan: local rules beside their exact twins on real images, and a class sweep on synthetic and real data. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from layerlocal.command import command_of
 from layerlocal.experiments.settings import set_on
-from layerlocal.runs.environment import shared_environment
-from layerlocal.runs.store import RunRecord
-from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
-from layerlocal.stats import estimate, paired_difference
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 
-__all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_runs", "audit_specs", "class_specs", "summarize"]
+__all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_runs", "audit_specs", "class_specs"]
 
 Role = Literal["local", "bp", "bp-deepsup"]
 ROLES: tuple[Role, ...] = ("local", "bp", "bp-deepsup")
@@ -30,6 +21,7 @@ class _Size(BaseModel):
     """How much work a size takes."""
 
     model_config = ConfigDict(frozen=True)
+    words: str
     num_train: int
     num_test: int
     width: float
@@ -42,12 +34,12 @@ class _Size(BaseModel):
 
 SIZES: dict[str, _Size] = {
     "quick": _Size(
-        num_train=2500, num_test=2000, width=0.5, network="cnn4",
+        words="minutes on 2 cores", num_train=2500, num_test=2000, width=0.5, network="cnn4",
         recipe=Recipe(epochs=3, batch_size=32, learning_rate=5e-3),
         synthetic_train=4096, synthetic_recipe=Recipe(epochs=5, batch_size=64, learning_rate=2e-3), synthetic_classes=(2, 10, 50),
     ),
     "standard": _Size(
-        num_train=10000, num_test=2000, width=1.0, network="cnn4",
+        words="hours on 2 cores", num_train=10000, num_test=2000, width=1.0, network="cnn4",
         recipe=Recipe(epochs=10, batch_size=32, learning_rate=5e-3),
         synthetic_train=8192, synthetic_recipe=Recipe(epochs=10, batch_size=64, learning_rate=2e-3), synthetic_classes=(2, 5, 10, 50, 100),
     ),
@@ -187,234 +179,3 @@ def audit_runs(plan: AuditPlan) -> dict[tuple[Any, ...], RunSpec]:
 def audit_specs(plan: AuditPlan) -> list[RunSpec]:
     """The runs alone."""
     return list(audit_runs(plan).values())
-
-
-def summarize(
-    plan: AuditPlan,
-    records: Mapping[str, RunRecord],
-    *,
-    failed: Sequence[dict[str, str]] = (),
-    cost: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What the finished runs say: the content of ``summary.json`` and of the report.
-
-    Args:
-        plan: which runs belong to the audit.
-        records: finished runs by hash; missing ones leave their row out, never a number made up.
-        failed: ``{"label", "reason"}`` of runs that ended without a result.
-        cost: what `layerlocal.experiments.audit.cost.measure_cost` measured.
-    """
-    accuracy, sweep = accuracy_specs(plan), class_specs(plan)
-    hashes = [spec.hash for spec in [*accuracy.values(), *sweep.values()]]
-    used = [records[name] for name in dict.fromkeys(hashes) if name in records]
-    main = [records[spec.hash] for spec in accuracy.values() if spec.hash in records]
-    return {
-        "title": f"layerlocal audit of {', '.join(plan.rules)} on {plan.data.source}",
-        "layerlocal": used[0].env["layerlocal"] if used else None,
-        "protocol": PROTOCOL,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": plan.command,
-        "budget": plan.size,
-        "environment": shared_environment(record.env for record in used),
-        "data": _data_section(main[0]) if main else {},
-        "accuracy": _accuracy_section(plan, accuracy, records),
-        "classes": _class_section(plan, sweep, records),
-        "cost": cost or {},
-        "locality": _locality_section(main),
-        "runs": [_run_row(record) for record in used],
-        "failed": list(failed),
-    }
-
-
-def _data_section(record: RunRecord) -> dict[str, Any]:
-    provenance = record.result["data"]["provenance"]
-    counts = {f"num_{split}": count for split, count in provenance.get("num_images", {}).items()}
-    return {
-        "name": record.result["data"]["name"],
-        "num_classes": record.result["num_classes"],
-        "chance": record.result["chance"],
-        "provenance": provenance,
-        **counts,
-    }
-
-
-def _side(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """Fused, last and per-block accuracy of one rule over seeds."""
-    blocks = list(records[0].result["block_accuracies"])
-    per_block = [[record.result["block_accuracies"][block] for record in records] for block in blocks]
-    return {
-        "fused": estimate(_fused(records)),
-        "last": estimate(per_block[-1]),
-        "blocks": blocks,
-        "block_accuracies": [estimate(values) for values in per_block],
-        "runs": [record.hash for record in records],
-    }
-
-
-def _fused(records: Sequence[RunRecord]) -> list[float]:
-    return [record.result["test_accuracy"] for record in records]
-
-
-def _paired(records: Mapping[Role, Sequence[RunRecord]]) -> dict[str, Any]:
-    """local − BP = (DeepSup − BP: what extra supervision brings) + (local − DeepSup: the price of locality), paired by seed."""
-    local, bp, deepsup = (_fused(records[role]) for role in ROLES)
-    return {
-        "gap": paired_difference(local, bp),
-        "extra_supervision": paired_difference(deepsup, bp),
-        "price_of_locality": paired_difference(local, deepsup),
-    }
-
-
-def _whole_seeds(seeds: Sequence[int], find: Any) -> dict[Role, list[RunRecord]]:
-    """The runs of the seeds for which a rule and both twins are finished."""
-    found: dict[Role, list[RunRecord]] = {role: [] for role in ROLES}
-    for seed in seeds:
-        trio = {role: find(role, seed) for role in ROLES}
-        if all(trio.values()):
-            for role in ROLES:
-                found[role].append(trio[role])
-    return found
-
-
-def _accuracy_section(
-    plan: AuditPlan, specs: Mapping[AccuracyKey, RunSpec], records: Mapping[str, RunRecord]
-) -> dict[str, Any]:
-    rows = []
-    for rule in plan.rules:
-        runs = _whole_seeds(plan.seeds, lambda role, seed, rule=rule: records.get(specs[rule, role, seed].hash))
-        if runs["local"]:
-            rows.append(
-                {
-                    "rule": rule,
-                    "note": _note(plan, rule),
-                    "reads": plan.reads.get(rule, ""),
-                    "own_width": _own_width(plan, rule),
-                    "seeds": [record.spec.seed for record in runs["local"]],
-                    **_side(runs["local"]),
-                    "twins": {"bp": _side(runs["bp"]), "bp-deepsup": _side(runs["bp-deepsup"])},
-                    **_paired(runs),
-                }
-            )
-    size = plan.detail
-    return {
-        "command": plan.command,
-        "network": f"{size.network}, width {size.width:g}",
-        "usual_reading": plan.usual_reading,
-        "readout_note": _readout_note(plan, [row["rule"] for row in rows]),
-        "rules": rows,
-    }
-
-
-def _own_width(plan: AuditPlan, rule: str) -> float | None:
-    """Of its network in the comparison of accuracies, where it is not everybody's."""
-    size = plan.detail
-    width = plan.network(rule, size.network, size.width, max(plan.real_classes)).width
-    return None if width == size.width else width
-
-
-def _note(plan: AuditPlan, rule: str) -> str:
-    """What is to be said of a rule's row alone."""
-    width, partner = _own_width(plan, rule), plan.twins_of.get(rule, rule)
-    said = [] if partner == rule else [f"twins made with the readout of {partner}"]
-    if width is not None:
-        said.append(
-            f"it and its twins at width {width:g}, at which channels can be dealt to the classes: compare it with its own twins only"
-        )
-    return "; ".join(said)
-
-
-def _readout_note(plan: AuditPlan, rules: Sequence[str]) -> str:
-    """How blocks are read, by the rules' own words; in a plan of 0.1.0 by its table."""
-    usual = [
-        rule
-        for rule in rules
-        if plan.reads.get(rule, plan.usual_reading if rule in plan.options else "") == plan.usual_reading
-    ]
-    others = [f"{rule} ({plan.reads.get(rule) or 'its own way'})" for rule in rules if rule not in usual]
-    said = (
-        [
-            f"{' and '.join(filter(None, [', '.join(usual[:-1]), *usual[-1:]]))} through the root mean square of each channel on "
-            f"{plan.grid}×{plan.grid} cells"
-        ]
-        if usual
-        else []
-    )
-    said += [f"read otherwise: {', '.join(others)}"] if others else []
-    return (
-        f"Every rule and its twins read a block alike: {'; '.join(said) or 'nothing is finished yet'}. "
-        "The sign of the gap can depend on this choice: see results/readout_grid.json"
-    )
-
-
-def _class_section(
-    plan: AuditPlan, specs: Mapping[SweepKey, RunSpec], records: Mapping[str, RunRecord]
-) -> dict[str, Any]:
-    def rows(kind: str, counts: Sequence[int]) -> list[dict[str, Any]]:
-        found = []
-        for k in counts:
-            runs = _whole_seeds(plan.seeds, lambda role, seed, k=k: records.get(specs[kind, k, role, seed].hash))
-            if runs["local"]:
-                sides: dict[str, Any] = {role: estimate(_fused(runs[role])) for role in ROLES}
-                chance = sum(record.result["chance"] for record in runs["local"]) / len(runs["local"])
-                hashes = [record.hash for role in ROLES for record in runs[role]]
-                found.append({"num_classes": k, "chance": chance, **sides, **_paired(runs), "runs": hashes})
-        return found
-
-    size, widths = plan.detail, plan.widths.get(plan.sweep_rule, {})
-    wider = {
-        name: f"; at width {', '.join(f'{w:g} (K={k})' for k, w in found.items())}"
-        for name, found in widths.items()
-        if found
-    }
-    per_class = "all" if plan.whole_train else size.num_train // max(plan.real_classes)
-    return {
-        "rule": plan.sweep_rule,
-        "command": plan.command,
-        "synthetic": rows("synthetic", size.synthetic_classes),
-        "real": rows("real", plan.real_classes),
-        "notes": {
-            "synthetic": f"64-dimensional Gaussian inputs, random two-layer teacher (another one each seed), {size.synthetic_train} training "
-            f"samples whatever K, mlp of 4 × 256{wider.get('mlp', '')}",
-            "real": f"random class subsets of {plan.data.source} (another one each seed), {per_class} training images a class, {size.network}"
-            f"{wider.get(size.network, '')}",
-        },
-    }
-
-
-def _locality_section(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """One certificate a rule: that of its first run."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        rule = record.spec.rule.name
-        partner = record.spec.rule.options.get("of")
-        label = f"{rule} (twin of {partner})" if partner else rule
-        found.setdefault(
-            label, {"rule": label, "run": record.hash, "command": _command(record), **record.result["locality"]}
-        )
-    return list(found.values())
-
-
-def _command(record: RunRecord) -> str:
-    """What makes this run again, to the last bit on the same machine: the thread count belongs to it."""
-    return f"{command_of(record.spec)} --threads {record.env['threads']}"
-
-
-def _run_row(record: RunRecord) -> dict[str, Any]:
-    spec, result = record.spec, record.result
-    partner = spec.rule.options.get("of")
-    label = f"{spec.rule.name} (twin of {partner})" if partner else spec.rule.name
-    return {
-        "run": record.hash,
-        "rule": spec.rule.name,
-        "label": f"{label}, {result['num_classes']} classes, seed {spec.seed}",
-        "seed": spec.seed,
-        "data": spec.data.source,
-        "network": f"{spec.network.name}, width {spec.network.width:g}",
-        "epochs": spec.recipe.epochs,
-        "test_accuracy": result["test_accuracy"],
-        "block_accuracies": result["block_accuracies"],
-        "samples_per_s": result["samples_per_s"],
-        "peak_saved_bytes": result["peak_saved_bytes"],
-        "spec": spec.model_dump(mode="json"),
-        "command": _command(record),
-    }

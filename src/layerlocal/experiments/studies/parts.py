@@ -13,6 +13,7 @@ from layerlocal.summary import Axis, CellKind, Column, Figure, Point, Row, Serie
 from layerlocal.words import BELOW, against, difference, relation
 
 __all__ = [
+    "NAMES",
     "Slope",
     "add_slope",
     "block_figure",
@@ -34,6 +35,7 @@ COLUMNS: tuple[tuple[str, str, CellKind], ...] = (
     ("price_of_locality", "price of locality: local − DeepSup", "points"),
 )
 NAMES = {key: label for key, label, kind in COLUMNS if kind == "points"}
+"""The three differences, as figures and tables call them."""
 
 
 def columns(*given: tuple[str, str, CellKind]) -> tuple[Column, ...]:
