@@ -48,6 +48,8 @@ def _records(old: Old) -> Iterator[RunRecord]:
 def _plan(old: Old, records: Mapping[str, RunRecord]) -> AuditPlan:
     """What was run, as the runs themselves say it."""
     rows = {row["rule"]: row for row in old["accuracy"]["rules"]}
+    if not rows:
+        raise KeyError("rule that was compared")
     local = {rule: [records[name].spec for name in row["runs"]] for rule, row in rows.items()}
     partners = {rule: records[row["twins"]["bp"]["runs"][0]].spec.rule.options["of"] for rule, row in rows.items()}
     first = next(iter(local.values()))[0]
