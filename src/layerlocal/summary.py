@@ -296,6 +296,11 @@ class Summary(Part):
         """Runs that were begun, or would have been, and have no result."""
         return tuple(entry for entry in self.missing if not entry.left_out)
 
+    @property
+    def unit(self) -> str:
+        """What is planned and finished, in a word."""
+        return "measurement" if self.experiment == "cost" else "run"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, as ``--json`` prints it; a copy."""
         return self.model_dump(mode="json")
@@ -337,7 +342,7 @@ class Summary(Part):
 
     @property
     def _heading(self) -> str:
-        runs = f" of {self.finished} of {self.planned} runs" if self.planned else ""
+        runs = f" of {self.finished} of {self.planned} {self.unit}s" if self.planned else ""
         return f"{self.title or self.name or self.experiment}, {len(self.rows)} rows{runs}"
 
     def _repr_html_(self) -> str:

@@ -35,7 +35,6 @@ __all__ = [
     "Settings",
     "Workers",
     "app",
-    "describe_time",
     "err",
     "main",
     "parse_settings",
@@ -215,26 +214,29 @@ def refuse_cluster(ray: str | None) -> None:
 
 
 def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
-    """Of a dry run: runs ``planned``, ``finished``, perhaps ``trials`` and ``left_out``; the ``seconds`` of the others on ``workers``."""
+    """Of a dry run: jobs ``planned``, ``finished`` and perhaps ``left_out``, and the ``seconds`` that the others take on ``workers``.
+
+    A search, which does not say what is finished, says what it takes (``size_words``); measurements are made one after another.
+    """
     if as_json:
         print(json.dumps(found))
         return
-    left, apart = found["planned"] - found["finished"], found.get("left_out", 0)
-    if found.get("of") == "measurements":
-        print(f"about {found['planned']} measurements: {found['finished']} kept, {left} to make")
-        if left:
-            print(f"about {duration(found['seconds'])}, one after another, a rough estimate")
-        return
-    trials = f", {found['trials']} of them trials" if "trials" in found else ""
-    print(
-        f"{found['planned']} runs{trials}: {found['finished']} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
-    )
+    planned, finished, apart = found["planned"], found.get("finished"), found.get("left_out", 0)
+    left = planned - (finished or 0)
+    if finished is None:
+        print(f"{planned} runs from the beginning: {found['size_words']}")
+    elif found.get("of") == "measurements":
+        print(f"about {planned} measurements: {finished} kept, {left} to make")
+    else:
+        print(f"{planned} runs: {finished} finished, {left} to train{f'; {apart} more left out' if apart else ''}")
     if left:
-        print(describe_time(found))
+        print(_describe_time(found))
 
 
-def describe_time(found: dict[str, Any]) -> str:
+def _describe_time(found: dict[str, Any]) -> str:
     """The time of a dry run in words: its ``seconds`` on its ``workers``."""
+    if found.get("of") == "measurements":
+        return f"about {duration(found['seconds'])}, one after another, a rough estimate"
     workers = several(found["workers"], "worker")
     return f"about {duration(found['seconds'])} on {workers}, a rough estimate, and some seconds a run for what is measured beside training"
 

@@ -52,7 +52,7 @@ def _print_words(summary: Summary, out: Path, columns: Sequence[str], page: Path
         Console(width=None if sys.stdout.isatty() else WIDE).print(_grid(table, columns))
     for entry in summary.failed:
         err.print(f"failed: {entry.label}: {entry.reason}", style="red", markup=False, highlight=False)
-    runs = f"{summary.finished:,} of {summary.planned:,} runs; " if summary.planned else ""
+    runs = f"{summary.finished:,} of {summary.planned:,} {summary.unit}s; " if summary.planned else ""
     plain.print(f"page: {page}" if page else f"{runs}`layerlocal report --out {out}` makes the page")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,9 @@ from layerlocal.cli.app import (
     Settings,
     Workers,
     app,
-    describe_time,
     err,
     prepare_torch,
+    print_forecast,
     refuse_cluster,
     typed,
 )
@@ -95,9 +94,7 @@ def tune(
     )  # fmt: skip
     if dry_run:
         refuse_cluster(ray)
-        found = forecast_tuning(plan, workers=workers, device=device)
-        text = f"{found['planned']} runs from the beginning: {found['size_words']}\n{describe_time(found)}"
-        print(json.dumps(found) if as_json else text)
+        print_forecast(forecast_tuning(plan, workers=workers, device=device), as_json=as_json)
         return
     summary = run_tuning(
         plan, out, reread=reread, workers=workers, ray=ray, device=device, command=typed(), console=err

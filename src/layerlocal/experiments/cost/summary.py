@@ -1,20 +1,18 @@
-"""Finished measurements → the summary of a cost audit: rows with their ratios to backprop, plain JSON.
+"""Finished measurements → what was found: rows with their ratios to backprop, plain JSON, of which `.present` makes the summary.
 
-    {"size", "command", "created", "layerlocal", "environment", "idle", "energy_note", "notes": [text], "sentences": [text],
-     "groups": [{"place", "setting", "device", "threads", "n", "repeats", "memory_key", "rows": [row], "limits", "paper"}],
+    {"groups": [{"place", "setting", "device", "threads", "n", "repeats", "memory_key", "rows": [row], "limits", "paper"}],
      "scaling": [{"axis", "label", "setting", "n", "rows": [{"x", "rule", ...counts, "samples_per_s", "seconds_per_step"}]}],
      "roofline": [{"place", "setting", "threads", "n", "matrix_flops_per_s", "copy_bytes_per_s", "rows": [{"rule", "flops_per_s", "share",
                    "operations": {kind: share of time}}]}],
      "budget": [{"memory", "bytes", "place", "setting", "image_size", "batch_size", "n", "rows": [{"label", "rule", "mode", "largest_batch",
                  "largest_image", "batch_stopped", "image_stopped", "samples_per_s", "speed_ratio"}]}],
      "distribution": [{"place", "setting", "n", "steps", "micro_batches", "link", "rows": [{"method", "processes", "samples_per_s",
-                       "speed_ratio", "bytes_per_step", "idle_share", "model"}], "forecast": [{"method", "processes", ...}]}],
-     "quantities": see `layerlocal.experiments.cost.quantities`}
+                       "speed_ratio", "bytes_per_step", "idle_share", "model"}], "forecast": [{"method", "processes", ...}]}]}
 
 A row of a group: ``label``, ``rule``, ``mode``, ``locality``, ``locks``, ``samples_per_s`` and ``speed_ratio`` (median and quartiles, paired
 round by round), ``speeds`` (samples/s of each round), ``memories`` (bytes of each process), ``front`` (by which ratios of memory no other
 row beats it), and for each of `RATIOS` the number and its ratio to plain backprop's; what could not be measured is ``None``, and a row
-whose memory ran out has ``failed``.
+whose memory ran out, or whose measurement failed, has ``failed``.
 """
 
 from __future__ import annotations
