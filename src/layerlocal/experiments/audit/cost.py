@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from layerlocal.experiments.cost.case import BASELINE, CostCase, Trainer
+from layerlocal.experiments.cost.findings import RATIOS
 from layerlocal.experiments.cost.measure import measure_turns, saved_bytes
 from layerlocal.measure import speed_ratios
 from layerlocal.spec import NetworkSpec, RuleSpec
@@ -17,7 +18,7 @@ from layerlocal.words import several
 __all__ = ["measure_cost"]
 
 DEPTHS = (2, 4, 8, 16)
-RATIOS = {"peak_saved_bytes": "saved_ratio", "flops_per_step": "flops_ratio"}
+COUNTS = ("peak_saved_bytes", "flops_per_step")
 Options = Mapping[str, Mapping[str, Any]]
 
 
@@ -76,8 +77,8 @@ def _rows(cases: Mapping[str, CostCase], repeats: int) -> list[dict[str, Any]]:
         if name not in ratios:
             rows.append({"rule": name, "readout": "", "failed": row.get("failed", f"{BASELINE} was not measured")})
             continue
-        counts = {key: row[key] for key in (*RATIOS, "passes_per_step", "passes_per_prediction")}
-        to_base = {ratio: row[key] / found[BASELINE][key] for key, ratio in RATIOS.items()}
+        counts = {key: row[key] for key in (*COUNTS, "passes_per_step", "passes_per_prediction")}
+        to_base = {RATIOS[key]: row[key] / found[BASELINE][key] for key in COUNTS}
         rows.append({"rule": name, "readout": row["reads"], **ratios[name], **counts, **to_base})
     return rows
 
