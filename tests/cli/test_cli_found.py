@@ -1,4 +1,4 @@
-"""What an experiment found, printed: PLANTED summaries, in a pipe of 110 letters."""
+"""What an experiment found, printed: PLANTED summaries, into a pipe."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from layerlocal.words import cell, clean, difference, mean_of, ratio_estimate, s
 
 __all__ = ["print_summary"]
 
-WIDE = 110
+WIDE = 250
 """Letters in a line where what is printed goes into a file or a pipe."""
 UNITS = {"percent": "%", "points": "pp"}
 WORDS = ("text", "command")

@@ -28,6 +28,7 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
+from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
 from layerlocal.types import InputError, unknown_name
 
@@ -112,19 +113,7 @@ def study(
         print_forecast(forecast_study(out, name, **asked, **here), as_json=as_json)
         return
     summary = run_study(out, name, **asked, **here, ray=ray, command=typed())
-    if as_json:
-        print(summary.model_dump_json())
-    else:
-        console = Console(soft_wrap=True)
-        for sentence in summary.sentences:
-            console.print(sentence, markup=False, highlight=False)
-        console.print(
-            f"{summary.finished} of {summary.planned} runs; `layerlocal report --out {out}` makes the page",
-            markup=False,
-            highlight=False,
-        )
-    if summary.failed:
-        raise typer.Exit(1)
+    print_summary(summary, out, as_json=as_json)
 
 
 def _list_studies(as_json: bool) -> None:
