@@ -37,8 +37,9 @@ NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it, whatever becomes of this process.
+def write_whole(path: Path, *content: bytes) -> None:
+    """Write a file, one part after another, so that a reader sees the old content or the new, never half of it, whatever becomes of this
+    process.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
@@ -47,7 +48,7 @@ def write_whole(path: Path, content: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide a shared store from others
             os.fsync(file.fileno())

@@ -356,6 +356,14 @@ def test_a_damaged_index_is_passed_over_and_written_anew(store, monkeypatch, cha
     assert opened(store, monkeypatch) == []
 
 
+def test_an_index_that_is_cut_while_it_is_read_leaves_the_folders(store):
+    expected, problems = plain(store)[0], []
+    records = store.each(problems)
+    found = [next(records)]
+    os.truncate(store.root / INDEX, 100)
+    assert as_text([*found, *records]) == expected and not problems
+
+
 def test_a_folder_in_its_place_is_left_alone(store):
     (store.root / INDEX).unlink()
     (store.root / INDEX).mkdir()

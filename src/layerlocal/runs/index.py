@@ -3,11 +3,12 @@
 ``<root>/.index`` is a copy. It may be deleted at any time, a damaged one is passed over, and where it cannot be written nothing is said.
 A run is taken from it only as long as every file of that run is the one that was read then: the same inode, size, and times at which its
 content (mtime) and anything of it (ctime) last changed. No program can set a ctime, and a copy of a store has ctimes of its own, so that
-it is read anew. What such times do not tell:
+it is read anew. What these do not tell:
 
 * A file that is changed in the same tick of the clock in which it was read. A run is taken in when its files have rested for `SETTLED`.
 * A disk that returns other bytes than were written. It is not noticed here, but by whatever reads one run (`show HASH`, `export`): that
   holds every file against its sum. Without the file ``.index`` every command does.
+* On a network share that keeps no ctime, a file edited in place to one as long, with its mtime put back.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 import pyarrow as pa
 
@@ -35,8 +36,10 @@ FEW = 500
 """Fewer runs than these are read from their folders each time; for more the index is written anew."""
 SETTLED = 2.0
 """Seconds; no file system counts time in larger steps."""
-ROWS = 1000
+ROWS = 250
 """Runs that are packed together."""
+CHUNK = 2**20
+"""Bytes that are read at once to sum a file up."""
 
 
 class StoreIndex:
@@ -55,6 +58,12 @@ class StoreIndex:
         news = sum(self._known.signs.get(name) != sign for name, sign in self._signs.items())
         self._writer = _Writer() if news >= FEW else None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._known.close()
+
     def content(self, name: str) -> RunContent | None:
         """What a run says, or ``None`` where its folder is to be read."""
         sign = self._signs.get(name)
@@ -70,7 +79,7 @@ class StoreIndex:
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 clear_leftovers(self._root, (INDEX,))
-                write_whole(self._root / INDEX, self._writer.whole())
+                write_whole(self._root / INDEX, *self._writer.whole())
 
 
 # --- which files these are --------------------------------------------------------------------------------------------
@@ -114,16 +123,20 @@ def _sign(folder: str, everybody: int, rested: int) -> str | None:
 _PACKER = "zstd"
 
 
-def _head(body: bytes) -> bytes:
-    return f"layerlocal index 1 {hashlib.sha256(body).hexdigest()}\n".encode()
+def _head(body: Iterable[bytes]) -> bytes:
+    found = hashlib.sha256()
+    for part in body:
+        found.update(part)
+    return f"layerlocal index 1 {found.hexdigest()}\n".encode()
 
 
 class _Known:
-    """An index as it was written, in memory as it lies in the file; one group of its runs is unpacked at a time."""
+    """An index as it was written, in its file, of which one group of runs is in memory at a time."""
 
-    def __init__(self, body: bytes = b'{"groups":[]}\n') -> None:
-        line, _, self._packed = body.partition(b"\n")
-        groups, at = json.loads(line)["groups"], 0
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        self._file = file
+        groups = [] if file is None else json.loads(file.readline())["groups"]
+        at = 0 if file is None else file.tell()
         self.signs: dict[str, str] = {}
         self._places: dict[str, tuple[int, int, int]] = {}
         for size, unpacked, signs in groups:
@@ -136,24 +149,38 @@ class _Known:
     @classmethod
     def load(cls, root: Path) -> _Known:
         """The index of a store; an empty one where there is none, or a damaged one."""
-        try:
-            content = (root / INDEX).read_bytes()
-        except OSError:
-            return cls()
-        body = content[content.find(b"\n") + 1 :]
-        return cls(body) if content.startswith(_head(body)) else cls()
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            file = stack.enter_context((root / INDEX).open("rb"))
+            head = file.readline(200)
+            if head == _head(iter(lambda: file.read(CHUNK), b"")):
+                file.seek(len(head))
+                stack.pop_all()
+                return cls(file)
+        return cls()
 
     def content(self, name: str) -> RunContent | None:
-        """What a run says; ``None`` of one that could not be used."""
+        """What a run says; ``None`` of one that could not be used, or where the file was cut since."""
         if self._place != self._places[name]:
-            self._place = at, size, unpacked = self._places[name]
-            packed = self._packed[at : at + size]
-            self._texts, self._runs = json.loads(pa.Codec(_PACKER).decompress(packed, unpacked, asbytes=True))
+            with contextlib.suppress(OSError, ValueError):
+                self._unpack(self._places[name])
         if name not in self._runs:
             return None
         places, result = self._runs[name]
         *spec, env = (self._texts[place] for place in places)
         return RunContent(tuple(spec), env, result)
+
+    def _unpack(self, place: tuple[int, int, int]) -> None:
+        assert self._file is not None
+        at, size, unpacked = place
+        self._place, self._texts, self._runs = place, [], {}
+        self._file.seek(at)
+        self._texts, self._runs = json.loads(
+            pa.Codec(_PACKER).decompress(self._file.read(size), unpacked, asbytes=True)
+        )
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _Writer:
@@ -181,9 +208,9 @@ class _Writer:
         self._groups.append((len(self._packed[-1]), len(text), self._signs))
         self._clear()
 
-    def whole(self) -> bytes:
-        """The file."""
+    def whole(self) -> list[bytes]:
+        """The file, in parts."""
         if self._signs:
             self._pack()
-        body = b"".join([compact_json({"groups": self._groups}).encode(), b"\n", *self._packed])
-        return _head(body) + body
+        body = [compact_json({"groups": self._groups}).encode(), b"\n", *self._packed]
+        return [_head(body), *body]

@@ -292,17 +292,17 @@ class RunStore:
             InputError: no store, or one that cannot be looked into.
         """
         reader, names = RunReader(), self._names()
-        index = StoreIndex(self.root, names)
-        for name in names:
-            try:
-                record = self._indexed(name, reader, index) or self._read(name, reader, index)
-            except InputError as error:
-                index.add(name, None)
-                problems.append(str(error))
-                continue
-            if record is not None:
-                yield record
-        index.keep()
+        with StoreIndex(self.root, names) as index:
+            for name in names:
+                try:
+                    record = self._indexed(name, reader, index) or self._read(name, reader, index)
+                except InputError as error:
+                    index.add(name, None)
+                    problems.append(str(error))
+                    continue
+                if record is not None:
+                    yield record
+            index.keep()
 
     def _indexed(self, name: str, reader: RunReader, index: StoreIndex) -> RunRecord | None:
         """A run as the index has it."""
