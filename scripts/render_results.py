@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from layerlocal.experiments.audit.published import runs_in
-from layerlocal.report import render_claims, write_page
+from layerlocal.report import Content, render_claims, write_page
 from layerlocal.runs.store import write_atomic
 from layerlocal.runs.table import run_row
 from layerlocal.summary import Summary
@@ -25,13 +24,13 @@ def claims_table(results: Path) -> str:
     return render_claims(found["claims"], found["claims_sha256"], COMMAND)
 
 
-def audit_content(results: Path) -> dict[str, Any]:
+def audit_content(results: Path) -> Content:
     """What the page of the published audit shows: its summary, and its runs."""
     summary = Summary.model_validate_json((results / "audit-quick.json").read_text())
     rows = [run_row(record, options=False) for record in runs_in(summary)]
-    return {
-        "title": summary.title, "command": summary.command, "created": summary.created, "audit": summary, "runs": rows,
-    }  # fmt: skip
+    return Content(
+        title=summary.title, command=summary.command, created=summary.created, summaries=[summary], runs=rows
+    )
 
 
 def main(results: Path = RESULTS) -> None:

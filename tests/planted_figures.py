@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from layerlocal.summary import Axis, Figure, Guide, Point, Series
-from planted_audit import estimate
 
 GAP = Axis(label="difference to BP", unit="pp")
+
+
+def estimate(mean: float, half: float | None = 0.01, n: int = 3) -> dict[str, Any]:
+    """A planted interval: mean ± half, with n values spread evenly about the mean."""
+    if half is None or n < 2:
+        return {"mean": mean, "low": None, "high": None, "n": n, "values": [mean] * n}
+    values = [mean + half * (2 * i / (n - 1) - 1) / 3 for i in range(n)]
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n, "values": values}
 
 
 def line_figure() -> Figure:

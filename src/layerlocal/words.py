@@ -49,6 +49,7 @@ __all__ = [
     "percent",
     "plain",
     "points",
+    "printable",
     "probability",
     "rate",
     "ratio",
@@ -367,7 +368,12 @@ _INTERVALS: dict[str, Callable[[Any], str]] = {
 
 def clean(text: object) -> str:
     """Text that XML can hold and one line can show: control and direction marks and lone surrogates become a space."""
-    return _UNPRINTABLE.sub(" ", str(text)).strip()
+    return printable(str(text)).strip()
+
+
+def printable(text: str) -> str:
+    """Text without what XML cannot hold and without marks that turn the direction of the text around them, its ends as they were."""
+    return _UNPRINTABLE.sub(" ", text)
 
 
 def shorten(text: object, length: int = 20) -> str:

@@ -34,8 +34,8 @@ def test_the_page_of_the_audit_says_what_its_summary_says(monkeypatch):
     assert words_of(page.read_text(encoding="utf-8")) == words_of(render_page(content)), AGAIN
     assert page.stat().st_size < 1_000_000
     text = " ".join(words_of(page.read_text(encoding="utf-8")))
-    assert all(sentence in text for sentence in content["audit"].sentences)
-    for row in content["audit"].tables[0].rows:
+    assert all(sentence in text for sentence in content.summaries[0].sentences)
+    for row in content.summaries[0].tables[0].rows:
         assert row["rule"] in text and f"{100 * row['local']['mean']:.1f}" in text
 
 

@@ -15,11 +15,9 @@ from typing import Any
 
 import pytest
 
-from layerlocal.experiments.audit.certificates import certificate_part
 from layerlocal.report import write_page
-from layerlocal.summary import Missed
-from planted_audit import locality_entry, planted_summary, run_row
-from planted_study import heat_figure, planted_content, planted_study
+from planted_figures import heat_figure
+from planted_summaries import large_summary, planted_content, planted_parts, planted_study, run_row
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 pytestmark = pytest.mark.skipif(
@@ -69,15 +67,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    missing = [Missed(label="ff seed 3", reason="NaN in the loss of block2 at step 17 " * 9)]
-    small, large = planted_summary(), planted_summary(rules=8, depth=16, missing=missing)
-    leak = certificate_part([locality_entry("leaky-with-a-long-name.py:Rule", depth=16, leak=True)], "")
-    environment = large.environment | {"very-long": "x" * 300}
-    large = large.model_copy(update={"parts": (*large.parts, leak), "environment": environment})
-    wide = planted_study("wide", title="w" * 200, figures=[heat_figure(16)], sentences=["x" * 300], question="y" * 300)
-    wide["tables"][0]["rows"][0]["arm"] = "z" * 300
-    everything = planted_content(studies=[planted_study(), wide], runs=[run_row(i) for i in range(20, 400)])
-    pages = {"small": small, "large": large, "whole": everything, "studies": everything | {"audit": None}}
+    runs = [run_row(i) for i in range(20, 400)]
+    wide = planted_study(
+        "wide", title="w" * 200, figures=(heat_figure(16),), sentences=("x" * 300,), question="y" * 300
+    )
+    pages = {
+        "small": planted_content(summaries=[planted_parts()], claims=[], accuracies=[]),
+        "large": planted_content(summaries=[large_summary()], claims=[]),
+        "whole": planted_content(summaries=[planted_parts(), planted_study(), wide], runs=runs),
+        "studies": planted_content(summaries=[planted_study(), wide], runs=runs),
+    }
     return {name: write_page(content, folder / f"{name}.html") for name, content in pages.items()}
 
 
@@ -93,7 +92,7 @@ def brightness(colour: str) -> float:
     return sum(float(c) for c in colour[colour.index("(") + 1 : -1].split(",")[:3]) / 3
 
 
-FIGURE_COUNT = {"small": 19, "large": 40, "studies": 6}
+FIGURE_COUNT = {"small": 6, "large": 8, "studies": 6}
 
 
 @pytest.mark.parametrize("name", FIGURE_COUNT)
@@ -107,7 +106,9 @@ def test_every_figure_is_visible_and_nothing_overflows(
     assert len(figures) == FIGURE_COUNT[name]
     for figure, wide, high, left, right, visible, colour in figures:
         assert visible and wide > 250 and high > 40, figure
-        assert left >= 0 and (right <= width or "wide" in figure), figure  # a wide one scrolls in its box
+        assert left >= 0 and (right <= width or "wide" in figure or "grid" in figure), (
+            figure
+        )  # a wide one scrolls in its box
         assert (brightness(colour) > 180) == (scheme == "dark"), figure
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     paper = browser.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
@@ -116,7 +117,7 @@ def test_every_figure_is_visible_and_nothing_overflows(
 
 
 def test_run_links_and_details_open_without_script(browser: Any, pages: dict[str, Path]) -> None:
-    show(browser, pages["whole"], "light", 1200)
+    show(browser, pages["small"], "light", 1200)
     table = "document.querySelector('#runs tbody tr')"
     assert not browser.execute_script(f"return {table}.checkVisibility()")
     browser.find_element("css selector", "#runs > summary").click()
@@ -216,7 +217,7 @@ def test_a_printed_page_has_the_text_of_what_is_folded_and_not_hundreds_of_runs(
         "Of 4 claims, 1 is supported",
         "planted reason for the smallest effect",
         "NaN in the loss of block1",
-        "−8.0 pp [−8.4, −7.6]",
+        "The planted gap is −8.0 pp at 16 classes.",
     ):
         assert said in text, said
     assert "Skip to the content" not in text and "Download the" not in text
@@ -227,4 +228,4 @@ def test_no_figure_is_cut_across_printed_pages(browser: Any, pages: dict[str, Pa
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     rules = "return [...document.querySelectorAll('svg[role=img]')].map(s => getComputedStyle(s.closest('.panel')).breakInside)"
     found = browser.execute_script(rules)
-    assert len(found) > 15 and set(found) == {"avoid"}
+    assert len(found) == 12 and set(found) == {"avoid"}

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from layerlocal.cli.app import app
-from layerlocal.report import figure_of, palette, render_page, write_figures
+from layerlocal.report import Content, palette, render_page, write_figures
 from layerlocal.report.axes import frame_of
 from layerlocal.report.canvas import FORMATS
 from layerlocal.report.draw import draw_figure
@@ -23,9 +23,8 @@ from layerlocal.report.page import page_figures
 from layerlocal.rules import list_rules
 from layerlocal.summary import Axis, Figure, Point, Series
 from layerlocal.types import InputError
-from planted_audit import estimate, planted_summary
-from planted_figures import every_figure, heat_figure, line_figure
-from planted_study import planted_content
+from planted_figures import estimate, every_figure, heat_figure, line_figure
+from planted_summaries import planted_content, planted_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = {"white": "#ffffff", "light page": "#fcfcfa", "dark page": "#121416", "GitHub, dark": "#0d1117"}
@@ -109,11 +108,6 @@ def test_a_figure_says_which_of_its_series_are_rules() -> None:
     assert frame_of(figure, ["other"]).looks["other"] == palette.look_of("other")
 
 
-def test_the_key_of_the_locality_pictures_has_their_colours() -> None:
-    css = (ROOT / "src/layerlocal/report/page.css").read_text()
-    assert f".key .yes {{ fill: {palette.LOCAL}; }}" in css and f".key .wrong {{ fill: {palette.WRONG}; }}" in css
-
-
 # --- SVG that stands alone --------------------------------------------------------------------------------------------
 
 
@@ -123,7 +117,7 @@ def colours_of(svg: str) -> set[str]:
 
 
 def test_every_figure_of_a_page_has_real_colours_alone(drawings: dict[str, Any]) -> None:
-    assert len(drawings) > 15
+    assert len(drawings) == 11
     for name, drawing in drawings.items():
         for svg in (drawing, drawing.to_file("svg").decode()):
             assert "var(" not in svg and "currentColor" not in svg and "style=" not in svg, name
@@ -201,7 +195,7 @@ def test_every_figure_says_what_it_shows_and_those_of_rules_which_way_is_better(
         assert bold, name
         if not any("better" in word or "alike" in word for word in words_of(drawing)):
             without.append(name)
-    assert all("-locality-" in name for name in without), without
+    assert all("locality" in name for name in without), without
 
 
 @pytest.mark.parametrize(
@@ -262,7 +256,7 @@ def test_names_of_near_points_do_not_lie_on_each_other() -> None:
 
 
 def test_every_format_is_written_and_is_the_same_at_every_call(tmp_path: Path) -> None:
-    content = {"audit": planted_summary(rules=1)}
+    content = planted_parts()
     written = write_figures(content, tmp_path / "new" / "figures")
     names = list(page_figures(content))
     assert [path.name for path in written] == [f"{name}.{form}" for name in names for form in FORMATS]
@@ -270,9 +264,9 @@ def test_every_format_is_written_and_is_the_same_at_every_call(tmp_path: Path) -
     for path in written:
         data = path.read_bytes()
         assert data.startswith({".svg": b"<svg ", ".png": b"\x89PNG", ".pdf": b"%PDF"}[path.suffix])
-    drawing, again = (figure_of(content["audit"], "audit-gap") for _ in range(2))
-    assert all(drawing.to_file(form) == again.to_file(form) for form in FORMATS)
-    image = Image.open(io.BytesIO(drawing.to_file("png"))).convert("RGB")
+    one, two = (draw_figure(line_figure(), "f")[0] for _ in range(2))
+    assert all(one.to_file(form) == two.to_file(form) for form in FORMATS)
+    image = Image.open(io.BytesIO(one.to_file("png"))).convert("RGB")
     assert image.width == 800 and image.getpixel((1, 1)) == (255, 255, 255)
 
 
@@ -287,7 +281,10 @@ def test_the_command_writes_figures_of_published_results_in_the_formats_it_is_as
         (store / name).write_bytes((ROOT / "results" / name).read_bytes())
     found = report("--out", str(store), "--figures", str(tmp_path / "f"), "--format", "svg,pdf")
     assert found.exit_code == 0, found.output
-    assert {path.name for path in (tmp_path / "f").iterdir()} == {"study-ablation-f0.svg", "study-ablation-f0.pdf"}
+    assert {path.name for path in (tmp_path / "f").iterdir()} == {
+        "study-ablation-effects.svg",
+        "study-ablation-effects.pdf",
+    }
     assert not (store / "report.html").exists()
     (tmp_path / "file").write_text("in the way")
     for arguments, said in (
@@ -305,7 +302,7 @@ def test_the_command_writes_figures_of_published_results_in_the_formats_it_is_as
 
 def test_no_figure_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no figure to write"):
-        write_figures({"runs": []}, tmp_path)
+        write_figures(Content(runs=[]), tmp_path)
 
 
 def test_published_figures_show_the_published_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

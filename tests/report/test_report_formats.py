@@ -11,12 +11,10 @@ import re
 import numpy as np
 import pytest
 
-from layerlocal.experiments.audit.summary import summarize
-from layerlocal.report import render_csv, render_json, render_markdown
+from layerlocal.report import Content, render_csv, render_json, render_markdown
 from layerlocal.runs.table import csv_text, unguarded
-from planted_audit import planted_plan
-from planted_audit import run_row as audit_run
-from planted_study import accuracy_row, claim, planted_content, planted_study, study_row
+from layerlocal.summary import Summary
+from planted_summaries import accuracy_row, claim, planted_content, planted_study, run_row, study_row
 
 FORMULAS = ["=1+1", "+1", "-1", "@sum", "\tx", "\nx", "＝1", "'=1", "''@x"]
 PLAIN = ["a=1", "1-2", "'quoted", "", "−1", 'a "b", c', "two\nlines", "日本語"]
@@ -27,16 +25,15 @@ def markdown() -> str:
     return render_markdown(planted_content())
 
 
-def test_markdown_has_verdicts_then_audit_then_studies_then_accuracies(markdown: str) -> None:
+def test_markdown_has_verdicts_then_summaries_with_their_parts_then_accuracies(markdown: str) -> None:
     assert re.findall(r"(?m)^#+ .*$", markdown) == [
         "# layerlocal report: planted test fixture, not a measurement",
         "## Claims, as reported and as measured",
-        "## layerlocal audit: planted test fixture, not a measurement",
-        "### Accuracy beside the twins",
-        "### Every block alone, and fused",
-        "### The gap against the number of classes",
-        "### What it costs",
-        "### Locality certificates",
+        "## The planted audit",
+        "### Accuracy (planted)",
+        "#### By block",
+        "### Cost (planted)",
+        "### Locality (planted)",
         "## Does the gap grow with the number of classes? (planted)",
         "## Reported beside measured",
         "## Where every number comes from",
@@ -57,7 +54,8 @@ def test_markdown_says_the_numbers(markdown: str) -> None:
         "| real | 16 | −2.5 | 75.0 % [74.0, 76.0], n=3 | −8.0 pp [−8.4, −7.6], n=3 |",
         "- dtg-ff, 16 classes, seed 2: NaN in the loss of block1",
         "| planted method B | planted et al. 2026 | planted-data | 98.1 % | dtg-ff | not run | – | quick |",
-        "On planted-data (10 classes), local-heads is below backprop: 88.7 % beside 90.0 % of its BP twin, −1.3 pp [−2.3, −0.3], n=3.",
+        "- Of 2 \\<planted\\> rules, 1 is below backprop.",
+        "```sh\nlayerlocal inner\n```",
     ):
         assert said in markdown, said
 
@@ -82,45 +80,43 @@ def test_markdown_says_the_numbers(markdown: str) -> None:
     ],
 )
 def test_markdown_text_is_never_markup(text: str, written: str) -> None:
-    study = planted_study(sentences=[text], figures=[])
-    assert f"\n- {written}\n" in render_markdown({"studies": [study]})
+    study = planted_study(sentences=(text,), figures=())
+    assert f"\n- {written}\n" in render_markdown(study)
 
 
 def test_markdown_rows_have_as_many_cells_as_their_head_whatever_the_text() -> None:
     rows = [claim("a|b\n|", "inconclusive", n_needed=7, sentence="| x | \\| `", command="echo ``` > x"), accuracy_row()]
-    text = render_markdown({"claims": rows[:1]})
+    text = render_markdown(Content(claims=rows[:1]))
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}
     assert "````sh\necho ``` > x\n````" in text
 
 
 def test_markdown_of_parts_that_are_missing_says_what_is_there() -> None:
-    assert "0 finished runs" in render_markdown({"studies": []})
-    assert "No local rule has been measured" in render_markdown(summarize(planted_plan(), {}))
-    empty = dict.fromkeys(planted_study())
-    assert "A study without a name" in render_markdown({"studies": [empty], "claims": [{}], "accuracies": [{}]})
+    assert "0 finished runs" in render_markdown(Content(summaries=[]))
+    assert "## study" in render_markdown(Content(summaries=[Summary()], claims=[{}], accuracies=[{}]))
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_csv_has_every_row_of_every_study_and_which_study() -> None:
-    second = planted_study("second", size="full", rows=[study_row(7, 4) | {"extra": 1.5}])
-    rows = read_csv(render_csv(planted_content(audit=None, studies=[planted_study(), second])))
-    assert len(rows) == 7 and list(rows[0])[:2] == ["study", "size"]
-    assert [row["study"] for row in rows] == ["planted-classes"] * 6 + ["second"]
+def test_csv_has_every_row_of_every_summary_and_whose_it_is() -> None:
+    second = planted_study("second", size="full", rows=(study_row(7, 4) | {"extra": 1.5},))
+    rows = read_csv(render_csv(planted_content(summaries=[planted_study(), second])))
+    assert len(rows) == 7 and list(rows[0])[:3] == ["experiment", "name", "size"]
+    assert [row["name"] for row in rows] == ["planted-classes"] * 6 + ["second"]
     assert rows[6]["seed"] == "7" and rows[6]["extra"] == "1.5" and rows[0]["extra"] == ""
     assert (
         float(rows[6]["gap"]) == -0.125 and rows[6]["blocks.local.block0"] == "0.25" and rows[6]["runs.bp"] == "bbbb704"
     )
 
 
-def test_csv_of_a_store_without_studies_has_its_runs() -> None:
-    rows = read_csv(render_csv({"audit": None, "runs": [audit_run(30)], "studies": []}))
-    assert [row["run"] for row in rows] == [f"{30:016x}"]
-    assert rows[0]["spec.rule.temperature_max"] == "2.0"
-    assert render_csv({"studies": []}) == "run\n"
+def test_csv_of_a_store_of_plain_runs_has_its_runs() -> None:
+    rows = read_csv(render_csv(Content(runs=[run_row(30), run_row(31)])))
+    assert [row["run"] for row in rows] == [f"{30:016x}", f"{31:016x}"]
+    assert rows[1]["spec.rule.temperature_max"] == "2.0"
+    assert render_csv(Content(summaries=[])) == "run\n"
 
 
 @pytest.mark.parametrize("text", [*FORMULAS, *PLAIN])
@@ -152,31 +148,30 @@ def test_csv_numbers_stay_numbers_and_what_is_none_is_empty() -> None:
 
 def test_csv_reads_in_pandas() -> None:
     pandas = pytest.importorskip("pandas")
-    frame = pandas.read_csv(io.StringIO(render_csv(planted_content(audit=None))))
+    frame = pandas.read_csv(io.StringIO(render_csv(planted_content(summaries=[planted_study()]))))
     assert (
-        frame.shape[0] == 6 and frame["gap"].sum() == -0.75 and frame["study"].unique().tolist() == ["planted-classes"]
+        frame.shape[0] == 6 and frame["gap"].sum() == -0.75 and frame["name"].unique().tolist() == ["planted-classes"]
     )
 
 
 def test_json_is_strict_and_whole() -> None:
-    odd = planted_study(
-        rows=[{"gap": math.nan, "n": np.int64(3), "x": np.array([1.5, math.inf]), "s": {1}, "t": (1, 2), "u": "\ud800"}]
-    )
+    rows = ({"gap": math.nan, "n": np.int64(3), "x": np.array([1.5, math.inf]), "s": {1}, "t": (1, 2), "u": "\ud800"},)
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is not JSON")
 
-    text = render_json(planted_content(studies=[odd]))
+    text = render_json(planted_content(summaries=[planted_study(rows=rows)]))
     text.encode("utf-8")
     found = json.loads(text, parse_constant=refuse)
-    assert found["studies"][0]["rows"] == [
+    assert found["summaries"][0]["rows"] == [
         {"gap": None, "n": 3, "x": [1.5, None], "s": [1], "t": [1, 2], "u": "\ud800"}
     ]
     assert [row["id"] for row in found["claims"]] == ["P1", "P2", "P3", "P4"]
-    assert len(found["runs"]) == 4 and [of["size"] for of in found["summaries"]] == ["quick"]
+    assert len(found["runs"]) == 4 and found["summaries"][0]["size"] == "quick"
 
 
-def test_json_of_plain_content_is_that_content() -> None:
-    content = planted_content(audit=None)
-    del content["audit"]
-    assert json.loads(render_json(content)) == content
+def test_json_holds_the_summaries_as_they_were() -> None:
+    content = planted_content()
+    found = json.loads(render_json(content))
+    assert [Summary.model_validate(given) for given in found.pop("summaries")] == content.summaries
+    assert found == {key: value for key, value in vars(content).items() if key != "summaries"}

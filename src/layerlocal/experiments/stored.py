@@ -23,7 +23,7 @@ from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_json, read_model
-from layerlocal.report import render_csv, render_json, render_markdown, write_figures, write_page
+from layerlocal.report import Content, render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.runs.comparable import Records, comparable
 from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import load_runs, published_table, run_row
@@ -91,32 +91,30 @@ def write_report_figures(
     return write_figures(_content(out, claim_files), folder, forms)
 
 
-def _content(out: Path, claim_files: Sequence[Path] | None) -> dict[str, Any]:
+def _content(out: Path, claim_files: Sequence[Path] | None) -> Content:
     claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
     rows: list[dict[str, Any]] = []
     records, warnings = comparable(out, lambda record: rows.append(run_row(record, options=False)))
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
-    tunes = tune_summaries(out)
+    summaries = [*([audit] if audit is not None else []), *studies, *costs, *tune_summaries(out)]
     shown = bool(studies or costs or claim_files)  # an audit alone says nothing of a claim
-    if not records and audit is None and not studies and not costs and not tunes:
+    if not records and not summaries:
         if warnings:
             raise InputError(f"nothing in {out} can be reported: {'; '.join(warnings[:3])}")
         raise InputError(
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
         )
-    return {
-        "title": audit.title if audit is not None and not studies else f"layerlocal report of {out.name}",
-        "command": audit.command if audit is not None and not studies else f"layerlocal report --out {out}",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "summaries": [*([] if audit is None else [audit]), *studies],
-        "costs": costs,
-        "tunes": tunes,
-        "claims": judge(claims, [*studies, *costs]) if shown else [],
-        "claims_sha256": claims.sha256 if shown else None,
-        "accuracies": compare_accuracies(load_accuracies(), studies) if studies else [],
-        "runs": rows or _published_runs(out),
-        "warnings": [*warnings, *([] if claim_files else _claims_changed([*studies, *costs]))],
-    }
+    return Content(
+        title=audit.title if audit is not None and not studies else f"layerlocal report of {out.name}",
+        command=audit.command if audit is not None and not studies else f"layerlocal report --out {out}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        summaries=summaries,
+        claims=judge(claims, [*studies, *costs]) if shown else [],
+        claims_sha256=claims.sha256 if shown else "",
+        accuracies=compare_accuracies(load_accuracies(), studies) if studies else [],
+        runs=rows or _published_runs(out),
+        warnings=[*warnings, *([] if claim_files else _claims_changed([*studies, *costs]))],
+    )
 
 
 def _published_runs(out: Path) -> list[dict[str, Any]]:

@@ -4,15 +4,15 @@ render_page(content) -> str             # the HTML
 write_page(content, path) -> Path       # the same, on disk, by an atomic rename
 render_markdown(content) -> str         # verdicts, findings, tables, commands
 render_claims(rows, sha256, command) -> str  # the table of claims alone, as Markdown
-render_csv(content) -> str              # every row of every study, or the runs where there is no study
+render_csv(content) -> str              # every row of every summary, or the runs where there is none
 render_json(content) -> str             # everything, strict
 write_figures(content, folder, forms)   # every figure of the page as files: SVG, PNG, PDF
 figure_of(summary, name) -> Drawing     # one figure of a summary; its to_file("svg") is a file of its own
 
-A content is ``{"title", "command", "created", "audit", "studies", "claims", "claims_sha256", "accuracies", "runs", "warnings"}``, any part of
-which may be missing; a summary alone is taken for the content of a page about it.
+A content is a `Content`, or a `layerlocal.summary.Summary` for what is made of it alone.
 """
 
+from layerlocal.report.content import Content as Content
 from layerlocal.report.formats import render_claims as render_claims
 from layerlocal.report.formats import render_csv as render_csv
 from layerlocal.report.formats import render_json as render_json
@@ -23,6 +23,7 @@ from layerlocal.report.page import write_figures as write_figures
 from layerlocal.report.page import write_page as write_page
 
 __all__ = [
+    "Content",
     "figure_of",
     "render_claims",
     "render_csv",

@@ -95,13 +95,9 @@ def _alone(frame: Frame) -> bool:
 
 
 def _bar(field: Field, place: Interval, y: float, begin: float, look: Look, *, alone: bool, interval: bool) -> None:
-    half = _BAR / 2 + 1.0 * alone
     x0, x1 = field.across(begin), field.across(begin + place[1])
-    shape = [(x0, y - half), (x1, y - half), (x1, y + half), (x0, y + half)]
-    whole = look.fill == "full"
-    field.canvas.lines(
-        [shape], closed=True, fill=look.colour if whole else PAPER, stroke=None if whole else look.colour, width=1.4
-    )
+    fill, edge = (look.colour, None) if look.fill == "full" else (PAPER, look.colour)
+    field.canvas.box(((x0 + x1) / 2, y), ((x1 - x0) / 2, _BAR / 2 + alone), fill=fill, stroke=edge, width=1.4)
     if interval and (both := ends(place)):
         field.canvas.lines([[(field.across(v), y) for v in both]], width=1.4)
 
@@ -114,10 +110,8 @@ def _whisker(field: Field, place: Interval, point: Point, y: float, look: Look) 
         field.canvas.lines([[(x, y - 3.5), (x, y + 3.5)] for x in xs], stroke=look.colour, width=1.6)
     values = point.x.get("values") if isinstance(point.x, dict) else None
     seeds = [p[1] for v in values or [] if is_number(v) and (p := field.x.place(v))]
-    if len(seeds) > 1:
-        dots = [(field.across(v), y + 6) for v in seeds]
-        squares = [[(x - 1, d - 1), (x + 1, d - 1), (x + 1, d + 1), (x - 1, d + 1)] for x, d in dots]
-        field.canvas.lines(squares, closed=True, fill=look.colour, stroke=None, alpha=0.7)
+    for seed in seeds if len(seeds) > 1 else []:
+        field.canvas.box((field.across(seed), y + 6), (1, 1), fill=look.colour, alpha=0.7)
     middle = field.across(place[1])
     put(field.canvas, [(middle, y)], look, hollow=point.hollow)
     return middle

@@ -99,6 +99,20 @@ class Canvas:
         if found:
             self._shapes.append(_Lines(found, stroke, width, dashes, fill, alpha, closed))
 
+    def box(self, at: Place, half: Place, *, fill: str | None = None, stroke: str | None = None, **look: Any) -> None:
+        """A rectangle about its middle.
+
+        Args:
+            at: its middle.
+            half: half its width and height.
+            fill: colour inside; ``None``: clear.
+            stroke: of its edge; ``None``: no line.
+            look: as of `lines`.
+        """
+        (x, y), (wide, high) = at, half
+        corners = [(x - wide, y - high), (x + wide, y - high), (x + wide, y + high), (x - wide, y + high)]
+        self.lines([corners], closed=True, fill=fill, stroke=stroke, **look)
+
     def words(
         self,
         at: Place,
@@ -124,10 +138,9 @@ class Canvas:
         if not text:
             return
         if backed:
-            (x, y), wide, high = at, LETTER * len(text) * size / 11.5, 0.55 * size
-            left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * wide
-            shape = [(left, y - high), (left + wide, y - high), (left + wide, y + high), (left, y + high)]
-            self.lines([shape], closed=True, fill=PAPER, stroke=None)
+            wide = 0.5 * LETTER * len(text) * size / 11.5
+            right = {"start": wide, "middle": 0.0, "end": -wide}[anchor]
+            self.box((at[0] + right, at[1]), (wide, 0.55 * size), fill=PAPER)
         self._shapes.append(_Words(at, clean(text), size, anchor, bold, turn))
 
     def hit(self, at: Place, text: str, reach: Place = (7.0, 7.0)) -> None:

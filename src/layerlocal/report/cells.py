@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from layerlocal.report.axes import Frame, Interval
 from layerlocal.report.canvas import LETTER, WIDTH, Canvas, Head
 from layerlocal.report.palette import EXTRA, INK, LOCAL, WRONG
-from layerlocal.report.plot import Field, Foot, foot_of, start
+from layerlocal.report.plot import Field, foot_of, start
 from layerlocal.summary import Point, Series
 from layerlocal.words import clean, mean_of, plain, shorten
 
@@ -54,27 +54,10 @@ def draw_cells(frame: Frame, panel: Sequence[Series], head: Head) -> Canvas:
     for x, y, point in cells:
         middle = (field.across(x[1]), field.up(y[1]))
         _cell(canvas, frame, middle, (broad, high), point, spread=spread)
-    _around(field, frame, rows, foot)
-    return canvas
-
-
-def _around(field: Field, frame: Frame, rows: Sequence[str], foot: Foot) -> None:
-    """Words below and at the left, without lines."""
     field.rows(rows, [field.up(i) for i in range(len(rows))])
-    for i, label in enumerate(foot.labels):
-        x = field.across(i)
-        for row, text in enumerate(label.split("\n")):
-            place = (x + 3 * foot.slanted, field.bottom + 11 + 13 * row)
-            field.canvas.words(place, text, anchor="end" if foot.slanted else "middle", turn=-32.0 * foot.slanted)
-    field.canvas.words(
-        ((field.left + field.right) / 2, field.bottom + foot.height - 9),
-        shorten(frame.x.title(), 60),
-        size=12,
-        anchor="middle",
-    )
-    field.canvas.words(
-        (10, (field.top + field.bottom) / 2), shorten(frame.y.title(), 40), size=12, anchor="middle", turn=-90
-    )
+    field.below([field.across(i) for i in range(len(columns))], foot, frame.x.title())
+    field.beside(shorten(frame.y.title(), 40))
+    return canvas
 
 
 def _half(frame: Frame, point: Point) -> float:
@@ -89,9 +72,7 @@ def _cell(
     (x, y), (broad, high) = at, size
     value = frame.z.factor * (mean_of(point.z) or 0.0)
     colour, strength = _shade(frame, value)
-    wide, tall = 0.48 * broad, 0.46 * high
-    shape = [(x - wide, y - tall), (x + wide, y - tall), (x + wide, y + tall), (x - wide, y + tall)]
-    canvas.lines([shape], closed=True, fill=colour, stroke=None, alpha=strength)
+    canvas.box(at, (0.48 * broad, 0.46 * high), fill=colour, alpha=strength)
     half, letters = _half(frame, point) if spread else 0.0, min(11.5, broad / 3.6)
     canvas.words((x, y - (0.17 * high if half else 0)), _short(frame, value), size=letters, anchor="middle")
     if half:
@@ -164,19 +145,12 @@ def _matrix(canvas: Canvas, frame: Frame, series: Series, at: tuple[float, float
 
 def _square(canvas: Canvas, at: tuple[float, float], side: float, state: str) -> None:
     (x, y), half = at, side * (0.41 if side > 9 else 0.46)
-    shape = [(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)]
     if state in ("yes", "wrong"):
-        canvas.lines([shape], closed=True, fill=LOCAL if state == "yes" else WRONG, stroke=None)
+        canvas.box(at, (half, half), fill=LOCAL if state == "yes" else WRONG)
     else:
-        canvas.lines([shape], closed=True, stroke=INK, width=0.7, alpha=0.35)
+        canvas.box(at, (half, half), stroke=INK, width=0.7, alpha=0.35)
     arm = 0.2 * side
     if state == "wrong":
         canvas.lines([[(x - arm, y - arm), (x + arm, y + arm)], [(x - arm, y + arm), (x + arm, y - arm)]], width=1.4)
     elif state == "unknown":
-        canvas.lines(
-            [[(x - 1, y - 1), (x + 1, y - 1), (x + 1, y + 1), (x - 1, y + 1)]],
-            closed=True,
-            fill=INK,
-            stroke=None,
-            alpha=0.5,
-        )
+        canvas.box(at, (1, 1), fill=INK, alpha=0.5)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from layerlocal.claims import VERDICTS
+from layerlocal.report.views import Cell, Grid
 from layerlocal.words import (
     INCONCLUSIVE,
     NOT_RUN,
@@ -27,10 +28,11 @@ from layerlocal.words import (
 __all__ = ["accuracy_table", "brings_command", "claim_rows", "claims_headline", "reported_text"]
 
 View = dict[str, Any]
+Row = Mapping[str, Any]
 Homes = dict[tuple[Any, Any], str]
 
 
-def claims_headline(rows: Sequence[View]) -> str:
+def claims_headline(rows: Sequence[Row]) -> str:
     """``Of 5 claims, 2 are supported, 1 is contradicted and 2 are not run.``"""
     verdicts = [_verdict(row) for row in rows]
     counts = [(verdicts.count(word), word) for word in dict.fromkeys([*VERDICTS, *verdicts])]
@@ -38,7 +40,7 @@ def claims_headline(rows: Sequence[View]) -> str:
     return f"Of {several(len(rows), 'claim')}, {spoken(told)}."
 
 
-def claim_rows(rows: Sequence[View], studies: Homes | None = None) -> list[View]:
+def claim_rows(rows: Sequence[Row], studies: Homes | None = None) -> list[View]:
     """One view a claim, in the order given.
 
     Args:
@@ -48,7 +50,7 @@ def claim_rows(rows: Sequence[View], studies: Homes | None = None) -> list[View]
     return [_claim(row, studies or {}) for row in rows]
 
 
-def _claim(row: View, studies: Homes) -> View:
+def _claim(row: Row, studies: Homes) -> View:
     verdict, unit = _verdict(row), _unit(row)
     estimate = row.get("estimate")
     return {
@@ -73,17 +75,17 @@ def _claim(row: View, studies: Homes) -> View:
     }
 
 
-def _verdict(row: View) -> str:
+def _verdict(row: Row) -> str:
     return clean(row.get("verdict") or NOT_RUN)
 
 
-def brings_command(row: View) -> bool:
+def brings_command(row: Row) -> bool:
     """Whether its command is of what is not there yet: of a claim that is not run, or that more seeds, rounds or processes would settle."""
     verdict = _verdict(row)
     return verdict == NOT_RUN or (verdict == INCONCLUSIVE and (is_number(row.get("n_needed")) or row.get("n") == 1))
 
 
-def _unit(row: View) -> str:
+def _unit(row: Row) -> str:
     """Of the quantity; of the published number where the quantity was never measured."""
     reported = row.get("reported")
     return clean(row.get("unit") or (reported.get("unit") if isinstance(reported, dict) else "") or "")
@@ -100,13 +102,13 @@ def _as_shown(value: Any, unit: str) -> str:
     return plain(value) if unit in ("", "share") else f"{plain(value)} {unit}"
 
 
-def _what(row: View) -> str:
+def _what(row: Row) -> str:
     """What was measured, of which rule."""
     what, rule = _text(row.get("what"), "") or _text(row.get("quantity"), ""), _text(row.get("rule"), "")
     return f"{what} ({rule})" if what and rule and rule not in what else what or rule
 
 
-def _needs(row: View, verdict: str) -> str:
+def _needs(row: Row, verdict: str) -> str:
     """For a verdict that is open, the numbers of seeds between which it would be settled."""
     ends = row.get("n_needed_range")
     if verdict != INCONCLUSIVE or not ends:
@@ -115,7 +117,7 @@ def _needs(row: View, verdict: str) -> str:
     return f"n = {least} would settle it" if least == most else f"n = {least} to {most} would settle it"
 
 
-def _test(row: View) -> str:
+def _test(row: Row) -> str:
     """How it is judged, in one line."""
     parts = [f"{_text(row.get('test'))} test" if row.get("test") else "", _bound(row)]
     if is_number(row.get("p")):
@@ -125,7 +127,7 @@ def _test(row: View) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _bound(row: View) -> str:
+def _bound(row: Row) -> str:
     """Where the mean has to lie for the claim to be supported."""
     unit, effect = _unit(row), row.get("smallest_effect")
     reference = row.get("reference")
@@ -141,7 +143,7 @@ def _bound(row: View) -> str:
     return ""
 
 
-def _differences(row: View) -> str:
+def _differences(row: Row) -> str:
     """How the protocols differ: a text or a list of them."""
     given = row.get("protocol_differences")
     texts = given if isinstance(given, list | tuple) else [given]
@@ -156,7 +158,7 @@ def reported_text(value: Any) -> str:
     return _text(value.get("text"), "") or _as_shown(value.get("value"), clean(value.get("unit") or ""))
 
 
-_ACCURACY_COLUMNS: tuple[tuple[str, bool, Callable[[View], str]], ...] = (
+_ACCURACY_COLUMNS: tuple[tuple[str, bool, Callable[[Row], str]], ...] = (
     ("method", False, lambda row: _text(row.get("method"))),
     ("source", False, lambda row: _text(row.get("source"))),
     ("data", False, lambda row: _text(row.get("data"))),
@@ -174,14 +176,14 @@ _ACCURACY_COLUMNS: tuple[tuple[str, bool, Callable[[View], str]], ...] = (
 )
 
 
-def accuracy_table(rows: Sequence[View]) -> View:
+def accuracy_table(rows: Sequence[Row]) -> Grid:
     """Accuracies as published beside ours; columns that no row fills are left out."""
     texts = [[write(row) for _, _, write in _ACCURACY_COLUMNS] for row in rows]
     shown = [i for i in range(len(_ACCURACY_COLUMNS)) if any(line[i] != NOTHING for line in texts)]
-    return {
-        "caption": "Accuracy as reported beside accuracy measured; brackets are 95 % intervals over n seeds. Protocols differ, so a "
-        "difference is no verdict.",
-        "head": [_ACCURACY_COLUMNS[i][0] for i in shown],
-        "numeric": [_ACCURACY_COLUMNS[i][1] for i in shown],
-        "rows": [[line[i] for i in shown] for line in texts],
-    }
+    return Grid(
+        caption="Accuracy as reported beside accuracy measured; brackets are 95 % intervals over n seeds. Protocols differ, so a difference "
+        "is no verdict.",
+        head=[_ACCURACY_COLUMNS[i][0] for i in shown],
+        rows=[[Cell(line[i]) for i in shown] for line in texts],
+        numeric=[_ACCURACY_COLUMNS[i][1] for i in shown],
+    )

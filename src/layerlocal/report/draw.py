@@ -27,11 +27,13 @@ def draw_figure(figure: Figure, name: str, rules: Collection[str] = ()) -> list[
 
     Args:
         figure: any kind; points that lack a number are left out.
-        name: of the first panel, unique in the page, safe in an id; the others add their number.
+        name: of the first panel, unique in the page, safe in an id; the others add ``-p2``, ``-p3``, ...
         rules: names that are rules although neither the figure says so nor they are built in.
     """
     frame = frame_of(figure, rules)
-    return [_panel(frame, title, panel, f"{name}-{i}" if i else name) for i, (title, panel) in enumerate(frame.panels)]
+    return [
+        _panel(frame, title, panel, f"{name}-p{i + 1}" if i else name) for i, (title, panel) in enumerate(frame.panels)
+    ]
 
 
 def _panel(frame: Frame, title: str, panel: list[Series], name: str) -> Drawing:

@@ -9,15 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from layerlocal.report import views
 from layerlocal.report.claims import accuracy_table, claim_rows, claims_headline
-from layerlocal.report.cost import cost_facts, cost_sentences, cost_tables
-from layerlocal.report.page import whole_content
+from layerlocal.report.content import Content, content_of
 from layerlocal.report.rows import csv_of_rows
-from layerlocal.report.studies import missing_rows, missing_runs, study_facts, study_notes, study_tables
-from layerlocal.report.tuning import tune_table
+from layerlocal.report.views import Grid, Opening, Section, sections_of
 from layerlocal.summary import Summary
-from layerlocal.words import NOT_RUN, NOTHING, UNJUDGED, clean, is_number, spoken
+from layerlocal.words import NOTHING, UNJUDGED, clean, is_number, spoken
 
 __all__ = ["render_claims", "render_csv", "render_json", "render_markdown"]
 
@@ -26,32 +23,18 @@ _LEADING = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|=|-|$)")
 """What would begin a heading, a list or a rule where a line begins."""
 
 
-def render_markdown(content: Mapping[str, Any] | Summary) -> str:
-    """Verdicts, then what each part found, its tables and its command, as GitHub's Markdown.
-
-    Args:
-        content: as for `layerlocal.report.render_page`.
-    """
-    whole = whole_content(content)
-    parts = [f"# {_escape(whole['title'])}", *(f"> {_escape(text)}" for text in whole["warnings"])]
-    claims = list(_claims(whole["claims"], whole["claims_sha256"])) if whole["claims"] else []
-    first = any(row.get("verdict", NOT_RUN) != NOT_RUN for row in whole["claims"])
-    parts += claims if first else []
-    for summary in whole["summaries"]:
-        parts += _summary(summary)
-    for study in whole["studies"]:
-        parts += _study(study)
-    for cost in whole["costs"]:
-        parts += _cost(cost)
-    for search in whole["tunes"]:
-        found = tune_table(search)
-        parts += ["## Search for settings", *(f"- {_escape(str(text))}" for text in search.get("sentences") or [])]
-        parts += [_table(found["head"], found["rows"])]
-    if whole["accuracies"]:
-        table = accuracy_table(whole["accuracies"])
-        parts += ["## Reported beside measured", _table(table["head"], table["rows"])]
-    parts += [] if first else claims
-    parts += ["## Where every number comes from", f"{len(whole['runs']):,} finished runs.", _code(whole["command"])]
+def render_markdown(content: Content | Summary) -> str:
+    """Verdicts, then what each part found, its tables and its command, as GitHub's Markdown."""
+    whole = content_of(content)
+    parts = [f"# {_escape(whole.title)}", *(f"> {_escape(text)}" for text in whole.warnings)]
+    claims = list(_claims(whole.claims, whole.claims_sha256)) if whole.claims else []
+    parts += claims if whole.judged else []
+    for section in sections_of(whole.summaries):
+        parts += _summary(section)
+    if whole.accuracies:
+        parts += ["## Reported beside measured", _grid(accuracy_table(whole.accuracies))]
+    parts += [] if whole.judged else claims
+    parts += ["## Where every number comes from", f"{len(whole.runs):,} finished runs.", _code(whole.command)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -74,7 +57,6 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
         sha256: of the claims.
         command: that prints this text.
     """
-    given = [dict(row) for row in rows]
     head = ["claim", "source", "claimed", "measured", "verdict", "n", "size", "what would settle it"]
     body = [
         [
@@ -87,11 +69,11 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
             view["size"],
             _join([view["needs"], view["reason"] if view["verdict"][2] == UNJUDGED else "", view["command"]], "; "),
         ]
-        for view in claim_rows(given)
+        for view in claim_rows(rows)
     ]
     parts = [
         "# Claims, as published and as measured",
-        _escape(claims_headline(given)),
+        _escape(claims_headline(rows)),
         "Brackets are 95 % intervals. Differences are paired by seed. All claims that could be judged are judged together, with Holm's "
         "correction.",
         MEANING,
@@ -103,29 +85,18 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
     return "\n\n".join(parts) + "\n"
 
 
-def render_csv(content: Mapping[str, Any] | Summary) -> str:
-    """Every row of every study, ``study`` and ``size`` in front; the runs themselves where there is no study."""
-    whole = whole_content(content)
-    if whole["summaries"]:
-        given = [
-            {"experiment": s.experiment, "name": s.name, "size": s.size, **row}
-            for s in whole["summaries"]
-            for row in s.rows
-        ]
-        return csv_of_rows(given, ("experiment", "name", "size"))
-    rows = [
-        {"study": study.get("study"), "size": study.get("size"), **row}
-        for study in whole["studies"]
-        for row in study.get("rows") or []
-    ]
-    if whole["studies"]:
-        return csv_of_rows(rows, ("study", "size"))
-    return csv_of_rows(whole["runs"], ("run",))
+def render_csv(content: Content | Summary) -> str:
+    """Every row of every summary, and whose it is in front; the runs themselves where there is none."""
+    whole = content_of(content)
+    if not whole.summaries:
+        return csv_of_rows(whole.runs, ("run",))
+    named = [({"experiment": s.experiment, "name": s.name, "size": s.size}, s.rows) for s in whole.summaries]
+    return csv_of_rows(({**whose, **row} for whose, rows in named for row in rows), ("experiment", "name", "size"))
 
 
-def render_json(content: Mapping[str, Any] | Summary) -> str:
+def render_json(content: Content | Summary) -> str:
     """The whole content as strict JSON: what is not a number (NaN, infinities) is ``null``."""
-    return json.dumps(_strict(whole_content(content)), indent=1, allow_nan=False) + "\n"
+    return json.dumps(_strict(vars(content_of(content))), indent=1, allow_nan=False) + "\n"
 
 
 def _strict(value: Any) -> Any:
@@ -147,7 +118,7 @@ def _strict(value: Any) -> Any:
 
 def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
     head = ["claim", "reported", "measured", "verdict", "n", "size", "smallest effect that counts", "adjusted p"]
-    views = claim_rows([dict(row) for row in rows])
+    views = claim_rows(rows)
     left = [view["id"] for view in views if view["left"]]
     body = [
         [
@@ -164,7 +135,7 @@ def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
         if not view["left"]
     ]
     yield "## Claims, as reported and as measured"
-    yield _escape(claims_headline([dict(row) for row in rows])) if body else ""
+    yield _escape(claims_headline(rows)) if body else ""
     yield _table(head, body)
     yield _escape(f"Not run: {spoken(left)}.") if left else ""
     commands: dict[str, list[str]] = {}
@@ -177,62 +148,35 @@ def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
         yield f"SHA-256 of the claims: {_escape(sha256)}"
 
 
-def _summary(summary: Summary) -> Iterator[str]:
+def _summary(section: Opening) -> Iterator[str]:
     """A summary: what was asked, what was found, the tables, what is missing, then its parts."""
-    found = views.section(summary, "")
-    yield f"## {_escape(found.title)}"
-    yield _escape(found.question)
-    yield "; ".join(f"{key} {_escape(value)}" for key, value in found.facts)
-    yield from _body(found, 3)
-    if found.missing:
-        yield f"{found.missing_words}:"
-        yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in found.missing.rows)
+    yield f"## {_escape(section.title)}"
+    yield _escape(section.part.question)
+    yield "; ".join(f"{key} {_escape(value)}" for key, value in section.facts)
+    yield from _body(section, 3)
+    if section.missing:
+        yield f"{section.missing_words}:"
+        yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in section.missing.rows)
 
 
-def _body(found: views.Section, level: int) -> Iterator[str]:
-    yield "\n".join(f"- {_escape(text)}" for text in found.sentences)
-    for grid in found.grids:
+def _body(section: Section, level: int) -> Iterator[str]:
+    yield "\n".join(f"- {_escape(text)}" for text in section.part.sentences)
+    for grid in section.grids:
         yield _escape(grid.caption)
-        yield _table(grid.head, [[str(cell) for cell in row] for row in grid.rows], grid.numeric)
-    yield "\n".join(f"- {_escape(text)}" for text in found.notes)
-    yield _code(found.command)
-    for part in found.parts:
-        yield f"{'#' * min(level, 6)} {_escape(part.title)}" if part.title else ""
-        yield from _body(part, level + 1)
-
-
-def _study(study: Mapping[str, Any]) -> Iterator[str]:
-    study = dict(study)
-    missing = missing_rows(study)
-    yield f"## {_escape(study.get('title') or study.get('study') or 'A study without a name')}"
-    yield _escape(study.get("question") or "")
-    yield "; ".join(f"{key} {_escape(value)}" for key, value in study_facts(study))
-    yield "\n".join(f"- {_escape(text)}" for text in study.get("sentences") or [])
-    for table in study_tables(study):
-        yield _escape(table["caption"])
-        yield _table(table["head"], table["rows"], table["numeric"])
-    yield "\n".join(f"- {_escape(text)}" for text in study_notes(study))
-    yield _code(study.get("command") or "")
-    if missing:
-        count = missing_runs(study)
-        yield f"{count} run{' is' if count == 1 else 's are'} missing:"
-        yield "\n".join(f"- {_escape(label)}: {_escape(reason)}" for label, reason in missing)
-
-
-def _cost(summary: Mapping[str, Any]) -> Iterator[str]:
-    summary = dict(summary)
-    yield "## What training costs"
-    yield "; ".join(f"{key} {_escape(value)}" for key, value in cost_facts(summary))
-    yield "\n".join(f"- {_escape(text)}" for text in cost_sentences(summary))
-    for table in cost_tables(summary):
-        yield _escape(table["caption"])
-        yield _table(table["head"], table["rows"], table["numeric"])
-    yield "\n".join(f"- {_escape(text)}" for text in (summary.get("idle"), summary.get("energy_note")) if text)
-    yield _code(summary.get("command") or "")
+        yield _grid(grid)
+    yield "\n".join(f"- {_escape(text)}" for text in section.part.notes)
+    yield _code(section.part.command)
+    for inner in section.parts:
+        yield f"{'#' * min(level, 6)} {_escape(inner.part.title)}" if inner.part.title else ""
+        yield from _body(inner, level + 1)
 
 
 def _join(parts: Sequence[str], between: str = " ") -> str:
     return between.join(part for part in parts if part)
+
+
+def _grid(grid: Grid) -> str:
+    return _table(grid.head, [[str(cell) for cell in row] for row in grid.rows], grid.numeric)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool] = ()) -> str:

@@ -1,49 +1,42 @@
-"""Content -> HTML. The templates escape every string; the only markup let through is our own SVG, links and style sheet."""
+"""A content as one HTML page. The templates escape every string; the only markup let through is our own SVG, links and style sheet."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from layerlocal.report import claims, cost, runs, studies, tuning, views
-from layerlocal.report.draw import draw_figure
+from layerlocal.report import claims, runs
+from layerlocal.report.canvas import FORMATS, Drawing
+from layerlocal.report.content import Content, content_of
 from layerlocal.report.palette import dark_style
-from layerlocal.report.sections import table
-from layerlocal.report.svg import FORMATS, Drawing
+from layerlocal.report.views import Grid, Opening, facts, pairs, sections_of
 from layerlocal.runs.store import write_atomic
-from layerlocal.summary import Figure, Part, Summary
+from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
-from layerlocal.words import NOT_RUN, clean, spoken
+from layerlocal.words import clean, printable, spoken
 
-__all__ = ["figure_of", "page_figures", "render_page", "whole_content", "write_figures", "write_page"]
+__all__ = ["figure_of", "page_figures", "render_page", "write_figures", "write_page"]
 
 _HERE = Path(__file__).parent
-_PARTS = ("audit", "studies", "costs", "tunes")
-"""Parts of a content that may hold summaries."""
 
 
-def render_page(content: Mapping[str, Any] | Summary) -> str:
-    """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it.
-
-    Args:
-        content: a `Summary`, or ``{"title", "command", "created", "summaries": [Summary], "audit": a Summary or None,
-            "studies": [summary], "costs": [summary], "tunes": [summary], "claims": [verdict row], "claims_sha256",
-            "accuracies": [row], "runs": [row], "warnings": [text]}``; any part may be missing.
-    """
+def render_page(content: Content | Summary) -> str:
+    """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )  # fmt: skip
     colours = dark_style("var(--ink)", "var(--paper)", within="svg[role=img] ")
     style = Markup(f"{(_HERE / 'page.css').read_text(encoding='utf-8')}{colours}\n")
-    return environment.get_template("page.html").render(style=style, **_view(whole_content(content)))
+    return environment.get_template("page.html").render(style=style, **_view(content_of(content)))
 
 
-def write_page(content: Mapping[str, Any] | Summary, path: str | Path) -> Path:
+def write_page(content: Content | Summary, path: str | Path) -> Path:
     """Writes the page to ``path`` by an atomic rename, so that a reader never sees half of it."""
     path = Path(path)
     data = render_page(content).encode("utf-8", "replace")
@@ -51,22 +44,17 @@ def write_page(content: Mapping[str, Any] | Summary, path: str | Path) -> Path:
     return path
 
 
-def page_figures(content: Mapping[str, Any] | Summary) -> dict[str, Drawing]:
-    """Every figure of the page, in its order, by its name, which is also its id on the page.
-
-    Args:
-        content: see `render_page`.
-    """
-    return {drawing.name: drawing for drawing in _drawings(_view(whole_content(content)))}
+def page_figures(content: Content | Summary) -> dict[str, Drawing]:
+    """Every figure of the page, in its order, by its name, which is also its id on the page."""
+    sections = sections_of(content_of(content).summaries)
+    return {d.name: d for section in sections for picture in section.all_pictures for d in picture.drawings}
 
 
-def write_figures(
-    content: Mapping[str, Any] | Summary, folder: str | Path, forms: Sequence[str] = FORMATS
-) -> list[Path]:
+def write_figures(content: Content | Summary, folder: str | Path, forms: Sequence[str] = FORMATS) -> list[Path]:
     """Writes every figure of the page as ``NAME.FORMAT`` into a folder, each file whole or not at all.
 
     Args:
-        content: see `render_page`.
+        content: what is shown.
         folder: made where there is none.
         forms: of ``svg``, ``png``, ``pdf``.
 
@@ -92,20 +80,6 @@ def write_figures(
     return written
 
 
-def _drawings(view: Any) -> Iterator[Drawing]:
-    """Every drawing in a view, however deep."""
-    if isinstance(view, Drawing):
-        yield view
-    elif isinstance(view, views.Section | views.Picture):
-        yield from _drawings(view.__dict__)
-    elif isinstance(view, Mapping):
-        for inner in view.values():
-            yield from _drawings(inner)
-    elif isinstance(view, list | tuple):
-        for inner in view:
-            yield from _drawings(inner)
-
-
 def figure_of(summary: Summary, name: str) -> Drawing:
     """The first panel of one figure of a summary, for a file of its own.
 
@@ -116,106 +90,46 @@ def figure_of(summary: Summary, name: str) -> Drawing:
     Raises:
         InputError: it has no such figure, or nothing in it can be drawn yet.
     """
-    found = {figure.name: figure for figure in _figures(summary)}
+    (section,) = sections_of([summary])
+    found = {picture.figure.name: picture for picture in section.all_pictures}
     if name not in found:
-        raise unknown_name(f"figure of {summary.title or summary.name}", name, found)
-    drawings = draw_figure(found[name], name, summary.rules)
-    if not drawings:
+        raise unknown_name(f"figure of {section.title}", name, found)
+    if not found[name].drawings:
         raise InputError(f"nothing in the figure {name} can be drawn yet")
-    return drawings[0]
+    return found[name].drawings[0]
 
 
-def whole_content(content: Mapping[str, Any] | Summary) -> dict[str, Any]:
-    """The content with every part in it; a summary alone becomes the content of a page about it."""
-    if isinstance(content, Summary):
-        content = {
-            "summaries": [content],
-            "title": content.title,
-            "command": content.command,
-            "created": content.created,
-        }
-    given = dict(content)
-    found = list(given.get("summaries") or [])
-    for key in _PARTS:
-        value = given.get(key)
-        found += [s for s in ([value] if isinstance(value, Summary) else value or []) if isinstance(s, Summary)]
-    lists: dict[str, list[Any]] = {
-        key: [value for value in given.get(key) or [] if not isinstance(value, Summary)]
-        for key in ("studies", "costs", "tunes", "claims", "accuracies", "runs", "warnings")
-    }
+def _view(content: Content) -> dict[str, Any]:
+    """What the templates read."""
+    sections = sections_of(content.summaries)
+    homes = {(s.part.name, s.part.size): s.anchor for s in sections}
+    shown = {*content.linked_runs(), *(run for s in sections for picture in s.all_pictures for run in picture.runs)}
+    listed = runs.listed_runs(list(content.runs), shown)
     return {
-        "title": given.get("title") or "layerlocal report",
-        "command": given.get("command") or "layerlocal report",
-        "created": given.get("created"),
-        "summaries": found,
-        "claims_sha256": given.get("claims_sha256"),
-        **lists,
-        "runs": list({str(row.get("run")): row for row in lists["runs"]}.values()),
-    }
-
-
-def _view(content: dict[str, Any]) -> dict[str, Any]:
-    names = studies.anchors(content["studies"])
-    summaries: list[Summary] = content["summaries"]
-    first = not content["claims"] or all(row.get("verdict", NOT_RUN) == NOT_RUN for row in content["claims"])
-    places = views.anchors(summaries)
-    homes = {(s.get("study"), s.get("size")): name for s, name in zip(content["studies"], names, strict=True)}
-    homes |= {(s.name, s.size): place for s, place in zip(summaries, places, strict=True)}
-    listed = runs.listed_runs(content["runs"], set(_linked(content)))
-    return {
-        "title": clean(content["title"]),
+        "content": content,
         "facts": list(_facts(content)),
-        "command": clean(content["command"]),
-        "warnings": [clean(text) for text in [*content["warnings"], *_few_seeds(content)]],
-        "summaries": [
-            {
-                "section": views.section(s, place),
-                "opening": first and not i and bool(s.parts or len(summaries) == 1),
-                "titled": len(summaries) + len(content["studies"]) + len(content["claims"]) > 1,
-            }
-            for i, (s, place) in enumerate(zip(summaries, places, strict=True))
-        ],
-        "claims_first": not first,
-        "claims": claims.claim_rows(content["claims"], homes),
-        "claims_headline": claims.claims_headline(content["claims"]) if content["claims"] else "",
-        "claims_sha256": clean(content["claims_sha256"] or ""),
-        "studies": [studies.study_view(s, name) for s, name in zip(content["studies"], names, strict=True)],
-        "costs": [cost.cost_view(c, f"cost-audit-{i}") for i, c in enumerate(content["costs"])],
-        "tunes": [tuning.tune_view(t, f"search-{i}") for i, t in enumerate(content["tunes"])],
-        "accuracies": claims.accuracy_table(content["accuracies"]) if content["accuracies"] else None,
-        "runs": runs.run_view(listed, len(content["runs"])),
+        "warnings": [*content.warnings, *_few_seeds(content.summaries)],
+        "sections": sections,
+        "opening": _opening(content, sections),
+        "titled": len(sections) + len(content.claims) > 1,
+        "claims": claims.claim_rows(content.claims, homes),
+        "claims_headline": claims.claims_headline(content.claims),
+        "accuracies": claims.accuracy_table(content.accuracies) if content.accuracies else None,
+        "runs": runs.run_view(listed, len(content.runs)),
         "run_names": {clean(row.get("run", "?")) for row in listed},
-        "environment": _table("Hardware, versions and settings", _environment(content)),
+        "environment": _environment(content.summaries),
     }
 
 
-def _linked(content: dict[str, Any]) -> Iterator[str]:
-    """The runs that the summaries are made of."""
-    for summary in content["summaries"]:
-        for row in summary.rows:
-            if isinstance(row.get("runs"), Mapping):
-                yield from map(str, row["runs"].values())
-        yield from (run for figure in _figures(summary) for run in figure.runs)
-    for study in content["studies"]:
-        for row in study.get("rows") or []:
-            if isinstance(row.get("runs"), Mapping):
-                yield from map(str, row["runs"].values())
+def _opening(content: Content, sections: Sequence[Opening]) -> Opening | None:
+    """The section whose first sentence is the headline of the page: the first one, where no claims stand before it."""
+    first = sections[0] if sections and not content.judged else None
+    return first if first and (first.parts or len(sections) == 1) else None
 
 
-def _figures(part: Part) -> Iterator[Figure]:
-    yield from part.figures
-    for inner in part.parts:
-        yield from _figures(inner)
-
-
-def _few_seeds(content: dict[str, Any]) -> Iterator[str]:
+def _few_seeds(summaries: Sequence[Summary]) -> Iterator[str]:
     """That two seeds make intervals of which little can be said."""
-    parts = [
-        f"the {s.experiment} {s.name}" if s.name != s.experiment else f"the {s.name}"
-        for s in content["summaries"]
-        if len(s.seeds) == 2
-    ]
-    parts += [f"the study {study.get('study')}" for study in content["studies"] if len(study.get("seeds") or []) == 2]
+    parts = [" ".join(dict.fromkeys(("the", s.experiment, s.name))).rstrip() for s in summaries if len(s.seeds) == 2]
     if parts:
         yield (
             f"Two seeds only: {spoken(parts)}. An interval over two seeds reaches 6.4 times as far as they lie apart, to either side of their "
@@ -223,34 +137,24 @@ def _few_seeds(content: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _facts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(content: Content) -> Iterator[tuple[str, str]]:
     """The line under the title."""
-    parts = list(content["studies"])
-    parts += [{"layerlocal": s.layerlocal, "protocol": s.protocol or "?"} for s in content["summaries"]]
-    versions = dict.fromkeys((p["layerlocal"], p.get("protocol", "?")) for p in parts if p.get("layerlocal"))
-    if len(content["summaries"]) == 1:
-        yield from views.facts(content["summaries"][0].model_copy(update={"created": ""}))
-    for word, value in (
-        ("claims", len(content["claims"])),
-        ("experiments", len(content["summaries"]) if len(content["summaries"]) > 1 else 0),
-        ("studies", len(content["studies"])),
-        ("runs", len(content["runs"])),
-        ("made", content["created"]),
-        ("layerlocal", "; ".join(f"{version}, protocol {protocol}" for version, protocol in versions)),
-    ):
-        if value:
-            yield word, f"{value:,}" if isinstance(value, int) else clean(value)
+    versions = dict.fromkeys(f"{s.layerlocal}, protocol {s.protocol or '?'}" for s in content.summaries if s.layerlocal)
+    alone = len(content.summaries) == 1
+    if alone:
+        yield from (fact for fact in facts(content.summaries[0]) if fact[0] != "made")
+    counts = {
+        "claims": len(content.claims),
+        "experiments": 0 if alone else len(content.summaries),
+        "runs": len(content.runs),
+    }
+    yield from ((word, f"{count:,}") for word, count in counts.items() if count)
+    yield from ((word, text) for word, text in (("made", content.created), ("layerlocal", "; ".join(versions))) if text)
 
 
-def _environment(content: dict[str, Any]) -> list[list[str]]:
-    """Hardware and versions of every part; where parts differ, each value with the parts it is of."""
-    parts: list[tuple[str, dict[str, Any]]] = [
-        (f"{s.name or s.experiment} {s.size}".strip(), {"environment": s.environment or None})
-        for s in content["summaries"]
-    ]
-    parts += [(str(s.get("study") or "?"), s) for s in content["studies"]]
-    parts += [(f"cost {c.get('size') or '?'}", c) for c in content["costs"]]
-    known = [(name, part["environment"]) for name, part in parts if isinstance(part.get("environment"), dict)]
+def _environment(summaries: Sequence[Summary]) -> Grid | None:
+    """Hardware and versions of every summary; where they differ, each value with those it is of."""
+    known = [(f"{s.name or s.experiment} {s.size}".strip(), s.environment) for s in summaries if s.environment]
     rows = []
     for key in dict.fromkeys(key for _, environment in known for key in environment):
         said: dict[str, list[str]] = {}
@@ -258,14 +162,10 @@ def _environment(content: dict[str, Any]) -> list[list[str]]:
             if key in environment:
                 said.setdefault(_as_text(environment[key]), []).append(name)
         values = list(said) if len(said) == 1 else [f"{value} ({', '.join(names)})" for value, names in said.items()]
-        rows.append([clean(key), "; ".join(values)])
-    return rows
+        rows.append([key, "; ".join(values)])
+    return pairs("Hardware, versions and settings", ["what", "value"], rows) if rows else None
 
 
 def _as_text(value: Any) -> str:
     """A value in one line; what is nested is written as JSON."""
     return clean(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value)
-
-
-def _table(caption: str, rows: list[list[str]]) -> dict[str, Any] | None:
-    return table(caption, ["what", "value"], rows, words=2) if rows else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from layerlocal.report.axes import Frame, Interval, Scale, Ticks
 from layerlocal.report.canvas import LETTER, Canvas, Dashes, Head, Place
@@ -52,13 +52,13 @@ class Field:
         share = (value - self.y.low) / ((self.y.high - self.y.low) or 1.0)
         return self.top + (self.bottom - self.top) * (share if self.down else 1 - share)
 
-    def upright(self, values: Iterable[float], **look: object) -> None:
+    def upright(self, values: Iterable[float], **look: Any) -> None:
         """Lines from top to bottom at values of x."""
-        self.canvas.lines([[(self.across(v), self.top), (self.across(v), self.bottom)] for v in values], **look)  # type: ignore[arg-type]
+        self.canvas.lines([[(self.across(v), self.top), (self.across(v), self.bottom)] for v in values], **look)
 
-    def level(self, values: Iterable[float], **look: object) -> None:
+    def level(self, values: Iterable[float], **look: Any) -> None:
         """Lines from left to right at values of y."""
-        self.canvas.lines([[(self.left, self.up(v)), (self.right, self.up(v))] for v in values], **look)  # type: ignore[arg-type]
+        self.canvas.lines([[(self.left, self.up(v)), (self.right, self.up(v))] for v in values], **look)
 
     def spine(self, ticks: Ticks, foot: Foot, title: str, *, grid: bool = False) -> None:
         """The axis below: a line, ticks with their words, the title; with ``grid`` faint lines."""
@@ -67,29 +67,31 @@ class Field:
             self.upright(ticks.at, alpha=0.14, width=0.7)
         line = [(self.left, self.bottom), (self.right, self.bottom)]
         self.canvas.lines([line, *([(x, self.bottom), (x, self.bottom + 3)] for x in places)], alpha=0.45, width=0.8)
+        self.below(places, foot, title)
+
+    def below(self, places: Sequence[float], foot: Foot, title: str) -> None:
+        """Words below the field, and what they are."""
         for x, label in zip(places, foot.labels, strict=True):
-            if foot.slanted:
-                self.canvas.words((x + 3, self.bottom + 9), label, anchor="end", turn=-32)
-            else:
-                for row, text in enumerate(label.split("\n")):
-                    self.canvas.words((x, self.bottom + 11 + 13 * row), text, anchor="middle")
-        self.canvas.words(
-            ((self.left + self.right) / 2, self.bottom + foot.height - 9), title, size=12, anchor="middle"
-        )
+            for row, text in enumerate(label.split("\n")):
+                at = (x + 3 * foot.slanted, self.bottom + 11 + 13 * row - 2 * foot.slanted)
+                self.canvas.words(at, text, anchor="end" if foot.slanted else "middle", turn=-32.0 * foot.slanted)
+        middle = ((self.left + self.right) / 2, self.bottom + foot.height - 9)
+        self.canvas.words(middle, shorten(title, 60), size=12, anchor="middle")
+
+    def beside(self, title: str) -> None:
+        """What stands at the left, written upwards."""
+        for row, text in enumerate(title.split("\n")):
+            self.canvas.words((10 + 14 * row, (self.top + self.bottom) / 2), text, size=12, anchor="middle", turn=-90)
 
     def side(self, ticks: Ticks, title: str) -> None:
         """The axis at the left, with a faint grid."""
         self.level(ticks.at, alpha=0.14, width=0.7)
         line = [(self.left, self.top), (self.left, self.bottom)]
-        self.canvas.lines(
-            [line, *([(self.left - 3, self.up(at)), (self.left, self.up(at))] for at in ticks.at)],
-            alpha=0.45,
-            width=0.8,
-        )
+        marks = [[(self.left - 3, self.up(at)), (self.left, self.up(at))] for at in ticks.at]
+        self.canvas.lines([line, *marks], alpha=0.45, width=0.8)
         for at, label in zip(ticks.at, ticks.labels, strict=True):
             self.canvas.words((self.left - 6, self.up(at)), shorten(label, 16), anchor="end")
-        for row, text in enumerate(title.split("\n")):
-            self.canvas.words((10 + 14 * row, (self.top + self.bottom) / 2), text, size=12, anchor="middle", turn=-90)
+        self.beside(title)
 
     def rows(self, labels: Sequence[str], places: Sequence[float]) -> None:
         """Words at the left, each beside its row."""
@@ -190,9 +192,7 @@ class Key:
 def _sample(canvas: Canvas, at: Place, entry: _Entry) -> None:
     (x, y), look = at, entry.look
     if entry.kind == "bar":
-        canvas.lines(
-            [[(x, y - 4), (x + 20, y - 4), (x + 20, y + 4), (x, y + 4)]], closed=True, fill=look.colour, stroke=None
-        )
+        canvas.box((x + 10, y), (10, 4), fill=look.colour)
         return
     if entry.kind != "mark":
         thin = entry.kind == "guide"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from layerlocal.runs.table import data_names
@@ -13,34 +13,35 @@ from layerlocal.words import byte_count, clean, count, is_number, percent, plain
 __all__ = ["listed_runs", "run_view"]
 
 View = dict[str, Any]
+Row = Mapping[str, Any]
 MOST_LISTED = 5000
 """Runs in a page's table: a page of more is slow to open."""
 CHUNK = 250
 """Rows of one table: a browser lays a table out only when it comes into view."""
 
 
-def _rule(row: View) -> str:
+def _rule(row: Row) -> str:
     rule = clean(row.get("rule", "?"))
     return f"{rule} (twin of {clean(row['twin_of'])})" if row.get("twin_of") else rule
 
 
-def _network(row: View) -> str:
+def _network(row: Row) -> str:
     width = row.get("width")
     return clean(row.get("network") or "") + (f", width {width:g}" if is_number(width) else "")
 
 
-def _blocks(row: View) -> str:
+def _blocks(row: Row) -> str:
     found = row.get("block_accuracies")
     if not isinstance(found, dict):
         return ""
     return " ".join(f"{100 * value:.1f}" for value in found.values() if is_number(value))
 
 
-def _if_known(key: str, write: Callable[[Any], str]) -> Callable[[View], str]:
+def _if_known(key: str, write: Callable[[Any], str]) -> Callable[[Row], str]:
     return lambda row: write(row[key]) if row.get(key) not in (None, "") else ""
 
 
-_COLUMNS: tuple[tuple[str, bool, float, Callable[[View], str]], ...] = (
+_COLUMNS: tuple[tuple[str, bool, float, Callable[[Row], str]], ...] = (
     ("rule", False, 9.2, _rule),
     ("label", False, 12, _if_known("label", clean)),
     ("data", False, 7.5, _if_known("data_name", clean)),
@@ -61,7 +62,7 @@ _INSTEAD = {"label": "twin_of", "blocks, %": "last_block_accuracy"}
 """Columns that are left out where runs say the same in another way."""
 
 
-def listed_runs(runs: list[View], linked: Collection[str]) -> list[View]:
+def listed_runs(runs: list[Row], linked: Collection[str]) -> list[Row]:
     """All runs, in their order; of more than `MOST_LISTED` those that other parts of the page speak of (``linked``) and the first others."""
     if len(runs) <= MOST_LISTED:
         return runs
@@ -70,7 +71,7 @@ def listed_runs(runs: list[View], linked: Collection[str]) -> list[View]:
     return [row for row in runs if row.get("run") in linked or next(others) <= room]
 
 
-def run_view(runs: list[View], total: int | None = None) -> View | None:
+def run_view(runs: list[Row], total: int | None = None) -> View | None:
     """The table of runs in chunks, or ``None`` where there is none; ``total``: how many there are, where not all are listed."""
     if not runs:
         return None
@@ -108,5 +109,5 @@ def _chunks(rows: list[View]) -> Iterator[View]:
         }
 
 
-def _spec(row: View) -> str:
-    return json.dumps(row["spec"], ensure_ascii=False, default=str) if row.get("spec") else ""
+def _spec(row: Row) -> str:
+    return clean(json.dumps(row["spec"], ensure_ascii=False, default=str)) if row.get("spec") else ""

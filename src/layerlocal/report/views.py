@@ -1,19 +1,21 @@
-"""Any `layerlocal.summary.Summary` as plain data for the page and for Markdown: sections with their figures, tables and links."""
+"""Any `layerlocal.summary.Summary` as a page and Markdown show it: sections with their figures, tables and links."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from layerlocal.report import draw
 from layerlocal.report.canvas import Drawing
 from layerlocal.report.rows import csv_of_rows, data_uri
-from layerlocal.summary import Column, Figure, Missed, Part, Summary, Table
-from layerlocal.words import NOT_RUN, NOTHING, cell, clean, known, plain, relation, several, shorten, spoken
+from layerlocal.summary import Column, Figure, Part, Summary, Table
+from layerlocal.words import NOT_RUN, NOTHING, cell, known, relation, several, shorten, spoken
 
-__all__ = ["Cell", "Grid", "Picture", "Section", "anchors", "facts", "grid", "missing_grid", "section"]
+__all__ = ["Cell", "Grid", "Opening", "Picture", "Section", "facts", "grid_of", "pairs", "sections_of"]
 
 _WORDS = ("text", "command")
 PRINTED_ROWS = 60
@@ -53,132 +55,20 @@ class Grid:
         return len(self.rows) <= PRINTED_ROWS
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure: its panels, what it shows, its numbers, the runs behind it."""
-
-    drawings: list[Drawing]
-    caption: str
-    numbers: Grid | None
-    runs: list[str]
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a summary, and the parts in it."""
-
-    anchor: str
-    title: str
-    sentences: list[str]
-    pictures: list[Picture]
-    grids: list[Grid]
-    notes: list[str]
-    command: str
-    parts: list[Section]
-    short: str = ""
-    question: str = ""
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    missing: Grid | None = None
-    missing_words: str = ""
-    link: dict[str, Any] | None = None
-    unfinished: bool = False
-
-
-def slug(text: Any) -> str:
-    """What of a text an id can hold."""
-    return re.sub(r"[^a-z0-9]+", "-", str(text or "").lower()).strip("-")[:40]
-
-
-def _free(names: Sequence[str], taken: Collection[str]) -> str:
-    """The first name that is free; the last one with a number where none is."""
-    numbered = (f"{names[-1]}-{number}" for number in range(2, 10_000))
-    return next(name for name in (*names, *numbered) if name not in taken)
-
-
-def anchors(summaries: Sequence[Summary]) -> list[str]:
-    """An id for each summary's section: its experiment and name, with its size where another one is called the same."""
-    found: list[str] = []
-    for summary in summaries:
-        name = "-".join(dict.fromkeys(filter(None, (slug(summary.experiment), slug(summary.name)))))
-        found.append(_free((name, f"{name}-{slug(summary.size)}".rstrip("-")), found))
-    return found
-
-
-def section(summary: Summary, anchor: str) -> Section:
-    """Everything that a page shows of a summary.
-
-    Args:
-        summary: of any experiment.
-        anchor: the id of its section; ids in it begin with that.
-    """
-    whole = _part(summary, anchor, summary, {anchor})
-    title = whole.title or clean(summary.name or summary.experiment)
-    extra = {
-        "title": title,
-        "short": shorten(title, 48)
-        + (f", {clean(summary.size)}" if summary.size and summary.size not in title else ""),
-        "question": clean(summary.question),
-        "facts": list(facts(summary)),
-        "missing": missing_grid(summary.missing),
-        "missing_words": missing_words(summary.missing),
-        "link": _link(summary, anchor),
-        "unfinished": summary.planned > 0 and not summary.finished,
-    }
-    return Section(**(whole.__dict__ | extra))
-
-
-def _part(part: Part, anchor: str, whole: Summary, taken: set[str]) -> Section:
-    parts = []
-    for inner in part.parts:
-        name = _free([f"{anchor}-{slug(inner.title) or 'part'}"], taken)
-        taken.add(name)
-        parts.append(_part(inner, name, whole, taken))
-    root = anchor if part is whole else ""
-    return Section(
-        anchor=anchor,
-        title=clean(part.title),
-        sentences=[clean(text) for text in part.sentences if text],
-        pictures=[
-            _picture(figure, _figure_name(figure, root or anchor, whole, taken), whole) for figure in part.figures
-        ],
-        grids=[grid(table) for table in part.tables],
-        notes=[clean(text) for text in part.notes if text],
-        command=clean(part.command),
-        parts=parts,
+def pairs(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int | None = None) -> Grid:
+    """Rows of text as a table; behind the first ``words`` columns (``None``: all) stand numbers."""
+    count = len(head) if words is None else words
+    return Grid(
+        caption, list(head), [[Cell(text) for text in row] for row in rows], [i >= count for i in range(len(head))]
     )
 
 
-def _figure_name(figure: Figure, anchor: str, whole: Summary, taken: set[str]) -> str:
-    """An id that is a file's name too: the summary's and the figure's, what both say once."""
-    own = slug(figure.name).removeprefix(slug(whole.name)).strip("-") or "figure"
-    name = _free([f"{anchor}-{own}"], taken)
-    taken.add(name)
-    return name
-
-
-def facts(summary: Summary) -> Iterator[tuple[str, str]]:
-    """What the line under a summary's title says: size, its own facts, rules, seeds, how far it is."""
-    rules, seeds = spoken([clean(rule) for rule in summary.rules]), ", ".join(map(str, summary.seeds))
-    runs = f"{summary.finished:,} of {summary.planned:,} finished" if summary.planned else ""
-    given = {
-        "size": summary.size,
-        **summary.facts,
-        "rules": rules if summary.rules else "",
-        "seeds": seeds,
-        "runs": runs,
-    }
-    for word, value in {**given, "made": summary.created}.items():
-        if value:
-            yield clean(word), clean(value)
-
-
-def grid(table: Table) -> Grid:
+def grid_of(table: Table) -> Grid:
     """A table as text; columns that no row fills stay, so that what is missing is seen."""
     judged = any(column.judged for column in table.columns)
     return Grid(
-        caption=clean(table.caption),
-        head=[clean(column.label or column.key) for column in table.columns],
+        caption=table.caption,
+        head=[column.label or column.key for column in table.columns],
         rows=[[_cell(row.get(column.key), column, judged) for column in table.columns] for row in table.rows],
         numeric=[column.kind not in _WORDS for column in table.columns],
         judged=judged,
@@ -200,38 +90,163 @@ def _cell(value: Any, column: Column, judged: bool) -> Cell:
     return Cell(text, rest, colour=colour, code=column.kind == "command" and text not in (NOTHING, NOT_RUN))
 
 
-def _picture(figure: Figure, name: str, whole: Summary) -> Picture:
-    head, rows, words = draw.number_rows(figure)
-    numbers = Grid(
-        "The figure's numbers",
-        head,
-        [[Cell(text) for text in row] for row in rows],
-        [i >= words for i in range(len(head))],
-    )
-    return Picture(
-        drawings=draw.draw_figure(figure, name, whole.rules),
-        caption=" ".join(filter(None, (clean(figure.caption), draw.colour_key(figure)))),
-        numbers=numbers if rows else None,
-        runs=list(dict.fromkeys(map(clean, figure.runs))),
-        wide=draw.wide(figure),
-    )
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its name in the page; it is drawn when it is asked for.
+
+    Args:
+        figure: what it shows.
+        name: its id, and that of its file.
+        rules: names that are rules.
+    """
+
+    figure: Figure
+    name: str
+    rules: tuple[str, ...]
+
+    @cached_property
+    def drawings(self) -> list[Drawing]:
+        """Its panels."""
+        return draw.draw_figure(self.figure, self.name, self.rules)
+
+    @property
+    def caption(self) -> str:
+        """How to read it, and what its colours mean."""
+        return " ".join(filter(None, (self.figure.caption, draw.colour_key(self.figure))))
+
+    @cached_property
+    def numbers(self) -> Grid | None:
+        """Every number in it."""
+        head, rows, words = draw.number_rows(self.figure)
+        return pairs("The figure's numbers", head, rows, words=words) if rows else None
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs behind it, each once."""
+        return list(dict.fromkeys(self.figure.runs))
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes the whole width."""
+        return draw.wide(self.figure)
 
 
-def missing_grid(missing: Sequence[Missed]) -> Grid | None:
-    """The runs without a result, and why."""
-    rows = [[Cell(clean(m.label)), Cell(clean(m.reason) or "not run yet")] for m in missing]
-    return Grid("Missing runs", ["run", "reason"], rows, [False, False], folded=len(rows) > 5) if rows else None
+@dataclass(frozen=True)
+class Section:
+    """A part of a summary in a page: ids for it, its figures and its parts.
+
+    Args:
+        part: what it shows.
+        anchor: its id.
+        pictures: its figures.
+        parts: the sections in it.
+    """
+
+    part: Part
+    anchor: str
+    pictures: list[Picture]
+    parts: list[Section]
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """Its tables."""
+        return [grid_of(table) for table in self.part.tables]
+
+    @property
+    def all_pictures(self) -> Iterator[Picture]:
+        """Its figures and those of its parts."""
+        yield from self.pictures
+        for part in self.parts:
+            yield from part.all_pictures
 
 
-def missing_words(missing: Sequence[Missed]) -> str:
-    """``3 runs are missing``, or nothing."""
-    count = sum(m.runs for m in missing)
-    return f"{several(count, 'run')} {'is' if count == 1 else 'are'} missing" if missing else ""
+@dataclass(frozen=True)
+class Opening(Section):
+    """The section of a whole summary."""
+
+    part: Summary
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return self.part.title or self.part.name or self.part.experiment
+
+    @property
+    def short(self) -> str:
+        """What a link to it says."""
+        size = self.part.size
+        return shorten(self.title, 48) + (f", {size}" if size and size not in self.title else "")
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The line under its heading."""
+        return facts(self.part)
+
+    @property
+    def missing(self) -> Grid | None:
+        """The runs without a result, and why."""
+        rows = [[missed.label, missed.reason or "not run yet"] for missed in self.part.missing]
+        return pairs("Missing runs", ["run", "reason"], rows) if rows else None
+
+    @property
+    def missing_words(self) -> str:
+        """``3 runs are missing``."""
+        count = sum(missed.runs for missed in self.part.missing)
+        return f"{several(count, 'run')} {'is' if count == 1 else 'are'} missing"
+
+    @cached_property
+    def download(self) -> tuple[str, str]:
+        """A link that gives its rows as CSV without any server (empty where they are too many for one), and the file's name."""
+        uri, ending = data_uri(csv_of_rows(self.part.rows))
+        return uri, f"{self.anchor}.{ending}"
 
 
-def _link(summary: Summary, anchor: str) -> dict[str, Any] | None:
-    """A link that downloads the rows as CSV without any server, or ``None`` where there is no row."""
-    if not summary.rows:
-        return None
-    uri, ending = data_uri(csv_of_rows(summary.rows))
-    return {"href": uri, "name": f"{anchor}.{ending}", "rows": plain(len(summary.rows))}
+def sections_of(summaries: Sequence[Summary]) -> list[Opening]:
+    """A section for each, with ids that no two share, made of names: the same at every call, whatever else has been added to one."""
+    taken = {"content", "claims", "accuracies", "provenance", "runs"}
+    found = []
+    for summary in summaries:
+        name = "-".join(dict.fromkeys(filter(None, (_slug(summary.experiment), _slug(summary.name)))))
+        anchor = _free([name, f"{name}-{_slug(summary.size)}".rstrip("-")], taken)
+        taken.add(f"{anchor}-missing")
+        found.append(Opening(summary, anchor, *_inside(summary, anchor, summary, taken)))
+    return found
+
+
+def _inside(part: Part, anchor: str, whole: Summary, taken: set[str]) -> tuple[list[Picture], list[Section]]:
+    """A part's pictures, named after the summary and themselves, what both say once, and its parts."""
+    pictures = []
+    for figure in part.figures:
+        own = _slug(figure.name).removeprefix(_slug(whole.name)).strip("-") or "figure"
+        pictures.append(Picture(figure, _free([f"{anchor}-{own}"], taken), whole.rules))
+    parts = []
+    for inner in part.parts:
+        name = _free([f"{anchor}-{_slug(inner.title) or 'part'}"], taken)
+        parts.append(Section(inner, name, *_inside(inner, name, whole, taken)))
+    return pictures, parts
+
+
+def _slug(text: Any) -> str:
+    """What of a text an id can hold."""
+    return re.sub(r"[^a-z0-9]+", "-", str(text or "").lower()).strip("-")[:40]
+
+
+def _free(names: Sequence[str], taken: set[str]) -> str:
+    """The first name that is free, taken now; the last one with a number where none is."""
+    numbered = (f"{names[-1]}-{number}" for number in itertools.count(2))
+    name = next(name for name in itertools.chain(names, numbered) if name not in taken)
+    taken.add(name)
+    return name
+
+
+def facts(summary: Summary) -> list[tuple[str, str]]:
+    """What the line under a summary's title says: size, its own facts, rules, seeds, how far it is."""
+    given = {
+        "size": summary.size,
+        **summary.facts,
+        "rules": spoken(summary.rules) if summary.rules else "",
+        "seeds": ", ".join(map(str, summary.seeds)),
+        "runs": f"{summary.finished:,} of {summary.planned:,} finished" if summary.planned else "",
+        "made": summary.created,
+    }
+    return [(word, value) for word, value in given.items() if value]
