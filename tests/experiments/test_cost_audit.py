@@ -16,12 +16,12 @@ from layerlocal.experiments.cost.driver import CostAudit, forecast_cost
 from layerlocal.experiments.cost.findings import pareto_front, say_findings
 from layerlocal.experiments.cost.forecast import forecast_seconds
 from layerlocal.experiments.cost.plan import make_plan
+from layerlocal.experiments.cost.present import summary_of_finding
 from layerlocal.experiments.cost.process import Measurements, code_sha256, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
 from layerlocal.experiments.cost.requests import request_of
 from layerlocal.experiments.driver import How
 from layerlocal.experiments.driver import run as run_experiment
-from layerlocal.experiments.reading import summary_of
 from layerlocal.experiments.stored import cost_path, cost_place, cost_summaries, judge_claims, write_report
 from layerlocal.report import render_json, render_markdown, render_page
 from layerlocal.types import InputError
@@ -507,7 +507,7 @@ def test_spreading_stands_beside_the_model_and_backprop(summary, page):
     assert ahead["layers, dtg-ff", 4] == pytest.approx(4 / 8) and ahead["layers, dtg-ff", 8] is None
     assert "layers, dtg-ff 0.225 samples/s (1.50× one process)" in " ".join(summary["sentences"])
     assert "Training on several processes of one thread" in page and "pipeline, bp, model" in page
-    assert "On several processes" not in render_page(summary_of({"study": "cost", "size": "quick"}))
+    assert "On several processes" not in render_page(summary_of_finding(summary | {"distribution": []}))
 
 
 def test_claims_about_cost_are_judged_on_rounds_and_processes(store, summary):
@@ -557,7 +557,7 @@ def test_of_several_networks_the_one_with_the_largest_images_speaks(summary):
 
 
 def test_other_formats_have_it_too_and_what_failed_is_told(summary):
-    found = summary_of(summary)
+    found = summary_of_finding(summary)
     text = render_markdown(found)
     assert f"## {found.title}" in text and "| bp micro-4 |" in text
     assert json.loads(render_json(found))["summaries"][0]["size"] == "quick"
@@ -568,7 +568,7 @@ def test_other_formats_have_it_too_and_what_failed_is_told(summary):
         "mode": "micro-4",
         "failed": "out of memory: <b>",
     }
-    assert "out of memory: &lt;b&gt;" in render_page(summary_of(failed))
+    assert "out of memory: &lt;b&gt;" in render_page(summary_of_finding(failed))
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
