@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import published_runs
 import render_results
+from pydantic import BaseModel
 
+from layerlocal.experiments.audit.plan import audit_specs
 from layerlocal.experiments.stored import (
+    audit_summary,
     cost_path,
     cost_summaries,
     judge_claims,
+    read_audit_plan,
     read_plan,
     study_summaries,
     tune_path,
@@ -27,13 +32,23 @@ from layerlocal.experiments.stored import (
 )
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import plan_runs
-from layerlocal.runs.comparable import comparable
+from layerlocal.runs.comparable import Records, comparable
 from layerlocal.runs.store import write_atomic
 from layerlocal.runs.table import RUNS_TABLE, write_runs_table
+from layerlocal.spec import RunSpec
+from layerlocal.summary import Summary
+
+
+def write_published(path: Path, summary: Summary, plan: BaseModel, specs: Iterable[RunSpec], records: Records) -> None:
+    """A summary with its plan and the specs of its runs, so that it can be read where they are not."""
+    kept = {spec.hash: spec.model_dump(mode="json") for spec in specs if spec.hash in records}
+    content = summary.model_copy(update={"plan": plan.model_dump(mode="json"), "specs": kept})
+    write_atomic(path, f"{content.model_dump_json(indent=1)}\n".encode())
+    print(path, summary.finished, "of", summary.planned, "runs")
 
 
 def main(store: str, results: str) -> None:
-    """Write the summaries of studies, cost audits and searches, ``claims.json``, ``runs.parquet``, and what is there to be looked at."""
+    """Write the summaries of studies, audit, cost audits and searches, ``claims.json``, ``runs.parquet``, and what is there to be looked at."""
     out, target = Path(store), Path(results)
     records, _ = comparable(out)
     for summary in study_summaries(out, records):
@@ -42,12 +57,11 @@ def main(store: str, results: str) -> None:
             continue
         plan = read_plan(out, summary.name, summary.size)
         assert plan is not None
-        specs = {spec.hash: spec.model_dump(mode="json") for spec in plan_runs(find_study(plan.study), plan).values()}
-        kept = {name: specs[name] for name in specs if name in records}
-        published = summary.model_copy(update={"plan": plan.model_dump(mode="json"), "specs": kept})
-        path = target / f"study-{summary.name}-{summary.size}.json"
-        write_atomic(path, f"{published.model_dump_json(indent=1)}\n".encode())
-        print(path, summary.finished, "of", summary.planned, "runs")
+        specs = plan_runs(find_study(plan.study), plan).values()
+        write_published(target / f"study-{summary.name}-{summary.size}.json", summary, plan, specs, records)
+    audited, audit = read_audit_plan(out), audit_summary(out, records)
+    if audited is not None and audit is not None:
+        write_published(target / f"audit-{audit.size}.json", audit, audited, audit_specs(audited), records)
     whole = [(cost_path(target, cost.size), cost) for cost in cost_summaries(out)]
     for path, content in [*whole, *((tune_path(target, tune.name), tune) for tune in tune_summaries(out))]:
         write_atomic(path, f"{content.model_dump_json(indent=1)}\n".encode())

@@ -332,7 +332,7 @@ def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan 
     Raises:
         InputError: a damaged file.
     """
-    plan = plan or _read_audit_plan(out)
+    plan = plan or read_audit_plan(out)
     if plan is None:
         published = (out / f"audit-{size}.json" for size in reversed(AUDIT_SIZES))
         return next((found for path in published if (found := read_summary(path, damaged=_damaged_result))), None)
@@ -354,7 +354,7 @@ def cost_kept(out: Path, plan: AuditPlan) -> Kept:
     return Kept(audit_place(out, plan.size).folder / name, out / name)
 
 
-def _read_audit_plan(out: Path) -> AuditPlan | None:
+def read_audit_plan(out: Path) -> AuditPlan | None:
     """The plan of the store's largest audit; that of an earlier version where this one has made none."""
     places = [audit_place(out, size).plan for size in reversed(AUDIT_SIZES)]
     kept = next((kept for kept in places if kept.path.exists()), places[0])
