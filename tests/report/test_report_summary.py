@@ -35,6 +35,11 @@ def test_a_judged_interval_says_on_which_side_of_zero_it_lies() -> None:
     assert "−2.0 pp [−3.0, −1.0], n=3, below |" in render_markdown(planted_parts())
 
 
+def test_what_a_cost_audit_counts_are_measurements() -> None:
+    text = text_of(render_page(planted_study(experiment="cost")))
+    assert "2 measurements are missing" in text and "measurements 36 of 38 finished" in text
+
+
 def test_anchors_are_unique_and_are_made_of_names() -> None:
     page = render_page(
         Content(summaries=[planted_parts(), planted_parts(size="medium"), planted_study(), planted_study()])

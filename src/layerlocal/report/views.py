@@ -186,13 +186,14 @@ class Opening(Section):
     def missing(self) -> Grid | None:
         """The runs without a result, and why."""
         rows = [[missed.label, missed.reason or "not run yet"] for missed in self.part.missing]
-        return pairs("Missing runs", ["run", "reason"], rows) if rows else None
+        unit = self.part.unit
+        return pairs(f"Missing {unit}s", [unit, "reason"], rows) if rows else None
 
     @property
     def missing_words(self) -> str:
         """``3 runs are missing``."""
         count = sum(missed.runs for missed in self.part.missing)
-        return f"{several(count, 'run')} {'is' if count == 1 else 'are'} missing"
+        return f"{several(count, self.part.unit)} {'is' if count == 1 else 'are'} missing"
 
     @cached_property
     def download(self) -> tuple[str, str]:
@@ -246,7 +247,7 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         **summary.facts,
         "rules": spoken(summary.rules) if summary.rules else "",
         "seeds": ", ".join(map(str, summary.seeds)),
-        "runs": f"{summary.finished:,} of {summary.planned:,} finished" if summary.planned else "",
+        f"{summary.unit}s": f"{summary.finished:,} of {summary.planned:,} finished" if summary.planned else "",
         "made": summary.created,
     }
     return [(word, value) for word, value in given.items() if value]

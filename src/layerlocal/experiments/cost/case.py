@@ -139,12 +139,8 @@ class CostCase(Frozen):
             if key in SETTINGS:
                 content[SETTINGS[key]] = value
             elif section not in ("network", "rule") or not name or key == "rule.name":
-                known = [
-                    *SETTINGS,
-                    *(f"network.{field}" for field in content["network"]),
-                    "rule.<option>",
-                    "network.<option>",
-                ]
+                fields = [f"network.{field}" for field in content["network"] if field != "options"]
+                known = [*SETTINGS, *fields, "rule.<option>", "network.<option>"]
                 raise unknown_name("setting of a cost audit:", key, known)
             elif name in SECTIONS[section].model_fields:
                 content[section][name] = value
