@@ -28,7 +28,7 @@ from layerlocal import (
 from layerlocal.cli import cost as cost_command
 from layerlocal.cli import runs, studies
 from layerlocal.cli import tune as tune_command
-from layerlocal.experiments.reading import summary_of
+from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.runs.export import load_trained
 from layerlocal.runs.run import build, load_task, run_spec
@@ -172,14 +172,15 @@ def test_without_pandas_a_sentence_says_how_to_get_it(monkeypatch):
 
 def test_published_audits_and_costs_have_a_row_a_method_and_sentences():
     results = Path(__file__).resolve().parents[2] / "results"
-    audit = json.loads((Path(__file__).parent / "0.1.0" / "audit-quick.json").read_text())
-    found, published = summary_of(audit), summary_of(json.loads((results / "audit-quick.json").read_text()))
+    old = Path(__file__).parent / "0.1.0" / "audit-quick.json"
+    audit = json.loads(old.read_text())
+    found, published = (read_summary(path, damaged=InputError) for path in (old, results / "audit-quick.json"))
     assert (found.rows, found.sentences, found.tables) == (published.rows, published.sentences, published.tables)
     assert [row["rule"] for row in found.tables[0].rows] == [row["rule"] for row in audit["accuracy"]["rules"]]
     for row in found.rows:
         assert row["gap"] == pytest.approx(row["extra_supervision"] + row["price_of_locality"], abs=1e-12)
     cost = json.loads((results / "cost-quick.json").read_text())
-    found = summary_of(cost)
+    found = read_summary(results / "cost-quick.json", damaged=InputError)
     parts = [group for part in ("groups", "budget", "scaling", "roofline", "distribution") for group in cost[part]]
     assert len(found.rows) == sum(len(group["rows"]) for group in parts)
     assert list(found.sentences) == cost["sentences"] and "<th>speed_ratio</th>" in found._repr_html_()

@@ -351,14 +351,12 @@ def refuse_unknown_rule(name: str) -> None:
         raise unknown_name("rule", name, [*known, "FILE.py:CLASS"])
 
 
-def _handed_on(found: Summary | Mapping[str, Any], out: Place) -> Summary:
+def _handed_on(found: Summary, out: Place) -> Summary:
     """The summary, and a warning of runs that failed: a command would end with 1."""
-    from layerlocal.experiments.reading import summary_of
     from layerlocal.experiments.stored import write_report
 
-    summary = found if isinstance(found, Summary) else summary_of(found)
-    if summary.failed:
-        told = "; ".join(f"{entry.label}: {entry.reason}" for entry in summary.failed)
+    if found.failed:
+        told = "; ".join(f"{entry.label}: {entry.reason}" for entry in found.failed)
         warnings.warn(f"not every run is finished: {told}", stacklevel=3)
     place = folder_of("out", out)
-    return summary.paged_by(lambda: Path(write_report(place)))
+    return found.paged_by(lambda: Path(write_report(place)))

@@ -100,7 +100,7 @@ class Experiment(ABC, Generic[Plan, Job]):
         """Every job of the plan, in the order in which they are made; of an experiment in rounds: those that are known from the start."""
 
     @abstractmethod
-    def conclude(self, out: Path, plan: Plan, missing: Sequence[Missing], how: How) -> Any:
+    def conclude(self, out: Path, plan: Plan, missing: Sequence[Missing], how: How) -> Summary:
         """What finished jobs say."""
 
     def refusals(self, plan: Plan, jobs: dict[Key, Job]) -> dict[Key, Refusal]:
@@ -275,7 +275,7 @@ def forecast(experiment: Experiment[Any, Any], out: Path, how: How) -> dict[str,
     }
 
 
-def run(experiment: Experiment[Any, Any], out: Path, how: How) -> Any:
+def run(experiment: Experiment[Any, Any], out: Path, how: How) -> Summary:
     """Finish the jobs that are not finished yet, and conclude; the plan, what is missing and the summary are written.
 
     Raises:
@@ -300,8 +300,7 @@ def run(experiment: Experiment[Any, Any], out: Path, how: How) -> Any:
     missing = [*ready.missing, *failed]
     write_atomic(place.missing.path, json.dumps([asdict(entry) for entry in missing], indent=1).encode())
     summary = experiment.conclude(out, plan, missing, how)
-    text = summary.model_dump_json(indent=1) if isinstance(summary, Summary) else json.dumps(summary, indent=1)
-    write_atomic(place.summary.path, f"{text}\n".encode())
+    write_atomic(place.summary.path, f"{summary.model_dump_json(indent=1)}\n".encode())
     return summary
 
 

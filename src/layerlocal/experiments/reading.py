@@ -14,7 +14,7 @@ from layerlocal.files import read_json, read_model
 from layerlocal.summary import Summary
 from layerlocal.types import InputError
 
-__all__ = ["read_summary", "summary_of"]
+__all__ = ["read_summary"]
 
 Old = Mapping[str, Any]
 NEEDS = ("quantities", "rules", "rows", "sentences", "figures", "tables")
@@ -44,11 +44,6 @@ def read_summary(path: Path, *, damaged: Callable[[Path, object], InputError], c
     except (TypeError, AttributeError, ValueError):
         raise damaged(path, "it is not in the form of a summary") from None
     return read_model(path, Summary, content=new, damaged=damaged)
-
-
-def summary_of(content: Old) -> Summary:
-    """A summary from what an experiment of an earlier version gave."""
-    return Summary.model_validate(_in_this_form(content))
 
 
 def _in_this_form(content: Old) -> Old:

@@ -146,7 +146,7 @@ def run_audit(
         InputError: unknown rule, data or size; data that do not fit; rules of which none can take part; a rule that breaks its contract of
             locality; an ``out`` that cannot be written.
     """
-    summary: Summary = run(Audit(rules, data, seeds, size, settings or {}, command), out, How.of(**how))
+    summary = run(Audit(rules, data, seeds, size, settings or {}, command), out, How.of(**how))
     write_report(out)
     return summary
 

@@ -169,8 +169,7 @@ def run_cost(
     Raises:
         InputError: a mistake in what was asked for; a folder that cannot be written. What was measured is kept.
     """
-    summary: Summary = run(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
-    return summary
+    return run(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
 
 
 def forecast_cost(

@@ -161,8 +161,7 @@ def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", *
     Raises:
         InputError: a mistake in the plan, found before anything is trained; a store that cannot be written.
     """
-    summary: Summary = run(Searching(plan, command), out, How.of(**how))
-    return summary
+    return run(Searching(plan, command), out, How.of(**how))
 
 
 def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
