@@ -31,7 +31,7 @@ ROOMS = {
     "training/train.py": ["training", "rules/test_rules_oracles.py"],
     "claims/judge.py": ["claims"],
     "experiments/driver.py": [
-        "experiments/test_engine.py", "experiments/test_driver.py", "experiments/test_studying.py", "experiments/test_api.py",
+        "experiments/test_engine.py", "experiments/test_studying.py", "experiments/test_api.py",
     ],
     "experiments/studies/axis.py": ["experiments/test_studies.py"],
 }  # fmt: skip

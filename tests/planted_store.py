@@ -58,6 +58,7 @@ def planted_result(spec: RunSpec) -> dict[str, Any]:
     classes = spec.data.classes if isinstance(spec.data.classes, int) else 10
     accuracy, blocks = planted_accuracy(spec), [f"block{i}" for i in range(4)]
     local = spec.rule.name not in TWINS
+    own = [[loss == block for block in blocks] for loss in blocks]
     return {
         "run": spec.hash,
         "rule": spec.rule.name,
@@ -77,7 +78,8 @@ def planted_result(spec: RunSpec) -> dict[str, Any]:
         "peak_saved_bytes": 3 * 2**20,
         "process_peak_resident_bytes": 400 * 2**20,
         "locality": {"declared": "block" if local else "global", "measured": "block" if local else "global"}
-        | {"certified": True, "blocks": blocks, "losses": blocks, "problems": []},
+        | {"certified": True, "blocks": blocks, "losses": blocks, "problems": []}
+        | {"reach": own, "reach_norm": [list(map(float, row)) for row in own], "intervention": own},
     }
 
 
