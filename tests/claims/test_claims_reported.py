@@ -164,13 +164,15 @@ def test_recovery_of_a_gap_that_is_none_cannot_be_judged(cli):
 def test_published_results_open_as_a_store_does(published, cli):
     shutil.copy(RESULTS / "audit-quick.json", published)
     content = json.loads(write_report(published, form="json"))
-    assert [(s["name"], s["size"]) for s in content["summaries"]] == [("composition", "quick"), ("hybrid", "quick")]
+    audit, *studies = content["summaries"]
+    assert [(s["name"], s["size"]) for s in studies] == [("composition", "quick"), ("hybrid", "quick")]
     old = json.loads((published / STUDIES[0]).read_text())
     for key in old.keys() - {"study", "quantities", "tables"}:
-        assert content["summaries"][0][key] == old[key], key
+        assert studies[0][key] == old[key], key
     values = {name: of["values"] for name, of in old["quantities"]["dtg-ff"].items()}
-    assert {name: of["values"] for name, of in content["summaries"][0]["quantities"]["dtg-ff"].items()} == values
-    assert content["audit"] == json.loads((published / "audit-quick.json").read_text())
+    assert {name: of["values"] for name, of in studies[0]["quantities"]["dtg-ff"].items()} == values
+    written = json.loads((published / "audit-quick.json").read_text())
+    assert (audit["experiment"], audit["sentences"]) == ("audit", written["sentences"])
     assert {row["run"] for row in content["runs"]} >= {row["run"] for row in load_runs(published).to_pylist()}
     assert cli("report", "--out", published, "--format", "csv")[0] == 0
     assert not (published / "summary.json").exists(), "the audit is published as it is"
