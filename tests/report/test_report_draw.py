@@ -230,6 +230,14 @@ def test_a_bar_begins_at_zero_and_ends_at_its_number() -> None:
     assert "dtg-ff: 1.50× [1.25, 1.75], n=5" in {text for text, *_ in hits_of(figure)}
 
 
+def test_a_bar_of_a_rule_in_some_mode_has_the_rules_colour() -> None:
+    points = (Point(x=2.0, y="dtg-ff micro-4"), Point(x=1.0, y="something else"))
+    figure = bar_figure(series=(Series(points=points),), guides=())
+    other = palette.looks_of([""])[0].colour
+    figure = figure.model_copy(update={"series": (Series(points=(Point(x=2.0, y="bp micro-4"), *points)),)})
+    assert len(paths_of(figure, fill=palette.BP)) == 1 and paths_of(figure, fill=other)
+
+
 def test_stacked_bars_begin_where_the_one_before_ends_and_their_sum_is_written() -> None:
     figure = stacked_figure()
     look = palette.looks_of(["extra supervision", "price of locality"])

@@ -64,6 +64,12 @@ def test_the_headline_is_the_first_sentence_and_the_first_table_comes_before_all
     assert page.count('class="headline"') == 1
 
 
+def test_many_sentences_behind_the_headline_are_a_list() -> None:
+    few, many = (render_page(planted_parts(sentences=tuple(f"Sentence {i}." for i in range(n)))) for n in (3, 9))
+    assert few.count('<p class="more">Sentence') == 2 and many.count('<p class="more">Sentence') == 0
+    assert many.count("<li>Sentence") == 8
+
+
 def test_figures_come_before_tables_where_there_are_no_parts() -> None:
     page = render_page(planted_study())
     assert page.index("<figure") < page.index("Planted table of arms")

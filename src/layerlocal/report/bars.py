@@ -86,8 +86,8 @@ def _row(field: Field, frame: Frame, series: Series, point: Point, y: float, beg
 
 def _look(frame: Frame, series: Series, point: Point) -> Look:
     """The series' look; where there is one series only and its words are rules, theirs."""
-    word = base_of(clean(point.y))
-    return look_of(word) if _alone(frame) and is_known(word, frame.figure.rules) else frame.look(series)
+    rule = next(iter(base_of(clean(point.y)).split()), "")  # ``dtg-ff micro-4`` is of dtg-ff
+    return look_of(rule) if _alone(frame) and is_known(rule, frame.figure.rules) else frame.look(series)
 
 
 def _alone(frame: Frame) -> bool:

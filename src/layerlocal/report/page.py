@@ -139,7 +139,8 @@ def _few_seeds(summaries: Sequence[Summary]) -> Iterator[str]:
 
 def _facts(content: Content) -> Iterator[tuple[str, str]]:
     """The line under the title."""
-    versions = dict.fromkeys(f"{s.layerlocal}, protocol {s.protocol or '?'}" for s in content.summaries if s.layerlocal)
+    told = (f"{s.layerlocal}, protocol {s.protocol}" if s.protocol else s.layerlocal for s in content.summaries)
+    versions = [version for version in dict.fromkeys(told) if version]
     alone = len(content.summaries) == 1
     if alone:
         yield from (fact for fact in facts(content.summaries[0]) if fact[0] != "made")
