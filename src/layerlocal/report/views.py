@@ -210,16 +210,19 @@ def sections_of(summaries: Sequence[Summary]) -> list[Opening]:
         name = "-".join(dict.fromkeys(filter(None, (_slug(summary.experiment), _slug(summary.name)))))
         anchor = _free([name, f"{name}-{_slug(summary.size)}".rstrip("-")], taken)
         taken.add(f"{anchor}-missing")
-        found.append(Opening(summary, anchor, *_inside(summary, anchor, summary, taken)))
+        found.append(Opening(summary, anchor, *_inside(summary, anchor, (summary, anchor), taken)))
     return found
 
 
-def _inside(part: Part, anchor: str, whole: Summary, taken: set[str]) -> tuple[list[Picture], list[Section]]:
-    """A part's pictures, named after the summary and themselves, what both say once, and its parts."""
+def _inside(
+    part: Part, anchor: str, whole: tuple[Summary, str], taken: set[str]
+) -> tuple[list[Picture], list[Section]]:
+    """A part's pictures, named after the whole summary and themselves, what both say once, and its parts."""
+    summary, root = whole
     pictures = []
     for figure in part.figures:
-        own = _slug(figure.name).removeprefix(_slug(whole.name)).strip("-") or "figure"
-        pictures.append(Picture(figure, _free([f"{anchor}-{own}"], taken), whole.rules))
+        own = _slug(figure.name).removeprefix(_slug(summary.name)).strip("-") or "figure"
+        pictures.append(Picture(figure, _free([f"{root}-{own}"], taken), summary.rules))
     parts = []
     for inner in part.parts:
         name = _free([f"{anchor}-{_slug(inner.title) or 'part'}"], taken)
@@ -229,7 +232,7 @@ def _inside(part: Part, anchor: str, whole: Summary, taken: set[str]) -> tuple[l
 
 def _slug(text: Any) -> str:
     """What of a text an id can hold."""
-    return re.sub(r"[^a-z0-9]+", "-", str(text or "").lower()).strip("-")[:40]
+    return re.sub(r"[^a-z0-9]+", "-", str(text or "").lower())[:40].strip("-")
 
 
 def _free(names: Sequence[str], taken: set[str]) -> str:
