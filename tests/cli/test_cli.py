@@ -814,7 +814,7 @@ SAYS = {
     "train": ["--rule", "--data", "--network", "--epochs", "--set", "--out", "--device", "--json", "continues"],
     "check": ["FILE.py:CLASS", "--set", "--json", "contract", "locality"],
     "list": ["--json", "rules", "networks", "data"],
-    "report": ["--out", "--format", "--claims", "summary.json", "report.html", "trains nothing"],
+    "report": ["--out", "--format", "--claims", "report.html", "trains nothing"],
     "study": [
         "name",
         "--size",

@@ -13,9 +13,11 @@ from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs
 from layerlocal.experiments.audit.published import summary_of_0_1_0
 from layerlocal.experiments.audit.sentences import class_sentence, headline, split_sentence
 from layerlocal.experiments.audit.summary import summarize
+from layerlocal.experiments.stored import audit_summary
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import RunSpec
 from layerlocal.summary import Missed, Summary
+from layerlocal.types import InputError
 from planted_audit import (
     cost_rule,
     estimate,
@@ -376,3 +378,20 @@ def test_the_audit_that_0_1_0_published_has_its_numbers_and_its_words():
     }
     assert len(part(found, "Locality").figures) == len(old["locality"]) == 9
     assert AuditPlan.model_validate(found.plan).rules == ("local-heads", "dtg-ff", "ff")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"runs": None}, {"runs": [{"run": "0" * 16}]}, {"runs": []}, {"accuracy": {"rules": []}}, {"classes": {}}, {"data": {}},
+        {"budget": "huge"}, {"locality": {}}, {"cost": []}, {"environment": 3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_published_audit_that_is_damaged_is_one_sentence_that_names_it(tmp_path, change):
+    path = tmp_path / "audit-quick.json"
+    path.write_text(json.dumps(json.loads(PUBLISHED.read_text()) | change))
+    try:
+        assert audit_summary(tmp_path, {}).finished == 72  # what the page does not need may be missing
+    except InputError as error:
+        assert str(error).startswith(f"{path} cannot be read as a published result (") and "\n" not in str(error)
