@@ -352,7 +352,7 @@ def test_the_shell_trains_as_python_does_with_fused_blocks_and_an_old_spec_stays
         (("audit", "--budget", "huge"), ["unknown size 'huge'", "quick", "standard"]),
         (("audit", "--rule", "dtgff"), ["unknown rule 'dtgff'", *RULES]),
         (("audit", "--data", "cifar1000"), ["unknown data 'cifar1000'", *DATA]),
-        (("audit", "--rule", "bp"), ["bp", "baseline", "twins"]),
+        (("audit", "--rule", "bp"), ["bp", "baseline", "stand beside every rule"]),
         (("list", "ruls"), ["'ruls'", "rules", "networks", "data"]),
         (("check", "dtgff"), ["unknown rule 'dtgff'", *RULES, "FILE.py:CLASS"]),
         (("check", "dtg-ff", "--set", "rule.gird=4"), ["'gird'", "grid"]),
