@@ -109,6 +109,15 @@ def test_training_with_averages_goes_on_from_a_checkpoint_to_the_same_bits(data)
         assert torch.equal(a, b)
 
 
+def test_averages_are_told_the_steps_of_the_run_from_the_first_to_the_last(data, monkeypatch):
+    training = Training(rule_of(), data, Recipe(epochs=2, batch_size=40, average_every=2), seed=1)
+    told = []
+    monkeypatch.setattr(training.average, "after_step", lambda step, steps: told.append((step, steps)))
+    for _ in range(2):
+        training.run_epoch()
+    assert told == [(step, training.steps) for step in range(1, training.steps + 1)] and training.steps > 2
+
+
 def test_averages_couple_no_blocks(data):
     """Two depths: equal seeds give equal first blocks, averaged or not."""
     found = []

@@ -518,6 +518,10 @@ def test_a_run_that_was_saved_and_continued_ends_as_one_that_never_stopped(tmp_p
             expected.validation,
         )
     assert again.test() == straight.test()
+    ended = Training(make(name, seed=77, **options), make_data(), recipe, seed=5)
+    ended.load_state_tensors(dict(straight.rule.state_dict()), straight.epoch)  # a finished run keeps its weights only
+    assert ended.finished
+    assert_equal_bits(weights(ended.rule), weights(straight.rule))
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
