@@ -183,6 +183,17 @@ def test_a_later_call_adds_to_an_audit_and_takes_nothing_away(tmp_path):
     )
 
 
+def test_options_of_a_part_that_an_audit_has_may_be_given_with_another_part(tmp_path):
+    """As the command of an open claim does, which is the last that was given with more repeats."""
+    audit(tmp_path, parts=["methods"], memory=None, modes=["plain"])
+    found = audit(tmp_path, parts=["budget"], modes=["plain"], repeats=4)
+    assert {len(r["memories"]) for r in found["groups"][0]["rows"]} == {4} and found["budget"][0]["memory"] == "200KB"
+    again = audit(
+        tmp_path, run=lambda _: pytest.fail("measured twice"), parts=["methods"], memory=None, modes=["plain"]
+    )
+    assert again["budget"][0]["memory"] == "200KB"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -16,8 +16,8 @@ from layerlocal.experiments.cost.ask import ask, expected, walk, work_of
 from layerlocal.experiments.cost.budget import parse_memory
 from layerlocal.experiments.cost.energy import NOTE as NO_ENERGY
 from layerlocal.experiments.cost.findings import say_findings
-from layerlocal.experiments.cost.plan import CostPlan, make_plan
-from layerlocal.experiments.cost.present import summary_of_finding
+from layerlocal.experiments.cost.plan import PARTS, CostPlan, make_plan
+from layerlocal.experiments.cost.present import SIZES, summary_of_finding
 from layerlocal.experiments.cost.process import Measurements, run_fresh
 from layerlocal.experiments.cost.quantities import cost_quantities
 from layerlocal.experiments.cost.requests import Request, Row
@@ -29,7 +29,8 @@ from layerlocal.experiments.stored import cost_place
 from layerlocal.files import read_model
 from layerlocal.runs.environment import describe_environment
 from layerlocal.summary import Summary
-from layerlocal.types import InputError
+from layerlocal.types import InputError, unknown_name
+from layerlocal.words import several
 
 __all__ = ["CostAudit", "forecast_cost", "run_cost"]
 
@@ -69,24 +70,24 @@ class CostAudit(Experiment[CostPlan, Request]):
 
     def plan(self, out: Path, how: How) -> CostPlan:
         """With what earlier calls asked for; every case is built once."""
+        import torch
+
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES)
+        before = _read_plan(out, self.size)
+        refuse_unnamed_files(f"the cost audit in {out}", before.rules if before else (), self.rules)
+        asked: dict[str, Any] = {
+            "rules": tuple(self.rules), "modes": tuple(self.modes), "parts": tuple(self.parts), "memory": self.memory,
+            "repeats": self.repeats, "rounds": self.turns, "settings": dict(self.settings),
+            "threads": self.threads or torch.get_num_threads(), "device": how.device,
+        }  # fmt: skip
         with how.console.status("looking at rules and networks"):
-            asked = self._asked(how)
-            before = _read_plan(out, self.size)
-            refuse_unnamed_files(f"the cost audit in {out}", before.rules if before else (), asked.rules)
-            plan = asked if before is None else _joined(out, before, asked, self.rules)
+            plan = make_plan(self.size, **(asked if before is None else _joined(out, before, asked)))
         old = cost_place(out, self.size).summary.read() or {}
         begun = before.claims_sha256 if before is not None else old.get("claims_sha256")
         return plan.model_copy(
             update={"command": self.command, "claims_sha256": begun or load_claims().sha256_about([COST_STUDY])}
         )
-
-    def _asked(self, how: How) -> CostPlan:
-        import torch
-
-        return make_plan(
-            self.size, rules=self.rules, modes=self.modes, parts=self.parts, memory=self.memory, repeats=self.repeats,
-            rounds=self.turns, settings=self.settings, threads=self.threads or torch.get_num_threads(), device=how.device,
-        )  # fmt: skip
 
     def workshop(self, out: Path, plan: CostPlan, how: How) -> Measurements:
         """In the store's folder ``cost``."""
@@ -208,29 +209,29 @@ def _environment(plan: CostPlan) -> dict[str, Any]:
     return describe_environment(plan.device) | {"threads": plan.threads}
 
 
-def _joined(out: Path, before: CostPlan, asked: CostPlan, named: Sequence[str]) -> CostPlan:
+def _joined(out: Path, before: CostPlan, asked: dict[str, Any]) -> dict[str, Any]:
     """With the rules, parts, modes, repeats and rounds of an earlier call: a second call adds to an audit, it does not replace it.
 
     Raises:
         InputError: the earlier one is of other settings, threads or device, or within another memory.
     """
-    budgets = "budget" in before.parts and "budget" in asked.parts
-    for told, old, new in (
-        (", ".join(f"{k}={v}" for k, v in before.settings.items()) or "its own settings", before.settings, asked.settings),
-        (f"{before.threads} thread{'s' * (before.threads != 1)}", before.threads, asked.threads),
-        (before.device, before.device, asked.device),
-        (f"{before.memory} of memory", parse_memory(before.memory) if budgets else 0, parse_memory(asked.memory) if budgets else 0),
+    within = asked["memory"] if "budget" in before.parts and asked["memory"] else before.memory
+    for told, same in (
+        (", ".join(f"{k}={v}" for k, v in before.settings.items()) or "its own settings", before.settings == asked["settings"]),
+        (several(before.threads, "thread"), before.threads == asked["threads"]),
+        (before.device, before.device == asked["device"]),
+        (f"{before.memory} of memory", parse_memory(within) == parse_memory(before.memory)),
     ):  # fmt: skip
-        if old != new:
+        if not same:
             raise InputError(
                 f"{out} holds the cost audit of size {before.size!r} with {told}; give another folder with --out for anything else"
             )
-    parts = {*before.parts, *asked.parts}
-    often: dict[str, Any] = {"repeats": max(before.repeats, asked.repeats)} if "methods" in parts else {}
-    often |= {"rounds": max(before.rounds, asked.rounds)} if {"methods", "distribution"} & parts else {}
-    often |= {"memory": (asked if "budget" in asked.parts else before).memory} if "budget" in parts else {}
-    return make_plan(
-        asked.size, rules=tuple(dict.fromkeys([*before.rules, *named])), parts=tuple(parts),
-        modes=tuple(dict.fromkeys([*before.modes, *asked.modes])) if before.modes and asked.modes else (),
-        settings=asked.settings, threads=asked.threads, device=asked.device, **often,
-    )  # fmt: skip
+    parts = {*before.parts, *(asked["parts"] or PARTS)}
+    often = {
+        "memory": before.memory if "budget" in before.parts else asked["memory"],
+        "repeats": max(before.repeats, asked["repeats"] or 0) if "methods" in parts else asked["repeats"],
+        "rounds": max(before.rounds, asked["rounds"] or 0) if {"methods", "distribution"} & parts else asked["rounds"],
+    }
+    modes = (*before.modes, *asked["modes"]) if before.modes and asked["modes"] else ()
+    names = {"rules": (*before.rules, *asked["rules"]), "modes": tuple(dict.fromkeys(modes)), "parts": tuple(parts)}
+    return asked | often | names
