@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from layerlocal.report.palette import Look, looks_of
@@ -116,12 +116,9 @@ class Scale:
 
     def text(self, value: Any) -> str:
         """A value in the words of the tables, an interval with its n."""
-        if mean_of(value) is None or self.by_words:
-            return (
-                clean(_key(value))
-                if value not in (None, "") and not (isinstance(value, dict) and mean_of(value) is None)
-                else NOTHING
-            )
+        nothing = value in (None, "") or (isinstance(value, dict) and mean_of(value) is None)
+        if nothing or self.by_words or mean_of(value) is None:
+            return NOTHING if nothing else clean(_key(value))
         if self.axis.unit in _CELLS:
             return cell(value, _CELLS[self.axis.unit])
         text = measured(centred(value), self.axis.unit)
@@ -167,7 +164,7 @@ class Scale:
             room: share of the length that is kept free at the ends for what is written there.
         """
         if self.by_words:
-            return _changed(self, low=-0.5, high=len(self.words) - 0.5)
+            return replace(self, low=-0.5, high=len(self.words) - 0.5)
         if not values:
             return self
         low, high = min(values), max(values)
@@ -175,11 +172,7 @@ class Scale:
             low, high = min(low, 0.0), max(high, 0.0)
         pad = (0.07 + room) * (high - low) or max(0.05 * abs(high), 0.5 if self.factor == 100 else 0.05)
         least = 0.0 if (zero or self.from_zero) and low >= 0 and not self.signed else low - pad
-        return _changed(self, low=least, high=high if high == 0 and zero else high + pad)
-
-
-def _changed(scale: Scale, **changes: Any) -> Scale:
-    return Scale(**(scale.__dict__ | changes))
+        return replace(self, low=least, high=high if high == 0 and zero else high + pad)
 
 
 def _key(value: Any) -> Any:
@@ -322,14 +315,10 @@ def frame_of(figure: Figure, rules: Collection[str] = ()) -> Frame:
     looks = dict(zip(names, looks_of(names, {clean(rule) for rule in (*rules, *figure.rules)}), strict=True))
     loose = Frame(figure, *scales, looks, [])
     drawn = [s for s in figure.series if any(loose.placed(p) for p in s.points)]
-    if figure.kind == "heat":
-        panels = [(clean(s.panel or ""), [s]) for s in drawn]
-    else:
-        panels = [
-            (title, [s for s in drawn if clean(s.panel or "") == title])
-            for title in dict.fromkeys(clean(s.panel or "") for s in drawn)
-        ]
-    return Frame(figure, *_fitted(loose, drawn), looks, panels)
+    panels: dict[tuple[str, int], list[Series]] = {}
+    for number, series in enumerate(drawn):  # of a heat map each has a drawing of its own
+        panels.setdefault((clean(series.panel or ""), number * (figure.kind == "heat")), []).append(series)
+    return Frame(figure, *_fitted(loose, drawn), looks, [(title, panel) for (title, _), panel in panels.items()])
 
 
 def _fitted(frame: Frame, drawn: Sequence[Series]) -> tuple[Scale, Scale, Scale]:
@@ -345,7 +334,7 @@ def _fitted(frame: Frame, drawn: Sequence[Series]) -> tuple[Scale, Scale, Scale]
     ys += _near(frame.y, [g.at for g in figure.guides if g.axis == "y"], ys)
     rows = is_row(figure, frame.y)
     cells = [frame.z.factor * mean for s in drawn for p in s.points if (mean := mean_of(p.z)) is not None]
-    z = _changed(frame.z, low=min(cells, default=0.0), high=max(cells, default=0.0))
+    z = replace(frame.z, low=min(cells, default=0.0), high=max(cells, default=0.0))
     return frame.x.fitted(xs, zero=figure.kind == "bars", room=0.1 * rows + 0.1 * figure.stacked), frame.y.fitted(ys), z
 
 

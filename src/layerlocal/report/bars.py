@@ -72,14 +72,12 @@ def _row(field: Field, frame: Frame, series: Series, point: Point, y: float, beg
     else:
         tip = _whisker(field, place, point, y, look)
     if not frame.figure.stacked:
-        far = max(tip, *(field.across(v) for v in ends(place) or ())) if ends(place) else tip
+        far = max([tip, *map(field.across, ends(place) or ())])
         field.canvas.words((far + 6, y), _number(frame, point), size=10.5, backed=True)
-    at = (field.across(begin + place[1] / 2), y) if frame.figure.kind == "bars" else (tip, y)
-    reach = (
-        (max(7.0, abs(field.across(place[1]) - field.across(0.0)) / 2), 7.0)
-        if frame.figure.kind == "bars"
-        else (7.0, 7.0)
-    )
+    at, reach = (tip, y), (7.0, 7.0)
+    if frame.figure.kind == "bars":
+        at = (field.across(begin + place[1] / 2), y)
+        reach = (max(7.0, abs(field.across(place[1]) - field.across(0.0)) / 2), 7.0)
     field.canvas.hit(at, f"{named}{frame.say(point)}", reach)
     return begin + place[1]
 
