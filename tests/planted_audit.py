@@ -25,14 +25,6 @@ ENVIRONMENT = {
 }
 
 
-def estimate(mean: float, half: float | None = 0.01, n: int = 3) -> dict[str, Any]:
-    """A planted estimate: mean ± half, with n values spread evenly about the mean."""
-    if half is None or n < 2:
-        return {"mean": mean, "low": None, "high": None, "n": n, "values": [mean] * n}
-    values = [mean + half * (2 * i / (n - 1) - 1) / 3 for i in range(n)]
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n, "values": values}
-
-
 def planted_plan(rules: int | Sequence[str] = 3, seeds: int = 3, **more: Any) -> AuditPlan:
     """Of the first rules, or of those named; the sweep is of dtg-ff."""
     names = PLANTED_RULES[:rules] if isinstance(rules, int) else tuple(rules)
@@ -161,22 +153,3 @@ def planted_summary(
     found = summarize(plan, planted_records(plan, depth), missing=missing, cost=planted_cost(plan.rules))
     fixed = {"title": "layerlocal audit: planted test fixture, not a measurement", "created": "2026-01-02T03:04:05Z"}
     return found.model_copy(update=fixed | more)
-
-
-def run_row(index: int) -> dict[str, Any]:
-    rule = PLANTED_RULES[index % 3]
-    return {
-        "run": f"{rule}-run{index // 3}" if index < 9 else f"{index:016x}",
-        "rule": rule,
-        "label": "planted",
-        "seed": index // 3,
-        "data": "planted-data",
-        "network": "vgg8 x0.25",
-        "epochs": 4,
-        "test_accuracy": 0.8765,
-        "block_accuracies": {"block0": 0.5, "block1": 0.75},
-        "samples_per_s": 1234.5,
-        "peak_saved_bytes": 3 * 2**20,
-        "spec": {"rule": {"name": rule, "temperature_max": 2.0}, "optimizer": {"lr": 0.1, "index": index}},
-        "command": f"layerlocal train --rule {rule} --seed {index // 3}",
-    }

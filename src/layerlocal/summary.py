@@ -254,7 +254,7 @@ class Summary(Part):
         facts: label → text for the line under the title, e.g. ``{"data": "cifar10"}``.
         rules: local rules that took part.
         seeds: of the runs.
-        rows: one an observation: of a study a rule, task and seed; of an audit a rule; of the cost a method; of a search a trial; of claims
+        rows: one an observation: of a study and an audit a rule, task and seed; of the cost a method; of a search a trial; of claims
             a claim.
         quantities: rule → name → quantity.
         planned: runs, or measurements, of the plan.

@@ -13,7 +13,8 @@ from layerlocal.cli.found import print_summary
 from layerlocal.cli.runs import AUDITED
 from layerlocal.experiments.audit.summary import summarize
 from layerlocal.summary import Column, Missed, Summary, Table
-from planted_audit import estimate, planted_plan, planted_records, planted_summary
+from planted_audit import planted_plan, planted_records, planted_summary
+from planted_figures import estimate
 
 
 def printed(capsys, summary, **how):

@@ -20,7 +20,6 @@ from layerlocal.summary import Missed, Summary
 from layerlocal.types import InputError
 from planted_audit import (
     cost_rule,
-    estimate,
     locality_entry,
     planted_cost,
     planted_plan,
@@ -28,6 +27,7 @@ from planted_audit import (
     planted_records,
     planted_summary,
 )
+from planted_figures import estimate
 
 T_95 = {1: 12.706205, 2: 4.302653}
 """Two-sided 95 % quantiles of Student's t by degrees of freedom, from a printed table."""

@@ -15,11 +15,11 @@ from layerlocal.report import palette
 from layerlocal.report.axes import Scale, frame_of
 from layerlocal.report.draw import colour_key, draw_figure, number_rows, wide
 from layerlocal.summary import Axis, Figure, Point, Series
-from planted_audit import estimate
 from planted_figures import (
     bar_figure,
     block_figure,
     category_figure,
+    estimate,
     every_figure,
     forest_figure,
     heat_figure,

@@ -147,7 +147,7 @@ def _facts(content: Content) -> Iterator[tuple[str, str]]:
     counts = {
         "claims": len(content.claims),
         "experiments": 0 if alone else len(content.summaries),
-        "runs": len(content.runs),
+        "runs": 0 if alone and content.summaries[0].planned else len(content.runs),
     }
     yield from ((word, f"{count:,}") for word, count in counts.items() if count)
     yield from ((word, text) for word, text in (("made", content.created), ("layerlocal", "; ".join(versions))) if text)
