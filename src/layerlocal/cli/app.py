@@ -216,7 +216,8 @@ def refuse_cluster(ray: str | None) -> None:
 def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
     """Of a dry run: jobs ``planned``, ``finished`` and perhaps ``left_out``, and the ``seconds`` that the others take on ``workers``.
 
-    A search, which does not say what is finished, says what it takes (``size_words``); measurements are made one after another.
+    A search, which does not say what is finished, says what it takes (``size_words``); a study that searches first how many runs are
+    ``trials``; measurements are made one after another.
     """
     if as_json:
         print(json.dumps(found))
@@ -228,7 +229,10 @@ def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
     elif found.get("of") == "measurements":
         print(f"about {planned} measurements: {finished} kept, {left} to make")
     else:
-        print(f"{planned} runs: {finished} finished, {left} to train{f'; {apart} more left out' if apart else ''}")
+        trials = f", {found['trials']} of them trials" if "trials" in found else ""
+        print(
+            f"{planned} runs{trials}: {finished} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
+        )
     if left:
         print(_describe_time(found))
 

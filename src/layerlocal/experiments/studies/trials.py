@@ -88,22 +88,19 @@ def choose(
     Returns:
         Rule → data set → method → choice; and (rule, position) → reason.
     """
+    cells: dict[tuple[str, int, str], dict[str, list[PlannedTrial]]] = {}
+    for trial in trials:
+        cells.setdefault((trial.rule, trial.position, trial.data), {}).setdefault(trial.method, []).append(trial)
     chosen: dict[str, dict[str, dict[str, Choice]]] = {}
     without: dict[tuple[str, int], str] = {}
-    for (rule, position, data), of in groupby(
-        sorted(trials, key=lambda trial: (trial.rule, trial.position)), key=lambda t: (t.rule, t.position, t.data)
-    ):
-        by_method: dict[str, list[PlannedTrial]] = {}
-        for trial in of:
-            by_method.setdefault(trial.method, []).append(trial)
+    for (rule, position, data), methods in cells.items():
         choices = {}
-        for method, made in by_method.items():
+        for method, made in methods.items():
             found = [_worth(trial, store, reasons) for trial in made]
             best = best_of(found)
             if best is None:
-                without.setdefault(
-                    (rule, position), f"no trial of {method} of {rule} on {data} ended: {found[0].reason}"
-                )
+                why = f"no trial of {method} of {rule} on {data} ended: {found[0].reason}"
+                without.setdefault((rule, position), why)
                 continue
             choices[method] = Choice(settings=best.settings, usual=made[0].usual, trials=tuple(found))
         if (rule, position) not in without:
