@@ -9,6 +9,7 @@ import pytest
 
 import layerlocal
 from layerlocal.experiments.api import Summary
+from layerlocal.experiments.audit.plan import AuditPlan, accuracy_specs
 from layerlocal.experiments.cost.plan import make_plan
 from layerlocal.experiments.settings import set_on
 from layerlocal.experiments.stored import read_plan, study_place
@@ -129,3 +130,10 @@ def test_a_cost_audit_takes_it_as_it_is_and_leaves_out_an_axis_that_it_does_not_
     assert {axis.base.network.width for axis in plan.axes if axis.name != "depth"} == {1.0}
     example = make_plan(parts=["scaling"], settings={"network.name": NAME})
     assert "width" in [axis.name for axis in example.axes]
+
+
+def test_an_audit_says_which_network_its_runs_have():
+    plan = AuditPlan(settings={"network.name": "net.py:net"}, sources={"net.py:net": SHA})
+    assert all(spec.network == plan.trained() for spec in accuracy_specs(plan).values())
+    assert plan.trained() == plan.trained("ff") == NetworkSpec(name="net.py:net", source_sha256=SHA)
+    assert AuditPlan(settings={"network.width": 0.25}).trained() == NetworkSpec(name="cnn4", width=0.25)

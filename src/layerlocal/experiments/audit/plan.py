@@ -105,6 +105,12 @@ class AuditPlan(BaseModel):
         """A rule's network, twins alike, at the width at which it can be run on so many classes."""
         return NetworkSpec(name=name, width=self.widths.get(rule, {}).get(name, {}).get(classes, width))
 
+    def trained(self, rule: str = "") -> NetworkSpec:
+        """A rule's network on all classes, as the settings have it; of no rule: everybody's, but for widths of their own."""
+        size = self.detail
+        spec = RunSpec(network=self.network(rule, size.network, size.width, max(self.real_classes)))
+        return set_on({0: spec}, self.settings, self.contents, self.sources)[0].network
+
     @property
     def detail(self) -> _Size:
         """How much work its size takes."""

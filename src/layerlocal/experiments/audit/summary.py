@@ -14,6 +14,7 @@ from layerlocal.experiments.audit.sentences import class_sentence, headline, spl
 from layerlocal.experiments.studies.base import DIFFERENCES, by_seed, estimates, group_rows, make_row, quantity
 from layerlocal.experiments.studies.effects import slopes
 from layerlocal.experiments.studies.parts import NAMES
+from layerlocal.plugins import file_of
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import PROTOCOL
@@ -174,8 +175,8 @@ def _cost_network(plan: AuditPlan, cost: Mapping[str, Any]) -> str:
 
 def _network(plan: AuditPlan) -> str:
     """That most rules of the comparison share."""
-    name = plan.settings.get("network.name", plan.detail.network)
-    return f"{name}, width {plan.settings.get('network.width', plan.detail.width):g}"
+    network = plan.trained()
+    return f"{network.name}, width {network.width:g}"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -221,14 +222,13 @@ def _notes(plan: AuditPlan, verdicts: Sequence[dict[str, Any]], cost: Mapping[st
 
 def _own_width(plan: AuditPlan, rule: str) -> float | None:
     """Of its network in the comparison of accuracies, where it is not everybody's."""
-    size = plan.detail
-    width = plan.network(rule, size.network, size.width, max(plan.real_classes)).width
-    return None if width == size.width else width
+    width = plan.trained(rule).width
+    return None if width == plan.trained().width else width
 
 
 def _sweep_notes(plan: AuditPlan) -> dict[str, str]:
     """What each arm of the class sweep trained."""
-    size = plan.detail
+    size, network = plan.detail, plan.trained().name
     wider = {
         name: f"; at width {', '.join(f'{width:g} (K={k})' for k, width in found.items())}"
         for name, found in plan.widths.get(plan.sweep_rule, {}).items()
@@ -238,8 +238,8 @@ def _sweep_notes(plan: AuditPlan) -> dict[str, str]:
     return {
         "synthetic": "64-dimensional Gaussian inputs, random two-layer teacher (another one each seed), "
         f"{size.synthetic_train} training samples whatever K, mlp of 4 × 256{wider.get('mlp', '')}",
-        "real": f"random class subsets of {plan.data.source} (another one each seed), {each} training images a class, {size.network}"
-        f"{wider.get(size.network, '')}",
+        "real": f"random class subsets of {plan.data.source} (another one each seed), {each} training images a class, {network}"
+        f"{wider.get(size.network, '') if file_of(network) is None else ''}",
     }
 
 
