@@ -27,7 +27,7 @@ WALK = ("oracles", "interface", "twins", "hybrid", "mono_forward", "deeperforwar
 ROOMS = {
     "spec.py": ["test_spec.py", "runs/test_store_of_0_1_0.py"],
     "stats.py": ["test_stats.py"],
-    "rules/core/walk.py": [*(f"rules/test_rules_{part}.py" for part in WALK), "rules/test_every_rule.py"],
+    "rules/core/walk.py": [*(f"rules/test_rules_{part}.py" for part in WALK), "runs/test_checkpointing.py", "rules/test_every_rule.py"],
     "training/train.py": ["training", "rules/test_rules_oracles.py"],
     "claims/judge.py": ["claims"],
     "experiments/driver.py": [
