@@ -85,7 +85,7 @@ def test_the_gpu_protocol_sets_the_same_for_every_method_and_only_what_a_rule_ha
 def test_the_large_store_has_a_whole_study_and_a_whole_audit(benchmarks, tmp_path):
     import large_store
 
-    from layerlocal.experiments.stored import audit_summary, study_summaries
+    from layerlocal.experiments.stored import audit_summary, study_summaries, write_report
     from layerlocal.runs.comparable import comparable
 
     name = large_store.plant(tmp_path / "runs", 200)
@@ -94,3 +94,4 @@ def test_the_large_store_has_a_whole_study_and_a_whole_audit(benchmarks, tmp_pat
     [study] = study_summaries(tmp_path / "runs", records)
     assert study.finished == study.planned > 0
     assert audit_summary(tmp_path / "runs", records) is not None
+    assert write_report(tmp_path / "runs").is_file()
