@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import subprocess
@@ -11,8 +12,10 @@ import time
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
+from scipy.stats import qmc
 
 import layerlocal.experiments.studies.scale as scale_module
 import layerlocal.runs.run
@@ -95,6 +98,19 @@ def test_a_trial_is_a_run_of_the_study_but_for_seed_length_and_what_it_is_judged
         assert recipe == like.recipe and spec.recipe.epochs == share * like.recipe.epochs
         assert (spec.network, spec.rule) == (like.network, like.rule)
         assert spec.data.model_copy(update={"seed": 0, "validation": 0.1}) == like.data and spec.data.validation == 0.2
+
+
+def test_how_much_is_searched_at_each_size_and_where_the_list_begins():
+    """A study that goes on has the points that it began with, so these are held to scrambled Sobol numbers of their own making."""
+    usual = {size: search_of(size) for size in ("quick", "medium", "standard", "full")}
+    assert {size: (found.trials, found.seeds, found.length) for size, found in usual.items()} == {
+        "quick": (8, 2, 1.0), "medium": (16, 2, 1.0), "standard": (8, 2, 0.25), "full": (16, 2, 0.25),
+    }  # fmt: skip
+    digits = hashlib.sha256(b"0/points/1").digest()[:8]
+    generator = np.random.default_rng(int.from_bytes(digits, "big") >> 1)
+    shares = qmc.Sobol(1, scramble=True, seed=generator).random_base2(2)[:, 0]
+    rates = [t.settings["recipe.learning_rate"] for t in planned_trials(BEST, plan_of(RATE)) if t.method == "bp"]
+    assert rates[0] == 5e-3 and rates[1:] == [float(f"{10 ** (3 * share - 3):.3g}") for share in shares[:3]]
 
 
 def test_settings_of_the_plan_are_those_of_every_trial_and_of_every_run():
