@@ -28,6 +28,7 @@ from layerlocal.experiments.settings import refuse_unnamed_files
 from layerlocal.experiments.stored import cost_place
 from layerlocal.files import read_model
 from layerlocal.runs.environment import describe_environment
+from layerlocal.runs.timing import one_thread
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import several
@@ -81,7 +82,10 @@ class CostAudit(Experiment[CostPlan, Request]):
             "repeats": self.repeats, "rounds": self.turns, "settings": dict(self.settings),
             "threads": self.threads or torch.get_num_threads(), "device": how.device,
         }  # fmt: skip
-        with how.console.status("looking at rules and networks"):
+        with (
+            how.console.status("looking at rules and networks"),
+            one_thread(),
+        ):  # small pieces: threads would wait for one another
             plan = make_plan(self.size, **(asked if before is None else _joined(out, before, asked)))
         old = cost_place(out, self.size).summary.read() or {}
         begun = before.claims_sha256 if before is not None else old.get("claims_sha256")
@@ -117,9 +121,9 @@ class CostAudit(Experiment[CostPlan, Request]):
     def forecast(self, plan: CostPlan, kept: Jobs, shop: Measurements) -> dict[str, Any]:
         """With what comes of measurements that are not made yet."""
         jobs = list(_round(walk(plan, shop.find)).values())
-        return shop.forecast([job for job in jobs for _ in range(1 if shop.is_done(job) else expected(job))]) | {
-            "of": "measurements"
-        }
+        with one_thread():
+            found = shop.forecast([job for job in jobs for _ in range(1 if shop.is_done(job) else expected(job))])
+        return found | {"of": "measurements"}
 
     def conclude(self, out: Path, plan: CostPlan, missing: Sequence[Missing], how: How) -> Summary:
         """The summary: rows, ratios to backprop, sentences, quantities."""

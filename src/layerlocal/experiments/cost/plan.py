@@ -19,8 +19,7 @@ from layerlocal.experiments.cost.case import (
     parse_mode,
 )
 from layerlocal.experiments.cost.present import SIZES
-from layerlocal.experiments.cost.ranks import methods_of
-from layerlocal.experiments.cost.requests import Request, request_of
+from layerlocal.experiments.cost.requests import Request, methods_of, request_of
 from layerlocal.networks import takes_width
 from layerlocal.options import whole_number
 from layerlocal.plugins import file_of

@@ -26,20 +26,14 @@ from layerlocal.distributed.stream import Receiver, Sender
 from layerlocal.experiments.cost.blocks import block_costs
 from layerlocal.experiments.cost.case import CostCase, Trainer
 from layerlocal.experiments.cost.model import BlockCost, Link
+from layerlocal.experiments.cost.requests import MICRO_BATCHES
 from layerlocal.types import InputError
 
-__all__ = ["MICRO_BATCHES", "measure_rank", "methods_of"]
+__all__ = ["measure_rank"]
 
-MICRO_BATCHES = 8
-"""Of the pipeline."""
 _SMALL, _LARGE = 2, 2**20
 Cases = Mapping[str, CostCase]
 Costs = dict[str, list[dict[str, Any]]]
-
-
-def methods_of(label: str, *, backprop: bool) -> list[str]:
-    """Names of the ways to spread backprop, or a block-local rule."""
-    return [f"data, {label}", f"{'pipeline' if backprop else 'layers'}, {label}"]
 
 
 def measure_rank(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from layerlocal.experiments.cost.case import CostCase
 
-__all__ = ["Asking", "Request", "Row", "label_of", "request_of", "steps_of"]
+__all__ = ["MICRO_BATCHES", "Asking", "Request", "Row", "label_of", "methods_of", "request_of", "steps_of"]
 
 KINDS = {
     "turns": "speed",
@@ -17,6 +17,8 @@ KINDS = {
 }
 """Of a request, in words; those on several processes say how many."""
 
+MICRO_BATCHES = 8
+"""Of backprop with its layers on several processes."""
 Request = dict[str, Any]
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -28,6 +30,11 @@ def request_of(kind: str, cases: Mapping[str, CostCase], **options: Any) -> Requ
     """A request for `layerlocal.experiments.cost.worker.handle`; ``repeat`` among the options only tells equal requests apart."""
     content = {label: case.model_dump(mode="json") for label, case in cases.items()}
     return {"kind": kind, "cases": content, **options}
+
+
+def methods_of(label: str, *, backprop: bool) -> list[str]:
+    """Names of the ways to spread backprop, or a block-local rule."""
+    return [f"data, {label}", f"{'pipeline' if backprop else 'layers'}, {label}"]
 
 
 def label_of(request: Request) -> str:

@@ -26,7 +26,7 @@ from layerlocal.experiments.cost.case import BASELINE, CostCase
 from layerlocal.experiments.cost.findings import RATIOS, pareto_front
 from layerlocal.experiments.cost.model import BlockCost, Link, Prediction, predict
 from layerlocal.experiments.cost.plan import Axis, Compared, CostPlan
-from layerlocal.experiments.cost.ranks import MICRO_BATCHES
+from layerlocal.experiments.cost.requests import MICRO_BATCHES
 from layerlocal.measure import speed_ratios
 
 __all__ = [
