@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import layerlocal
-from conftest import HEAVY
+from heavy import HEAVY
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"

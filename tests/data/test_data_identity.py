@@ -357,9 +357,9 @@ def test_a_study_on_a_folder_that_was_changed_is_of_the_folder_as_it_is(tmp_path
     swap(folder, "test")
     with pytest.warns(UserWarning, match=r"3 runs \(the first .* on other data"):
         after = run_study(tmp_path / "store", "accuracy", **asked)
-    assert before["finished"] == after["finished"] == after["planned"] == 3
-    mirrored = {key: 1 - before["rows"][0][key] for key in ("local", "bp", "bp-deepsup")}
-    assert {key: after["rows"][0][key] for key in mirrored} == pytest.approx(mirrored)
+    assert before.finished == after.finished == after.planned == 3
+    mirrored = {key: 1 - before.rows[0][key] for key in ("local", "bp", "bp-deepsup")}
+    assert {key: after.rows[0][key] for key in mirrored} == pytest.approx(mirrored)
 
 
 def test_reports_say_of_which_runs_nobody_knows_the_data(cli, tmp_path, monkeypatch):

@@ -147,7 +147,9 @@ def test_readers_with_convolutions_read_the_largest_of_each_cell_of_their_last_m
     readout = conv.readout
     torch.testing.assert_close(conv(x), readout.linear(readout.standardize(features)))
     nets = GroupedNets([], maps, 5, nets=2, statistic="max", grid=grid, factors=None).eval()
-    cells = features.unflatten(1, (grid * grid, 4)).transpose(1, 2)  # (B, C, s·s)
+    cells = (
+        by_hand(x, grid, lambda cell: cell.flatten(2).max(2).values).unflatten(1, (grid * grid, 4)).transpose(1, 2)
+    )  # (B, C, s·s)
     weight = nets.linear.weight.view(2, 5, -1)  # a net has half of the channels
     halves = cells.unflatten(1, (2, 2)).flatten(2) / (1 + nets.standardize.eps) ** 0.5
     by_net = torch.einsum("bnf,nkf->bnk", halves, weight) + nets.linear.bias.view(2, 5)
