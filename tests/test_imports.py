@@ -150,7 +150,7 @@ def test_public_names_are_found_where_they_say():
         assert getattr(layerlocal, name) is not None
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
         layerlocal.nothing  # noqa: B018
-    with pytest.raises(AttributeError, match=r"no attribute 'create_rul'\. Did you mean 'create_rule'"):
+    with pytest.raises(AttributeError, match=r"'create_rul'\. Did you mean 'create_rule'"):
         layerlocal.create_rul  # noqa: B018
 
 

@@ -136,7 +136,7 @@ SEEDED = {
 @pytest.mark.parametrize("seed", [-1, np.int64(-3), 1.5, True, "a"])
 @pytest.mark.parametrize("call", SEEDED.values(), ids=SEEDED)
 def test_whatever_takes_a_seed_takes_whole_numbers_from_0(call, seed):
-    with pytest.raises(InputError, match=r"^seed must be (a whole number|at least 0), got "):
+    with pytest.raises(InputError, match=r"^seed .*got "):
         call(seed)
 
 
@@ -153,9 +153,9 @@ def test_what_is_no_rule_is_neither_registered_nor_checked(given):
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    ({"name": None}, "a rule is named by text, got None"),
-    ({"name": ""}, "a rule is named by text, got ''"),
-    ({"locality": None}, "unknown locality of rule 'mine': 'None'; known: block, global, segment"),
+    ({"name": None}, r"rule .*got None"),
+    ({"name": ""}, r"rule .*got ''"),
+    ({"locality": None}, r"locality of rule 'mine': 'None'; .*block"),
 ])  # fmt: skip
 def test_a_rule_declares_a_name_and_a_locality(given, words):
     with pytest.raises(InputError, match=words):
@@ -163,10 +163,10 @@ def test_a_rule_declares_a_name_and_a_locality(given, words):
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    ({"grid": 1.5}, "grid must be a whole number, got 1.5"),
-    ({"grid": True}, "grid must be a whole number, got True"),
-    ({"num_classes": "a"}, "num_classes must be a whole number, got 'a'"),
-    ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+    ({"grid": 1.5}, r"grid .*got 1.5"),
+    ({"grid": True}, r"grid .*got True"),
+    ({"num_classes": "a"}, r"num_classes .*got 'a'"),
+    ({"num_classes": 0}, r"num_classes .*got 0"),
 ])  # fmt: skip
 def test_a_readout_is_of_whole_numbers(given, words):
     with pytest.raises(InputError, match=words):
@@ -220,10 +220,10 @@ def test_speed_is_of_functions_and_whole_rounds(name, value, words):
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    ({"spec": None}, "spec must be a RunSpec, got NoneType"),
-    ({"spec": {}}, "spec must be a RunSpec, got dict"),
-    ({"store": "runs"}, "store must be a RunStore, got str"),
-    ({"listen": 3}, "listen must be a function that takes an event, got int"),
+    ({"spec": None}, r"spec .*got NoneType"),
+    ({"spec": {}}, r"spec .*got dict"),
+    ({"store": "runs"}, r"store .*got str"),
+    ({"listen": 3}, r"listen .*got int"),
 ])  # fmt: skip
 def test_a_run_is_of_a_spec_in_a_store_and_nothing_is_left_of_what_is_none(given, words, tmp_path):
     arguments = {"spec": RunSpec(), "store": RunStore(tmp_path / "store")} | given
@@ -234,14 +234,14 @@ def test_a_run_is_of_a_spec_in_a_store_and_nothing_is_left_of_what_is_none(given
 
 @pytest.mark.parametrize("name", ["listen", "on_done"])
 def test_many_runs_tell_functions(name, tmp_path):
-    with pytest.raises(InputError, match=f"{name} must be a function, got 3"):
+    with pytest.raises(InputError, match=rf"{name} .*got 3"):
         run_many([RunSpec()], RunStore(tmp_path / "store"), **{name: 3})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("given", [None, 3, ["runs"]])
 def test_runs_are_loaded_by_name(given):
-    with pytest.raises(InputError, match="load_runs takes the name of a folder or a table, got "):
+    with pytest.raises(InputError, match=r"load_runs .*got "):
         load_runs(given)
 
 

@@ -65,11 +65,11 @@ def test_a_model_of_the_same_values_in_another_type_is_the_same_model_up_to_roun
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (X / 255, "as if they had been divided by 255"),
-        ((X / 255).astype(np.float32), "as if they had been divided by 255"),
-        (X.astype(np.int64) + 1, "fitted on pixels from 0 to 255, got values from 1 to 256"),
-        (X.astype(np.float32) - 0.5, "fitted on pixels from 0 to 255, got values from -0.5"),
-        (np.full((2, 1, 6, 6), np.nan), "fitted on pixels from 0 to 255, got values from nan"),
+        (X / 255, "divided by 255"),
+        ((X / 255).astype(np.float32), "divided by 255"),
+        (X.astype(np.int64) + 1, r"0 to 255, got .*1 to 256"),
+        (X.astype(np.float32) - 0.5, r"0 to 255, got .*-0.5"),
+        (np.full((2, 1, 6, 6), np.nan), r"0 to 255, got .*nan"),
         (X > 100, "got true and false"),
     ],
 )
@@ -82,9 +82,9 @@ def test_what_are_no_pixels_is_refused_by_a_model_of_pixels(fitted, images, word
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (X, r"values reach 1, and uint8 pixels reach 255; .*x / 255"),
-        (X.astype(np.int64), "values reach 1, got values that reach 255"),
-        (-X.astype(np.float32), "values reach 1, got values that reach 255"),
+        (X, r"reach 1, .*255; .*x / 255"),
+        (X.astype(np.int64), r"reach 1, got .*255"),
+        (-X.astype(np.float32), r"reach 1, got .*255"),
     ],
 )
 def test_pixels_are_refused_by_a_model_of_fractions(of_fractions, images, words):

@@ -8,11 +8,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import worlds
+from torch import nn
 
 import layerlocal.cli
-from layerlocal import InputError
+from layerlocal import InputError, LayerLocalClassifier
 
 MOST = 1000
 """Letters of the longest sentence that is still one."""
@@ -108,6 +111,56 @@ def reject(inside):
         return said
 
     return call
+
+
+def split(*, y=(0, 1, 2, 0), shape=(5,), value=0.5):
+    labels = torch.tensor(y, dtype=torch.int64)
+    images = torch.linspace(-1, 1, len(y))[:, None].expand(len(y), *shape).clone()
+    if len(y):
+        images[0] = value
+    return layerlocal.Split(images, labels)
+
+
+def network(inputs=5):
+    return layerlocal.create_network("mlp", in_channels=inputs, image_size=1, depth=2, hidden=4, seed=0)
+
+
+def rule(inputs=5, classes=3):
+    return layerlocal.create_rule("dtg-ff", network(inputs), num_classes=classes, seed=0)
+
+
+def other(*, rule="dtg-ff", network="mlp", data="teacher_student", **fields):
+    """The finished run's spec with something else in it."""
+    content = worlds.TINY.model_dump()
+    content["rule"]["name"], content["network"]["name"], content["data"]["source"] = rule, network, data
+    return layerlocal.RunSpec.parse(content | fields)
+
+
+def nested():
+    found = []
+    for _ in range(2000):
+        found = [found]
+    return found
+
+
+@pytest.fixture(scope="session")
+def names():
+    """What stands in the calls of the tables."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(48, 5)), np.arange(48) % 3
+    found = {name: getattr(layerlocal, name) for name in layerlocal.__all__}
+    found |= {"LayerLocalClassifier": LayerLocalClassifier, "X": X, "y": y, "data": layerlocal.data_from_arrays(X, y)}
+    found |= {"x": torch.linspace(-1, 1, 20).reshape(4, 5), "labels": torch.tensor([0, 1, 2, 0]), "TINY": worlds.TINY}
+    found |= {
+        "small": layerlocal.Recipe(epochs=1, batch_size=8),
+        "split": split,
+        "network": network,
+        "rule": rule,
+        "other": other,
+        "deep": nested(),
+        "step": lambda: None,
+    }
+    return found | {"np": np, "torch": torch, "nn": nn, "Path": Path, "zeros": torch.zeros, "ones": torch.ones}
 
 
 def identity(words):

@@ -98,6 +98,13 @@ TINY = [
 ]  # fmt: skip
 
 
+def content_of(name):
+    """The rule file of a case of either table."""
+    if name in WHOLE:
+        return WHOLE[name][0]
+    return f"{HEAD}\n\nclass Mine(LocalHeads):\n    info = INFO\n\n    {INSIDE[name][0]}\n"
+
+
 @pytest.fixture
 def train(refuse, tmp_path, inside, monkeypatch):
     """Train the rule of a file; the sentence. The store is as empty as before."""
@@ -124,9 +131,7 @@ def test_a_bad_file_is_one_sentence(train, name):
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_a_bad_rule_is_one_sentence(train, name):
-    body, culprit = INSIDE[name]
-    said = train(f"{HEAD}\n\nclass Mine(LocalHeads):\n    info = INFO\n\n    {body}\n")
-    assert culprit in said
+    assert INSIDE[name][1] in train(content_of(name))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,41 @@ class Mine(LocalHeads):
     info = RuleInfo(name="mine", locality="block")
 """
 
+NETWORKS = """
+from torch import nn
+from layerlocal import Network
+
+
+def raises(in_channels, image_size):
+    raise ValueError("of moonlight")
+
+
+def module(in_channels, image_size):
+    return nn.Linear(in_channels, 4)
+
+
+def other_shape(in_channels, image_size):
+    return Network([nn.Linear(7, 4)], sample_shape=(7,))
+
+
+def takes_nothing():
+    return module(3, 8)
+
+
+def without_default(in_channels, image_size, depth):
+    return module(in_channels, image_size)
+"""
+CLAIM = {
+    "id": "P2",
+    "source": "mine",
+    "sentence": "It widens.",
+    "reported": {"value": None, "unit": "pp", "text": "2.4"},
+    "study": "classes",
+    "quantity": "gap",
+    "direction": "greater",
+    "smallest_effect": 0.5,
+}
+
 
 def png(path, *, size=8, value=0, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +109,7 @@ def make(root: Path) -> Path:
     (root / "empty").mkdir()
     (root / "afile").write_text("no folder\n")
     (root / "mine.py").write_text(RULE)
+    (root / "net.py").write_text(NETWORKS)
     image_folder(root / "images")
     parquet_folder(root / "parquet")
     _claims(root)
@@ -93,7 +129,9 @@ def _claims(root):
 
 
 __all__ = [
+    "CLAIM",
     "MLP",
+    "NETWORKS",
     "RULE",
     "TINY",
     "VECTORS",

@@ -118,32 +118,32 @@ def test_defaults_are_those_documented():
 
 
 @pytest.mark.parametrize(("text", "match"), [
-    ("claims: [", r"mine.yaml is not YAML we can read: line 1, column \d+"),
+    ("claims: [", r"mine.yaml .*YAML.* line 1, column \d+"),
     ("claims:\n  - id: a: b", r"line 2.*quotes"),
     ("claims: 2024-13-45", "not YAML we can read"),
     ("!!python/object/apply:os.getcwd []", "not YAML"),
-    ("- 1\n- 2", "no list 'claims'; begin it with a line 'claims:'"),
+    ("- 1\n- 2", "no list 'claims'"),
     ("", "no list 'claims'"),
     ("alpha: 0.05", "no list 'claims'"),
-    ("claims: []", "claims: must be a list of one or more items"),
+    ("claims: []", r"claims: .*list"),
     ("claims: P2", "claims: must be a list"),
-    ("claims: [P2]", "item 1 of claims: must be 'field: value' lines, got 'P2'"),
-    ("claims: [{id: P2}]\nalhpa: 0.05", "unknown key 'alhpa'; known: alpha, claims. Did you mean 'alpha'"),
+    ("claims: [P2]", r"item 1 of claims: .*got 'P2'"),
+    ("claims: [{id: P2}]\nalhpa: 0.05", r"'alhpa'; .*Did you mean 'alpha'"),
     ("claims: " + "[" * 1200, "not YAML"),
-    ("claims: []\nclaims: [{id: P2}]", r"line 2, column 1: 'claims' stands here and in line 1; keep one$"),
-    ("alpha: 0.05\nclaims: [{id: P2}]\n'alpha': 0.1", r"line 3, column 1: 'alpha' stands here and in line 1; keep one$"),
-    ("claims:\n  - id: P2\n    smallest_effect: 0.5\n    id: P2", r"line 4, column 5: 'id' stands here and in line 2; keep one$"),
-    ("claims: [{id: P2, reported: {unit: pp, text: a, unit: pp}}]", r"column 49: 'unit' stands here and in line 1; keep one$"),
-    ("claims: &c\n  - *c", "line 1, column 9: a reference to what it stands in; write it out$"),
+    ("claims: []\nclaims: [{id: P2}]", r"line 2, column 1: 'claims' .*line 1"),
+    ("alpha: 0.05\nclaims: [{id: P2}]\n'alpha': 0.1", r"line 3, column 1: 'alpha' .*line 1"),
+    ("claims:\n  - id: P2\n    smallest_effect: 0.5\n    id: P2", r"line 4, column 5: 'id' .*line 2"),
+    ("claims: [{id: P2, reported: {unit: pp, text: a, unit: pp}}]", r"column 49: 'unit' .*line 1"),
+    ("claims: &c\n  - *c", "line 1, column 9: a reference"),
     ("a: &a [1, 1]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghijk", "bcdefghijkl", strict=True)),
-     "references to more than 100,000 values; write it out$"),
-    ("claims: [{<<: {id: P2}, id: P3}]", "'<<' takes values from elsewhere; write them out$"),
+     r"references .*100,000 values"),
+    ("claims: [{<<: {id: P2}, id: P3}]", "'<<'"),
     ("claims: [{id: *none}]", "undefined alias 'none'"),
-    ("claims:\n\t- id: P2", "line 2, column 1: .* indent with blanks instead of tabs$"),
-    ("claims: [{id: P2}]\n---\nclaims: []", "another document; give each its own file$"),
-    ("claims: !mine {id: P2}", "for the tag '!mine'; write plain texts, numbers and lists$"),
-    ("claims: \x00", "not YAML we can read: unacceptable character"),
-    ("claims: " + "[{a: " * 500 + "1" + "}]" * 500, "not YAML we can read: maximum recursion depth exceeded"),
+    ("claims:\n\t- id: P2", r"line 2, column 1: .*tabs"),
+    ("claims: [{id: P2}]\n---\nclaims: []", "another document"),
+    ("claims: !mine {id: P2}", "tag '!mine'"),
+    ("claims: \x00", r"YAML .*unacceptable character"),
+    ("claims: " + "[{a: " * 500 + "1" + "}]" * 500, r"YAML .*maximum recursion depth"),
 ])  # fmt: skip
 def test_a_file_that_is_no_list_of_claims_is_refused_in_one_sentence(tmp_path, text, match):
     with pytest.raises(InputError, match=match) as error:
@@ -152,23 +152,23 @@ def test_a_file_that_is_no_list_of_claims_is_refused_in_one_sentence(tmp_path, t
 
 
 @pytest.mark.parametrize(("changes", "match"), [
-    ({"study": None}, "mine.yaml: claim 'P2': study: input should be a valid string, put it in quotes, got None"),
-    ({"id": "P2,P3"}, "mine.yaml: id: has a comma or a blank at an end, so that --claim could not name it, got 'P2,P3'"),
-    ({"id": " P2"}, "mine.yaml: id: has a comma or a blank at an end"),
-    ({"id": 2}, "mine.yaml: a claim without id: id: input should be a valid string, put it in quotes, got 2"),
-    ({"smallest_effect": "0.5"}, "claim 'P2': smallest_effect: input should be a valid number, got '0.5'"),
-    ({"smallest_effect": True}, "smallest_effect: input should be a valid number"),
-    ({"smallest_effect": -0.5}, "smallest_effect: input should be greater than or equal to 0, got -0.5"),
-    ({"smallest_effect": float("nan")}, "smallest_effect: input should be a finite number"),
-    ({"direction": "more"}, "direction: input should be 'greater', 'less' or 'none', got 'more'"),
+    ({"study": None}, r"mine.yaml: claim 'P2': study: .*got None"),
+    ({"id": "P2,P3"}, r"mine.yaml: id: .*--claim .*'P2,P3'"),
+    ({"id": " P2"}, r"mine.yaml: id: .*blank"),
+    ({"id": 2}, r"mine.yaml: .*without id: .*got 2"),
+    ({"smallest_effect": "0.5"}, r"claim 'P2': smallest_effect: .*got '0.5'"),
+    ({"smallest_effect": True}, r"smallest_effect: .*number"),
+    ({"smallest_effect": -0.5}, r"smallest_effect: .*got -0.5"),
+    ({"smallest_effect": float("nan")}, r"smallest_effect: .*finite"),
+    ({"direction": "more"}, r"direction: .*got 'more'"),
     ({"direction": False}, "direction: input should be"),
-    ({"test": "wilcoxon"}, "test: input should be 't' or 'bootstrap'"),
-    ({"sentence": ""}, "sentence: string should have at least 1 character"),
-    ({"reported": "2.4"}, "reported: input should be a valid dictionary"),
-    ({"reported": {"value": 1.0, "unit": "pp"}}, "claim 'P2': the field 'reported.text' is missing; add a line 'text: ...'"),
-    ({"reported": {**CLAIM["reported"], "txt": "a"}}, "unknown field 'reported.txt'.*Did you mean 'reported.text'"),
-    ({"smallest_efect": 1}, "claim 'P2': unknown field 'smallest_efect'.*Did you mean 'smallest_effect'"),
-    ({"quantity": list(range(100))}, r"quantity: input should be a valid string, got \[0, 1, 2, 3, 4, 5, \.\.\.\]$"),
+    ({"test": "wilcoxon"}, r"test: .*'t' or 'bootstrap'"),
+    ({"sentence": ""}, r"sentence: .*1 character"),
+    ({"reported": "2.4"}, r"reported: .*dictionary"),
+    ({"reported": {"value": 1.0, "unit": "pp"}}, r"claim 'P2': .*'reported.text' is missing"),
+    ({"reported": {**CLAIM["reported"], "txt": "a"}}, r"'reported.txt'.*Did you mean 'reported.text'"),
+    ({"smallest_efect": 1}, r"'P2': .*'smallest_efect'.*Did you mean 'smallest_effect'"),
+    ({"quantity": list(range(100))}, r"quantity: .*\[0, 1, .*\.\.\."),
 ])  # fmt: skip
 def test_a_wrong_field_is_refused_by_file_claim_and_field(tmp_path, changes, match):
     with pytest.raises(InputError, match=match):
@@ -178,27 +178,25 @@ def test_a_wrong_field_is_refused_by_file_claim_and_field(tmp_path, changes, mat
 @pytest.mark.parametrize("field", [name for name in CLAIM if name != "id"])
 def test_a_missing_field_is_named_with_the_line_to_add(tmp_path, field):
     content = {name: value for name, value in CLAIM.items() if name != field}
-    with pytest.raises(InputError, match=f"claim 'P2': the field '{field}' is missing; add a line '{field}: ...'"):
+    with pytest.raises(InputError, match=rf"claim 'P2': .*'{field}' is missing"):
         load_claims([write(tmp_path, {"claims": [content]})])
 
 
 def test_a_claim_without_id_is_named_as_such(tmp_path):
     content = {name: value for name, value in CLAIM.items() if name != "id"}
-    with pytest.raises(InputError, match="a claim without id: the field 'id' is missing"):
+    with pytest.raises(InputError, match=r"without id: .*'id' is missing"):
         load_claims([write(tmp_path, {"claims": [content]})])
 
 
 def test_two_claims_of_one_id_are_refused_also_over_two_files(tmp_path):
     one, two = write(tmp_path, {"claims": [CLAIM]}, "one.yaml"), write(tmp_path, {"claims": [CLAIM]}, "two.yaml")
-    with pytest.raises(InputError, match=r"two.yaml: two claims have the id 'P2'"):
+    with pytest.raises(InputError, match=r"two.yaml: .*id 'P2'"):
         load_claims([one, two])
 
 
 def test_an_unknown_study_is_refused_with_the_nearest(tmp_path):
     path = write(tmp_path, {"claims": [{**CLAIM, "study": "clases"}]})
-    with pytest.raises(
-        InputError, match=r"claim 'P2': unknown study 'clases'; known: accuracy, classes. Did you mean 'classes'"
-    ):
+    with pytest.raises(InputError, match=r"'P2': .*'clases'; .*Did you mean 'classes'"):
         load_claims([path], known_studies=["accuracy", "classes"])
     assert load_claims([path]).claims[0].study == "clases"
 
@@ -215,7 +213,7 @@ def test_what_cannot_be_read_is_refused(tmp_path):
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.05, 5, "0.05", True, None, [0.05]])
 def test_a_level_that_is_none_is_refused(tmp_path, alpha):
-    with pytest.raises(InputError, match=r"mine.yaml: alpha: must be a number above 0"):
+    with pytest.raises(InputError, match=r"mine.yaml: alpha: .*above 0"):
         load_claims([write(tmp_path, {"alpha": alpha, "claims": [CLAIM]})])
     if isinstance(alpha, int) and not isinstance(alpha, bool):
         with pytest.raises(InputError, match="alpha must be above 0"):
@@ -225,15 +223,13 @@ def test_a_level_that_is_none_is_refused(tmp_path, alpha):
 def test_files_of_different_levels_are_refused(tmp_path):
     one = write(tmp_path, {"alpha": 0.05, "claims": [CLAIM]}, "one.yaml")
     two = write(tmp_path, {"alpha": 0.01, "claims": [{**CLAIM, "id": "P3"}]}, "two.yaml")
-    with pytest.raises(InputError, match=r"different levels alpha, 0.05 \(one.yaml\) and 0.01 \(two.yaml\)"):
+    with pytest.raises(InputError, match=r"alpha, 0.05 \(one.yaml\) and 0.01 \(two.yaml\)"):
         load_claims([one, two])
 
 
 def test_a_file_too_large_to_be_claims_is_not_parsed(tmp_path):
     path = write(tmp_path, "# " + "x" * 4_000_000 + "\nclaims: []")
-    with pytest.raises(
-        InputError, match=r"mine.yaml has 4,000,013 bytes, too many for a list of claims; give the right file$"
-    ):
+    with pytest.raises(InputError, match=r"mine.yaml has 4,000,013 bytes"):
         load_claims([path])
 
 
@@ -247,7 +243,7 @@ def test_a_text_may_be_named_once_and_used_again(tmp_path):
 
 def test_claims_are_chosen_by_id_or_by_what_they_are_part_of():
     assert load_claims().ids_of(["P2", "P1"]) == {"P1-cifar10", "P1-cifar100", "P2"}
-    with pytest.raises(InputError, match=r"unknown claim 'P2-x'; known: .*Did you mean 'P2'"):
+    with pytest.raises(InputError, match=r"'P2-x'; known: .*Did you mean 'P2'"):
         load_claims().ids_of(["P2-x"])
 
 
@@ -562,17 +558,15 @@ def test_a_larger_size_that_lacks_the_quantity_does_not_hide_a_smaller_one():
 
 
 def test_summaries_that_cannot_be_told_apart_are_refused():
-    with pytest.raises(InputError, match="two summaries of the study 'classes' at size 'quick'"):
+    with pytest.raises(InputError, match=r"two summaries .*'classes' .*'quick'"):
         judge(claim_set(), [summary(VALUES), summary(VALUES)])
-    with pytest.raises(
-        InputError, match=r"unknown size of the study 'classes' 'huge'; known: full, medium, quick, standard"
-    ):
+    with pytest.raises(InputError, match=r"size .*'classes' 'huge'; known: .*full"):
         judge(claim_set(), [summary(VALUES, size="huge")])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_no_finite_number_is_refused(value):
-    with pytest.raises(InputError, match=r"classes \(quick\), dtg-ff, gap, seed 1: needs a finite number"):
+    with pytest.raises(InputError, match=r"classes \(quick\), dtg-ff, gap, seed 1:"):
         verdict([0.1, value])
 
 
@@ -695,9 +689,9 @@ ACCURACY = {
 
 
 @pytest.mark.parametrize(("entries", "match"), [
-    ([{**ACCURACY, "data": "minst"}], "accuracy 'X': data: input should be 'mnist', .*got 'minst'"),
-    ([{**ACCURACY, "accuracy_percent": 101}], "accuracy_percent: input should be less than or equal to 100"),
-    ([{key: value for key, value in ACCURACY.items() if key != "rule"}], "accuracy 'X': the field 'rule' is missing"),
+    ([{**ACCURACY, "data": "minst"}], r"accuracy 'X': data: .*'mnist', .*'minst'"),
+    ([{**ACCURACY, "accuracy_percent": 101}], r"accuracy_percent: .*100"),
+    ([{key: value for key, value in ACCURACY.items() if key != "rule"}], r"accuracy 'X': .*'rule' is missing"),
     ([{**ACCURACY, "bp": 1}], "unknown field 'bp'"),
     ([ACCURACY, ACCURACY], "'X' has two accuracies on 'mnist'"),
     ([], "accuracies: must be a list"),

@@ -224,7 +224,7 @@ def test_a_published_summary_that_cannot_be_read_is_named_and_never_to_be_delete
     path.write_text(broken(path.read_text())[kind])
     for command in ("claims", "report"):
         sentence = refused(command, "--out", published)
-        assert sentence.startswith(f"{path} cannot be read as a published result (") and "put back the file" in sentence
+        assert sentence.startswith(f"{path} cannot be read") and "put back the file" in sentence
         assert "delete" not in sentence and "damaged" not in sentence
 
 
@@ -232,16 +232,11 @@ def test_a_published_summary_that_cannot_be_read_is_named_and_never_to_be_delete
 def test_other_published_files_likewise(published, refused, name):
     (published / name).write_text('{"study": 1}')
     sentence = refused("report", "--out", published)
-    assert (
-        sentence.startswith(f"{published / name} cannot be read as a published result (it has no ")
-        and "delete" not in sentence
-    )
+    assert sentence.startswith(f"{published / name} cannot be read") and "delete" not in sentence
 
 
 def test_a_study_is_not_run_over_what_is_published(published):
-    with pytest.raises(
-        InputError, match="is a published summary, not a study of a store; give another folder with --out"
-    ):
+    with pytest.raises(InputError, match=r"published summary, .*--out"):
         read_plan(published, "composition", "quick")
     assert read_plan(published, "composition", "medium") is None
 
@@ -250,4 +245,4 @@ def test_a_folder_in_place_of_a_summary_is_named(published, refused):
     path = published / STUDIES[0]
     path.unlink()
     path.mkdir()
-    assert refused("claims", "--out", published).startswith(f"{path} cannot be read as a published result (")
+    assert refused("claims", "--out", published).startswith(f"{path} cannot be read")

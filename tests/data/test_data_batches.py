@@ -197,18 +197,18 @@ def test_augmentation_of_vectors_and_negative_pixels_are_refused():
     vectors = Split(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(InputError, match="images"):
         make(vectors, augment=Augment(flip=True))
-    with pytest.raises(InputError, match=r"crop \(pixels\) must be at least 0, got -1"):
+    with pytest.raises(InputError, match=r"crop \(pixels\) .*got -1"):
         Augment(crop=-1)
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"crop": 1.5}, r"crop \(pixels\) must be a whole number, got 1.5"),
-        ({"crop": True}, r"crop \(pixels\) must be a whole number, got True"),
-        ({"cutout": "a"}, r"cutout \(pixels\) must be a whole number, got 'a'"),
-        ({"cutout": float("nan")}, r"cutout \(pixels\) must be a whole number, got nan"),
-        ({"flip": 1}, "flip must be true, false or 'alternating', got 1"),
+        ({"crop": 1.5}, r"crop \(pixels\) .*got 1.5"),
+        ({"crop": True}, r"crop \(pixels\) .*got True"),
+        ({"cutout": "a"}, r"cutout \(pixels\) .*got 'a'"),
+        ({"cutout": float("nan")}, r"cutout \(pixels\) .*got nan"),
+        ({"flip": 1}, r"flip .*got 1"),
     ],
 )
 def test_augmentation_is_of_whole_pixels(given, words):
@@ -219,16 +219,16 @@ def test_augmentation_is_of_whole_pixels(given, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"split": None}, "batches are made of a Split and an Augment or None, got None and None"),
-        ({"augment": "flip"}, "and an Augment or None, got .* and 'flip'"),
-        ({"batch_size": 1.5}, "batch_size must be a whole number, got 1.5"),
-        ({"batch_size": True}, "batch_size must be a whole number, got True"),
-        ({"batch_size": "2"}, "batch_size must be a whole number, got '2'"),
-        ({"mean": None}, "mean must be a tensor of one number for each of the 1 channels, got NoneType"),
-        ({"mean": [0.0]}, "mean must be a tensor of one number for each of the 1 channels, got list"),
-        ({"std": torch.ones(3)}, r"std must be a tensor of one number for each of the 1 channels, got \(3,\)"),
+        ({"split": None}, r"Split .*Augment .*got None and None"),
+        ({"augment": "flip"}, r"Augment .*got .*'flip'"),
+        ({"batch_size": 1.5}, r"batch_size .*got 1.5"),
+        ({"batch_size": True}, r"batch_size .*got True"),
+        ({"batch_size": "2"}, r"batch_size .*got '2'"),
+        ({"mean": None}, r"mean .*got NoneType"),
+        ({"mean": [0.0]}, r"mean .*got list"),
+        ({"std": torch.ones(3)}, r"std .*got \(3,\)"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
-        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
+        ({"seed": "a"}, r"seed .*got 'a'"),
     ],
 )
 def test_what_makes_no_batches_is_one_sentence(given, words):

@@ -104,11 +104,11 @@ def test_the_only_image_column_is_taken_whatever_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ([("left", struct(PNGS)), ("right", struct(PNGS))], r"several image columns \(left, right\); name .* 'image'"),
-        ([("image", ["a.png"] * 6)], r"no image column \(its columns: image: string, label: int64\)"),
-        ([("image", [[1, 2]] * 6)], r"no image column \(its columns: image: list"),
+        ([("left", struct(PNGS)), ("right", struct(PNGS))], r"columns \(left, right\); .*'image'"),
+        ([("image", ["a.png"] * 6)], r"image column .*image: string, label: int64"),
+        ([("image", [[1, 2]] * 6)], r"image column .*image: list"),
         ([("image", pa.array([bytes(20)] * 6, pa.binary(20)))], r"no image column"),
-        ([("image", struct(PNGS)), ("image", struct(BLACK))], r"2 columns named 'image'; rename all but one"),
+        ([("image", struct(PNGS)), ("image", struct(BLACK))], "2 columns named 'image'"),
     ],
 )
 def test_no_or_several_image_columns_are_refused_and_listed(tmp_path, columns, sentence):
@@ -184,19 +184,19 @@ def test_bool_and_whole_floats_are_classes(tmp_path):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ([0.0, 1.0, 0.25, 0.0, 1.0, 2.0], r"'label' of train.parquet has real values \(0.25 in row 2\)"),
-        ([0.0, float("nan"), 1.0, 0.0, 1.0, 1.0], r"'label' of train.parquet has 1 rows without a label \(NaN\)"),
+        ([0.0, 1.0, 0.25, 0.0, 1.0, 2.0], r"'label' of train.parquet .*0.25 in row 2"),
+        ([0.0, float("nan"), 1.0, 0.0, 1.0, 1.0], r"'label' of train.parquet .*1 rows .*NaN"),
         ([0.0, float("inf"), 1.0, 0.0, 1.0, 1.0], r"real values \(inf in row 1\)"),
-        ([0, None, 1, None, 1, 0], r"'label' of train.parquet has 2 rows without a label; fill or drop them"),
-        ([None] * 6, r"'label' of train.parquet has 6 rows without a label"),
+        ([0, None, 1, None, 1, 0], r"'label' of train.parquet .*2 rows"),
+        ([None] * 6, r"'label' of train.parquet .*6 rows"),
         (["a", None, "b", "a", "b", "a"], r"has 1 rows without a label"),
-        (["a", " ", "b", "a", "b", ""], r"has 2 rows with an empty text"),
-        ([0, 1, -1, 0, 1, 1], r"row 2 of train.parquet has label -1"),
-        ([[0], [1], [0, 1], [0], [1], [1]], r"'label' of train.parquet is of type list.*, which holds no classes"),
-        (pa.array([0] * 6, pa.timestamp("ms")), r"is of type timestamp\[ms\], which holds no classes"),
-        (struct(PNGS), r"is of type struct<.*, which holds no classes"),
+        (["a", " ", "b", "a", "b", ""], r"2 rows .*empty text"),
+        ([0, 1, -1, 0, 1, 1], r"row 2 of train.parquet .*-1"),
+        ([[0], [1], [0, 1], [0], [1], [1]], r"'label' of train.parquet .*type list"),
+        (pa.array([0] * 6, pa.timestamp("ms")), r"type timestamp\[ms\]"),
+        (struct(PNGS), "type struct<"),
         (pa.DictionaryArray.from_arrays([0, None] * 3, ["a", "b"]), r"has 3 rows without a label"),
-        (pa.array([b"a", b"b"] * 3), r"is of type binary, which holds no classes"),
+        (pa.array([b"a", b"b"] * 3), "type binary"),
         (pa.array([2**63, 0] * 3, pa.uint64()), r"the value 9223372036854775808, too large"),
     ],
 )
@@ -209,10 +209,10 @@ def test_labels_that_are_none_are_refused_in_one_sentence(tmp_path, values, sent
 def test_a_label_column_that_is_guessed_is_the_only_one_that_could_be(tmp_path):
     assert read(make(tmp_path / "one", ("image", struct(PNGS)), ("kind", TEXTS)))[1] == CODES
     folder = make(tmp_path / "two", ("image", struct(PNGS)), ("kind", TEXTS), ("fold", HALVES))
-    with pytest.raises(InputError, match=r"several label columns: fold, kind; choose one with labels=…"):
+    with pytest.raises(InputError, match=r"fold, kind; .*labels="):
         load_data(folder)
     assert read(folder, labels="kind")[1] == CODES and read(folder, labels="fold")[1] == HALVES
-    with pytest.raises(InputError, match=r"unknown label column 'kid'; known: fold, kind. Did you mean 'kind'\?"):
+    with pytest.raises(InputError, match=r"'kid'; known: .*Did you mean 'kind'\?"):
         load_data(folder, labels="kid")
     features = {"kind": {"_type": "ClassLabel", "names": ["a", "b"]}}
     folder = make(tmp_path / "marked", ("image", struct(PNGS)), ("year", TEXTS), ("kind", HALVES), features=features)
@@ -222,7 +222,7 @@ def test_a_label_column_that_is_guessed_is_the_only_one_that_could_be(tmp_path):
 def test_asking_for_another_column_reads_that_one_alone(tmp_path):
     folder = make(tmp_path / "set", ("image", struct(PNGS)), ("label", [0, None, 1, 1, 0, 0]), ("kind", TEXTS))
     assert read(folder, labels="kind")[1] == CODES
-    with pytest.raises(InputError, match=r"'label' of train.parquet has 1 rows without a label"):
+    with pytest.raises(InputError, match=r"'label' of train.parquet .*1 rows"):
         load_data(folder)
     with pytest.raises(InputError, match="unknown label column 'image'"):
         load_data(folder, labels="image")
@@ -252,7 +252,7 @@ def test_classes_are_numbered_over_both_splits_and_one_that_training_lacks_is_re
     data, _ = load(folder)
     assert data.class_names == ("b", "c", "d") and data.take_test().labels.tolist() == [2] * 5 + [1]
     folder = make(tmp_path / "more", *columns, test=[("image", struct(PNGS)), ("label", ["a"] * 6)])
-    with pytest.raises(InputError, match="'a' is in the test split of more but the training split lacks it"):
+    with pytest.raises(InputError, match=r"'a' .*test split of more"):
         load_data(folder)
 
 
@@ -269,7 +269,7 @@ def test_a_column_that_tells_rows_apart_is_no_label(tmp_path):
     images = struct([png(i) for i in range(number)])
     for name, values in (("ids", [5 * i for i in range(number)]), ("files", [f"{i}.png" for i in range(number)])):
         folder = make(tmp_path / name, ("image", images), (name, values))
-        with pytest.raises(InputError, match=f"'{name}' .* another value in each of its 120 training rows"):
+        with pytest.raises(InputError, match=rf"'{name}' .*each of .*120"):
             load_data(folder)
 
 
@@ -335,13 +335,13 @@ def test_shards_with_other_columns_or_types_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (["train-00000-of-00005"], r"1 of the 5 train files, not number 1, 2, 3, …; copy all"),
-        (["train-00000-of-00002", "train-00001-of-00002", "train-00000-of-00003"], r"train files of 2 and of 3 shards"),
+        (["train-00000-of-00005"], "1 of the 5 train files"),
+        (["train-00000-of-00002", "train-00001-of-00002", "train-00000-of-00003"], "2 and of 3 shards"),
         (["train-00000-of-00001", "train"], r"train-00000-of-00001.parquet beside train.parquet"),
         (["train", "train-more"], r"train-more.parquet beside train.parquet"),
-        (["train-00000-of-00001-0abc", "train-00000-of-00001-1abc"], r"two files for shard 0 of train"),
+        (["train-00000-of-00001-0abc", "train-00000-of-00001-1abc"], r"two files .*shard 0 of train"),
         (["train-00000-of-00002", "train-00002-of-00002"], r"train shard 2, beyond the 2"),
-        (["train-00001-of-00002"], r"1 of the 2 train files, not number 0; copy"),
+        (["train-00001-of-00002"], "1 of the 2 train files"),
     ],
 )
 def test_shards_that_are_missing_or_twice_there_are_refused(tmp_path, names, sentence):

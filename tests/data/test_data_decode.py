@@ -146,7 +146,7 @@ def test_eight_bit_sets_have_no_such_number_and_broken_images_are_left_to_the_de
 def test_a_sixteen_bit_image_among_others_is_read_where_it_needs_no_guess():
     full = np.arange(0, 65536, 1024).reshape(8, 8)
     assert np.array_equal(read(deep(full))[0], full >> 8)
-    with pytest.raises(InputError, match=r"x \(16-bit values up to 4095 only, in a set .* all alike"):
+    with pytest.raises(InputError, match=r"x \(16-bit .*4095"):
         read(deep(np.full((4, 4), 4095)))
 
 
@@ -154,9 +154,7 @@ def test_an_eight_bit_image_in_a_set_of_fewer_than_sixteen_is_refused_and_in_one
     image = picture(0)
     assert np.array_equal(decode_image(EncodedImage(encode(image), "x", 16)), pixels(image))
     for bits in (8, 12):
-        with pytest.raises(
-            InputError, match=f"x .8-bit, in a set that begins with 16-bit images of {bits} bits: save all alike"
-        ):
+        with pytest.raises(InputError, match=rf"x .8-bit, .*16-bit .*{bits} bits"):
             decode_image(EncodedImage(encode(image), "x", bits))
 
 
@@ -167,9 +165,7 @@ def test_sixteen_bit_colour_keeps_its_upper_eight_or_is_refused():
     small = deep_colour(values >> 8)
     assert bits_of(small) == 8
     for bits in (8, None):  # what the set has; None for one of 8-bit images
-        with pytest.raises(
-            InputError, match=r"x \(16.* values up to 255 only.* all alike|x \(16 bits a channel with values up to 255"
-        ):
+        with pytest.raises(InputError, match=r"x \(16.* 255"):
             decode_image(EncodedImage(small, "x", bits))
     clear = np.concatenate([values >> 8, np.full((8, 8, 1), 65535)], axis=2)
     assert bits_of(deep_colour(clear)) == 8, "alpha does not count"
@@ -238,7 +234,7 @@ def test_of_an_animation_the_first_frame_is_taken():
 
 def test_text_is_never_taken_for_the_name_of_a_file(tmp_path):
     picture(0).save(tmp_path / "secret.png")
-    with pytest.raises(InputError, match=r"x .str instead of the bytes of an image"):
+    with pytest.raises(InputError, match=r"x .str .*bytes"):
         read(str(tmp_path / "secret.png"))
 
 

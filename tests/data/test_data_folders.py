@@ -116,11 +116,11 @@ def test_links_that_lead_in_a_circle_are_refused(tmp_path):
         (folder / "test" / "ant" / "here", folder / "test/ant"),
     ):
         place.symlink_to(target)
-        with pytest.raises(InputError, match=rf"{place.name}.* is a link to a folder around it.*take it out"):
+        with pytest.raises(InputError, match=rf"{place.name}.* is a link"):
             load_data(folder)
         place.unlink()
     (folder / "train" / "bee" / "self").symlink_to(folder / "train" / "bee" / "self")
-    with pytest.raises(InputError, match=r"self cannot be read|self is a broken link|self is a link"):
+    with pytest.raises(InputError, match=r"self .*(cannot be read|link)"):
         load_data(folder)
 
 
@@ -146,7 +146,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 def test_a_file_that_is_only_named_like_an_image_is_refused_by_its_name(tmp_path, content):
     folder = make(tmp_path / "set")
     (folder / "train/bee/12.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot read the image train/bee/12.png .* replace it or take it out"):
+    with pytest.raises(InputError, match=r"train/bee/12.png"):
         load_data(folder)
 
 
@@ -156,7 +156,7 @@ def test_a_test_folder_without_the_classes_is_passed_over_for_one_with_them(tmp_
     train, test, [note] = load(folder)
     assert (train, test) == PLAIN[:2] and note == "test/ has no class folder of train/, so val/ is the test split"
     (folder / "val").rename(tmp_path / "away")
-    with pytest.raises(InputError, match=r"no test/<class>.*: test/ has no class folder of train/; put"):
+    with pytest.raises(InputError, match=r"test/<class>.*train/"):
         load_data(folder)
 
 
@@ -181,27 +181,27 @@ def test_class_folders_that_hold_no_images_are_named(tmp_path):
     folder = make(tmp_path / "set", classes=("ant", "bee", "cow"))
     for path in (folder / "train" / "cow").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="'cow' is in the test split of set but the training split lacks it"):
+    with pytest.raises(InputError, match=r"'cow' .*test split of set"):
         load_data(folder)
     for path in (folder / "train").glob("*/*"):
         path.unlink()
-    with pytest.raises(InputError, match=r"set/train has no images in its class folders; add some$"):
+    with pytest.raises(InputError, match="set/train has no images"):
         load_data(folder)
     (folder / "train" / "bee" / "drawing.svg").write_text("<svg/>")
-    with pytest.raises(InputError, match=r"set/train has no images .*\(1 file in .* is left out.*: 1 .svg\)"):
+    with pytest.raises(InputError, match=r"set/train has no images .*1 .svg"):
         load_data(folder)
     (folder / "train" / "bee" / "drawing.svg").unlink()
     for path in (folder / "train").iterdir():
         path.rmdir()
-    with pytest.raises(InputError, match=r"train has no class folders; put images in train/<class>/"):
+    with pytest.raises(InputError, match=r"no class folders; .*train/<class>/"):
         load_data(folder)
 
 
 def test_folders_of_classes_alone_say_how_a_test_split_is_drawn(tmp_path):
     folder = make(tmp_path / "set", test=None) / "train"
-    with pytest.raises(InputError, match=r"has 2 class folders but no train/ and test/; draw .* data.test=0.2"):
+    with pytest.raises(InputError, match=r"2 class folders .*data.test=0.2"):
         load_data(folder)
-    with pytest.raises(InputError, match=r"set has no test/<class>.*or draw them .* data.test=0.2"):
+    with pytest.raises(InputError, match=r"test/<class>.*data.test=0.2"):
         load_data(folder.parent)
     (folder / "loop").symlink_to(folder)  # nobody asked for it yet
     with pytest.raises(InputError, match=r"has 2 class folders"):
@@ -240,10 +240,10 @@ def test_tiny_imagenet_is_read_as_it_is_packed(tmp_path):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("val_9.png\tn01\n", r"line 4 of .*val_annotations.txt names val_9.png, which is not in"),
-        ("val_0.png\tn09\n", r"line 4 .* the class 'n09', which train/ lacks"),
-        ("val_0.png n01\n", r"line 4 .* is not <image> TAB <class>"),
-        ("../../x.png\tn01\n", r"line 4 .* is not <image> TAB <class>"),
+        ("val_9.png\tn01\n", r"line 4 .*val_annotations.txt .*val_9.png"),
+        ("val_0.png\tn09\n", r"line 4 .*'n09', .*train/"),
+        ("val_0.png n01\n", r"line 4 .*<image> TAB <class>"),
+        ("../../x.png\tn01\n", r"line 4 .*<image> TAB <class>"),
         ("val_0.png\tn01\n", r"names an image twice"),
         ("\udcff\tn01\n", r"cannot read .*val_annotations.txt"),
     ],
@@ -322,7 +322,7 @@ def test_a_training_folder_and_parquet_files_without_test_split_may_be_split_too
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan"), "0.2", True])
 def test_a_share_is_above_0_and_below_1(tmp_path, share):
     folder = make_flat(tmp_path / "set", {"ant": 4, "bee": 4})
-    with pytest.raises(InputError, match=r"test=.* must be above 0 and below 1|test must be a finite number"):
+    with pytest.raises(InputError, match=r"test=.* below 1|test .*finite number"):
         load_data(folder, test=share)
 
 
@@ -339,7 +339,7 @@ def test_a_share_of_data_with_a_test_split_of_their_own_is_refused(tmp_path):
 
 
 def test_what_cannot_be_split_is_refused(tmp_path):
-    with pytest.raises(InputError, match="'bee' has only 1 image, too few to draw a test split"):
+    with pytest.raises(InputError, match="'bee' has only 1 image"):
         load_data(make_flat(tmp_path / "one", {"ant": 4, "bee": 1}), test=0.2)
     with pytest.raises(InputError, match=r"neither train-.*parquet nor train/<class>"):
         load_data(make_flat(tmp_path / "single", {"ant": 4}), test=0.2)
@@ -364,8 +364,8 @@ def test_the_command_line_trains_on_folders_of_classes(tmp_path, cli, refused):
         "--set",
         "recipe.batch_size=4",
     )
-    assert "draw a test split from them with --set data.test=0.2" in refused(*words)
-    assert "data.test: Input should be less than 1" in refused(*words, "--set", "data.test=2")
+    assert "--set data.test=0.2" in refused(*words)
+    assert "data.test: " in refused(*words, "--set", "data.test=2")
     code, out, err = cli(*words, "--set", "data.test=0.2")
     assert code == 0, err
     assert "of 4" in out

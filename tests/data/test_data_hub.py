@@ -289,19 +289,19 @@ def test_a_cache_of_the_hub_without_room_is_one_sentence(hub, monkeypatch, numbe
         raise OSError(number, "no room or no right")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(InputError, match=r"cannot keep uoft-cs/cifar10 .*no room or no right.*HF_HOME"):
+    with pytest.raises(InputError, match=r"uoft-cs/cifar10 .*HF_HOME"):
         load_data("cifar10")
 
 
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({"README.md": b""}, r"uoft-cs/cifar10 has no Parquet files of its splits train and test; its layout changed"),
-        (cifar10() | {f"b/{split}.parquet": b"" for split in ("train", "test")}, r"train and test in b and plain_text;"),
-        (cifar10() | {CIFAR10[0].replace("-of-00002", "-of-00002-ab12"): b""}, r"two files for shard 0 of train"),
-        ({name: cifar10()[name] for name in CIFAR10[1:]}, r"1 of the 2 train files, not number 0"),
-        (dict.fromkeys(CIFAR10, parquet([png(0)], image="picture", label=[0])), r"has the columns picture, label, not img"),
-        (dict.fromkeys(CIFAR10, parquet([png(0)], marked=False, label=[0])), r"and label with class names; its layout"),
+        ({"README.md": b""}, r"uoft-cs/cifar10 .*Parquet files .*train and test"),
+        (cifar10() | {f"b/{split}.parquet": b"" for split in ("train", "test")}, "in b and plain_text"),
+        (cifar10() | {CIFAR10[0].replace("-of-00002", "-of-00002-ab12"): b""}, r"two files .*shard 0 of train"),
+        ({name: cifar10()[name] for name in CIFAR10[1:]}, "1 of the 2 train files"),
+        (dict.fromkeys(CIFAR10, parquet([png(0)], image="picture", label=[0])), "columns picture, label, not img"),
+        (dict.fromkeys(CIFAR10, parquet([png(0)], marked=False, label=[0])), "label with class names"),
     ],
 )  # fmt: skip
 def test_a_repository_that_is_not_as_the_table_says_is_refused(hub, files, sentence):
@@ -314,10 +314,10 @@ def test_a_repository_that_is_not_as_the_table_says_is_refused(hub, files, sente
 @pytest.mark.parametrize(
     ("image", "label", "sentence"),
     [
-        (None, 0, r"uoft-cs/cifar10 train-00000-of-00002.parquet row 0 has no image bytes in 'img'.*not followed"),
-        (b"x", None, r"'label' of uoft-cs/cifar10 train-00000-of-00002.parquet has 1 rows without a label"),
-        (b"x", -1, r"row 0 of uoft-cs/cifar10 train-00000-of-00002.parquet has label -1"),
-        (b"x", 3, r"column 'label' in uoft-cs/cifar10 has label 3 but 3 class names"),
+        (None, 0, r"uoft-cs/cifar10 .*row 0 .*'img'.*not followed"),
+        (b"x", None, r"'label' .*train-00000-of-00002.parquet .*1 rows"),
+        (b"x", -1, r"row 0 .*train-00000-of-00002.parquet .*-1"),
+        (b"x", 3, r"'label' .*label 3 but 3 class names"),
     ],
 )
 def test_rows_of_the_hub_hold_images_and_labels_themselves(hub, image, label, sentence):

@@ -96,7 +96,7 @@ def test_two_projects_with_the_same_words_get_an_answer_each(cli, tmp_path, monk
     assert first["data"]["class_names"] == ["cat", "dog"] and second["data"]["class_names"] == ["hen", "owl"]
     assert first["run"] != second["run"] and again["run"] == first["run"]
     [sentence] = told(found[1][1])
-    assert f"run {first['run']} in ../store is of the same settings on other data" in sentence
+    assert f"run {first['run']} in ../store" in sentence
     assert second["run"] in sentence and not told(found[2][1])
 
 
@@ -213,7 +213,7 @@ def test_a_run_begun_on_other_data_is_not_continued_and_that_is_said(tmp_path, c
     interrupt(small(folder), store)
     begun = pin(small(folder))
     change(folder)
-    with pytest.warns(UserWarning, match=f"run {begun.hash} in .* begun .* on other data and is not continued"):
+    with pytest.warns(UserWarning, match=rf"run {begun.hash} .*begun .*other data"):
         record = run_spec(small(folder), store)
     fresh = run_spec(small(folder), RunStore(tmp_path / "fresh"))
     assert record.hash == fresh.hash != begun.hash
@@ -270,7 +270,7 @@ def test_a_run_that_did_not_record_its_data_is_read_but_is_no_answer(cli, tmp_pa
     store, spec = RunStore(tmp_path / "store"), small("data")
     plant_unrecorded(store, spec)
     assert store.load(spec.hash).result["test_accuracy"] == 0.123 and not store.is_done(spec)
-    with pytest.warns(UserWarning, match=f"run {spec.hash} in .* did not record its data, so it is no answer"):
+    with pytest.warns(UserWarning, match=rf"run {spec.hash} .*not record its data"):
         record = run_spec(spec, store)
     assert record.hash != spec.hash and record.result["test_accuracy"] != 0.123
     rows = layerlocal.load_runs(store.root).to_pylist()
@@ -355,7 +355,7 @@ def test_a_study_on_a_folder_that_was_changed_is_of_the_folder_as_it_is(tmp_path
     asked = {"rules": ["local-heads"], "seeds": 1, "data": [str(folder)], "workers": 1}
     before = run_study(tmp_path / "store", "accuracy", **asked)
     swap(folder, "test")
-    with pytest.warns(UserWarning, match=r"3 runs \(the first .* on other data"):
+    with pytest.warns(UserWarning, match=r"3 runs .*other data"):
         after = run_study(tmp_path / "store", "accuracy", **asked)
     assert before.finished == after.finished == after.planned == 3
     mirrored = {key: 1 - before.rows[0][key] for key in ("local", "bp", "bp-deepsup")}
@@ -380,7 +380,7 @@ def test_one_run_after_several_of_other_data_is_spoken_of_as_one(tmp_path):
             change(folder)
             run_spec(small(folder, epochs=1), store)
     darken(folder)
-    with pytest.warns(UserWarning, match=f"2 runs .* they are kept; {pin(small(folder, epochs=1)).hash} is trained"):
+    with pytest.warns(UserWarning, match=rf"2 runs .*kept.*{pin(small(folder, epochs=1)).hash}"):
         run_spec(small(folder, epochs=1), store)
 
 

@@ -276,7 +276,7 @@ def test_a_cache_that_is_a_file_is_named(tmp_path):
 
 def test_parquet_without_labels_lists_its_columns(tmp_path):
     make_folder(tmp_path / "set", label_name=None)
-    with pytest.raises(InputError, match=r"train-00000.* no label column \(its columns: image\)"):
+    with pytest.raises(InputError, match=r"train-00000.* label column .*image"):
         load_data(tmp_path / "set")
 
 
@@ -330,7 +330,7 @@ def test_parquet_files_beside_a_folder_of_images_are_refused(tmp_path):
     (folder / "train" / "cow").mkdir(parents=True)  # without an image it is no second reading
     expected = load_data(folder).content_sha256
     picture(1).save(folder / "train" / "cow" / "0.png")
-    with pytest.raises(InputError, match=r"set has both train.*\.parquet and images in train/.*; keep one of the two"):
+    with pytest.raises(InputError, match=r"train.*\.parquet and images in train/"):
         load_data(folder)
     (folder / "train").rename(tmp_path / "elsewhere")
     assert load_data(folder).content_sha256 == expected
@@ -345,7 +345,7 @@ def test_a_class_without_images_and_a_class_only_in_test_are_refused(tmp_path):
     (folder / "train" / "cow").rmdir()
     (folder / "val" / "dog").mkdir()
     picture(1).save(folder / "val/dog/0.png")
-    with pytest.raises(InputError, match="'dog' is in the test split of set but the training split lacks it"):
+    with pytest.raises(InputError, match=r"'dog' .*test split of set"):
         load_data(folder)
 
 

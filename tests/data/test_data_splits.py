@@ -33,36 +33,36 @@ WITH_NAN = torch.randn(6, 5).index_fill(0, torch.tensor(4), float("nan"))
     [
         (
             {"test": split(classes=4)},
-            "labels of the test split go from 0 to 3, but the training split has 3 classes, 0 to 2",
+            r"test split .*0 to 3, .*0 to 2",
         ),
-        ({"validation": split(classes=5)}, "labels of the validation split go from 0 to 4"),
-        ({"test": split(labels=[0, -1, 2])}, "labels of the test split go from -1 to 2"),
-        ({"train": split(labels=[0, -1, 2])}, "training labels must be 0..K-1, got -1"),
-        ({"train": split(labels=[0, 2, 3])}, "class 1 has no training sample, though labels go up to 3"),
-        ({"train": split(labels=[1, 2, 3])}, "class 0 has no training sample, though labels go up to 3"),
+        ({"validation": split(classes=5)}, r"validation split .*0 to 4"),
+        ({"test": split(labels=[0, -1, 2])}, r"test split .*-1 to 2"),
+        ({"train": split(labels=[0, -1, 2])}, r"training labels .*got -1"),
+        ({"train": split(labels=[0, 2, 3])}, r"class 1 .*up to 3"),
+        ({"train": split(labels=[1, 2, 3])}, r"class 0 .*up to 3"),
         ({"train": split(labels=[0, 0])}, "at least 2 classes, got 1"),
-        ({"test": split(features=4)}, r"samples of the test split are \(4,\), those of the training split \(5,\)"),
-        ({"validation": split(images=torch.zeros(6, 1, 2, 2))}, r"samples of the validation split are \(1, 2, 2\)"),
+        ({"test": split(features=4)}, r"test split .*\(4,\), .*training .*\(5,\)"),
+        ({"validation": split(images=torch.zeros(6, 1, 2, 2))}, r"validation split .*\(1, 2, 2\)"),
         (
             {"test": split(images=torch.zeros(6, 5, dtype=torch.uint8))},
-            "test split holds uint8 pixels, the training split float32",
+            r"test .*uint8 pixels, .*training .*float32",
         ),
         (
             {"train": split(images=torch.zeros(6, 5, dtype=torch.uint8))},
-            "test split holds float32 numbers, the training split uint8",
+            r"test .*float32 numbers, .*training .*uint8",
         ),
         ({"train": split(0)}, "the train split is empty"),
         ({"test": split(0)}, "the test split is empty"),
-        ({"validation": split(0)}, "the validation split is empty; give it samples or None"),
-        ({"train": split(images=WITH_NAN)}, "sample 4 of the train split holds numbers that are not finite"),
-        ({"test": split(images=WITH_NAN)}, "sample 4 of the test split holds numbers that are not finite"),
-        ({"validation": split(images=1 / torch.zeros(6, 5))}, "sample 0 of the validation split holds numbers"),
+        ({"validation": split(0)}, "validation split is empty"),
+        ({"train": split(images=WITH_NAN)}, r"sample 4 .*train .*not finite"),
+        ({"test": split(images=WITH_NAN)}, r"sample 4 .*test .*not finite"),
+        ({"validation": split(images=1 / torch.zeros(6, 5))}, r"sample 0 .*validation"),
         (
             {"train": (torch.zeros(6, 5), LABELS)},
-            r"train must be a Split, got tuple; make one: Split\(images, labels\)",
+            r"train .*got tuple.*Split\(images, labels\)",
         ),
-        ({"validation": 0.1}, "validation must be a Split, got float"),
-        ({"class_names": ("a", "b")}, r"class_names must be 3 names, .*, got \('a', 'b'\)"),
+        ({"validation": 0.1}, r"validation .*got float"),
+        ({"class_names": ("a", "b")}, r"class_names .*got \('a', 'b'\)"),
         ({"class_names": ("a", "b", "c", "d")}, "class_names must be 3 names"),
         ({"class_names": "abc"}, "class_names must be 3 names"),
         ({"class_names": ("a", "b", 3)}, "class_names must be 3 names"),
@@ -80,15 +80,15 @@ def test_splits_that_do_not_belong_together_are_one_sentence(given, words):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (None, "images must be a tensor or a NumPy array, got NoneType"),
-        ([[0.0]] * 6, "images must be a tensor or a NumPy array, got list"),
-        (torch.zeros(6), r"images must be \(N, C, H, W\), or \(N, D\) for vectors, got shape \(6,\)"),
+        (None, r"images .*got NoneType"),
+        ([[0.0]] * 6, r"images .*got list"),
+        (torch.zeros(6), r"images .*got shape \(6,\)"),
         (torch.zeros(6, 2, 2), r"got shape \(6, 2, 2\)"),
         (torch.zeros(6, 0), r"got shape \(6, 0\)"),
-        (torch.zeros(6, 5, dtype=torch.int64), "images must be uint8 pixels or float32 numbers, got torch.int64"),
+        (torch.zeros(6, 5, dtype=torch.int64), r"images .*got torch.int64"),
         (torch.zeros(6, 5, dtype=torch.float64), "got torch.float64"),
         (np.zeros((6, 5)), "got float64"),
-        (torch.zeros(5, 5), r"labels must be \(5,\), one an image, got \(6,\)"),
+        (torch.zeros(5, 5), r"labels .*got \(6,\)"),
     ],
 )
 def test_images_of_a_split_are_of_a_known_kind(images, words):
@@ -102,9 +102,9 @@ def test_images_of_a_split_are_of_a_known_kind(images, words):
         (None, "labels must be whole numbers 0..K-1"),
         ("abcabc", "labels must be whole numbers 0..K-1"),
         (["a"] * 6, "labels must be whole numbers 0..K-1"),
-        (torch.zeros(6), "labels must be whole numbers 0..K-1, got float32"),
+        (torch.zeros(6), r"labels .*got float32"),
         (torch.zeros(6, dtype=torch.bool), "got bool"),
-        (torch.zeros(6, 1, dtype=torch.int64), r"labels must be \(6,\), one an image, got \(6, 1\)"),
+        (torch.zeros(6, 1, dtype=torch.int64), r"labels .*got \(6, 1\)"),
     ],
 )
 def test_labels_of_a_split_are_whole_numbers(labels, words):
@@ -132,16 +132,16 @@ DATA = data_from_splits("mine", split(), split())
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ((None, DATA, DATA.train), "rule must be a Rule, got NoneType"),
-        (("local-heads", DATA, DATA.train), "rule must be a Rule, got str"),
-        ((rule(), None, DATA.train), "data must be a Data, got NoneType"),
-        ((rule(), DATA, DATA), "split must be a Split, got Data"),
-        ((rule(), DATA, split(features=4)), r"samples of the given split are \(4,\)"),
-        ((rule(), DATA, split(classes=4)), "labels of the given split go from 0 to 3"),
+        ((None, DATA, DATA.train), r"rule .*got NoneType"),
+        (("local-heads", DATA, DATA.train), r"rule .*got str"),
+        ((rule(), None, DATA.train), r"data .*got NoneType"),
+        ((rule(), DATA, DATA), r"split .*got Data"),
+        ((rule(), DATA, split(features=4)), r"given split .*\(4,\)"),
+        ((rule(), DATA, split(classes=4)), r"given split .*0 to 3"),
         ((rule(), DATA, split(images=torch.zeros(6, 5, dtype=torch.uint8))), "the given split holds uint8 pixels"),
         ((rule(), DATA, split(0)), "the split is empty"),
-        ((rule(classes=2), DATA, DATA.train), "the rule was made for 2 classes, the data have 3"),
-        ((rule(features=4), DATA, DATA.train), r"the network takes samples of shape \(4,\), the data have \(5,\)"),
+        ((rule(classes=2), DATA, DATA.train), r"rule .*2 classes, .*data .*3"),
+        ((rule(features=4), DATA, DATA.train), r"network .*\(4,\), .*data .*\(5,\)"),
     ],
 )
 def test_an_accuracy_is_not_said_of_what_does_not_fit(given, words):
@@ -150,9 +150,9 @@ def test_an_accuracy_is_not_said_of_what_does_not_fit(given, words):
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    ({"data": (torch.zeros(6, 5), LABELS)}, "data must be a Data, got tuple"),
-    ({"recipe": {"epochs": 1}}, "recipe must be a Recipe, got dict"),
-    ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
+    ({"data": (torch.zeros(6, 5), LABELS)}, r"data .*got tuple"),
+    ({"recipe": {"epochs": 1}}, r"recipe .*got dict"),
+    ({"seed": 0.5}, r"seed .*got 0.5"),
 ])  # fmt: skip
 def test_training_takes_data_and_a_recipe(given, words):
     from layerlocal.training.train import Training

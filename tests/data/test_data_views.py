@@ -137,7 +137,7 @@ def test_superclasses_are_the_one_column_constant_within_every_class():
     assert find_superclasses(label, {"renamed": 3 - label}) is None
     assert find_superclasses(coarse, {"label": label}) is None
     assert find_superclasses(label, {}) is None
-    with pytest.raises(InputError, match=r"several label columns group the classes \(coarse, other\)"):
+    with pytest.raises(InputError, match=r"columns .*\(coarse, other\)"):
         find_superclasses(label, {"coarse": coarse, "other": 1 - coarse})
 
 
@@ -285,9 +285,7 @@ def test_a_name_of_one_s_own_is_looked_up_and_a_path_is_not(tmp_path, monkeypatc
     assert torch.equal(found.train.images, load_data(tmp_path / "place/birds", validation=0).train.images)
     assert not torch.equal(load_data("./sub/birds", validation=0).train.images, found.train.images)
     monkeypatch.chdir(tmp_path / "here" / "sub")
-    with pytest.warns(
-        UserWarning, match=r"the data are .*place/birds, not the folder birds here; write \./birds for that"
-    ):
+    with pytest.warns(UserWarning, match=r"place/birds, .*birds here; .*\./birds"):
         load_data("birds")
     monkeypatch.chdir(tmp_path / "place")  # the very same folder: nothing to say
     load_data("birds")
@@ -302,7 +300,7 @@ def test_a_name_of_one_s_own_is_looked_up_and_a_path_is_not(tmp_path, monkeypatc
         load_data("birds")
     monkeypatch.setenv("LAYERLOCAL_DATA", str(tmp_path / "misspelt"))
     for name in ("birds", "cifar100"):  # neither looked for elsewhere nor fetched
-        with pytest.raises(InputError, match=r"LAYERLOCAL_DATA is '.*misspelt', which is no folder"):
+        with pytest.raises(InputError, match=r"LAYERLOCAL_DATA .*misspelt'"):
             load_data(name)
 
 
@@ -353,13 +351,13 @@ def test_which_pairs_are_held_out_depends_on_the_seed_alone(how):
 @pytest.mark.parametrize(
     ("how", "classes", "share", "message"),
     [
-        ("side", 3, 0.9, "held_out=0.9 of 3×3 pairs leaves too few to tell the factors apart"),
+        ("side", 3, 0.9, "held_out=0.9 of 3×3 pairs"),
         ("side", 2, 0.5, "leaves too few"),  # every class is trained, but always with the same partner
         ("side", 3, 0.55, "leaves too few"),  # the 4 of 9 that are left cannot link six classes
         ("side", 3, 0.99, "leaves too few"),
         ("side", 3, 1.0, "below 1"),
         ("side", 3, -0.1, "at least 0"),
-        ("overlay", 3, 0.2, "at least 4 classes, the data has 3"),
+        ("overlay", 3, 0.2, r"at least 4 classes, .*3"),
         ("side", 1, 0.2, "at least 2 classes"),
         ("above", 4, 0.2, "unknown compose 'above'; known: overlay, side"),
     ],
@@ -505,7 +503,7 @@ def test_a_class_without_test_images_is_refused_before_training():
     images = raw.test.open_images()[keep]
     test = RawSplit(labels=raw.test.labels[keep], open_images=lambda: images)
     lacking = Raw(name="toy", train=raw.train, test=test, class_names=raw.class_names, provenance={})
-    with pytest.raises(InputError, match="the test images have none of class"):
+    with pytest.raises(InputError, match=r"test images .*none of class"):
         assemble(lacking, ask(compose="side", num_train=96, num_test=40))
 
 
@@ -515,7 +513,7 @@ def test_a_class_without_test_images_is_refused_before_training():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draw": "groups", "classes": 3}, "classes=3 random groups of equal size .* 10 classes"),
+        ({"draw": "groups", "classes": 3}, r"classes=3 .*10 classes"),
         ({"draw": "groups", "classes": 1}, "random groups"),
         ({"draw": "groups", "classes": 20}, "random groups"),
         ({"draw": "groups"}, "draw='groups' needs the number of classes"),
@@ -526,21 +524,21 @@ def test_a_class_without_test_images_is_refused_before_training():
         ({"superclass": 1}, "superclass=1 goes with draw='within' only"),
         ({"superclass": 1, "draw": "groups", "classes": 2}, "goes with draw='within' only"),
         ({"compose": "above"}, "unknown compose 'above'"),
-        ({"compose": "overlay", "classes": 3}, "at least 4 classes, the data has 3"),
-        ({"compose": "side", "held_out": 0.95}, "held_out=0.95 of 10×10 pairs leaves too few"),
-        ({"compose": "side", "num_train": 80, "num_test": 100}, "72 train images are too few for 80 pairs"),
-        ({"compose": "side", "num_train": 700, "num_test": 100}, "70 validation images are too few for 80 pairs"),
-        ({"compose": "side", "num_train": 800, "num_test": 99}, "99 test images are too few for 100 pairs"),
+        ({"compose": "overlay", "classes": 3}, r"at least 4 classes, .*3"),
+        ({"compose": "side", "held_out": 0.95}, "held_out=0.95 of 10×10 pairs"),
+        ({"compose": "side", "num_train": 80, "num_test": 100}, r"72 train images .*80 pairs"),
+        ({"compose": "side", "num_train": 700, "num_test": 100}, r"70 validation images .*80 pairs"),
+        ({"compose": "side", "num_train": 800, "num_test": 99}, r"99 test images .*100 pairs"),
         ({"compose": "side", "num_train": 0}, "0 train images are too few"),
         ({"compose": "side", "num_test": 0}, "0 test images are too few"),
         ({"source": "teacher_student", "draw": "groups", "classes": 2}, "draw does not apply to teacher_student"),
         ({"source": "teacher_student", "compose": "side"}, "compose does not apply to teacher_student"),
         ({"source": "teacher_student", "superclass": 1}, "superclass does not apply to teacher_student"),
-        ({"source": "teacher_student", "teacher": {"similarity": 1.0}}, "similarity=1.0 must be at least 0 and below"),
+        ({"source": "teacher_student", "teacher": {"similarity": 1.0}}, r"similarity=1.0 .*at least 0"),
         ({"source": "teacher_student", "teacher": {"similarity": -0.1}}, "similarity=-0.1"),
         ({"source": "teacher_student", "teacher": {"noise": -1}}, "noise=-1 must be at least 0"),
-        ({"source": "teacher_student", "teacher": {"groups": 0}}, "groups must be at least 1, got 0"),
-        ({"source": "teacher_student", "teacher": {"noise": "much"}}, "noise must be a finite number, got 'much'"),
+        ({"source": "teacher_student", "teacher": {"groups": 0}}, r"groups .*got 0"),
+        ({"source": "teacher_student", "teacher": {"noise": "much"}}, r"noise .*got 'much'"),
     ],
 )
 def test_bad_choices_are_one_clear_sentence(options, message):
@@ -552,12 +550,12 @@ def test_bad_choices_are_one_clear_sentence(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draw": "within", "classes": 4}, "classes=4 of one superclass are not possible: the largest has 3 classes"),
+        ({"draw": "within", "classes": 4}, r"classes=4 .*one superclass .*3 classes"),
         ({"draw": "within", "classes": 1}, "classes=1 of one superclass"),
-        ({"draw": "within", "classes": 2, "superclass": 9}, "superclass=9 does not have 2 classes; .*0, 1, 2, 3"),
-        ({"draw": "across", "classes": 5}, "classes=5 of different superclasses .* there are 4 superclasses"),
+        ({"draw": "within", "classes": 2, "superclass": 9}, r"superclass=9 .*2 classes; .*0, 1"),
+        ({"draw": "across", "classes": 5}, r"classes=5 .*4 superclasses"),
         ({"draw": "across", "classes": 1}, "classes=1 of different superclasses"),
-        ({"draw": "superclasses", "classes": 2}, "takes all of them; leave out classes=2"),
+        ({"draw": "superclasses", "classes": 2}, "leave out classes=2"),
     ],
 )
 def test_more_classes_than_the_superclasses_have_is_one_clear_sentence(options, message):
@@ -567,7 +565,7 @@ def test_more_classes_than_the_superclasses_have_is_one_clear_sentence(options, 
 
 
 def test_composing_vectors_is_refused():
-    with pytest.raises(InputError, match="puts images together, and toy has none"):
+    with pytest.raises(InputError, match="toy has none"):
         assemble(make_raw(4, shape=(5,)), ask(compose="side", num_train=96, num_test=40))
 
 

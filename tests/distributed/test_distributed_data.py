@@ -341,11 +341,11 @@ def test_what_would_not_be_equal_is_refused_in_a_sentence(on_two):
             DataParallelTraining(make(), make_data(), Recipe(**{"batch_size": B, **changes}), group=Alone(size=2))
     x, y = batch()
     rule = make(Twice).train()
-    with pytest.raises(InputError, match="block0 get gradients from more than one loss"):
+    with pytest.raises(InputError, match=r"block0 .*more than one loss"):
         DataParallel(rule, Alone()).step(x.float(), y, make_optimizer(rule, Recipe()))
     for noisy, counts in on_two["refused"]:
-        assert "'noisy' or its network draws random numbers outside of `inputs`" in noisy
-        assert "seen of rule 'counts' is not the same on all processes" in counts
+        assert "random numbers outside of `inputs`" in noisy
+        assert "seen of rule 'counts'" in counts
 
 
 def test_gradients_are_averaged_not_summed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -315,9 +316,8 @@ def test_more_processes_than_blocks_are_refused_once_and_leave_nothing_behind(tm
     words = [*TINY, "--rule", "dtg-ff", "--parallel", "layers", "--out", str(tmp_path / "runs")]
     codes, outs, errs = command_on(4, words, tmp_path / "said")
     assert codes == [2] * 4 and outs == [""] * 4 and errs[1:] == [""] * 3
-    assert errs[0].split("\n", 1)[1].splitlines() == [
-        "error: 4 processes cannot share 3 segments, each of which stays whole; start at most 3 processes"
-    ]
+    [sentence] = errs[0].split("\n", 1)[1].splitlines()
+    assert re.match("error: 4 processes .*3 segments.*at most 3 processes", sentence)
     assert not list((tmp_path / "runs").iterdir())
 
 

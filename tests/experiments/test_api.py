@@ -87,7 +87,7 @@ def test_twins_share_no_tensor_and_begin_with_equal_blocks():
 @pytest.mark.parametrize("rule", ["bp-deepsup", layerlocal.rules.find_rule("bp-deepsup")])
 def test_a_baseline_has_no_twins(rule):
     network = create_network("mlp", in_channels=4, image_size=1, depth=2, width=0.05)
-    with pytest.raises(layerlocal.InputError, match="bp-deepsup is a baseline, not a local rule"):
+    with pytest.raises(layerlocal.InputError, match="bp-deepsup is a baseline"):
         layerlocal.twins(rule, network, num_classes=3)
 
 
@@ -199,7 +199,7 @@ def test_a_summary_read_from_a_file_writes_no_page_and_is_printed_as_its_sentenc
 
 
 def test_what_a_command_says_in_yellow_is_a_warning_and_nothing_else_is_said(small, tmp_path, capfd):
-    with pytest.warns(UserWarning, match="left out: ff: it has no option 'factors'"):
+    with pytest.warns(UserWarning, match=r"ff: .*option 'factors'"):
         layerlocal.study("composition", rules=["ff", "local-heads"], seeds=1, workers=1, out=tmp_path / "runs")
     assert capfd.readouterr() == ("", "")
 

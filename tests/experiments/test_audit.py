@@ -452,7 +452,7 @@ def test_an_audit_of_every_rule_ends_with_a_page_that_has_a_row_of_each(stubbed,
     dealt = {rule for rule in LOCAL if find_rule(rule).info.channel_groups}  # vgg8's channels and 10 classes
     assert measured.keys() == {"bp", "bp-deepsup", *LOCAL} - dealt
     assert all(row["saved_ratio"] > 0 for row in measured.values()) and len(cost.notes) == len(dealt)
-    assert all("cannot be dealt evenly to 10 classes" in note for note in cost.notes)
+    assert all("evenly to 10 classes" in note for note in cost.notes)
     assert all(f"{rule}: not measured: block0 has" in page for rule in dealt)
 
 
@@ -505,7 +505,7 @@ def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
 @pytest.mark.parametrize(
     "data, message",
     [
-        ("teacher_student", "vectors of 64 numbers, and the audit trains networks for images: give images with --data"),
+        ("teacher_student", r"vectors of 64 .*--data"),
         ("no_such_data", "unknown data 'no_such_data'"),
     ],
 )
@@ -548,12 +548,12 @@ def test_classes_too_few_to_fill_a_batch_are_left_out_of_the_sweep_and_that_is_s
     summary = run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
     assert counts(summary, "real") == [3] and not summary.failed
     [left_out] = summary.missing
-    assert "2 classes" in left_out.label and "batch_size 16 is more than the 12 training samples" in left_out.reason
+    assert "2 classes" in left_out.label and "batch_size 16" in left_out.reason
 
 
 def test_one_class_is_refused_in_one_sentence(stubbed, tmp_path):
     data = image_folder(tmp_path / "data", ["only"])
-    with pytest.raises(InputError, match="one class, 'only'; a classifier needs at least 2"):
+    with pytest.raises(InputError, match="one class, 'only'"):
         run_audit(tmp_path / "runs", data=data, seeds=1, workers=1)
     assert not (tmp_path / "runs").exists()
 

@@ -394,4 +394,4 @@ def test_a_published_audit_that_is_damaged_is_one_sentence_that_names_it(tmp_pat
     try:
         assert audit_summary(tmp_path, {}).finished == 72  # what the page does not need may be missing
     except InputError as error:
-        assert str(error).startswith(f"{path} cannot be read as a published result (") and "\n" not in str(error)
+        assert str(error).startswith(f"{path} cannot be read") and "\n" not in str(error)

@@ -288,7 +288,7 @@ def test_a_budget_below_weights_and_optimizer_state_is_refused():
     vectors = case(network="mlp", image_size=1, in_channels=10)
     refuse_below_weights(rule, vectors, 2 * weights + 8000)
     for given, optimizer in ((2 * weights - 4, "sgd"), (3 * weights - 4, "adamw")):
-        with pytest.raises(InputError, match="below the weights and optimizer state of mlp"):
+        with pytest.raises(InputError, match=r"below .*optimizer state of mlp"):
             refuse_below_weights(rule, vectors.but(optimizer=optimizer), given)
 
 
@@ -322,7 +322,7 @@ def test_of_two_points_the_lighter_and_faster_one_is_on_the_front():
         ({"size": "tiny"}, "unknown size 'tiny'"),
         ({"parts": ["speed"]}, "unknown part 'speed'"),
         ({"modes": ["micro-1"]}, "unknown mode 'micro-1'"),
-        ({"rules": ["dtgff"]}, "unknown rule 'dtgff'.*Did you mean 'dtg-ff'"),
+        ({"rules": ["dtgff"]}, r"'dtgff'.*Did you mean 'dtg-ff'"),
         ({"settings": {"network.name": "vgg9"}}, "unknown network 'vgg9'"),
         ({"settings": {"recipe.precision": "int8"}}, "precision"),
         ({"modes": ["micro-5"], "settings": {"network.name": "cnn4", "recipe.batch_size": 32}}, "micro-5.*multiple of 5"),

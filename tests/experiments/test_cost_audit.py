@@ -204,7 +204,7 @@ def test_options_of_a_part_that_an_audit_has_may_be_given_with_another_part(tmp_
 )
 def test_what_cannot_join_an_audit_is_refused_with_what_the_folder_holds(tmp_path, changes, words):
     audit(tmp_path, parts=["budget"], modes=["plain"])
-    with pytest.raises(InputError, match=f"holds the cost audit of size 'quick'.*{words}.*--out"):
+    with pytest.raises(InputError, match=rf"size 'quick'.*{words}.*--out"):
         audit(tmp_path, run=lambda _: pytest.fail("measured"), **{"parts": ["budget"], "modes": ["plain"], **changes})
 
 

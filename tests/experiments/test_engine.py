@@ -268,19 +268,19 @@ def test_a_setting_is_of_every_run_and_is_kept_in_the_plan(no_looks, make, tmp_p
 @every_asked
 @pytest.mark.parametrize("key", ["seed", "judged_on", "rule.name", "data.source"])
 def test_what_has_an_option_of_its_own_is_no_setting(no_looks, make, tmp_path, key):
-    with pytest.raises(InputError, match=f"{key} is no setting of an experiment"):
+    with pytest.raises(InputError, match=f"{key} is no setting"):
         prepare(make(settings={key: 1}), tmp_path, How())
 
 
 def test_what_an_experiment_varies_is_no_setting(no_looks, tmp_path):
-    with pytest.raises(InputError, match=r"data.classes is what this experiment varies; leave out --set data.classes"):
+    with pytest.raises(InputError, match=r"data.classes .*--set data.classes"):
         prepare(Audit(settings={"data.classes": 5}), tmp_path, How())
 
 
 @every_asked
 @pytest.mark.parametrize("rule", ["bp", "bp-deepsup"])
 def test_a_baseline_is_refused(make, tmp_path, rule):
-    with pytest.raises(InputError, match=f"{rule} is a baseline, not a local rule"):
+    with pytest.raises(InputError, match=f"{rule} is a baseline"):
         prepare(make(rules=[rule]), tmp_path, How())
 
 
@@ -295,7 +295,7 @@ def test_a_study_with_settings_and_one_without_do_not_share_a_folder(no_looks, t
     path = study_place(tmp_path, "accuracy", "quick").plan.path
     path.parent.mkdir(parents=True)
     path.write_text(plan.model_dump_json())
-    with pytest.raises(InputError, match=r"at this size on recipe.epochs=1; give another folder with --out"):
+    with pytest.raises(InputError, match=r"recipe.epochs=1; .*--out"):
         prepare(ASKED["study"](), tmp_path, How())
 
 

@@ -147,7 +147,7 @@ def test_the_ablation_is_of_one_rule(tmp_path, refused):
 def test_other_data_need_another_store(composed, tmp_path):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     before = study_place(out, "composition", "quick").plan.path.read_bytes()
-    with pytest.raises(InputError, match="on its own data; give another folder with --out"):
+    with pytest.raises(InputError, match=r"own data; .*--out"):
         run_study(out, "composition", data=["teacher_student"], seeds=1, workers=1)
     assert study_place(out, "composition", "quick").plan.path.read_bytes() == before
 
@@ -229,7 +229,7 @@ def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, c
     (folder / "DONE").write_text(json.dumps(sums))
     assert "1 of 12 runs are of protocol 0 and are left out" in write_report(out).read_text()
     code, _, err = cli("claims", "--out", out)
-    assert code == 0 and "numbers of two protocols do not compare" in err
+    assert code == 0 and "two protocols do not compare" in err
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -244,10 +244,7 @@ def test_a_mistyped_study_makes_no_store(refused, tmp_path, words):
 def test_a_study_without_its_folder_says_where_the_folder_is_looked_for(refused, monkeypatch):
     monkeypatch.delenv("LAYERLOCAL_DATA", raising=False)
     sentence = refused("study", "resolution", "--dry-run")
-    assert "unknown data 'caltech101_224'" in sentence
-    assert (
-        "a folder caltech101_224 of your own is found by its name in the folder that LAYERLOCAL_DATA names" in sentence
-    )
+    assert "unknown data 'caltech101_224'" in sentence and "LAYERLOCAL_DATA" in sentence
 
 
 @pytest.mark.parametrize(

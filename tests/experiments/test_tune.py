@@ -62,7 +62,7 @@ def test_a_dimension_is_read_as_it_is_written(text, kind, low, high, choices, ru
     [
         ("rule.grid", "takes KEY=LOW:HIGH"),
         ("=1:2", "takes KEY=LOW:HIGH"),
-        ("rule.grid=4", r"one choice; give two or more, or fix it with --set rule.grid=4"),
+        ("rule.grid=4", r"one choice; .*--set rule.grid=4"),
         ("rule.x=a:b", "bounds are two numbers"),
         ("rule.x=1:2:3", "bounds are two numbers"),
         ("rule.x=2:1", "LOW must be below HIGH"),
@@ -203,8 +203,8 @@ def test_a_rule_and_its_twins_get_the_same_space_and_as_many_trials():
 @pytest.mark.parametrize(
     ("space", "changes", "sentence"),
     [
-        (["dtg-ff/rule.grid=1,2"], {"rules": ("dtg-ff", "ff")}, "spaces of one size.*dtg-ff 1, ff 0"),
-        (["ff/rule.theta=1:2"], {}, "a rule that is not tuned; tuned: local-heads"),
+        (["dtg-ff/rule.grid=1,2"], {"rules": ("dtg-ff", "ff")}, "dtg-ff 1, ff 0"),
+        (["ff/rule.theta=1:2"], {}, "not tuned; tuned: local-heads"),
         (["rule.grid=1,2", "rule.grid=1,4"], {}, "rule.grid twice"),
         (["rule.grid=1,2"], {"settings": {"rule.grid": 2}}, "searched and set"),
         (["rule.grid=1,2"], {"data": DataSpec(validation=0)}, "data.validation is 0"),
@@ -466,9 +466,7 @@ def test_a_rule_of_a_file_that_cannot_begin_is_refused_before_any_trial(refused,
     words = (
         "--rule mine.py:Exits --network cnn4 --width 0.125 --set data.num_train=100 --set data.num_test=50 --out runs"
     )
-    assert "rule mine.py:Exits raised SystemExit at mine.py:9: it would end the program" in refused(
-        "tune", *words.split()
-    )
+    assert "mine.py:Exits raised SystemExit at mine.py:9" in refused("tune", *words.split())
     assert not (tmp_path / "runs").exists()
 
 

@@ -206,7 +206,7 @@ def test_what_a_compiler_makes_of_it_that_is_no_library_is_not_kept(cache, compi
 def test_no_compiler_at_all_is_one_line(cache, monkeypatch):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.warns(UserWarning, match=f"{BY_TORCH} .*there is no C compiler here"):
+    with pytest.warns(UserWarning, match=rf"{BY_TORCH} .*no C compiler"):
         assert loaded() is None
 
 
@@ -214,7 +214,7 @@ def test_switched_off_by_its_name_it_is_silent_and_another_word_is_refused(cache
     monkeypatch.setenv("LAYERLOCAL_KERNELS", "torch")
     assert loaded() is None
     monkeypatch.setenv("LAYERLOCAL_KERNELS", "Torch")
-    with pytest.raises(InputError, match="unknown value of LAYERLOCAL_KERNELS 'Torch'; known: torch"):
+    with pytest.raises(InputError, match="LAYERLOCAL_KERNELS 'Torch'; known: torch"):
         loaded()
 
 

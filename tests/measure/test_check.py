@@ -331,9 +331,7 @@ def test_a_rule_that_declares_its_channel_groups_holds_and_is_refused_with_the_w
     """A 10-channel block cannot be dealt to 4 classes; 12 channels can, which is width 12 / 64 of `plain`."""
     assert failures(DeclaredChannels) == {}
     network = create_network("plain", in_channels=3, image_size=8, width=10 / 64, depth=2)
-    with pytest.raises(
-        InputError, match=r"block0 has 10 channels.* to 4 classes; set the network's width to 0\.1\d+ \("
-    ):
+    with pytest.raises(InputError, match=r"block0 .*10 channels.* 4 classes; .*0\.1\d+ \("):
         create_rule(DeclaredChannels, network, num_classes=4)
 
 
@@ -341,7 +339,7 @@ def test_training_a_rule_that_does_not_declare_its_channel_groups_says_what_to_d
     data = Bench("bp", {}).toy_data()
     network = create_network("plain", in_channels=3, image_size=8, width=10 / 64, depth=2)
     rule = create_rule(ChannelsOfClasses, network, num_classes=3)
-    with pytest.raises(InputError, match=r"block0 has 10 channels for 3 classes: .*RuleInfo\(channel_groups=True\)"):
+    with pytest.raises(InputError, match=r"block0 .*10 channels .*3 classes: .*channel_groups=True"):
         train_rule(rule, data, Recipe(epochs=1))
 
 

@@ -258,8 +258,8 @@ def test_a_rule_that_is_not_what_it_declares_gets_no_certificate_and_fails_the_c
     ("rule", "message"),
     [
         (SharedHead, "shared by block0 and block1"),
-        (StrangeName, "a loss names its blocks as 'block1', 'block2-3' or 'all', got 'layer0'"),
-        (BeyondTheEnd, "names block4, but the network has block0 to block3"),
+        (StrangeName, r"'block1', 'block2-3' .*got 'layer0'"),
+        (BeyondTheEnd, r"block4, .*block0 to block3"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_and_fails_the_contract(rule, message):

@@ -77,13 +77,13 @@ def test_weights_of_another_type_are_refused_with_the_way_out(kind):
     with pytest.raises(InputError, match=words):
         create_rule("local-heads", made, num_classes=K)
     rule = create_rule("bp", chain(nn.Linear(6, 6)), num_classes=K).to(kind)
-    with pytest.raises(InputError, match=f"of the rule is {name}, .*; call .float"):
+    with pytest.raises(InputError, match=rf"{name}, .*call .float"):
         train_rule(rule, vectors())
 
 
 def test_blocks_that_share_what_learns_or_moves_are_refused_and_what_does_neither_may_be_shared():
     linear, norm, frozen = nn.Linear(6, 6), nn.BatchNorm1d(6, affine=False), nn.Linear(6, 6).requires_grad_(False)
-    with pytest.raises(InputError, match=r"block0 and block2 share 'weight', so .*; give each its own \(copy.deepcopy"):
+    with pytest.raises(InputError, match=r"block0 and block2 .*'weight', .*copy.deepcopy"):
         chain(linear, nn.ReLU(), linear)
     with pytest.raises(InputError, match="block0 and block1 share '1'"):
         chain(nn.Sequential(nn.Linear(6, 6), norm), nn.Sequential(nn.Linear(6, 6), norm))
@@ -174,7 +174,7 @@ def test_more_weights_than_memory_are_refused_before_they_are_filled(monkeypatch
     assert create_network("mlp", in_channels=9, image_size=1, hidden=9, depth=9, norm=False).depth == 9  # 810 numbers
     with pytest.raises(
         InputError,
-        match=r"the weights of network 'mlp' need .* GB or more, .* and this machine has 1\.6e-05 GB of memory",
+        match=r"'mlp' .* GB .*1\.6e-05 GB",
     ):
         create_network("mlp", in_channels=9, image_size=1, hidden=30, depth=9)
     network = create_network("mlp", in_channels=9, image_size=1, hidden=9, depth=1)

@@ -227,11 +227,11 @@ def test_what_makes_no_network_is_refused_in_one_sentence(make, name):
 
 
 @pytest.mark.parametrize(("function", "given", "sentence"), [
-    ("plain", {"width": 0.5}, r"has no width to be set to 0\.5; leave the width out, or give the function a parameter width"),
-    ("plain", {"depth": 3}, r"unknown option of network 'net\.py:plain': 'depth'; known: none"),
+    ("plain", {"width": 0.5}, r"width .*0\.5; .*parameter width"),
+    ("plain", {"depth": 3}, r"network 'net\.py:plain': 'depth'; known: none"),
     ("seeded", {"dept": 3}, r"Did you mean 'depth'\?"),
-    ("seeded", {"depth": "three"}, r"depth of network 'net\.py:seeded' must be a finite number, got 'three'"),
-    ("seeded", {"depth": 0}, r"cannot be made: depth must be from 1 to 1000, got 0"),
+    ("seeded", {"depth": "three"}, r"depth of network 'net\.py:seeded' .*got 'three'"),
+    ("seeded", {"depth": 0}, r"cannot be made: depth .*got 0"),
 ])  # fmt: skip
 def test_what_the_function_does_not_take_is_refused(make, function, given, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -240,7 +240,7 @@ def test_what_the_function_does_not_take_is_refused(make, function, given, sente
 
 def test_modules_that_were_made_before_are_refused_as_they_may_be_trained(make):
     assert make("kept").depth == 1
-    with pytest.raises(InputError, match="returns modules that it returned before; make new ones at each call"):
+    with pytest.raises(InputError, match=r"modules .*returned before"):
         make("kept")
 
 

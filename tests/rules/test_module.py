@@ -193,13 +193,13 @@ def test_with_mean_and_std_vectors_are_normalized_feature_by_feature():
     [
         ({"mean": [0.0] * 3}, "both mean and std"),
         ({"std": [1.0] * 3}, "both mean and std"),
-        ({"mean": [0.0], "std": [1.0]}, "mean needs one number for each of the 3 channels"),
-        ({"mean": [0.0] * 3, "std": [1.0] * 4}, "std needs one number for each of the 3 channels"),
+        ({"mean": [0.0], "std": [1.0]}, r"mean .*3 channels"),
+        ({"mean": [0.0] * 3, "std": [1.0] * 4}, r"std .*3 channels"),
         ({"mean": [0.0] * 3, "std": [1.0, 0.0, 1.0]}, "above 0"),
         ({"mean": [0.0] * 3, "std": [1.0, float("nan"), 1.0]}, "above 0"),
         ({"mean": [0.0, float("nan"), 0.0], "std": [1.0] * 3}, "mean must be finite numbers"),
-        ({"mean": "a", "std": [1.0] * 3}, "mean must be numbers, one a channel or feature"),
-        ({"mean": [0.0] * 3, "std": [1.0] * 3, "scale": "pixels"}, "scale must be a Scale or None, got str"),
+        ({"mean": "a", "std": [1.0] * 3}, "mean must be numbers"),
+        ({"mean": [0.0] * 3, "std": [1.0] * 3, "scale": "pixels"}, r"scale .*got str"),
     ],
 )
 def test_a_mean_and_a_deviation_that_do_not_fit_are_refused(given, words):
@@ -210,7 +210,7 @@ def test_a_mean_and_a_deviation_that_do_not_fit_are_refused(given, words):
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 4, 8, 8), (3, 8, 8), (2, 3)])
 def test_images_of_another_number_of_channels_are_not_broadcast(shape):
     module = make(trained=False).to_module(mean=[0.5] * 3, std=[0.5] * 3)
-    with pytest.raises(InputError, match=r"the module takes batches \(B, 3, H, W\), got shape"):
+    with pytest.raises(InputError, match=r"\(B, 3, H, W\), got shape"):
         module(torch.zeros(shape))
 
 

@@ -114,12 +114,12 @@ def test_channels_that_do_not_divide_are_refused_with_the_nearest_width_that_wor
 
 def test_where_no_common_width_is_near_the_sentence_names_the_blocks_own_nearest():
     blocks = [nn.Linear(7, 64), nn.Linear(64, 70)]
-    with pytest.raises(InputError, match=r"block0 has 64 units.* 100 classes; give it 100 or another multiple of 100"):
+    with pytest.raises(InputError, match=r"block0 .*64 units.* 100 classes; .*100"):
         create_rule("cwcomp", Network(blocks, sample_shape=(7,)), num_classes=100)
 
 
 def test_a_later_block_that_does_not_divide_is_named():
-    with pytest.raises(InputError, match=r"block1 has 8 units.* 3 classes; give it 9 or another multiple of 3"):
+    with pytest.raises(InputError, match=r"block1 .*8 units.* 3 classes; .*9"):
         create_rule("cwcomp", Network([nn.Linear(7, 6), nn.Linear(6, 8)], sample_shape=(7,)), num_classes=3)
 
 

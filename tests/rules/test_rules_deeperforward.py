@@ -157,7 +157,7 @@ def test_a_twin_with_one_readout_fuses_that_one():
 
 def test_channels_that_do_not_divide_are_refused_as_by_cwcomp():
     narrow = create_network("cnn4", in_channels=3, image_size=8)
-    with pytest.raises(InputError, match=r"block0 has 32 channels.* 10 classes; set the network's width to 0\.9375"):
+    with pytest.raises(InputError, match=r"block0 .*32 channels.* 10 classes; .*width .*0\.9375"):
         create_rule("deeperforward", narrow, num_classes=10)
 
 
@@ -166,7 +166,7 @@ def test_a_class_of_one_number_is_refused_because_nothing_of_it_would_be_left():
         made = create_network("mlp", in_channels=7, image_size=1, hidden=hidden, depth=depth)
         return create_rule("deeperforward", made, num_classes=K, **options)
 
-    with pytest.raises(InputError, match=r"block0 has one number for each of the 3 classes.*normalization='layer'"):
+    with pytest.raises(InputError, match=r"block0 .*3 classes.*normalization='layer'"):
         rule(3)
     for allowed in (rule(3, normalization="layer"), rule(3, depth=1), rule(6)):
         trained_step(allowed)

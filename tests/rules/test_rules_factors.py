@@ -85,7 +85,7 @@ def test_factors_are_read_from_text(text, found):
 
 @pytest.mark.parametrize("text", ["3x3", "10", "x10", "2x5x1", "2.0x5", "-2x-5", "²x5", "2X5", "", "axb"])
 def test_other_factors_are_one_clear_sentence(text):
-    with pytest.raises(InputError, match="factors must be 'AxB' with A·B = 10 classes, got") as caught:
+    with pytest.raises(InputError, match=r"factors .*'AxB' .*10 classes") as caught:
         make("dtg-ff", num_classes=10, factors=text)
     assert "\n" not in str(caught.value)
 

@@ -31,9 +31,7 @@ def network(depth=3, seed=0):
 
 
 def test_an_unknown_rule_lists_the_known_and_the_nearest():
-    with pytest.raises(
-        InputError, match=r"unknown rule 'dtgff'; known: .*bp-deepsup.*local-heads.*Did you mean 'dtg-ff'"
-    ):
+    with pytest.raises(InputError, match=r"'dtgff'; known: .*Did you mean 'dtg-ff'"):
         create_rule("dtgff", network(), num_classes=3)
 
 

@@ -73,16 +73,16 @@ def test_another_type_is_refused_in_one_sentence(options, words):
 
 @pytest.mark.parametrize("twin", ["bp", "bp-deepsup", "segmented", "bp-every", "feedback", "lookahead"])
 def test_a_twin_checks_the_options_of_its_rule_and_hides_its_own_workings(twin):
-    with pytest.raises(InputError, match="temperature_gain of rule 'dtg-ff' must be a finite number, got 'abc'"):
+    with pytest.raises(InputError, match=r"temperature_gain of rule 'dtg-ff' .*got 'abc'"):
         create_rule(twin, network(), num_classes=3, of="dtg-ff", temperature_gain="abc")
     public = {"segmented": {"segments", "readouts"}, "bp-deepsup": {"segments"}}.get(twin, set())
     for hidden in {"segments", "readouts"} - public:
         with pytest.raises(InputError, match=f"unknown option of rule '{twin}': '{hidden}'"):
             create_rule(twin, network(), num_classes=3, of="dtg-ff", **{hidden: 5})
     for option in public:
-        with pytest.raises(InputError, match=f"{option} of rule '{twin}' must be text"):
+        with pytest.raises(InputError, match=f"{option} of rule '{twin}'"):
             create_rule(twin, network(), num_classes=3, of="dtg-ff", **{option: 5})
-    with pytest.raises(InputError, match=r"a rule is a name, FILE\.py:CLASS or a class made from Rule, got 5"):
+    with pytest.raises(InputError, match=r"a rule is a name, .*got 5"):
         create_rule(twin, network(), num_classes=3, of=5)
 
 
@@ -105,7 +105,7 @@ def test_a_rule_without_heads_says_what_to_fill():
         info = RuleInfo(name="bare", locality="block")
 
     rule: Rule = Bare(network(), num_classes=3)
-    with pytest.raises(InputError, match=r"Bare has no head for block0: fill self\.heads with self\.head_per_block"):
+    with pytest.raises(InputError, match=r"Bare .*head .*block0: .*self\.head_per_block"):
         rule.block_scores(rule.network.prepare(torch.zeros(2, 3, 8, 8)))
 
 
@@ -118,9 +118,7 @@ def test_a_rule_is_registered_once_and_only_as_a_rule(monkeypatch):
     assert register_rule(define("mine")) is find_rule("mine")
     again = register_rule(define("mine"))  # a cell of a notebook that is run twice
     assert find_rule("mine") is again
-    with pytest.raises(
-        InputError, match=r"Mine cannot be registered as 'bp', the name of layerlocal\.rules\.twins\.BP"
-    ):
+    with pytest.raises(InputError, match=r"Mine .*'bp', .*layerlocal\.rules\.twins\.BP"):
         register_rule(define("bp"))
     for value in (None, 5, "bp", dict, LocalHeads.__init__):
         with pytest.raises(InputError, match="a rule is "):
@@ -128,13 +126,13 @@ def test_a_rule_is_registered_once_and_only_as_a_rule(monkeypatch):
     with pytest.raises(InputError, match="BlockwiseRule declares no info"):
         register_rule(BlockwiseRule)
     for value in (None, 5, ""):
-        with pytest.raises(InputError, match="a rule is named by text, got"):
+        with pytest.raises(InputError, match=r"a rule is named .*got"):
             RuleInfo(name=value, locality="block")
 
 
 def test_what_is_no_network_and_what_is_no_number_of_classes_make_no_rule():
     for value in (None, 5, "mlp", torch.nn.Linear(3, 3)):
-        with pytest.raises(InputError, match=r"a rule trains a Network, got .*; make one by create_network"):
+        with pytest.raises(InputError, match=r"Network, got .*create_network"):
             create_rule("bp", value, num_classes=3)
     for value in (0, 1, -5, 2.0, math.nan, None, "3", True, 10**9):
         with pytest.raises(InputError, match="num_classes"):
@@ -145,5 +143,5 @@ def test_what_is_no_network_and_what_is_no_number_of_classes_make_no_rule():
 @pytest.mark.parametrize("readouts", [[], [3], [-1, 0]])
 def test_readouts_are_at_blocks_that_there_are(readouts):
     rule = create_rule("local-heads", network(), num_classes=3)
-    with pytest.raises(InputError, match="readouts are at blocks 0 to 3"):
+    with pytest.raises(InputError, match="blocks 0 to 3"):
         rule.keep_readouts([4, *readouts] if readouts == [3] else readouts)

@@ -100,10 +100,10 @@ def test_a_plan_keeps_the_sums_of_rules_and_of_the_network(file):
 def test_a_file_that_changed_since_the_plan_is_refused(file, store):
     pinned = pin_plugin(spec_of(file))
     file.write_text(file.read_text() + "# edited\n")
-    with pytest.raises(InputError, match=r"the network file of .*net\.py:ours has changed since this run was planned"):
+    with pytest.raises(InputError, match=r"net\.py:ours has changed .*planned"):
         run_spec(pinned, store)
     [reason] = run_many([pinned], store).failed.values()
-    assert "has changed since this run was planned" in reason
+    assert "has changed since this run" in reason
     assert not store.is_done(pinned)
 
 
@@ -140,11 +140,11 @@ def test_a_network_that_fails_as_it_runs_is_blamed_by_its_name(file, store, step
 
 def test_its_code_is_run_for_nobody_who_did_not_ask(file, store, tmp_path):
     record = run_spec(spec_of(file), store)
-    with pytest.raises(InputError, match=rf"the network of run {record.hash} is the file {file}, and building it runs"):
+    with pytest.raises(InputError, match=rf"{record.hash} .*file {file}"):
         load_trained(store, record.hash)
     export_run(store, record.hash, {"torch": tmp_path / "net.pt2"}, trust_rule_files=True)
     program = torch.export.load(tmp_path / "net.pt2").module()
     assert program(torch.zeros(2, 64)).shape == (2, 3)
     file.write_text(file.read_text() + "# edited\n")
-    with pytest.raises(InputError, match=r"the network file of .*net\.py:ours has changed since run"):
+    with pytest.raises(InputError, match=r"net\.py:ours has changed .*run"):
         load_trained(store, record.hash, trust_rule_files=True)

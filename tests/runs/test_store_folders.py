@@ -149,7 +149,7 @@ def test_links_at_the_places_a_run_writes_to_are_refused(store, tmp_path, name, 
     place = store.root / SPEC.hash / name
     place.parent.mkdir(parents=True)
     place.symlink_to(place if target == "itself" else tmp_path / target)
-    with pytest.raises(InputError, match="is a link, and a run is written in its own folder only"), store.open(SPEC):
+    with pytest.raises(InputError, match=r"link, .*own folder only"), store.open(SPEC):
         pass
     assert everything(tmp_path / "folder") == {".state.safetensors.abc12345": b"precious"}
     assert not (tmp_path / "nothing").exists()
@@ -214,7 +214,7 @@ def test_a_file_system_without_locks_is_one_sentence_and_nobody_waits(store, mon
     monkeypatch.setattr(fcntl, "flock", lock_gives(code))
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
     for call in (lambda: run_spec(TINY, store), lambda: begin(store)):
-        with pytest.raises(InputError, match=r"cannot be locked .*two processes could write it .*--out"):
+        with pytest.raises(InputError, match=r"cannot be locked .*--out"):
             call()
     outcome = run_many([TINY], store)
     assert outcome.finished == [] and "cannot be locked" in outcome.failed[TINY.hash]
@@ -293,13 +293,13 @@ def test_a_result_of_another_run_under_the_right_spec_is_not_accepted(planted):
     folder = store.root / specs[0].hash
     shutil.copy(store.root / specs[1].hash / "result.json", folder / "result.json")
     seal(folder)
-    with pytest.raises(InputError, match=r"is damaged \(result.json is of another run\)"):
+    with pytest.raises(InputError, match=r"damaged .*result.json .*another run"):
         store.load(specs[0].hash)
 
 
 def test_a_run_in_progress_under_another_name_is_not_continued(store):
     begin(store).rename(store.root / OTHER.hash)
-    with pytest.raises(InputError, match=f"{OTHER.hash} holds run {SPEC.hash} under another name"), store.open(OTHER):
+    with pytest.raises(InputError, match=rf"{OTHER.hash} .*{SPEC.hash} .*another name"), store.open(OTHER):
         pass
     assert (store.root / OTHER.hash / "checkpoint" / "state.safetensors").exists()
 
@@ -307,7 +307,7 @@ def test_a_run_in_progress_under_another_name_is_not_continued(store):
 def test_a_checkpoint_of_another_run_is_not_continued(store):
     here, there = begin(store), begin(store, OTHER)
     shutil.copy(here / "checkpoint/state.safetensors", there / "checkpoint/state.safetensors")
-    with store.open(OTHER) as folder, pytest.raises(InputError, match=f"is damaged .it is of run {SPEC.hash}"):
+    with store.open(OTHER) as folder, pytest.raises(InputError, match=rf"damaged .*run {SPEC.hash}"):
         folder.load_checkpoint()
 
 
@@ -358,9 +358,7 @@ def test_roots_that_cannot_be_a_store_are_one_sentence_and_nothing_is_made(tmp_p
     store = RunStore(root)
     assert not store.is_done(SPEC)
     for call in (store.prepare, store.finished, lambda: store.load(SPEC.hash), lambda: run_spec(TINY, store)):
-        with pytest.raises(
-            InputError, match=r"cannot (write|be read)|is a file, not a run store|no run store at"
-        ) as found:
+        with pytest.raises(InputError, match=r"cannot (write|be read)|run store") as found:
             call()
         assert root[:9] in str(found.value)
     with contextlib.suppress(InputError), store.open(SPEC):

@@ -179,11 +179,11 @@ def test_a_row_without_options_has_the_same_first_columns(store: Path) -> None:
 
 
 def test_what_is_no_store_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run store and no table at"):
+    with pytest.raises(InputError, match=r"no run store .*table"):
         load_runs(tmp_path / "nothing")
     with pytest.raises(InputError, match="no finished run in"):
         load_runs(tmp_path)
-    with pytest.raises(InputError, match=r"ends in \.parquet or \.csv, got 'runs\.txt'"):
+    with pytest.raises(InputError, match=r"\.parquet or \.csv, .*'runs\.txt'"):
         write_runs_table(tmp_path, tmp_path / "runs.txt")
     with pytest.raises(InputError, match="no finished run in"):
         write_runs_table(tmp_path, tmp_path / "runs.csv")
@@ -210,7 +210,7 @@ def test_a_run_in_progress_is_left_out(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_of_runs_is_one_sentence(tmp_path: Path, content: bytes, ending: str) -> None:
     path = tmp_path / f"x.{ending}"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"x.{ending} is not a table of runs .*write_runs_table") as error:
+    with pytest.raises(InputError, match=rf"x.{ending} .*write_runs_table") as error:
         load_runs(path)
     assert "\n" not in str(error.value)
 

@@ -203,9 +203,9 @@ def test_runs_of_workers_that_do_not_see_the_store_are_brought_back_whole_and_st
 
 @needs_ray
 def test_a_cluster_without_room_for_one_run_is_one_sentence(store, cluster):
-    with pytest.raises(InputError, match=r"no node of the Ray cluster has 1 CPU and 0\.5 GPU for one run"):
+    with pytest.raises(InputError, match=r"1 CPU and 0\.5 GPU"):
         run_many(seeds(1), store, ray=cluster, threads=1, device="cuda", gpus=0.5)
-    with pytest.raises(InputError, match="no node of the Ray cluster has 64 CPU for one run"):
+    with pytest.raises(InputError, match="64 CPU"):
         run_many(seeds(1), store, ray=cluster, threads=64)
 
 
@@ -214,7 +214,7 @@ def test_an_address_where_nobody_answers_is_one_sentence(store):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(InputError, match=f"cannot reach a Ray cluster at '{address}' .*refused") as error:
+    with pytest.raises(InputError, match=rf"Ray cluster .*'{address}' .*refused") as error:
         run_many(seeds(1), store, ray=address)
     assert "\n" not in str(error.value)
 
@@ -222,14 +222,14 @@ def test_an_address_where_nobody_answers_is_one_sentence(store):
 @needs_ray
 @pytest.mark.parametrize("address", ["nonsense", "nosuchhost.invalid:6379", "ray://nosuchhost.invalid:10001"])
 def test_an_address_that_is_none_is_one_sentence(store, address):
-    with pytest.raises(InputError, match=f"cannot reach a Ray cluster at '{address}'") as error:
+    with pytest.raises(InputError, match=rf"Ray cluster .*'{address}'") as error:
         run_many(seeds(1), store, ray=address)
     assert "\n" not in str(error.value)
 
 
 def test_without_ray_a_sentence_says_how_to_install_it(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"^Ray is not installed; pip install 'layerlocal\[ray\]'$"):
+    with pytest.raises(InputError, match=r"^Ray is not installed; .*'layerlocal\[ray\]'$"):
         run_many(seeds(1), store, ray="auto")
 
 

@@ -107,7 +107,7 @@ def test_images_in_any_order_of_axes_give_the_same_answers():
 def test_a_larger_image_than_in_fit_is_refused():
     X, y = images()
     model = small(network="cnn4", epochs=1).fit(X, y)
-    with pytest.raises(ValueError, match=r"samples of shape \(3, 8, 8\) are expected"):
+    with pytest.raises(ValueError, match=r"samples of shape \(3, 8, 8\)"):
         model.predict(np.zeros((2, 3, 9, 9), np.uint8))
 
 
@@ -167,12 +167,12 @@ def test_verbose_prints_a_line_an_epoch(capsys):
         ({"recipe_options": {"momentun": 0.5}}, "recipe.momentun"),
         ({"rule_options": {"griid": 2}}, "unknown option of rule"),
         ({"validation_fraction": 1.5}, "validation=1.5"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
-        ({"width": "a"}, "width must be a finite number, got 'a'"),
+        ({"batch_size": 2.5}, r"batch_size .*got 2.5"),
+        ({"width": "a"}, r"width .*got 'a'"),
         ({"rule": None}, "a rule is a name"),
-        ({"network": 3, "network_options": None}, "a network by name is one of"),
-        ({"rule_options": 3}, "rule_options must be a dictionary such as"),
-        ({"recipe_options": ["clip"]}, "recipe_options must be a dictionary such as"),
+        ({"network": 3, "network_options": None}, "a network by name"),
+        ({"rule_options": 3}, r"rule_options .*dictionary"),
+        ({"recipe_options": ["clip"]}, r"recipe_options .*dictionary"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"epochs": True}, "recipe.epochs: Input should be a number"),
     ],
@@ -219,7 +219,7 @@ def test_single_options_are_parameters_like_others():
     assert clone(model).rule_options == {"grid": 3}
     model.set_params(rule_options={"grid": 2}, rule_options__fusion="last")
     assert model.rule_options == {"grid": 2, "fusion": "last"}
-    with pytest.raises(InputError, match=r"unknown option of rule 'local-heads': 'griid'.*Did you mean 'grid'"):
+    with pytest.raises(InputError, match=r"'local-heads': 'griid'.*Did you mean 'grid'"):
         model.set_params(rule_options__griid=2).fit(*vectors())
     with pytest.raises(ValueError, match="Invalid parameter 'nothing'"):
         model.set_params(nothing__grid=2)
@@ -257,13 +257,13 @@ def seed_of(random_state):
 
 @pytest.mark.parametrize("options", [{"width": 0.5}, {"network_options": {"depth": 2}}])
 def test_a_network_that_is_made_has_its_width_and_depth(options):
-    with pytest.raises(InputError, match="are for a network by name; this one is made already: leave them out"):
+    with pytest.raises(InputError, match=r"network by name; .*made already"):
         LayerLocalClassifier(network=own(), epochs=1, **options).fit(*vectors())
 
 
 def test_a_rule_that_is_made_is_refused_and_its_class_is_taken():
     rule = create_rule("local-heads", own(), num_classes=3)
-    with pytest.raises(InputError, match="rule is a LocalHeads that is made already; give its name or its class"):
+    with pytest.raises(InputError, match=r"LocalHeads .*made already"):
         LayerLocalClassifier(rule).fit(*vectors())
     assert isinstance(small(type(rule), epochs=1).fit(*vectors()).rule_, type(rule))
 
@@ -274,8 +274,8 @@ def test_a_rule_that_is_made_is_refused_and_its_class_is_taken():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda y: ["a" if k else None for k in y], "the label of row 0 is missing"),
-        (lambda y: ["a" if k else float("nan") for k in y], "the label of row 0 is missing"),
+        (lambda y: ["a" if k else None for k in y], "label of row 0"),
+        (lambda y: ["a" if k else float("nan") for k in y], "label of row 0"),
         (lambda y: ["a" if k else 3 for k in y], "got numbers and text"),
         (lambda y: y + 0.5, "Unknown label type: continuous"),
     ],
@@ -290,7 +290,7 @@ def test_a_class_of_one_row_is_named_by_its_label_where_rows_are_held_out():
     X, y = vectors()
     names = np.array(["pear", "apple", "fig"])[y]
     names[7] = "kiwi"
-    with pytest.raises(InputError, match=r"class kiwi has only 1 row, .* or set validation_fraction=0"):
+    with pytest.raises(InputError, match=r"kiwi .*1 row, .*validation_fraction=0"):
         small(validation_fraction=0.1).fit(X, names)
     assert "kiwi" in small(epochs=1).fit(X, names).classes_
 

@@ -134,31 +134,31 @@ def test_options_beside_a_rule_that_is_made_are_refused(change, words):
         ({"network": "vgg9"}, "unknown network 'vgg9'"),
         ({"temperature": 2}, "unknown option of rule 'dtg-ff': 'temperature'"),
         ({"network_options": {"dept": 2}}, "Did you mean 'depth'"),
-        ({"data": vectors()[0]}, r"load_data or be arrays \(X, y\), got ndarray"),
+        ({"data": vectors()[0]}, r"arrays \(X, y\), got ndarray"),
         ({"data": (1, 2, 3)}, "got tuple"),
-        ({"recipe": Recipe(batch_size=500)}, "batch_size 500 is more than the 37 training samples"),
+        ({"recipe": Recipe(batch_size=500)}, r"batch_size 500 .*37 training samples"),
         ({"fusion": "fitted", "validation": 0}, "chosen on validation data"),
         ({"rule": None}, "a rule is a name, FILE"),
         ({"rule": Rule}, "Rule declares no info"),
         ({"data": vectors()[:1]}, r"got tuple; write fit\(rule, \(X, y\)\)"),
         ({"data": list(vectors())}, r"got list; write fit\(rule, \(X, y\)\)"),
-        ({"recipe": {"epochs": 1}}, r"recipe must be a Recipe such as Recipe\(epochs=5\), or None, got dict"),
-        ({"recipe": 3}, "recipe must be a Recipe .*, got int"),
-        ({"network": 3}, "a network by name is one of .*mlp.*, got 3"),
-        ({"network": torch.nn.Linear(5, 3)}, "a network by name is one of .*, got Linear"),
+        ({"recipe": {"epochs": 1}}, r"recipe .*got dict"),
+        ({"recipe": 3}, r"recipe .*got int"),
+        ({"network": 3}, r"network by name .*mlp.*, got 3"),
+        ({"network": torch.nn.Linear(5, 3)}, r"network by name .*got Linear"),
         ({"network": ""}, "unknown network ''"),
-        ({"width": "a"}, "width must be a finite number, got 'a'"),
-        ({"width": math.nan}, "width must be a finite number, got nan"),
-        ({"width": True}, "width must be a finite number, got True"),
+        ({"width": "a"}, r"width .*got 'a'"),
+        ({"width": math.nan}, r"width .*got nan"),
+        ({"width": True}, r"width .*got True"),
         ({"width": 0}, "width must be positive, got 0"),
         ({"network_options": 3}, "network_options must be a dictionary"),
         ({"network_options": {3: 3}}, "network_options must be a dictionary"),
-        ({"network_options": {"hidden": -5}}, "hidden must be at least 1, got -5"),
-        ({"validation": math.nan}, "validation=nan must be a number of at least 0 and below 1"),
+        ({"network_options": {"hidden": -5}}, r"hidden .*got -5"),
+        ({"validation": math.nan}, r"validation=nan .*below 1"),
         ({"validation": "a"}, "validation='a' must be a number"),
-        ({"validation": 1}, "validation=1 must be a number of at least 0 and below 1"),
-        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
-        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"validation": 1}, r"validation=1 .*below 1"),
+        ({"seed": 1.5}, r"seed .*got 1.5"),
+        ({"seed": None}, r"seed .*got None"),
         ({"on_epoch": 3}, "on_epoch must be a function"),
     ],
 )
@@ -260,9 +260,9 @@ def test_arrays_have_no_test_split():
 @pytest.mark.parametrize(
     ("X", "y", "words"),
     [
-        (np.zeros((4, 2)), [0, 0, 0, 0], "at least 2 classes, got 1 class"),
-        (np.zeros((4, 2)), [0, 1, 0], "one label for each of the 4 samples"),
-        (np.zeros((4, 2)), [[0, 1]] * 4, "one label for each of the 4 samples"),
+        (np.zeros((4, 2)), [0, 0, 0, 0], r"at least 2 classes, .*1 class"),
+        (np.zeros((4, 2)), [0, 1, 0], r"label .*the 4 samples"),
+        (np.zeros((4, 2)), [[0, 1]] * 4, r"label .*the 4 samples"),
         (np.zeros((4, 2)), np.array([0, "a", 0, "a"], object), "sorted"),
         (np.zeros(4), [0, 1, 0, 1], r"got shape \(4,\)"),
         (np.zeros((0, 3)), [], r"got shape \(0, 3\)"),
@@ -273,11 +273,11 @@ def test_arrays_have_no_test_split():
         (np.zeros((4, 5, 6)), [0, 1, 0, 1], "must be square"),
         (None, [0, 1], "must be numbers, got NoneType"),
         ({"a": 1}, [0, 1], "must be numbers, got dict"),
-        ([[1], [1, 2]], [0, 1], "samples must be one array of numbers"),
-        (np.array([["a", 1]] * 2, object), [0, 1], "samples must be one array of numbers"),
+        ([[1], [1, 2]], [0, 1], r"samples .*array of numbers"),
+        (np.array([["a", 1]] * 2, object), [0, 1], r"samples .*array of numbers"),
         (np.zeros((2, 2), complex), [0, 1], "must be numbers, got complex128"),
-        (np.ma.array(np.zeros((2, 2)), mask=[[0, 1], [0, 0]]), [0, 1], "a masked array has entries that are missing"),
-        (torch.empty(2, 2, device="meta"), [0, 1], "samples must be one array of numbers"),
+        (np.ma.array(np.zeros((2, 2)), mask=[[0, 1], [0, 0]]), [0, 1], r"masked array .*missing"),
+        (torch.empty(2, 2, device="meta"), [0, 1], r"samples .*array of numbers"),
     ],
 )
 def test_arrays_that_are_no_task_are_refused(X, y, words):
@@ -293,21 +293,21 @@ FOUR = np.arange(8, dtype=np.float32).reshape(4, 2)
 @pytest.mark.parametrize(
     ("y", "words"),
     [
-        ([0, math.nan, 1, 0], r"the label of row 1 is missing \(nan\)"),
-        (np.array([0, 1, np.nan, 0]), r"the label of row 2 is missing \(nan\)"),
-        (["a", "b", math.nan, "a"], r"the label of row 2 is missing \(nan\)"),
-        (["a", None, "b", "a"], r"the label of row 1 is missing \(None\)"),
-        (np.array(["2020-01-01", "NaT"] * 2, "datetime64[D]"), r"the label of row 1 is missing \(NaT\)"),
-        (np.ma.array([0, 1, 0, 1], mask=[0, 0, 1, 0]), "masked array has entries that are missing"),
-        ([0.5, 1.0, 2.0, 3.5], "labels must be classes, got real numbers such as 0.5"),
+        ([0, math.nan, 1, 0], r"label of row 1 .*\(nan\)"),
+        (np.array([0, 1, np.nan, 0]), r"label of row 2 .*\(nan\)"),
+        (["a", "b", math.nan, "a"], r"label of row 2 .*\(nan\)"),
+        (["a", None, "b", "a"], r"label of row 1 .*\(None\)"),
+        (np.array(["2020-01-01", "NaT"] * 2, "datetime64[D]"), r"label of row 1 .*\(NaT\)"),
+        (np.ma.array([0, 1, 0, 1], mask=[0, 0, 1, 0]), r"masked array .*missing"),
+        ([0.5, 1.0, 2.0, 3.5], r"labels .*real numbers .*0.5"),
         (np.array([0.0, 1.0, np.inf, 0.0]), "real numbers such as inf"),
         (np.array([0.5, 1.5, 0.5, 1.5], object), "real numbers such as 0.5"),
         (torch.tensor([0.0, 0.25, 1.0, 1.0]), "real numbers such as 0.25"),
         (np.array([0, 1j, 0, 1j]), "real numbers such as"),
         ([0, "a", 0, "a"], "got numbers and text"),
-        ([[1], [1, 2], [1], [1, 2]], "numbers, or text, or of one other kind that can be sorted, got list"),
-        (np.eye(2)[[0, 1, 0, 1]], r"got 2 columns; of one-hot labels give y.argmax\(1\)"),
-        (np.zeros((1, 4)), r"one label for each of the 4 samples, got shape \(1, 4\)"),
+        ([[1], [1, 2], [1], [1, 2]], "sorted, got list"),
+        (np.eye(2)[[0, 1, 0, 1]], r"2 columns; .*y.argmax\(1\)"),
+        (np.zeros((1, 4)), r"4 samples, got shape \(1, 4\)"),
         (None, r"got shape \(\)"),
         ("abcd", r"got shape \(\)"),
         (3, r"got shape \(\)"),
@@ -346,16 +346,16 @@ def test_labels_of_pandas_are_classes_and_its_missing_ones_are_not():
     ]  # fmt: skip
     assert [data_from_arrays(FOUR, y, validation=0).train.labels.tolist() for y in good] == [[1, 0, 1, 0]] * 4
     for kind in ("category", "string"):
-        with pytest.raises(InputError, match="the label of row 1 is missing"):
+        with pytest.raises(InputError, match="label of row 1"):
             data_from_arrays(FOUR, pandas.Series(["a", None] * 2, dtype=kind), validation=0)
-    with pytest.raises(InputError, match="the label of row 1 is missing"):
+    with pytest.raises(InputError, match="label of row 1"):
         data_from_arrays(FOUR, pandas.array([4, None] * 2, dtype="Int64"), validation=0)
 
 
 def test_a_class_of_one_row_is_named_and_may_be_learned_with_nothing_held_out():
     X, y = vectors(12)
     y = np.where(np.arange(12) == 5, 9, y)
-    with pytest.raises(InputError, match=r"class '9' has only 1 training image, .*or pass validation=0"):
+    with pytest.raises(InputError, match=r"'9' .*1 training image, .*validation=0"):
         data_from_arrays(X, y)
     assert data_from_arrays(X, y, validation=0).num_classes == 4
 

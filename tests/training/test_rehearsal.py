@@ -125,11 +125,11 @@ class OwnScores(Sound):
     [
         (
             lambda s: s * math.nan,
-            r"scores\(\) of rule 'mine' gives NaN or infinite numbers on the first training samples",
+            r"scores\(\) of rule 'mine' .*NaN",
         ),
         (
             lambda s: -s,
-            r"scores\(\) of rule 'mine' is not fuse\(block_scores\(\)\), on which accuracy is counted; write ",
+            r"scores\(\) of rule 'mine' .*fuse\(block_scores\(\)\)",
         ),
     ],
 )
@@ -161,9 +161,9 @@ class Changing(nn.Module):
     ("function", "words"),
     [
         (lambda x: (x, x), r"block1 \(Changing\) returns a tuple"),
-        (lambda x: x[:, :3], r"block1 \(Changing\) returns shape \(3,\) in training mode and \(6,\) when the network was made"),
-        (lambda x: x[:1], r"block1 \(Changing\) returns shape \(1, 6\) for a batch of 12"),
-        (lambda x: x / 0, r"block1 \(Changing\) returns NaN or infinite numbers .* in training mode"),
+        (lambda x: x[:, :3], r"block1 \(Changing\) .*\(3,\) .*\(6,\)"),
+        (lambda x: x[:1], r"block1 \(Changing\) .*\(1, 6\) .*12"),
+        (lambda x: x / 0, r"block1 \(Changing\) .*NaN .*training mode"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["local-heads", "bp", "ff"])
@@ -234,7 +234,7 @@ def test_a_rule_that_needs_a_whole_batch_is_rehearsed_on_one():
     sorted_by_class = data().train.subset(order)
     made = data_from_splits("sorted", sorted_by_class, test=sorted_by_class, validation=sorted_by_class)
     train_rule(create_rule(Wholes, network(), num_classes=K), made, RECIPE)
-    with pytest.raises(InputError, match=r"rule 'mine' raised RuntimeError at test_rehearsal.py.*too few samples"):
+    with pytest.raises(InputError, match=r"'mine' .*RuntimeError at test_rehearsal.py.*too few samples"):
         Training(create_rule(Wholes, network(), num_classes=K), made, Recipe(batch_size=12, micro_batches=2))
 
 
@@ -247,7 +247,7 @@ def test_the_test_split_stays_closed():
 def test_a_warning_of_the_rule_is_given_once_as_ever(recwarn):
     rule = create_rule("local-heads", network(), num_classes=K, head="mlp", head_width=500)
     train_rule(rule, data(), RECIPE)
-    assert len([w for w in recwarn if "cost more than the block they read" in str(w.message)]) == 1
+    assert len([w for w in recwarn if "cost more than the block" in str(w.message)]) == 1
 
 
 def test_two_losses_of_one_block_and_a_step_a_block_do_not_go_together():
@@ -258,7 +258,7 @@ def test_two_losses_of_one_block_and_a_step_a_block_do_not_go_together():
     rule = create_rule("bp", network(), num_classes=K)
     whole = rule.losses
     rule.losses = lambda x, y: (loss._replace(block="block1") for loss in whole(x, y))
-    with pytest.raises(InputError, match=r"a loss reaches block0 without naming it, so recipe.step_per_block cannot"):
+    with pytest.raises(InputError, match=r"block0 .*recipe.step_per_block"):
         Training(rule, data(), RECIPE.model_copy(update={"step_per_block": True}))
 
 
@@ -274,9 +274,9 @@ def breaks_after(calls, function):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (last_nan, "the scores of block1 of rule 'mine' are NaN or infinite on the validation split after epoch 2"),
-        (lambda s: s * math.inf, "the scores of block0 of rule 'mine' are NaN or infinite on the validation split after epoch 2"),
-        (lambda s: s.repeat(1, 1, 2), r"block_scores\(\) of rule 'mine' gives shape \(2, 36, 6\); it must give \(L, B, K\)"),
+        (last_nan, r"block1 .*'mine' .*NaN .*validation .*epoch 2"),
+        (lambda s: s * math.inf, r"block0 .*'mine' .*NaN .*validation .*epoch 2"),
+        (lambda s: s.repeat(1, 1, 2), r"block_scores\(\) .*'mine' .*\(2, 36, 6\); .*\(L, B, K\)"),
     ],
 )  # fmt: skip
 def test_scores_are_held_to_shape_and_finiteness_at_every_evaluation(function, words):
@@ -291,15 +291,15 @@ def test_scores_of_the_test_split_are_held_too():
     training = Training(rule, data(), RECIPE)
     while not training.finished:
         training.run_epoch()
-    with pytest.raises(InputError, match="the fused scores of rule 'mine' are NaN or infinite on the test split"):
+    with pytest.raises(InputError, match=r"fused .*'mine' .*NaN .*test split"):
         training.test()
-    with pytest.raises(InputError, match="are NaN or infinite on these samples"):
+    with pytest.raises(InputError, match=r"NaN .*these samples"):
         evaluate_split(rule, data(), data().train)
 
 
 def test_a_name_that_comes_later_is_refused_at_its_first_step():
     rule = create_rule(Sound, network(), num_classes=K, named=breaks_after(6, lambda n: "layer2"))
-    with pytest.raises(InputError, match=r"a loss names its blocks as .*, got 'layer2'"):
+    with pytest.raises(InputError, match=r"a loss names .*got 'layer2'"):
         train_rule(rule, data(), RECIPE)
 
 
@@ -307,7 +307,7 @@ def test_a_name_that_comes_later_is_refused_at_its_first_step():
 @pytest.mark.parametrize("value", [None, 5, "bp", Sound])
 def test_training_takes_a_rule_data_and_a_recipe(what, value):
     given = {"rule": create_rule("bp", network(), num_classes=K), "data": data(), "recipe": RECIPE} | {what: value}
-    with pytest.raises(InputError, match=f"{what} must be a {what.capitalize()}, got {type(value).__name__}"):
+    with pytest.raises(InputError, match=rf"{what} .*got {type(value).__name__}"):
         Training(**given)
 
 

@@ -378,16 +378,14 @@ def test_a_loss_that_is_not_finite_is_named_by_block_step_and_epoch(bad, micro_b
     first = forward - micro_batches + 1
     rule = scripted(lambda index, step: bad if index == 1 and step == first else 1.0)
     recipe = Recipe(epochs=3, batch_size=8, micro_batches=micro_batches)
-    with pytest.raises(
-        InputError, match=r"the loss of block1 became NaN or infinite at step 3 of epoch 2 .*no-statistics"
-    ):
+    with pytest.raises(InputError, match=r"block1 .*NaN .*step 3 of epoch 2 .*no-statistics"):
         train_rule(rule, make_data(), recipe)
 
 
 def test_a_loss_that_is_not_finite_stops_a_long_epoch_before_its_end():
     data = data_from_splits("long", split(1000, 0), split(12, 1))
     rule = scripted(lambda index, step: float("nan") if step == 7 else 1.0)
-    with pytest.raises(InputError, match="block0 became NaN or infinite at step 7 of epoch 1"):
+    with pytest.raises(InputError, match=r"block0 .*NaN .*step 7 of epoch 1"):
         train_rule(rule, data, Recipe(epochs=1, batch_size=2))
     assert rule.step == 100
 
@@ -530,7 +528,7 @@ def test_a_run_that_was_saved_and_continued_ends_as_one_that_never_stopped(tmp_p
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (Recipe(batch_size=41), "batch_size 41 is more than the 40 training samples"),
+        (Recipe(batch_size=41), r"batch_size 41 .*40 training samples"),
         (Recipe(batch_size=8, micro_batches=3), "micro_batches 3 must divide batch_size 8"),
         (Recipe(batch_size=8, micro_batches=8), "parts of 2 or more"),
         (Recipe(batch_size=8, crop=8), "crop=8 must be smaller"),
@@ -543,7 +541,7 @@ def test_a_recipe_that_does_not_fit_the_data_is_refused_before_any_step(recipe, 
 
 def test_a_rule_for_another_number_of_classes_is_refused():
     network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, seed=0)
-    with pytest.raises(InputError, match="for 5 classes, the data have 3"):
+    with pytest.raises(InputError, match=r"5 classes, .*data have 3"):
         Training(create_rule("bp", network, num_classes=5), make_data(), RECIPE)
 
 

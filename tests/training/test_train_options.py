@@ -143,9 +143,9 @@ def custom(*plan):
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ([("block0", 0), ("block0", 0)], "two losses of one step train block0"),
-        ([("block0", 0), ("all", 1)], "two losses of one step train block0"),
-        ([("block0", 1)], "a loss reaches block1 without naming it"),
+        ([("block0", 0), ("block0", 0)], r"two losses .*block0"),
+        ([("block0", 0), ("all", 1)], r"two losses .*block0"),
+        ([("block0", 1)], r"a loss .*block1 .*naming"),
     ],
 )
 def test_losses_that_do_not_each_train_blocks_of_their_own_are_refused(plan, message):
@@ -183,12 +183,12 @@ class Contrast(Rule):
         (
             lambda: Contrast(make("bp").network, num_classes=K),
             {"micro_batches": 2},
-            "'contrast' takes a batch as a whole, because its loss compares the samples of a batch",
+            r"'contrast' .*samples of a batch",
         ),
         (
             lambda: make("bp-every", every=2),
             {"micro_batches": 2},
-            "'bp-every' takes a batch as a whole, because it counts steps",
+            r"'bp-every' .*counts steps",
         ),
         (lambda: make("dtg-ff"), {"micro_batches": 2, "step_per_block": True}, "set recipe.micro_batches to 1"),
         (lambda: make("dtg-ff"), {"checkpointing": True}, "no effect on 'dtg-ff'"),
