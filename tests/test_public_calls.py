@@ -56,14 +56,14 @@ def whole(name, *values):
 
 
 NETWORK = [
-    ("name", None, "a network by name is one of"), ("name", 3, "a network by name is one of"), ("name", "mpl", "Did you mean 'mlp'"),
-    *whole("in_channels", 1.5, "5", True, None, NAN), ("in_channels", 0, "in_channels must be at least 1, got 0"),
-    ("in_channels", -1, "in_channels must be at least 1, got -1"),
-    *whole("image_size", 1.5, "5", True, None), ("image_size", 0, "image_size must be at least 1"), ("image_size", -1, "at least 1, got -1"),
-    ("width", 0, "width must be positive"), ("width", -1, "width must be positive"), ("width", NAN, "width must be a finite number, got nan"),
-    ("width", math.inf, "width must be a finite number, got inf"), ("width", "1", "width must be a finite number"),
+    ("name", None, "network by name"), ("name", 3, "network by name"), ("name", "mpl", "Did you mean 'mlp'"),
+    *whole("in_channels", 1.5, "5", True, None, NAN), ("in_channels", 0, "in_channels .*got 0"),
+    ("in_channels", -1, "in_channels .*got -1"),
+    *whole("image_size", 1.5, "5", True, None), ("image_size", 0, "image_size .*got 0"), ("image_size", -1, "image_size .*got -1"),
+    ("width", 0, "width must be positive"), ("width", -1, "width must be positive"), ("width", NAN, "width .*got nan"),
+    ("width", math.inf, "width .*got inf"), ("width", "1", "width must be a finite number"),
     ("width", True, "width must be a finite number"), ("width", None, "width must be a finite number"),
-    *whole("seed", 1.5, True, "a", NAN), ("hidden", -5, "hidden must be at least 1, got -5"), ("hidden", 0, "hidden must be at least 1"),
+    *whole("seed", 1.5, True, "a", NAN), ("hidden", -5, "hidden .*got -5"), ("hidden", 0, "hidden .*got 0"),
     ("channels_last", 1, "channels_last must be true or false"), ("fused", None, "fused must be true or false"),
     ("compile", "no", "compile must be true or false"),
 ]  # fmt: skip
@@ -87,7 +87,7 @@ RULE = [
     *whole("num_classes", 2.5, "10", True, None, NAN, np.float64(3)),
     *[("num_classes", value, f"at least 2 classes, got num_classes={value}") for value in (1, 0, -1)],
     *whole("seed", 1.5, True, "a"),
-    ("made", "mlp", "a rule trains a Network, got str"), ("made", torch.nn.Linear(5, 3), "a rule trains a Network, got Linear"),
+    ("made", "mlp", "Network, got str"), ("made", torch.nn.Linear(5, 3), "Network, got Linear"),
     ("name", None, "a rule is a name, FILE"), ("name", int, "a rule is a name"), ("name", Rule, "Rule declares no info"),
 ]  # fmt: skip
 

@@ -292,6 +292,19 @@ claim           | unknown direction       | claim {"direction": "more"}
 claim           | unknown test            | claim {"test": "wilcoxon"}
 claim           | unknown study           | claim {"study": "clases"}
 claim           | no sentence             | claim {"sentence": ""}
+
+head_width      | beside head='linear'    | create_rule("local-heads", network(), num_classes=3, head_width=4)
+head            | unknown                 | create_rule("local-heads", network(), num_classes=3, head="tree")
+beta            | out of range            | create_rule("predsim", network(), num_classes=3, beta=1.0)
+theta           | not positive            | create_rule("scff", network(), num_classes=3, theta=0.0)
+goodness        | unknown                 | create_rule("ff", network(), num_classes=3, goodness="max")
+normalization   | unknown                 | create_rule("deeperforward", network(), num_classes=3, normalization="batch")
+nets            | no reader               | create_rule("committee", network(), num_classes=3, nets=0, linear=False)
+alpha           | below 0                 | create_rule("asge", network(), num_classes=3, alpha=-0.5)
+dynamic_temperature| no bool                 | create_rule("dtg-ff", network(), num_classes=3, dynamic_temperature=1)
+blocks          | no list                 | Network("mlp", sample_shape=(6,))
+blocks          | a class                 | Network([nn.ReLU], sample_shape=(6,))
+blocks          | no list of names        | Network.from_module(nn.ReLU(), "0", sample_shape=(6,))
 """
 """Field, kind, and what is refused: a call in Python, a command, or a case of another file (claim, folder, table, rule, run)."""
 

@@ -42,20 +42,20 @@ def chain(*blocks, size=6):
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 ACTIVITIES = [
-    (lambda x: (x, x), r"block1 \(Block\) returns a tuple, and a block maps one tensor to one tensor; wrap it"),
+    (lambda x: (x, x), r"block1 \(Block\) returns a tuple"),
     (lambda x: [x], "block1 .* returns a list"),
     (lambda x: {"out": x}, "block1 .* returns a dict"),
     (lambda x: None, "block1 .* returns None"),
-    (lambda x: x.to(torch.complex64), "block1 .* returns complex64 numbers; a block must return floats"),
+    (lambda x: x.to(torch.complex64), "block1 .* returns complex64 numbers"),
     (lambda x: x.argmax(1), "block1 .* returns int64 numbers"),
     (lambda x: x > 0, "block1 .* returns bool numbers"),
-    (lambda x: x.sum(), r"block1 .* returns shape \(\) for a batch of 2; a block must keep the batch as its first"),
-    (lambda x: x.sum(1), r"block1 .* returns shape \(2,\) for a batch of 2"),
-    (lambda x: x.mean(0, keepdim=True), r"block1 .* returns shape \(1, 6\) for a batch of 2"),
-    (lambda x: x.reshape(-1, 3), r"block1 .* returns shape \(4, 3\) for a batch of 2"),
-    (lambda x: x[:, :0], r"block1 .* returns an activity without numbers, of shape \(0,\)"),
-    (lambda x: x.missing, "block1 cannot take an input of shape .* raised AttributeError at test_networks_blocks.py"),
-    (lambda x: x @ torch.zeros(5, 5), "block1 cannot take an input of shape"),
+    (lambda x: x.sum(), r"block1 .* shape \(\) .*batch of 2"),
+    (lambda x: x.sum(1), r"block1 .* shape \(2,\) .*batch of 2"),
+    (lambda x: x.mean(0, keepdim=True), r"block1 .* shape \(1, 6\) .*batch of 2"),
+    (lambda x: x.reshape(-1, 3), r"block1 .* shape \(4, 3\) .*batch of 2"),
+    (lambda x: x[:, :0], r"block1 .* without numbers, .*shape \(0,\)"),
+    (lambda x: x.missing, "block1 .*AttributeError at test_networks_blocks.py"),
+    (lambda x: x @ torch.zeros(5, 5), "block1 .*input of shape"),
 ]
 
 
@@ -69,7 +69,7 @@ def test_a_block_that_gives_no_activity_is_named_when_the_network_is_made(functi
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
 def test_weights_of_another_type_are_refused_with_the_way_out(kind):
     name = str(kind).removeprefix("torch.")
-    words = f"blocks.1.weight of the network is {name}, and training is in float32; call .float"
+    words = f"blocks.1.weight .*{name}, .*float32; call .float"
     with pytest.raises(InputError, match=words):
         chain(nn.Linear(6, 6), nn.Linear(6, 6).to(kind))
     made = chain(nn.Linear(6, 6), nn.Linear(6, 6))
@@ -96,24 +96,24 @@ def test_blocks_that_share_what_learns_or_moves_are_refused_and_what_does_neithe
 
 
 MADE = [
-    (lambda: Network(None, sample_shape=(6,)), "made of a list of blocks .*, got None"),
-    (lambda: Network("mlp", sample_shape=(6,)), "made of a list of blocks .*, got a str; .* Network.from_module"),
+    (lambda: Network(None, sample_shape=(6,)), "list of blocks .*, got None"),
+    (lambda: Network("mlp", sample_shape=(6,)), "list of blocks .*, got a str"),
     (lambda: Network(7, sample_shape=(6,)), "got an int"),
     (lambda: Network(nn.Linear(6, 6), sample_shape=(6,)), "got a Linear"),
     (lambda: Network([], sample_shape=(6,)), "at least one block"),
-    (lambda: Network([nn.Linear(6, 6), F.relu], sample_shape=(6,)), "block1 is a function, not an nn.Module instance"),
-    (lambda: Network([nn.ReLU], sample_shape=(6,)), "block0 is the class ReLU, not an nn.Module instance"),
+    (lambda: Network([nn.Linear(6, 6), F.relu], sample_shape=(6,)), "block1 is a function"),
+    (lambda: Network([nn.ReLU], sample_shape=(6,)), "block0 is the class ReLU"),
     (lambda: Network([None], sample_shape=(6,)), "block0 is None"),
     *[
-        (lambda shape=shape: Network([nn.Linear(6, 6)], sample_shape=shape), "sample_shape is the shape of one sample")
+        (lambda shape=shape: Network([nn.Linear(6, 6)], sample_shape=shape), "sample_shape is")
         for shape in (6, None, (), "6", (6.5,), (-6,), (0,), (math.nan,), (True,), ("6",))
     ],
     (lambda: Network.from_module(None, ["0"], sample_shape=(6,)), "cut from an nn.Module, got NoneType"),
-    (lambda: Network.from_module(nn.ReLU(), "0", sample_shape=(6,)), "blocks is a list with one entry a block"),
-    (lambda: Network.from_module(nn.ReLU(), [5], sample_shape=(6,)), "blocks is a list with one entry a block"),
-    (lambda: Network.from_module(nn.Sequential(nn.ReLU()), [[]], sample_shape=(6,)), "blocks is a list with one"),
-    (lambda: create_network(None, in_channels=3, image_size=8), "a network by name is one of .*mlp.*got None"),
-    (lambda: create_network(nn.ReLU(), in_channels=3, image_size=8), "a network by name is one of"),
+    (lambda: Network.from_module(nn.ReLU(), "0", sample_shape=(6,)), "blocks is a list"),
+    (lambda: Network.from_module(nn.ReLU(), [5], sample_shape=(6,)), "blocks is a list"),
+    (lambda: Network.from_module(nn.Sequential(nn.ReLU()), [[]], sample_shape=(6,)), "blocks is a list"),
+    (lambda: create_network(None, in_channels=3, image_size=8), "network by name .*mlp.*got None"),
+    (lambda: create_network(nn.ReLU(), in_channels=3, image_size=8), "network by name .*got ReLU"),
 ]  # fmt: skip
 
 

@@ -73,29 +73,29 @@ def last_nan(scores):
 
 
 BROKEN = [
-    ({"named": lambda n: "layer1"}, "a loss names its blocks as 'block1', 'block2-3' or 'all', got 'layer1'"),
-    ({"named": lambda n: "block7"}, "loss 'block7' names block7, but the network has block0 to block1"),
-    ({"named": lambda n: 0}, r"losses\(\) of rule 'mine' names its blocks 0; a loss names them as"),
-    ({"value": lambda v: v.expand(3)}, r"the loss of block0 \(rule 'mine'\) is of shape \(3,\); it must be a scalar Tensor"),
-    ({"value": lambda v: v.item()}, r"the loss of block0 \(rule 'mine'\) is float; it must be a scalar"),
-    ({"value": lambda v: v.detach()}, "the loss of block0 .* has no graph, so nothing can be trained by it"),
-    ({"value": lambda v: v * math.nan}, "the loss of block0 .* is nan on the first training samples, before any step"),
-    ({"value": lambda v: v / 0}, "the loss of block0 .* is inf on the first training samples"),
-    ({"metrics": lambda m: {"mean": 1.0}}, "metric 'mean' of block0 .* is float; it must be a scalar Tensor"),
-    ({"metrics": lambda m: {"mean": torch.ones(2)}}, r"metric 'mean' of block0 .* is of shape \(2,\)"),
-    ({"metrics": lambda m: None}, "the loss of block0 .* has metrics of type NoneType"),
-    ({"loss": lambda v: v.value}, r"losses\(\) of rule 'mine' gives Tensor; it must yield BlockLoss\(block, value, metrics\)"),
-    ({"loss": lambda v: None}, "gives no loss; yield a BlockLoss for each block"),
+    ({"named": lambda n: "layer1"}, "a loss names .*got 'layer1'"),
+    ({"named": lambda n: "block7"}, "block7, .*block0 to block1"),
+    ({"named": lambda n: 0}, r"losses\(\) of rule 'mine' .*blocks 0"),
+    ({"value": lambda v: v.expand(3)}, r"block0 \(rule 'mine'\) .*shape \(3,\); .*scalar"),
+    ({"value": lambda v: v.item()}, r"block0 \(rule 'mine'\) is float; .*scalar"),
+    ({"value": lambda v: v.detach()}, "block0 .* has no graph"),
+    ({"value": lambda v: v * math.nan}, "block0 .* is nan"),
+    ({"value": lambda v: v / 0}, "block0 .* is inf"),
+    ({"metrics": lambda m: {"mean": 1.0}}, "'mean' of block0 .* is float"),
+    ({"metrics": lambda m: {"mean": torch.ones(2)}}, r"'mean' of block0 .*shape \(2,\)"),
+    ({"metrics": lambda m: None}, "block0 .*metrics of type NoneType"),
+    ({"loss": lambda v: v.value}, r"losses\(\) of rule 'mine' .*Tensor; .*BlockLoss"),
+    ({"loss": lambda v: None}, "gives no loss"),
     ({"loss": lambda v: v.missing}, "rule 'mine' raised AttributeError at test_rehearsal.py"),
-    ({"block_scores": lambda s: s.repeat(1, 1, 2)}, r"block_scores\(\) of rule 'mine' gives shape \(2, 4, 6\); .* = \(2, 4, 3\)"),
-    ({"block_scores": lambda s: s[:1]}, r"block_scores\(\) .* gives shape \(1, 4, 3\); it must give \(L, B, K\) = \(2, 4, 3\)"),
+    ({"block_scores": lambda s: s.repeat(1, 1, 2)}, r"block_scores\(\) .*\(2, 4, 6\); .*\(2, 4, 3\)"),
+    ({"block_scores": lambda s: s[:1]}, r"block_scores\(\) .*\(1, 4, 3\); .*\(2, 4, 3\)"),
     ({"block_scores": lambda s: s[:, :1]}, r"block_scores\(\) .* gives shape \(2, 1, 3\)"),
     ({"block_scores": lambda s: s.argmax(-1)}, r"block_scores\(\) .* gives torch.int64 numbers"),
     ({"block_scores": lambda s: [*s]}, r"block_scores\(\) .* gives list"),
     ({"block_scores": lambda s: None}, r"block_scores\(\) .* gives NoneType"),
-    ({"block_scores": last_nan}, "the scores of block1 of rule 'mine' are NaN or infinite on the first training samples"),
-    ({"fuse": lambda s: s.repeat(1, 2)}, r"fuse\(\) of rule 'mine' gives shape \(4, 6\); it must give \(B, K\) = \(4, 3\)"),
-    ({"fuse": lambda s: s / 0}, "the fused scores of rule 'mine' are NaN or infinite"),
+    ({"block_scores": last_nan}, "block1 of rule 'mine' .*NaN"),
+    ({"fuse": lambda s: s.repeat(1, 2)}, r"fuse\(\) .*\(4, 6\); .*\(4, 3\)"),
+    ({"fuse": lambda s: s / 0}, "fused .*'mine' .*NaN"),
     ({"fuse": lambda s: 1 / len({}) }, "rule 'mine' raised ZeroDivisionError at test_rehearsal.py"),
 ]  # fmt: skip
 
@@ -324,11 +324,11 @@ class Mine(LocalHeads):
 METHODS = [
     (
         "def losses(self, x, y):\n        for loss in super().losses(x, y): yield loss._replace(block='layer')",
-        "a loss names its blocks as 'block1', 'block2-3' or 'all', got 'layer'",
+        "got 'layer'",
     ),
-    ("def block_scores(self, x): return super().block_scores(x) * float('nan')", "are NaN or infinite on the first"),
+    ("def block_scores(self, x): return super().block_scores(x) * float('nan')", "are NaN"),
     ("def fuse(self, s): return torch.cat([s[0], s[0]], 1)", "fuse() of rule 'mine' gives shape"),
-    ("def local_loss(self, i, a, y): return a.sum()", "local_loss of Mine gave Tensor; it must return (a scalar Tensor"),
+    ("def local_loss(self, i, a, y): return a.sum()", "local_loss of Mine gave Tensor"),
 ]  # fmt: skip
 
 
