@@ -8,7 +8,7 @@ from typing import Any, LiteralString, Self, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from layerlocal.types import InputError, shown
+from layerlocal.types import InputError, shown, unknown_name
 
 __all__ = ["Frozen"]
 
@@ -22,7 +22,7 @@ class Frozen(BaseModel):
         try:
             super().__init__(**content)
         except ValidationError as error:
-            raise _refusal(error) from None
+            raise _refusal(error, type(self)) from None
         except RecursionError:
             raise _nested(content) from None
 
@@ -49,7 +49,7 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise _refusal(error) from None
+            raise _refusal(error, cls) from None
         except RecursionError:
             raise _nested(content) from None
 
@@ -86,10 +86,21 @@ def _nested(content: Any) -> InputError:
     return InputError(f"a value is nested too deep in {shown(content)}; give numbers, words, true, false or null")
 
 
-def _refusal(error: ValidationError) -> InputError:
+_UNIONS = {
+    "classes": "Input should be a number, or a list of indices and names",
+    "flip": "Input should be true, false or 'alternating'",
+}
+"""Fields of several kinds → what they take: the kind that pydantic tried last tells nobody anything."""
+
+
+def _refusal(error: ValidationError, model: type[BaseModel]) -> InputError:
     """The first thing that is wrong, and in which field."""
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden" and len(where) == 1:
+        known = str(unknown_name("field", where[0], model.model_fields)).partition("; ")[2]
+        return InputError(f"{where[0]}: there is no such field; {known}")
+    first["msg"] = first["msg"].partition(", got ")[0]
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, InputError):  # of a section, which has said which of its fields it is
         return InputError(".".join([*where, str(inner)]))
@@ -97,11 +108,8 @@ def _refusal(error: ValidationError) -> InputError:
         "options" in where[:-2] or "teacher" in where[:-2]
     ):  # then a member of `Scalar` follows, which tells nobody anything
         where, first["msg"] = where[:-1], "Input should be true, false, null, a finite number or text"
-    if "classes" in where[:-1]:  # a union, too
-        where, first["msg"] = (
-            where[: 1 + where.index("classes")],
-            "Input should be a number, or a list of indices and names",
-        )
+    for name in _UNIONS.keys() & set(where[:-1]):
+        where, first["msg"] = where[: 1 + where.index(name)], _UNIONS[name]
     if not where:
         return InputError(f"{first['msg']}, got {shown(first['input'])}")
     return InputError(f"{'.'.join(where)}: {first['msg']}, got {shown(first['input'])}")

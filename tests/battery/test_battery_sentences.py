@@ -28,7 +28,7 @@ ADVICE = re.compile(
 )
 """A sentence says what would be right: what must be, what is known, or what to do."""
 BARE = {
-    ("classes", "no such index"), ("draw", "no groups"), ("test", "more classes"), ("test", "another shape"), ("recipe", "unknown field"),
+    ("classes", "no such index"), ("draw", "no groups"), ("test", "more classes"), ("test", "another shape"),
     ("table", "fewer class names than classes"), ("rule", "no file"), ("rule", "other classes"), ("temperature_max", "below temperature_min"),
     ("rule file", "a module that is not there"), ("rule file", "an import that leaves"), ("rule file", "raises when it is made"),
     ("rule file", "losses of an unknown block"), ("network file", "no file"), ("network file", "raises"), ("protocol", "another"),

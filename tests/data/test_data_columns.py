@@ -185,11 +185,11 @@ def test_bool_and_whole_floats_are_classes(tmp_path):
     ("values", "sentence"),
     [
         ([0.0, 1.0, 0.25, 0.0, 1.0, 2.0], r"'label' of train.parquet .*0.25 in row 2"),
-        ([0.0, float("nan"), 1.0, 0.0, 1.0, 1.0], r"'label' of train.parquet .*1 rows .*NaN"),
+        ([0.0, float("nan"), 1.0, 0.0, 1.0, 1.0], r"'label' of train.parquet .*1 row .*NaN"),
         ([0.0, float("inf"), 1.0, 0.0, 1.0, 1.0], r"real values \(inf in row 1\)"),
         ([0, None, 1, None, 1, 0], r"'label' of train.parquet .*2 rows"),
         ([None] * 6, r"'label' of train.parquet .*6 rows"),
-        (["a", None, "b", "a", "b", "a"], r"has 1 rows without a label"),
+        (["a", None, "b", "a", "b", "a"], r"has 1 row without a label"),
         (["a", " ", "b", "a", "b", ""], r"2 rows .*empty text"),
         ([0, 1, -1, 0, 1, 1], r"row 2 of train.parquet .*-1"),
         ([[0], [1], [0, 1], [0], [1], [1]], r"'label' of train.parquet .*type list"),
@@ -222,7 +222,7 @@ def test_a_label_column_that_is_guessed_is_the_only_one_that_could_be(tmp_path):
 def test_asking_for_another_column_reads_that_one_alone(tmp_path):
     folder = make(tmp_path / "set", ("image", struct(PNGS)), ("label", [0, None, 1, 1, 0, 0]), ("kind", TEXTS))
     assert read(folder, labels="kind")[1] == CODES
-    with pytest.raises(InputError, match=r"'label' of train.parquet .*1 rows"):
+    with pytest.raises(InputError, match=r"'label' of train.parquet .*1 row "):
         load_data(folder)
     with pytest.raises(InputError, match="unknown label column 'image'"):
         load_data(folder, labels="image")

@@ -15,6 +15,7 @@ import numpy as np
 
 from layerlocal.data.split_source import pick_label
 from layerlocal.types import InputError
+from layerlocal.words import several
 
 __all__ = [
     "ClassColumn",
@@ -185,7 +186,7 @@ def column_values(column: Any, name: str, *, where: str) -> ColumnValues:
     column = column.cast(kind)  # a dictionary may hold what is missing among its values
     if pa.types.is_null(kind) or column.null_count:
         count = len(column) if pa.types.is_null(kind) else column.null_count
-        raise InputError(f"column {name!r} of {where} has {count} rows without a label; fill or drop them")
+        raise InputError(f"column {name!r} of {where} has {several(count, 'row')} without a label; fill or drop them")
     if not _holds_classes(kind):
         raise InputError(
             f"column {name!r} of {where} is of type {str(kind)[:60]}, which holds no classes; "
@@ -223,7 +224,9 @@ def _whole_values(values: np.ndarray, name: str, where: str) -> np.ndarray:
     """Floats as whole numbers."""
     missing = int(np.isnan(values).sum())
     if missing:
-        raise InputError(f"column {name!r} of {where} has {missing} rows without a label (NaN); fill or drop them")
+        raise InputError(
+            f"column {name!r} of {where} has {several(missing, 'row')} without a label (NaN); fill or drop them"
+        )
     broken = np.flatnonzero((values != np.floor(values)) | (np.abs(values) > 2**53))
     if len(broken):
         raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from layerlocal.data.selection import balanced_quota
 from layerlocal.types import InputError, derive_seed, unknown_name
+from layerlocal.words import several
 
 __all__ = ["HOW", "Composition", "check_pairs", "compose_split", "plan_composition"]
 
@@ -87,8 +88,8 @@ def check_pairs(labels: np.ndarray, plan: Composition, *, number: int, what: str
     allowed = np.flatnonzero((~plan.held_out | unseen).reshape(-1))
     if number < len(allowed):
         raise InputError(
-            f"{number} {what} images are too few for {len(allowed)} pairs of classes; ask for at least one a pair "
-            "(num_train, of which validation takes its share, and num_test)"
+            f"{several(number, f'{what} image')} {'is' if number == 1 else 'are'} too few for {len(allowed)} pairs of classes; "
+            "ask for at least one a pair (num_train, of which validation takes its share, and num_test)"
         )
     missing = sorted({*plan.first, *plan.second} - set(labels.tolist()))
     if missing:

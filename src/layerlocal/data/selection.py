@@ -36,9 +36,8 @@ def choose_classes(names: Sequence[str], classes: int | Sequence[int | str] | No
         return list(range(len(names)))
     if isinstance(classes, int):
         if not 2 <= classes <= len(names):
-            raise InputError(
-                f"classes={classes} is not possible: the data has {len(names)} classes, take 2 to {len(names)}"
-            )
+            most = "2" if len(names) == 2 else f"2 to {len(names)}"
+            raise InputError(f"classes={classes} is not possible: the data has {len(names)} classes, take {most}")
         rng = np.random.default_rng(derive_seed(seed, "classes"))
         return sorted(rng.permutation(len(names))[:classes].tolist())
     if isinstance(classes, str):
