@@ -315,7 +315,7 @@ def test_a_repository_that_is_not_as_the_table_says_is_refused(hub, files, sente
     ("image", "label", "sentence"),
     [
         (None, 0, r"uoft-cs/cifar10 .*row 0 .*'img'.*not followed"),
-        (b"x", None, r"'label' .*train-00000-of-00002.parquet .*1 rows"),
+        (b"x", None, r"'label' .*train-00000-of-00002.parquet .*1 row"),
         (b"x", -1, r"row 0 .*train-00000-of-00002.parquet .*-1"),
         (b"x", 3, r"'label' .*label 3 but 3 class names"),
     ],

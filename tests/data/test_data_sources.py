@@ -314,7 +314,7 @@ def test_a_broken_parquet_file_is_one_sentence(tmp_path):
 
 def test_missing_negative_and_unnamed_labels_are_refused(tmp_path):
     for labels, message in (
-        ([0, None, 1], "1 rows without a label"),
+        ([0, None, 1], "1 row without a label"),
         ([0, 1, -1], "row 2 .* -1"),
         ([0, 1, 7], "label 7 but 3"),
     ):
