@@ -65,7 +65,7 @@ OTHER = {
     "recipe.steps": 210,
     "recipe.checkpointing": True,
     "recipe.step_per_block": True,
-    "recipe.vector_rate": 64.0,
+    "recipe.norm_rate": 64.0,
     "recipe.average_every": 5,
     "data.draw": "within",
     "data.superclass": 3,

@@ -213,7 +213,7 @@ class Recipe(Section):
             memory and about a third more time. For rules whose gradient spans several blocks.
         step_per_block: step the optimizer for a segment right after its backward, and free its gradients, instead of once at the end of
             the step; the same numbers for less memory. For rules each of whose losses trains blocks of its own.
-        vector_rate: factor on the learning rate of biases and of what batch norm learns, > 0 (2404.00498: 64).
+        norm_rate: factor on the learning rate of what normalization layers learn, > 0 (2404.00498: 64).
         average_every: every so many steps each weight becomes a moving average of itself, which moves slower towards the end, and at the end
             it stays that average (1907.08610 as in 2404.00498, there 5); 0 is off. A block's weights are averaged with its own alone.
     """
@@ -241,7 +241,7 @@ class Recipe(Section):
     steps: int | None = Field(default=None, ge=1)
     checkpointing: bool = False
     step_per_block: bool = False
-    vector_rate: float = Field(default=1.0, gt=0, le=1e30)
+    norm_rate: float = Field(default=1.0, gt=0, le=1e30)
     average_every: int = Field(default=0, ge=0)
 
     def count_steps(self, batches: int) -> int:

@@ -35,15 +35,16 @@ def test_a_triangular_schedule_is_airbenchs():
     assert found == pytest.approx([0.5 * factor for factor in triangle(100)])
 
 
-def test_vectors_have_a_rate_of_their_own():
+def test_what_normalization_learns_has_a_rate_of_its_own():
     rule = rule_of()
-    plain, scaled = (make_optimizer(rule, Recipe(optimizer="sgd", vector_rate=v)) for v in (1.0, 64.0))
+    plain, scaled = (make_optimizer(rule, Recipe(optimizer="sgd", norm_rate=v)) for v in (1.0, 64.0))
+    norms = {p for m in rule.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) for p in m.parameters()}
+    assert len(norms) == 8  # weight and bias in four blocks; readouts standardize without
     for optimizer, factor in ((plain, 1.0), (scaled, 64.0)):
         set_rate(optimizer, 0.25)
-        for group in optimizer.param_groups:
-            is_vector = group["params"][0].dim() <= 1
-            assert all((p.dim() <= 1) == is_vector for p in group["params"])
-            assert group["lr"] == (0.25 * factor if is_vector else 0.25)
+        rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        assert rates == {p: 0.25 * factor if p in norms else 0.25 for p in rule.parameters()}
+    assert [len(g["params"]) for g in plain.param_groups] == [2, 3] * 4  # as in checkpoints of before
 
 
 def test_an_image_is_mirrored_every_other_epoch_and_half_of_them_in_the_first(data):
@@ -94,9 +95,7 @@ def test_averaged_weights_are_airbenchs(steps):
 
 
 def test_training_with_averages_goes_on_from_a_checkpoint_to_the_same_bits(data):
-    recipe = Recipe(
-        epochs=2, batch_size=40, average_every=2, schedule="triangular", flip="alternating", vector_rate=4.0
-    )
+    recipe = Recipe(epochs=2, batch_size=40, average_every=2, schedule="triangular", flip="alternating", norm_rate=4.0)
     whole, first = (Training(rule_of(), data, recipe, seed=1) for _ in range(2))
     for _ in range(2):
         whole.run_epoch()
@@ -132,7 +131,7 @@ def test_averages_couple_no_blocks(data):
 
 
 def test_a_spec_that_sets_none_of_these_has_the_hash_that_it_had():
-    assert not {"vector_rate", "average_every"} & Recipe().model_dump().keys()
+    assert not {"norm_rate", "average_every"} & Recipe().model_dump().keys()
     assert Recipe(average_every=5).model_dump()["average_every"] == 5
     assert (
         RunSpec().with_settings({"recipe.flip": "alternating"}).hash
@@ -144,7 +143,7 @@ def test_a_spec_that_sets_none_of_these_has_the_hash_that_it_had():
     ("settings", "words"),
     [
         ({"recipe.flip": "sometimes"}, "recipe.flip"),
-        ({"recipe.vector_rate": 0.0}, "recipe.vector_rate"),
+        ({"recipe.norm_rate": 0.0}, "recipe.norm_rate"),
         ({"recipe.average_every": -1}, "recipe.average_every"),
     ],
 )
@@ -156,6 +155,6 @@ def test_values_out_of_their_range_are_refused(settings, words):
 def test_the_rate_told_of_an_epoch_is_the_schedules(data):
     rule = rule_of()
     assert isinstance(next(iter(rule.heads.values())), nn.Module)
-    training = Training(rule, data, Recipe(epochs=1, batch_size=40, schedule="triangular", vector_rate=8.0), seed=1)
+    training = Training(rule, data, Recipe(epochs=1, batch_size=40, schedule="triangular", norm_rate=8.0), seed=1)
     record = training.run_epoch()
     assert record.learning_rate == pytest.approx(learning_rate(training.recipe, training.steps - 1, training.steps))

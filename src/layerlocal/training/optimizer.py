@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerlocal.rules import Rule
 from layerlocal.spec import Recipe
@@ -32,14 +32,15 @@ Group = dict[str, Any]
 
 def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
     """One optimizer, its parameters grouped by block; vectors (biases, norms) are not decayed."""
+    faster = _of_norms(rule) if recipe.norm_rate != 1 else set()  # the groups of recipes without it stay as they were
     groups: list[Group] = []
     for name, parameters in rule.block_parameters().items():
-        for decay, chosen in [
-            (recipe.weight_decay, [p for p in parameters if p.dim() > 1]),
-            (0.0, [p for p in parameters if p.dim() <= 1]),
+        for decay, factor, chosen in [
+            (recipe.weight_decay, 1.0, [p for p in parameters if p.dim() > 1]),
+            (0.0, 1.0, [p for p in parameters if p.dim() <= 1 and id(p) not in faster]),
+            (0.0, recipe.norm_rate, [p for p in parameters if id(p) in faster]),
         ]:
             if chosen:
-                factor = recipe.vector_rate if chosen[0].dim() <= 1 else 1.0
                 rate = {"rate": factor, "lr": factor * recipe.learning_rate}
                 groups.append({"params": chosen, "weight_decay": decay, "block": name, **rate})
     if not groups:
@@ -48,6 +49,16 @@ def make_optimizer(rule: Rule, recipe: Recipe) -> torch.optim.Optimizer:
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+
+
+def _of_norms(rule: Rule) -> set[int]:
+    """The parameters, by id, that normalization layers learn."""
+    norms = (
+        part
+        for part in rule.modules()
+        if isinstance(part, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm)
+    )
+    return {id(parameter) for part in norms for parameter in part.parameters(recurse=False)}
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
