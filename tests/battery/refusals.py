@@ -234,6 +234,7 @@ export          | one file                | layerlocal export RUN --torch m.x --
 spec.json       | cut                     | run cut spec.json
 spec.json       | gone                    | run gone spec.json
 result.json     | cut                     | run cut result.json
+answers.bin     | longer                  | answers longer
 
 compose         | too few images          | load_data("images", compose="side")
 held_out        | too many                | load_data("images", compose="side", held_out=0.95)

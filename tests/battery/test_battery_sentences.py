@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -98,9 +100,32 @@ def damaged(refuse, inside, tmp_path):
 
 
 @pytest.fixture
+def answers(reject, inside, tmp_path):
+    """Read the answers of a run that has more bits than images, and says that this is what was written."""
+
+    def call(_):
+        shutil.copytree(inside / "runs", tmp_path / "runs", symlinks=True)
+        run = (inside / "run.txt").read_text()
+        file, done = (tmp_path / "runs" / run / name for name in ("answers.bin", "DONE"))
+        file.write_bytes(file.read_bytes() + b"\0")
+        sums = json.loads(done.read_text()) | {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+        done.write_text(json.dumps(sums))
+        return reject(lambda: RunStore("runs").answers(run))
+
+    return call
+
+
+@pytest.fixture
 def said(request, reject, inside, names, tmp_path, monkeypatch):
     """The sentence of a call of the table."""
-    ways = {"folder": "folder", "table": "table", "rule": "rule_file", "claim": "claim", "run": "damaged"}
+    ways = {
+        "folder": "folder",
+        "table": "table",
+        "rule": "rule_file",
+        "claim": "claim",
+        "run": "damaged",
+        "answers": "answers",
+    }
 
     def by(call):
         way, _, rest = call.partition(" ")

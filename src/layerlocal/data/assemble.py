@@ -36,7 +36,7 @@ def assemble(raw: Raw, request: Request) -> Data:
         if chosen.validation
         else None,
         chosen.test.labels,
-        lambda: make_split(raw.test.open_images(), raw.test.at(chosen.test.rows), chosen.test.labels),
+        lambda: make_split(raw.test.open_images(), raw.test.at(chosen.test.rows), chosen.test.labels, placed=True),
     )
 
 
@@ -103,11 +103,20 @@ def _compose(raw: Raw, request: Request, chosen: Choice) -> Data:
     )  # fmt: skip
 
 
-def make_split(images: Any, rows: np.ndarray, labels: np.ndarray) -> Split:
-    """In memory where it fits, otherwise rows of the mapped file. ``images``: a tensor, an array or a memmap."""
-    target = torch.from_numpy(labels)
+def make_split(images: Any, rows: np.ndarray, labels: np.ndarray, *, placed: bool = False) -> Split:
+    """In memory where it fits, otherwise rows of the mapped file. ``images``: a tensor, an array or a memmap; ``placed``: it says which."""
+    target, places = torch.from_numpy(labels), _places(rows) if placed else None
     if isinstance(images, torch.Tensor):
-        return Split(images[torch.from_numpy(rows)], target)
+        return Split(images[torch.from_numpy(rows)], target, places=places)
     if isinstance(images, np.memmap) and len(rows) * images[0].nbytes > IN_MEMORY_BYTES:
-        return Split(images, target, rows=torch.from_numpy(rows))
-    return Split(torch.from_numpy(np.asarray(images)[rows]), target)
+        return Split(images, target, rows=torch.from_numpy(rows), places=places)
+    return Split(torch.from_numpy(np.asarray(images)[rows]), target, places=places)
+
+
+def _places(rows: np.ndarray) -> bytes | None:
+    """One bit for each row up to the last (`Split.places`); ``None`` of rows that do not ascend."""
+    if len(rows) == 0 or (np.diff(rows) <= 0).any():
+        return None
+    taken = np.zeros(int(rows[-1]) + 1, dtype=bool)
+    taken[rows] = True
+    return np.packbits(taken).tobytes()

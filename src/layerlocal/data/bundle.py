@@ -45,6 +45,8 @@ class Split:
         labels: int64 (N,), classes 0..K-1; with ``rows`` given, one label for each of the rows.
         rows: int64; which rows of ``images`` belong to this split (None: all, in order).
         groups: bool (N,) by name: parts of the split whose accuracy is told apart, e.g. pairs of classes seen in training.
+        places: one bit for each image of the source up to the last one here (`numpy.packbits`): whether it is in this split, whose images
+            are in that order. ``None`` where that is not known.
 
     Raises:
         InputError: images of another type or shape, labels that are not one whole number an image.
@@ -57,6 +59,7 @@ class Split:
         *,
         rows: Tensor | None = None,
         groups: dict[str, Tensor] | None = None,
+        places: bytes | None = None,
     ) -> None:
         _refuse_no_images(images)
         labels = _whole_labels(labels)
@@ -68,6 +71,7 @@ class Split:
         self._read_bytes = 0
         self.labels = labels
         self.groups = groups or {}
+        self.places = places
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -119,7 +123,7 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """The same split with its rows as one tensor on the device."""
-        return Split(self.images.to(device), self.labels.to(device), groups=self.groups)
+        return Split(self.images.to(device), self.labels.to(device), groups=self.groups, places=self.places)
 
     def gather(self, index: Tensor) -> Gathered:
         """Copy the rows ``index``, int64 (B,), in that order. A mapped file is read in ascending order."""

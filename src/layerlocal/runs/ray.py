@@ -331,4 +331,4 @@ def _files_of(folder: Path) -> dict[str, bytes]:
 
 def _post(mail: Any, event: RunEvent) -> None:
     with contextlib.suppress(Exception):  # the display is not worth a run
-        mail.put_nowait(json.dumps(dataclasses.asdict(event)))
+        mail.put_nowait(json.dumps(dataclasses.asdict(event), default=lambda _: None))  # answers stay with the run

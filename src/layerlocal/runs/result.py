@@ -16,8 +16,10 @@ from layerlocal.measure import (
     peak_resident_bytes,
     reset_peak_resident,
 )
+from layerlocal.runs.answers import ANSWERS, IMAGES
 from layerlocal.runs.store import MetricRow
 from layerlocal.spec import RunSpec
+from layerlocal.training.evaluate import Evaluation, evaluate_split
 from layerlocal.training.train import EpochRecord, Training
 
 __all__ = ["peaks", "reset_peaks", "result_of", "rows_of"]
@@ -46,7 +48,7 @@ def rows_of(record: EpochRecord) -> list[MetricRow]:
 
 def result_of(
     spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow], separability: Callable[[], float]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Everything a report needs: the one look at the test split, the certificate, the costs.
 
     Args:
@@ -55,16 +57,19 @@ def result_of(
         seconds: it took, without evaluation.
         rows: of every epoch (`rows_of`).
         separability: of the task's classes; not asked for where the run is judged on the validation split.
+
+    Returns:
+        What goes into ``result.json``, and the files of answers.
     """
     if spec.judged_on == "validation":
-        return _trial_result(spec, training, seconds, rows)
+        return _trial_result(spec, training, seconds, rows), _answers(_validated(training))
     rule, data = training.rule, training.data
     test = training.test()
     samples = data.train.gather(torch.arange(min(spec.recipe.batch_size, len(data.train))))
     x = normalize(samples.images, data.mean, data.std).to(training.device)
     y = samples.labels.to(training.device)
     validation = [value for _, metric, block, value in rows if metric == "validation_accuracy" and block == "fused"]
-    return {
+    result = {
         "run": spec.hash,
         "rule": spec.rule.name,
         "test_accuracy": test.accuracy,
@@ -85,6 +90,21 @@ def result_of(
         **measure_saved_bytes(rule, x, y),
         **measure_flops(rule, x, y),
     }
+    return result, _answers(test)
+
+
+def _validated(training: Training) -> Evaluation:
+    """The last evaluation on the validation split; made again where the run was cut off after its last epoch."""
+    assert training.data.validation is not None
+    found = training.validated
+    return found or evaluate_split(training.rule, training.data, training.data.validation, device=training.device)
+
+
+def _answers(found: Evaluation) -> dict[str, bytes]:
+    """The files of `layerlocal.runs.answers`."""
+    if found.answers is None:
+        return {}
+    return {ANSWERS: found.answers} | ({} if found.places is None else {IMAGES: found.places})
 
 
 def _data_result(data: Data) -> dict[str, Any]:

@@ -276,11 +276,11 @@ def _train_run(
             listen(RunEvent(spec.hash, done, training.steps, record.epoch, training.epochs, rate, record))
     memory = peaks(training.device)  # before anything else is measured
     kept = training.close()
-    result = result_of(spec, training, seconds, rows, lambda: _separability(spec.data.model_dump_json()))
+    result, answers = result_of(spec, training, seconds, rows, lambda: _separability(spec.data.model_dump_json()))
     result |= memory | kept
     folder.save_checkpoint(dict(rule.state_dict()), progress())  # enough to finish from, should DONE not be reached
     environment = environment_of_parts(parts) if parts else _environment(spec, device)
-    return folder.finish(env=environment, result=result, metrics=rows)
+    return folder.finish(env=environment, result=result, metrics=rows, answers=answers)
 
 
 def _environment(spec: RunSpec, device: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Runs on disk: content-addressed, atomic, resumable, and readable with any JSON, Parquet and safetensors tool.
 
-    <root>/<hash of the spec>/spec.json env.json metrics.parquet result.json checkpoint/ DONE
+    <root>/<hash of the spec>/spec.json env.json metrics.parquet result.json answers.bin images.bin checkpoint/ DONE
 
 ``DONE`` is written last and names the SHA-256 of every other file; a folder without it is a run in progress. ``LOCK`` is held by the process
 that works on the run; the system releases it when that process ends, however it ends. Nothing is ever unpickled.
 A store of many runs also has an index of what they say, ``.index``, which makes it quicker to read (`layerlocal.runs.index`).
+``answers.bin`` and ``images.bin`` say which test images were answered right (`layerlocal.runs.answers`); runs of 0.1.0 have neither.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlocal.files import NOT_THERE, cannot_write, clear_leftovers, is_there, load_json, write_atomic
+from layerlocal.runs.answers import ANSWERS, IMAGES, Answers, read_answers
 from layerlocal.runs.index import StoreIndex
 from layerlocal.runs.locks import RunBusyError, open_lock, take_lock
 from layerlocal.runs.records import (
@@ -129,8 +131,15 @@ class RunFolder:
             f"the checkpoint {self._checkpoint} is damaged ({words}); delete {self.path} to start that run anew"
         )
 
-    def finish(self, *, env: dict[str, Any], result: dict[str, Any], metrics: list[MetricRow]) -> RunRecord:
-        """Write the results, then ``DONE``."""
+    def finish(
+        self,
+        *,
+        env: dict[str, Any],
+        result: dict[str, Any],
+        metrics: list[MetricRow],
+        answers: Mapping[str, bytes] | None = None,
+    ) -> RunRecord:
+        """Write the results, then ``DONE``. ``answers``: file → content (`layerlocal.runs.answers`)."""
         columns = list(zip(*metrics, strict=True)) if metrics else [(), (), (), ()]
         table = pa.table(
             [pa.array(column, field.type) for column, field in zip(columns, METRICS, strict=True)], METRICS
@@ -142,10 +151,11 @@ class RunFolder:
             "env.json": _to_json(env),
             "metrics.parquet": sink.getvalue().to_pybytes(),
             "result.json": _to_json(result),
+            **(answers or {}),
         }
-        for name in PARTS:
-            write_atomic(self.path / name, content[name])
-        sums = {name: hashlib.sha256(content[name]).hexdigest() for name in PARTS}
+        for name, data in content.items():
+            write_atomic(self.path / name, data)
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
         if self._checkpoint.exists():
             sums[CHECKPOINT] = _sha256(self._checkpoint)
         write_atomic(self.path / "DONE", _to_json(sums))
@@ -219,7 +229,7 @@ class RunStore:
         with open_lock(path) as lock:
             take_lock(lock, path)
             is_new = read_spec(path) is None
-            clear_leftovers(path, (*PARTS, "DONE"))
+            clear_leftovers(path, (*PARTS, ANSWERS, IMAGES, "DONE"))
             clear_leftovers(path / "checkpoint", ("state.safetensors",))
             try:
                 if is_new:
@@ -342,6 +352,15 @@ class RunStore:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise damaged_run(path, ValueError("metrics.parquet is no table of metrics")) from error
 
+    def answers(self, run: RunRecord | str) -> Answers | None:
+        """Which test images a finished run, given by its record or its hash, answered right; ``None`` of one that kept none (0.1.0).
+
+        Raises:
+            InputError: no such run; answers that were damaged, cannot be read, or do not fit the number of images.
+        """
+        record = run if isinstance(run, RunRecord) else self.load(run)
+        return read_answers(self.root / record.hash, record)
+
 
 def warn_of(problems: list[str]) -> None:
     """A warning for each run that cannot be used."""
@@ -366,7 +385,7 @@ def _remove_empty(path: Path) -> None:
     """Where nothing was learned leave no run behind, but whatever somebody else put into its folder."""
     if any((path / name).exists() for name in ("DONE", CHECKPOINT, "result.json")):
         return
-    for name in (*PARTS, "LOCK"):
+    for name in (*PARTS, ANSWERS, IMAGES, "LOCK"):
         with contextlib.suppress(OSError):
             (path / name).unlink()
     for folder in (path / "checkpoint", path):

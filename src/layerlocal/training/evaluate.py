@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,12 +25,18 @@ OTHER_SCORES = "is not fuse(block_scores()), on which accuracy is counted; write
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy on one split, in [0, 1]: after fusion, of each readout alone, and after fusion on each of the split's groups."""
+    """Accuracy on one split, in [0, 1]: after fusion, of each readout alone, and after fusion on each of the split's groups.
+
+    ``answers`` is one bit a sample, in the split's order (`numpy.packbits`): whether the fused prediction is right. ``places`` is one bit for
+    each of the source's samples up to the last one here: whether it is in the split. ``None`` where they are not known.
+    """
 
     accuracy: float
     block_accuracies: dict[str, float]
     num_samples: int
     group_accuracies: dict[str, float] = field(default_factory=dict)
+    answers: bytes | None = field(default=None, repr=False)
+    places: bytes | None = field(default=None, repr=False)
 
 
 def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor | None = None) -> Tensor:
@@ -110,7 +117,8 @@ def evaluate_batches(
     correct = torch.cat(found, dim=1).cpu()  # (L + 1, N)
     *blocks, fused_accuracy = correct.double().mean(1).tolist()
     by_group = {name: float(correct[-1, mask].double().mean()) for name, mask in (groups or {}).items() if mask.any()}
-    return Evaluation(fused_accuracy, dict(zip(names, blocks, strict=True)), correct.shape[1], by_group)
+    answers = np.packbits(correct[-1].numpy()).tobytes()
+    return Evaluation(fused_accuracy, dict(zip(names, blocks, strict=True)), correct.shape[1], by_group, answers)
 
 
 def _mark(scores: Tensor) -> Tensor:
@@ -154,7 +162,8 @@ def evaluate_split(
         raise InputError(
             f"the network takes samples of shape {rule.network.sample_shape}, the data have {data.sample_shape}"
         )
-    return evaluate_batches(rule, _in_order(rule, data, split, find_device(device)), split.groups, where=where)
+    found = evaluate_batches(rule, _in_order(rule, data, split, find_device(device)), split.groups, where=where)
+    return replace(found, places=split.places)
 
 
 @torch.no_grad()

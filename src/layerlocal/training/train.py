@@ -148,6 +148,7 @@ class Training:
         self.optimizer = make_optimizer(rule, recipe)
         self.stepper = Stepper(rule, self.optimizer, recipe)
         self.average: Average | None = None
+        self.validated: Evaluation | None = None
         self.epoch = 0
         self.meter = Meter(rule.network.block_names)
         augment = Augment(crop=recipe.crop, flip=recipe.flip, cutout=recipe.cutout)
@@ -221,7 +222,8 @@ class Training:
         if self.finished and self.rule.calibrates:
             calibrate(self.rule, self.data, self.device)
         where = f"on the validation split after epoch {self.epoch}"
-        return evaluate_split(self.rule, self.data, self.data.validation, device=self.device, where=where)
+        self.validated = evaluate_split(self.rule, self.data, self.data.validation, device=self.device, where=where)
+        return self.validated
 
     def _run_steps(self, meter: Meter, report: StepReport | None) -> int:
         samples = 0
