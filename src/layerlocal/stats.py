@@ -3,6 +3,10 @@
 Tests take n ≥ 2 independent values (seeds), each already a paired difference where a difference is asked about. Values that differ by
 no more than rounding (1e-12, or that share of their size) count as equal: without spread a test's p is its limit, 0 or 1, and 1 where the
 mean is the threshold.
+
+``images`` is the standard error that test images which all seeds share add to a mean, in the unit of the values (`layerlocal.sampling`,
+which has the model): both parts of the error are put side by side, half² = (t·s/√n)² + (z·images)². Where it is left out all is over
+seeds alone.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +25,23 @@ __all__ = [
 ]  # fmt: skip
 
 Side = Literal["greater", "less"]
+Over = Literal["seeds and images", "seeds of all cells", "seeds of all cells and images"]
 Array = NDArray[np.float64]
+FARTHEST = 37.0
+"""Standard errors beyond which a normal p is no number any more."""
 ROUNDING = 1e-12
 """Differences up to this, or up to this share of the values, are rounding, not spread."""
 
 
 class Estimate(TypedDict):
-    """A mean with its two-sided Student-t interval; no interval (``None``) for fewer than two values."""
+    """A mean with its two-sided interval; no interval (``None``) for fewer than two values. ``over``: what it is over, where not seeds alone."""
 
     mean: float
     low: float | None
     high: float | None
     n: int
     values: list[float]
+    over: NotRequired[Over]
 
 
 def _special() -> Any:
@@ -43,12 +51,21 @@ def _special() -> Any:
     return special
 
 
-def estimate(values: Sequence[float], *, level: float = 0.95) -> Estimate:
-    """Mean and Student-t interval over independent values (seeds).
+def estimate(
+    values: Sequence[float],
+    *,
+    level: float = 0.95,
+    images: float | None = None,
+    pooled: tuple[float, int] | None = None,
+) -> Estimate:
+    """Mean and interval over independent values (seeds), by Student's t; with ``images`` over seeds and test images.
 
     Args:
         values: n ≥ 1 finite numbers.
         level: coverage, in (0, 1).
+        images: standard error that shared test images add, ≥ 0.
+        pooled: standard deviation of a value and its degrees of freedom, of several cells together (`layerlocal.sampling.pooled_spread`); the
+            larger one of it and the values' own counts.
 
     Raises:
         ValueError: no values, a value that is not finite, or a level outside (0, 1).
@@ -59,8 +76,20 @@ def estimate(values: Sequence[float], *, level: float = 0.95) -> Estimate:
     mean = float(array.mean())
     if array.size < 2:
         return Estimate(mean=mean, low=None, high=None, n=1, values=array.tolist())
-    half = float(_special().stdtrit(array.size - 1, (1 + level) / 2) * array.std(ddof=1) / np.sqrt(array.size))
-    return Estimate(mean=mean, low=mean - half, high=mean + half, n=int(array.size), values=array.tolist())
+    sd, df = float(array.std(ddof=1)), int(array.size) - 1
+    if pooled is not None:
+        sd, df = max(sd, pooled[0]), pooled[1]
+    half = float(_special().stdtrit(df, (1 + level) / 2) * sd / np.sqrt(array.size))
+    half = half if not images else math.hypot(half, float(_special().ndtri((1 + level) / 2)) * images)
+    found = Estimate(mean=mean, low=mean - half, high=mean + half, n=int(array.size), values=array.tolist())
+    over = _over(images is not None, pooled is not None)
+    return found if over is None else {**found, "over": over}
+
+
+def _over(images: bool, cells: bool) -> Over | None:
+    if cells:
+        return "seeds of all cells and images" if images else "seeds of all cells"
+    return "seeds and images" if images else None
 
 
 def paired_difference(left: Sequence[float], right: Sequence[float], *, level: float = 0.95) -> Estimate:
@@ -103,13 +132,16 @@ def sd_interval(sd: float, n: int, *, level: float = 0.95) -> tuple[float, float
     return low, high
 
 
-def one_sided_p(values: Sequence[float], threshold: float = 0.0, *, side: Side = "greater") -> float:
-    """One-sample Student-t test of one side (Student 1908).
+def one_sided_p(
+    values: Sequence[float], threshold: float = 0.0, *, side: Side = "greater", images: float = 0.0
+) -> float:
+    """One-sample Student-t test of one side (Student 1908); with ``images`` the one whose p is 5 % where `estimate` at 90 % ends.
 
     Args:
         values: n ≥ 2 finite numbers.
         threshold: θ0, what their mean is held against.
         side: ``"greater"`` rejects H0: θ ≤ θ0; ``"less"`` rejects H0: θ ≥ θ0.
+        images: standard error that shared test images add, ≥ 0.
 
     Returns:
         p in [0, 1].
@@ -119,18 +151,39 @@ def one_sided_p(values: Sequence[float], threshold: float = 0.0, *, side: Side =
     """
     mean, sd = spread(values)
     distance = _distance(mean, threshold, side)
+    if images > 0:
+        return _p_of_both(distance, sd / math.sqrt(len(values)), len(values) - 1, images)
     if sd == 0:
         return 0.0 if distance > 0 else 1.0
     return float(_special().stdtr(len(values) - 1, -distance / (sd / math.sqrt(len(values)))))
 
 
+def _p_of_both(distance: float, error: float, df: int, images: float) -> float:
+    """The p at which the one-sided bound of both parts, √((t·error)² + (z·images)²), is as far away as the threshold."""
+    if distance < 0:
+        return 1 - _p_of_both(-distance, error, df, images)
+    special, low, high = _special(), 0.0, FARTHEST
+    for _ in range(60):
+        z = (low + high) / 2
+        t = -float(special.stdtrit(df, special.ndtr(-z))) if error else 0.0
+        low, high = (z, high) if math.hypot(t * error, z * images) < distance else (low, z)
+    return float(special.ndtr(-low))
+
+
 def bootstrap_p(
-    values: Sequence[float], threshold: float = 0.0, *, side: Side = "greater", draws: int = 9999, seed: int = 0
+    values: Sequence[float],
+    threshold: float = 0.0,
+    *,
+    side: Side = "greater",
+    draws: int = 9999,
+    seed: int = 0,
+    images: float = 0.0,
 ) -> float:
     """Studentized (bootstrap-t) test of one side (Efron & Tibshirani 1993, ch. 12 and 16; Davison & Hinkley 1997, ch. 4).
 
     The t statistic's null distribution is that of t* = (mean* − mean) / se* over resamples, so no normal law is assumed. A resample
-    without spread counts as ±∞ (0 if its mean is the sample's). Useful from about six values; with so few, p below about 0.001 is rare.
+    without spread counts as ±∞ (0 if its mean is the sample's). Useful from about six values; with so few, p below about 0.001 is rare. With
+    ``images`` every resample gets a normal error of the images too, and both statistics are over √(se² + images²).
 
     Args:
         values: n ≥ 2 finite numbers.
@@ -138,6 +191,7 @@ def bootstrap_p(
         side: as in `one_sided_p`.
         draws: resamples, ≥ 1.
         seed: of the resamples: equal arguments give an equal p.
+        images: standard error that shared test images add, ≥ 0.
 
     Returns:
         p in [1 / (draws + 1), 1]; without any spread 0 or 1.
@@ -151,9 +205,10 @@ def bootstrap_p(
     mean, sd = _mean_and_sd(array)
     distance = _distance(mean, threshold, side)
     if sd == 0:
-        return 0.0 if distance > 0 else 1.0
-    observed = distance / sd * math.sqrt(array.size)
-    drawn = _resampled_t(tuple((array - mean) / sd), draws, seed)
+        return _p_of_both(distance, 0.0, 1, images) if images > 0 else 0.0 if distance > 0 else 1.0
+    shared = images / sd
+    observed = distance / sd / math.sqrt(1 / array.size + shared**2)
+    drawn = _resampled_t(tuple((array - mean) / sd), draws, seed, shared)
     beyond = np.count_nonzero(drawn >= observed if side == "greater" else drawn <= -observed)
     return float((1 + beyond) / (draws + 1))
 
@@ -180,7 +235,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def samples_needed(
-    distances: float | Sequence[float], sd: float, *, alpha: float, power: float = 0.8, cap: int = 10_000
+    distances: float | Sequence[float],
+    sd: float,
+    *,
+    alpha: float,
+    power: float = 0.8,
+    cap: int = 10_000,
+    images: float = 0.0,
 ) -> int | None:
     """Fewest values at which a one-sided t test has the wanted power, by the noncentral t distribution (Cohen 1988).
 
@@ -191,6 +252,7 @@ def samples_needed(
         alpha: level of each one-sided test, in (0, 1).
         power: wanted, in (0, 1).
         cap: largest answer.
+        images: standard error that shared test images add, which no seed takes away; the power is then approximate (normal, the spread known).
 
     Returns:
         n in [2, cap], or ``None`` where more would be needed or no number is enough.
@@ -205,10 +267,14 @@ def samples_needed(
     needed = [distances] if isinstance(distances, int | float) else list(distances)
     if not all(distance > 0 for distance in needed):
         return None
-    if sd == 0:
+    if sd == 0 and not images:
         return 2
 
     def enough(n: int) -> bool:
+        if images:
+            error, ends = sd / math.sqrt(n), (stats.t.isf(alpha, n - 1), stats.norm.isf(alpha))
+            bound, total = math.hypot(ends[0] * error, ends[1] * images), math.hypot(error, images)
+            return bool(1 - sum(stats.norm.sf((distance - bound) / total) for distance in needed) >= power)
         critical = stats.t.isf(alpha, n - 1)
         misses = [stats.nct.cdf(critical, n - 1, distance / sd * math.sqrt(n)) for distance in needed]
         return bool(1 - sum(misses) >= power)
@@ -287,13 +353,17 @@ def _resample_weights(n: int, draws: int, seed: int) -> Array:
 
 
 @lru_cache(maxsize=8)
-def _resampled_t(values: tuple[float, ...], draws: int, seed: int) -> Array:
-    """(draws,): t* of values with mean 0 and variance 1."""
+def _resampled_t(values: tuple[float, ...], draws: int, seed: int, shared: float = 0.0) -> Array:
+    """(draws,): t* of values with mean 0 and variance 1, with a normal error of standard deviation ``shared`` beside."""
     n, standard = len(values), np.asarray(values)
     weights = _resample_weights(n, draws, seed)
     means = weights @ standard
     variances = np.maximum(weights @ standard**2 - means**2, 0) * n / (n - 1)
     means[np.abs(means) <= ROUNDING] = 0
+    if shared > 0:
+        error = np.random.default_rng([seed, n]).normal(size=draws)
+        both: Array = (means + shared * error) / np.sqrt(variances / n + shared**2)
+        return both
     flat = variances <= ROUNDING
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios: Array = means / np.sqrt(variances / n)
