@@ -87,7 +87,7 @@ class DataSpec(Section):
     """Which images, which labels, which split: the arguments of `load_data`.
 
     Args:
-        source: a name of `list_data()` or a folder.
+        source: a name of `list_data()`, a folder, or a file ``NAME.npz``.
         labels: the label column where there are several (``"coarse"``, ``"fine"``).
         classes: number of classes drawn by ``seed``, or a tuple of indices or names; for synthetic data their number K.
         image_size: side in pixels to resize to.

@@ -8,6 +8,7 @@ data            | empty name              | load_data("")
 data            | no name                 | load_data(7)
 data            | no folder               | load_data("./nowhere")
 data            | a file                  | load_data("afile")
+data            | a file to fetch         | load_data("pathmnist")
 data            | empty folder            | load_data("empty")
 labels          | no text                 | load_data("images", labels=3)
 labels          | unknown column          | load_data("images", labels="fine")
@@ -90,6 +91,17 @@ table           | an image that is none   | table an image that is none
 table           | no row                  | table no row
 table           | class names that differ | table class names that differ
 table           | fewer class names than classes| table fewer class names than classes
+file of arrays  | no labels to test       | arrays no labels to test
+file of arrays  | labels of val alone     | arrays labels of val alone
+file of arrays  | several labels an image | arrays several labels an image
+file of arrays  | real labels             | arrays real labels
+file of arrays  | a label below 0         | arrays a label below 0
+file of arrays  | fewer labels than images| arrays fewer labels than images
+file of arrays  | volumes                 | arrays volumes
+file of arrays  | images of real numbers  | arrays images of real numbers
+file of arrays  | no image                | arrays no image
+file of arrays  | pickled labels          | arrays pickled labels
+file of arrays  | images of two sizes     | arrays images of two sizes
 
 network         | unknown                 | create_network("vgg9", in_channels=3, image_size=8)
 network         | no name                 | create_network(3, in_channels=3, image_size=8)

@@ -7,15 +7,29 @@ import os
 import struct
 import zlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from worlds import encoded, image_folder, parquet_folder, png, table
+from worlds import arrays_file, encoded, image_folder, parquet_folder, png, table
 
 from layerlocal import load_data
 
 FOLDERS = {}
 TABLES = {}
+ARRAYS = {
+    "no labels to test": ("test_labels", {"test_labels": None}),
+    "labels of val alone": ("val_images", {"val_images": None}),
+    "several labels an image": ("train_labels", {"train_labels": np.zeros((8, 14), int)}),
+    "real labels": ("train_labels", {"train_labels": np.zeros(8)}),
+    "a label below 0": ("val_labels", {"val_labels": np.arange(-1, 7)}),
+    "fewer labels than images": ("train_images", {"train_labels": np.zeros((7, 1), int)}),
+    "volumes": ("train_images", {"train_images": np.zeros((8, 8, 8, 8), np.uint8)}),
+    "images of real numbers": ("test_images", {"test_images": np.zeros((8, 8, 8))}),
+    "no image": ("test_images", {"test_images": np.zeros((0, 8, 8), np.uint8), "test_labels": np.zeros((0, 1), int)}),
+    "pickled labels": ("train_labels", {"train_labels": np.array([{}] * 8, object)}),
+    "images of two sizes": ("val_images", {"val_images": np.zeros((8, 9, 9), np.uint8)}),
+}
 
 
 def folder(culprit):
@@ -233,6 +247,24 @@ def test_a_bad_table_is_one_sentence(reject, inside, tmp_path, name):
     train, test, culprit = TABLES[name]
     root = parquet_folder(tmp_path / "bad", train and train(), test and test())
     assert culprit in reject(lambda: load_data(root, validation=0))
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_bad_file_of_arrays_is_one_sentence(reject, inside, tmp_path, name):
+    culprit, arrays = ARRAYS[name]
+    file = arrays_file(tmp_path / "bad.npz", **arrays)
+    assert culprit in reject(lambda: load_data(file, validation=0))
+
+
+@pytest.mark.parametrize("spoil", ["cut", "empty", "random_bytes", "one_bit"])
+def test_a_broken_file_of_arrays_is_one_sentence(reject, inside, tmp_path, spoil):
+    """One bit of the stored pixels is other than the file's own sum says."""
+    file = arrays_file(tmp_path / "bad.npz")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 8] ^= 1
+    spoilt = {"cut": content[:-20], "empty": b"", "random_bytes": bytes(range(256)) * 20, "one_bit": content}
+    file.write_bytes(spoilt[spoil])
+    assert "bad.npz" in reject(lambda: load_data(file, validation=0))
 
 
 def cut(path):

@@ -13,9 +13,9 @@ import pytest
 import test_battery_stores
 import yaml
 from refusals import CALLS
-from test_battery_data import FOLDERS, TABLES
+from test_battery_data import ARRAYS, FOLDERS, TABLES
 from test_battery_rules import TINY, content_of
-from worlds import CLAIM, image_folder, parquet_folder
+from worlds import CLAIM, arrays_file, image_folder, parquet_folder
 
 from layerlocal import RunStore, load_data
 
@@ -61,6 +61,15 @@ def table(reject, tmp_path):
         train, test, _ = TABLES[name]
         parquet_folder(tmp_path / "bad", train and train(), test and test())
         return reject(lambda: load_data("bad", validation=0))
+
+    return call
+
+
+@pytest.fixture
+def arrays(reject, tmp_path):
+    def call(name):
+        arrays_file(tmp_path / "bad.npz", **ARRAYS[name][1])
+        return reject(lambda: load_data("bad.npz", validation=0))
 
     return call
 
@@ -121,6 +130,7 @@ def said(request, reject, inside, names, tmp_path, monkeypatch):
     ways = {
         "folder": "folder",
         "table": "table",
+        "arrays": "arrays",
         "rule": "rule_file",
         "claim": "claim",
         "run": "damaged",

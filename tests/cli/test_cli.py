@@ -35,7 +35,8 @@ RULES = ["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented"]
 NETWORKS = ["mlp", "resnet18", "vgg8", "vgg11", "vgg16"]
 DATA = [
     "fashion_mnist_subset", "teacher_student", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10",
-    "tiny_imagenet", "imagenet100",
+    "tiny_imagenet", "imagenet100", "pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist",
+    "tissuemnist", "organamnist", "organcmnist", "organsmnist",
 ]  # fmt: skip
 COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export"]
 VECTORS = [

@@ -113,7 +113,7 @@ def train(
         str,
         typer.Option(
             autocompletion=complete.data,
-            help="A name of `layerlocal list data`, or a folder of Parquet files or images.",
+            help="A name of `layerlocal list data`, a folder of Parquet files or images, or a file NAME.npz.",
         ),
     ] = "fashion_mnist_subset",
     network: NamedNetwork = "vgg8",

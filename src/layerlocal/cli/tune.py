@@ -55,7 +55,10 @@ def tune(
         ),
     ] = "tpe",
     data: Annotated[
-        str, typer.Option(autocompletion=complete.data, help="A name of `layerlocal list data`, or a folder.")
+        str,
+        typer.Option(
+            autocompletion=complete.data, help="A name of `layerlocal list data`, a folder, or a file NAME.npz."
+        ),
     ] = "fashion_mnist_subset",
     network: Network = None,
     width: Width = None,

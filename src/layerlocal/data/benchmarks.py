@@ -1,6 +1,7 @@
-"""The nine real benchmarks on the Hugging Face Hub, as one table, and which of them were exercised.
+"""The real benchmarks as one table, nine on the Hugging Face Hub and eleven of MedMNIST, and which of them were exercised.
 
-No revision is pinned: the commit that was read is recorded in a run's provenance.
+Those of MedMNIST are files that the user fetches (medmnist.py). Of the Hub no revision is pinned: the commit that was read is
+recorded in a run's provenance.
 
 Their Parquet files are found in the listing of the repository (hub.py), by splits and configuration. Every set is taken to have them in its
 main branch, in ``mnist/``, ``fashion_mnist/``, ``data/`` (kmnist, stl10, tiny_imagenet, imagenet100), ``cropped_digits/``, ``plain_text/``
@@ -11,16 +12,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layerlocal.data.medmnist import MEDMNIST, PublishedFile
+
 __all__ = ["BENCHMARKS", "BenchmarkInfo", "benchmark_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkInfo:
-    """Where one benchmark is on the Hub and how it is laid out.
+    """Where one benchmark is and how it is laid out.
 
     Attributes:
         name: our name for it.
-        hub_id: ``owner/name`` on the Hub.
+        hub_id: ``owner/name`` on the Hub; empty where it is not read from there.
+        file: what the user fetches, of a set that is not on the Hub, else None. Then the fields on splits and columns say nothing.
         config: the configuration to ask for (None: its only one).
         train_split: the Hub's name for what we train on.
         test_split: the Hub's name for what we test on.
@@ -32,7 +36,8 @@ class BenchmarkInfo:
     """
 
     name: str
-    hub_id: str
+    hub_id: str = ""
+    file: PublishedFile | None = None
     config: str | None = None
     train_split: str = "train"
     test_split: str = "test"
@@ -41,6 +46,17 @@ class BenchmarkInfo:
     licence: str
     exercised: bool = False
     note: str = "not exercised: needs network"
+
+
+def _published(file: PublishedFile) -> BenchmarkInfo:
+    train, val, test = (f"{number:,}" for number in file.parts)
+    facts = [
+        f"{file.sizes[2]} classes",
+        f"{train} images of train and {val} of val to train on, {test} to test, 28×28, {'gray' if file.channels == 1 else 'colour'}",
+        *filter(None, [file.note]),
+        "not exercised: the layout is read in tests, the file itself was not at hand",
+    ]
+    return BenchmarkInfo(name=file.name, file=file, licence=file.licence, note="; ".join(facts))
 
 
 _CIFAR_NOTE = "from Parquet, in tests (same columns, the images named `image`); the download itself needs network"
@@ -93,11 +109,12 @@ _TABLE = (
         licence="research only (ImageNet's terms)",
         note="not exercised: needs network; `validation` is used as test; give image_size=224",
     ),
+    *map(_published, MEDMNIST.values()),
 )
 
 BENCHMARKS: dict[str, BenchmarkInfo] = {info.name: info for info in _TABLE}
 
 
 def benchmark_table() -> list[BenchmarkInfo]:
-    """The nine real benchmarks: id, configuration, splits, columns, licence, and whether they were exercised."""
+    """The real benchmarks: id or file, configuration, splits, columns, licence, and whether they were exercised."""
     return list(_TABLE)

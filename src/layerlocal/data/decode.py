@@ -1,4 +1,4 @@
-"""One encoded image to uint8 pixels, with Pillow.
+"""One image as it is stored to uint8 pixels, with Pillow.
 
 Rules that hold for every image:
 
@@ -44,12 +44,12 @@ class EncodedImage(NamedTuple):
     """An image as it is stored.
 
     Args:
-        data: its bytes, or the file that holds them.
+        data: its bytes, or the file that holds them; or its pixels, uint8 (H, W) or (H, W, 3).
         where: file and row, for messages.
         bits: what `find_bits` says of the set; None for a set that does not begin with 16-bit images.
     """
 
-    data: bytes | Path
+    data: bytes | Path | np.ndarray
     where: str
     bits: int | None = None
 
@@ -146,8 +146,10 @@ def _bits_for(largest: int) -> int:
     return next((bits for bits in _DEPTHS if largest < 1 << bits), _DEPTHS[-1])
 
 
-def _open(data: bytes | Path) -> Image.Image:
+def _open(data: bytes | Path | np.ndarray) -> Image.Image:
     """Open with the common formats first: trying every format Pillow knows takes longer than decoding a small image."""
+    if isinstance(data, np.ndarray):
+        return Image.fromarray(data)
     if not isinstance(data, bytes | Path):
         raise TypeError(f"{type(data).__name__} instead of the bytes of an image")
     try:

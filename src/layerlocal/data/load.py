@@ -53,8 +53,9 @@ def load_data(
     Args:
         source: a name in `list_data` (looked for in the folder ``LAYERLOCAL_DATA`` first, where that is set), a folder of
             Parquet files in the Hugging Face layout (``train-*.parquet`` and ``test-*``, ``validation-*`` or ``valid-*``),
-            or a folder ``train/<class>/*`` and ``test/<class>/*`` (or ``val``, ``validation``) of images. A name goes
-            before a folder of that name: write ``./cifar100``.
+            a folder ``train/<class>/*`` and ``test/<class>/*`` (or ``val``, ``validation``) of images, or a file ``NAME.npz`` of
+            arrays as MedMNIST publishes them (``train_images``, ``train_labels``, the same of test and, if there is one, of val,
+            whose images join the training images). A name goes before a folder of that name: write ``./cifar100``.
         labels: the label column; "fine" and "coarse" for CIFAR-100. None: "label", "fine_label", or the only one.
         classes: a number K to draw K classes by ``seed`` (teacher_student: K itself, 10 if None), or a list of indices
             and names. Labels become 0..K-1 in the order of the original indices.

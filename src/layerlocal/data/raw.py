@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 
 from layerlocal.data.arguments import Request, check_arguments
-from layerlocal.data.benchmarks import BENCHMARKS
+from layerlocal.data.benchmarks import BENCHMARKS, BenchmarkInfo
 from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_PIXELS, EMBEDDED_SHA256, FASHION_CLASSES, load_embedded
 from layerlocal.data.cache import CachedSplit, decoded_split, default_cache_dir
 from layerlocal.data.hub import hub_sources
+from layerlocal.data.medmnist import ORIGIN
+from layerlocal.data.npz import is_npz
 from layerlocal.data.selection import split_test
 from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.views import find_superclasses
 from layerlocal.spec import DataSpec
-from layerlocal.types import InputError, shown, unknown_name
+from layerlocal.types import InputError, UnreachableError, shown, unknown_name
 
 __all__ = ["TEACHER_NAME", "Raw", "RawSplit", "content_of", "content_sum", "list_data", "raw_data"]
 
@@ -63,7 +65,7 @@ class Raw:
 
 
 def list_data() -> list[str]:
-    """The names `load_data` knows: the embedded default, the nine benchmarks on the Hub, the synthetic one."""
+    """The names `load_data` knows: the embedded default, nine benchmarks on the Hub, eleven files of MedMNIST, the synthetic one."""
     return [EMBEDDED_NAME, *BENCHMARKS, TEACHER_NAME]
 
 
@@ -88,7 +90,7 @@ def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
 
 
 def raw_data(source: str | Path, request: Request, cache_dir: Path | None = None, *, reread: bool = False) -> Raw:
-    """The embedded data, a benchmark or a folder.
+    """The embedded data, a benchmark, a folder or a file of arrays.
 
     Args:
         source: as in `load_data`, but not `TEACHER_NAME`.
@@ -132,14 +134,21 @@ def _embedded_raw(request: Request) -> Raw:
 
 
 def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, reread: bool) -> Raw:
-    """A benchmark on the Hub or a folder, through the cache of decoded images."""
+    """A benchmark, a folder or a file of arrays, through the cache of decoded images."""
     info = BENCHMARKS.get(source) if isinstance(source, str) else None
-    own = _own_copy(source)
-    _tell_of_namesake(source, own, named=info is not None)
+    own = _own_copy(source, info)
+    _tell_of_namesake(source, own, info)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
-        kind, train, test = find_folder(own, labels=request.labels, test_share=request.test is not None)
+        kind, train, test = find_folder(
+            own, labels=request.labels, test_share=request.test is not None, published=info.file
+        )
         provenance: dict[str, Any] = {"source": f"own copy of {info.name}"}
+    elif info is not None and info.file is not None:
+        raise UnreachableError(
+            f"{info.name} is not here; fetch {info.file.file}, as MedMNIST publishes it ({ORIGIN}/files/{info.file.file}), into a folder, "
+            "and name this folder in LAYERLOCAL_DATA"
+        )
     elif info is not None:
         name, licence = info.name, info.licence
         kind, default = "hub", info.label_column
@@ -174,25 +183,33 @@ def _refuse_share(request: Request, name: str) -> None:
         raise InputError(f"test={request.test:g} draws a test split, but {name} has its own; leave it out")
 
 
-def _own_copy(source: str | Path) -> Path | None:
-    """The folder of that name in ``LAYERLOCAL_DATA``, if there is one: the same spec then runs with and without the Hub."""
+def _own_copy(source: str | Path, info: BenchmarkInfo | None) -> Path | None:
+    """The folder of that name in ``LAYERLOCAL_DATA``, if there is one: the same spec then runs with and without the Hub. Or the file
+    ``NAME.npz``, but not of a benchmark of the Hub, since others publish another layout under such a name.
+    """
     place = os.environ.get("LAYERLOCAL_DATA")
     if not place or not isinstance(source, str) or source in ("", ".", "..") or os.sep in source:
         return None
     if not Path(place).expanduser().is_dir():
         raise InputError(f"LAYERLOCAL_DATA is {place!r}, which is no folder; correct it, or unset it")
     folder = Path(place).expanduser() / source
-    return folder if folder.is_dir() else None
+    if info is not None and info.file is None:
+        return folder if folder.is_dir() else None
+    file = folder if folder.suffix == ".npz" else folder.with_name(f"{source}.npz")
+    if folder.is_dir() and is_npz(file):
+        raise InputError(f"{folder} is beside {file.name}, which may be other data; keep one of the two")
+    return folder if folder.is_dir() else file if is_npz(file) else None
 
 
-def _tell_of_namesake(source: str | Path, own: Path | None, *, named: bool) -> None:
+def _tell_of_namesake(source: str | Path, own: Path | None, info: BenchmarkInfo | None) -> None:
     """A name goes before a folder of that name right here: say so where there is one, as it may be the one that was meant."""
     here = Path(source)
-    if not isinstance(source, str) or os.sep in source or not (named or own) or not here.is_dir():
+    if not isinstance(source, str) or os.sep in source or not (info or own) or not (here.is_dir() or is_npz(here)):
         return
     if own is None or not own.samefile(here):
-        taken = f"{source} on the Hub" if own is None else own
-        warnings.warn(f"the data are {taken}, not the folder {source} here; write ./{source} for that", stacklevel=4)
+        taken = own or f"{source} {'of MedMNIST' if info and info.file else 'on the Hub'}"
+        what = "folder" if here.is_dir() else "file"
+        warnings.warn(f"the data are {taken}, not the {what} {source} here; write ./{source} for that", stacklevel=4)
 
 
 def _existing_folder(source: str | Path) -> Path:

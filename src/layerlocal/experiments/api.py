@@ -262,7 +262,7 @@ def tune(
         trials: for each rule and each twin, 1 to 100,000; the first is the settings as they are, where they lie in the space.
         seeds: runs of each trial: how many, 1 to 10,000, or which; their mean counts.
         sampler: ``"tpe"`` or ``"random"`` (extra ``tune``), or ``"sobol"``: the same settings for every method.
-        data: a name of `list_data()` or a folder.
+        data: a name of `list_data()`, a folder, or a file ``NAME.npz``.
         network: a name of `list_networks()`, or ``FILE.py:FUNCTION``; ``vgg8`` where left out.
         width: factor on the network's widths, > 0.
         epochs: passes over the training split.

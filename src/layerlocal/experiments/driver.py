@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from layerlocal.data.medmnist import MEDMNIST, ORIGIN
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.workshop import How, RunShop, Workshop, data_of
 from layerlocal.files import write_atomic
@@ -249,14 +250,22 @@ def _told(refusals: Iterable[Refusal]) -> list[str]:
     """The reasons, those of several data sets that cannot be reached as one line with their names; each alone is in the summary."""
     found = list(dict.fromkeys(refusals))
     unreachable = {refusal.unreachable: refusal for refusal in found if refusal.unreachable}
+    files = {name: refusal for name, refusal in unreachable.items() if name in MEDMNIST}
+    on_hub = {name: refusal for name, refusal in unreachable.items() if name not in MEDMNIST}
+    fetched = (
+        "come from the Hugging Face Hub, which cannot be reached; connect to the network, or put their Parquet files into folders of these "
+        "names, and name the folder around them in LAYERLOCAL_DATA"
+    )
+    put = f"are not here; fetch their files NAME.npz, as MedMNIST publishes them ({ORIGIN}), into a folder, and name it in LAYERLOCAL_DATA"
     others = [str(refusal) for refusal in found if not refusal.unreachable]
-    if len(unreachable) < 2:
-        return [*others, *map(str, unreachable.values())]
-    return [
-        *others,
-        f"{', '.join(unreachable)}: these {len(unreachable)} data sets come from the Hugging Face Hub, which cannot be reached; connect to the "
-        "network, or put their Parquet files into folders of these names, and name the folder around them in LAYERLOCAL_DATA",
-    ]
+    return [*others, *_together(on_hub, fetched), *_together(files, put)]
+
+
+def _together(refusals: Mapping[str, Refusal], what: str) -> list[str]:
+    """One line for several, its own for one."""
+    if len(refusals) < 2:
+        return list(map(str, refusals.values()))
+    return [f"{', '.join(refusals)}: these {len(refusals)} data sets {what}"]
 
 
 def forecast(experiment: Experiment[Any, Any], out: Path, how: How) -> dict[str, Any]:

@@ -172,10 +172,10 @@ def _networks() -> Rows:
 def _data() -> Rows:
     from layerlocal.data import benchmark_table, list_data
 
-    hub = {info.name: info for info in benchmark_table()}
+    known = {info.name: info for info in benchmark_table()}
     rows = []
     for name in list_data():
-        info = hub.get(name)
+        info = known.get(name)
         if info is None:
             synthetic = name == "teacher_student"
             what = (
@@ -185,9 +185,8 @@ def _data() -> Rows:
             )
             rows.append({"name": name, "from": what, "licence": "" if synthetic else "MIT"})
         else:
-            rows.append(
-                {"name": name, "from": f"Hub {info.hub_id}", "licence": f"licence {info.licence}", "note": info.note}
-            )
+            place = f"Hub {info.hub_id}" if info.file is None else f"file {info.file.file} of MedMNIST"
+            rows.append({"name": name, "from": place, "licence": f"licence {info.licence}", "note": info.note})
     return rows
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from layerlocal.data.medmnist import MEDMNIST
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
 
@@ -55,7 +56,7 @@ class Scale:
         return DataSpec(source=source, **numbers, **options)
 
     def recipe_on(self, source: str) -> Recipe:
-        """The recipe for a whole data set: digits and letters are not mirrored, which would make others of them."""
+        """The recipe for a whole data set: digits, letters, and organs of a left and a right side, are not mirrored: others would come of it."""
         return self.recipe.model_copy(update={"flip": False}) if source in NOT_MIRRORED else self.recipe
 
     @property
@@ -82,9 +83,10 @@ SIZES_OF: Mapping[str, tuple[int, int, int]] = {
     "stl10": (5_000, 8_000, 10),
     "tiny_imagenet": (100_000, 10_000, 200),
     "imagenet100": (126_689, 5_000, 100),
+    **{name: file.sizes for name, file in MEDMNIST.items()},
 }
 """Training images, test images, classes."""
-NOT_MIRRORED = ("mnist", "kmnist", "svhn")
+NOT_MIRRORED = ("mnist", "kmnist", "svhn", *(name for name, file in MEDMNIST.items() if not file.mirrored))
 
 _SYNTHETIC = Recipe(epochs=5, batch_size=64, learning_rate=2e-3)
 _IMAGES = Recipe(epochs=3, batch_size=32, learning_rate=5e-3)
