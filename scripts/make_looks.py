@@ -1,7 +1,7 @@
 """Look at the kinds of runs of every usual plan and write ``src/layerlocal/runs/looks.json``: FLOPs, and paces in its yardstick.
 
 ``LAYERLOCAL_DATA=… python scripts/make_looks.py``: kinds of data that are not at hand are left out. It takes some minutes; time nothing
-beside it. ``--new`` keeps what is there and looks at new kinds only.
+beside it. ``--new`` keeps what is there and looks at new kinds only, so that it goes on where it was cut off.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES as STUDY_SIZES
 from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.tune import DEFAULT_SPACE, Search, TunePlan, parse_dimension
+from layerlocal.files import write_whole
 from layerlocal.rules import list_rules
 from layerlocal.runs.listing import rule_facts
 from layerlocal.runs.looks import LOOKS, key_of, kind_of, pace_of, yardstick
@@ -30,22 +31,42 @@ from layerlocal.runs.timing import look_at, one_thread, time_kind
 from layerlocal.spec import TYPED_NETWORK, RunSpec
 from layerlocal.types import InputError
 
+NAMED = {"fashion_mnist_subset": ("quick", "medium"), "cifar10": ("quick", "medium")}
+"""Data sets that are named for a study that has others, at which sizes; others of their shapes have the same kinds."""
+
 
 def usual_runs() -> Iterator[RunSpec]:
-    """Of an audit of each rule at each size, and of each study at each size with the rules that it has without being told."""
+    """Of an audit of each rule at each size; of each study at each size with the rules that it has without being told, on its own data
+    and on those that are `NAMED`; and of a search of each rule.
+    """
     for rule in list_rules():
         for size in SIZES:
             if rule_facts(rule).locality != "global":
                 audit = Audit([rule], DATA, 1, size, {})
                 yield from audit.jobs(audit.plan(Path("nowhere"), How())).values()
-    with tempfile.TemporaryDirectory() as nowhere:
-        for study in STUDIES.values():
-            for size in STUDY_SIZES:
-                studied = Studied(study, size, seeds=1)
-                yield from studied.jobs(studied.plan(Path(nowhere), How())).values()
-    search = TunePlan(rules=("dtg-ff",), network=TYPED_NETWORK, space=tuple(map(parse_dimension, DEFAULT_SPACE)))
+        if rule_facts(rule).locality != "global":
+            yield from first_trials(rule)
+    for study in STUDIES.values():
+        for size in STUDY_SIZES:
+            named = [[data] for data, sizes in NAMED.items() if size in sizes]
+            for data in ([], *named):
+                yield from runs_of(Studied(study, size, seeds=1, data=data))
+
+
+def first_trials(rule: str) -> Iterator[RunSpec]:
+    """One of each method of a search of a rule."""
+    search = TunePlan(rules=(rule,), network=TYPED_NETWORK, space=tuple(map(parse_dimension, DEFAULT_SPACE)))
     for method in search.methods:
         yield search.run(method, Search(search, method).first, 0)
+
+
+def runs_of(studied: Studied) -> list[RunSpec]:
+    """Of a study; none where it cannot be of these data."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        try:
+            return list(studied.jobs(studied.plan(Path(nowhere), How())).values())
+        except InputError:
+            return []
 
 
 def kinds() -> dict[str, tuple[RunSpec, Task]]:
@@ -76,10 +97,16 @@ def main() -> None:
         looks[key] = [
             float(f"{value:.4g}") for value in (flops, pace.step / yardstick(), pace.prediction / yardstick())
         ]
+        write(looks)
         print(f"{number} of {len(wanted)}: {spec.rule.name} {spec.network.name} {task.sample_shape}", end="\r")
-    lines = ",\n".join(f'"{key}": {json.dumps(look)}' for key, look in sorted(looks.items()))
-    LOOKS.write_text("{\n" + lines + "\n}\n")
+    write(looks)
     print(f"\n{len(looks)} of {len(wanted)} kinds")
+
+
+def write(looks: dict[str, list[float]]) -> None:
+    """A line a look."""
+    lines = ",\n".join(f'"{key}": {json.dumps(look)}' for key, look in sorted(looks.items()))
+    write_whole(LOOKS, f"{{\n{lines}\n}}\n".encode())
 
 
 if __name__ == "__main__":

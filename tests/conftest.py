@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import layerlocal.cli
+import layerlocal.runs.kept
 from heavy import HEAVY
 
 torch.set_num_threads(1)
@@ -30,6 +31,13 @@ def pytest_collection_modifyitems(items):
 def _reseed():
     torch.set_num_threads(1)  # a command or a measurement in this process may have set more
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _keeps_no_looks(monkeypatch):
+    """Or what a test finds would hang on what another looked at."""
+    monkeypatch.setattr("layerlocal.runs.kept._place", lambda: Path("/dev/null/looks.json"))
+    layerlocal.runs.kept._read.cache_clear()
 
 
 @pytest.fixture

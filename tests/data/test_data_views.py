@@ -19,7 +19,7 @@ from layerlocal.data import TeacherOptions, load_data
 from layerlocal.data import raw as raw_module
 from layerlocal.data.arguments import Request
 from layerlocal.data.assemble import assemble
-from layerlocal.data.compose import HOW, plan_composition
+from layerlocal.data.pairs import HOW, plan_composition
 from layerlocal.data.raw import Raw, RawSplit
 from layerlocal.data.teacher import create_teacher, draw_balanced
 from layerlocal.data.views import DRAWS, draw_groups, find_superclasses

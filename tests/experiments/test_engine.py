@@ -124,7 +124,7 @@ CASES = {
     ),
     "search": lambda out, maker: Case(
         partial(run_tuning, SEARCH, out, workers=1, console=QUIET),
-        partial(forecast_tuning, SEARCH),
+        partial(forecast_tuning, SEARCH, out, workers=1, console=QUIET),
         tune_place(out, SEARCH.name),
     ),
     "cost": lambda out, maker: Case(
@@ -201,8 +201,7 @@ def test_a_dry_run_counts_what_is_left_and_writes_nothing(engine):
     before = contents(case.place.out)
     later = case.forecast()
     assert later["planned"] == found["planned"] and contents(case.place.out) == before
-    if "finished" in found:  # a search is told from its begin
-        assert (found["finished"], later["finished"], later["seconds"]) == (0, found["planned"], 0)
+    assert (found["finished"], later["finished"], later["seconds"]) == (0, found["planned"], 0)
 
 
 def test_a_damaged_file_of_an_experiment_is_one_sentence_that_names_it(engine):

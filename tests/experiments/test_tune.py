@@ -215,16 +215,18 @@ def test_an_unfair_search_is_refused(space, changes, sentence):
         make(*map(parse_dimension, space), **changes).check()
 
 
-def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch):
+def test_a_forecast_is_of_every_trial_of_every_method(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "layerlocal.experiments.tune.driver.forecast_seconds",
         lambda specs, device: [2.0 + len(s.rule.options) for s in specs],
     )
-    found = forecast_tuning(make(trials=4, seeds=5), workers=2)
+    found = forecast_tuning(make(trials=4, seeds=5), tmp_path, workers=2)
     assert (found["planned"], found["seconds"]) == (60, 20 * (2 + 3 + 3) / 2)
-    found = forecast_tuning(make(trials=9, sampler="sobol"), workers=8)  # one round
+    found = forecast_tuning(make(trials=9, sampler="sobol"), tmp_path, workers=8)  # one round
     assert (found["planned"], found["seconds"]) == (27, 9 * (2 + 3 + 3) / 8)
-    found = forecast_tuning(make(trials=9), workers=8)  # rounds of 4, 4 and 1 trials; the last takes its longest run
+    found = forecast_tuning(
+        make(trials=9), tmp_path, workers=8
+    )  # rounds of 4, 4 and 1 trials; the last takes its longest run
     assert (found["planned"], found["seconds"]) == (27, 4 + 4 + 3)
 
 
@@ -420,14 +422,18 @@ def test_a_search_from_the_command_line(cli, tmp_path):
     code, out, _ = cli(*words, "--seeds", "3", "--dry-run")
     assert (
         code == 0
-        and out.startswith("18 runs from the beginning: 2 trials of 3 seeds a method")
+        and out.startswith("18 runs (2 trials of 3 seeds a method, ")
+        and "validation split): 0 finished, 18 to train" in out
         and "on 1 worker," in out
     )
     assert not (tmp_path / "runs").exists()
     found = json.loads(cli(*words, "--dry-run", "--json")[1])
-    assert found["planned"] == 6 and found["seconds"] > 0
+    assert (found["planned"], found["finished"]) == (6, 0) and found["seconds"] > 0
     code, out, _ = cli(*words)
     assert code == 0 and "bp-deepsup of local-heads: validation accuracy" in out and "2 trials a method" in out
+    assert cli(*words, "--dry-run")[1].endswith("validation split): 6 finished, 0 to train\n")
+    more = json.loads(cli(*words, "--dry-run", "--json", "--trials", "5")[1])
+    assert (more["planned"], more["finished"]) == (15, 6)
     code, out, _ = cli(*words, "--json")
     assert code == 0 and len(json.loads(out)["tables"][0]["rows"]) == 3
     name = json.loads(out)["rows"][0]["runs"][0]

@@ -93,6 +93,18 @@ def test_more_steps_than_an_epoch_has_go_on_with_the_next(monkeypatch):
         {"source": "teacher_student", "classes": 7, "num_train": 140, "num_test": 60},
         {"source": "teacher_student", "teacher": {"kind": "conv", "image_size": 8}, "validation": 0.0, "num_train": 64},
         {"source": "fashion_mnist_subset", "classes": 3, "num_train": 90, "num_test": 31, "validation": 0.2},
+        *(
+            {"source": "fashion_mnist_subset", "classes": 4, "image_size": 9, "compose": how}
+            for how in ("side", "overlay")
+        ),
+        {
+            "source": "fashion_mnist_subset",
+            "classes": 4,
+            "compose": "side",
+            "num_train": 99,
+            "num_test": 50,
+            "validation": 0,
+        },
     ],
 )
 def test_a_task_in_numbers_is_that_of_its_data(data):

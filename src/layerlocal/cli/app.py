@@ -216,22 +216,21 @@ def refuse_cluster(ray: str | None) -> None:
 def print_forecast(found: dict[str, Any], *, as_json: bool) -> None:
     """Of a dry run: jobs ``planned``, ``finished`` and perhaps ``left_out``, and the ``seconds`` that the others take on ``workers``.
 
-    A search, which does not say what is finished, says what it takes (``size_words``); a study that searches first how many runs are
-    ``trials``; measurements are made one after another.
+    A search says what it takes (``size_words``); a study that searches first how many runs are ``trials``; measurements are made one after
+    another.
     """
     if as_json:
         print(json.dumps(found))
         return
-    planned, finished, apart = found["planned"], found.get("finished"), found.get("left_out", 0)
-    left = planned - (finished or 0)
-    if finished is None:
-        print(f"{planned} runs from the beginning: {found['size_words']}")
-    elif found.get("of") == "measurements":
+    planned, finished, apart = found["planned"], found["finished"], found.get("left_out", 0)
+    left = planned - finished
+    if found.get("of") == "measurements":
         print(f"about {planned} measurements: {finished} kept, {left} to make")
     else:
-        trials = f", {found['trials']} of them trials" if "trials" in found else ""
+        what = f" ({found['size_words']})" if "size_words" in found else ""
+        what = f", {found['trials']} of them trials" if "trials" in found and not what else what
         print(
-            f"{planned} runs{trials}: {finished} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
+            f"{planned} runs{what}: {finished} finished, {left} to train{f'; {apart} more left out' if apart else ''}"
         )
     if left:
         print(_describe_time(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -95,11 +95,10 @@ def tune(
             "seeds": seeds_typed(seeds), "sampler": sampler, "seed": seed,
         }
     )  # fmt: skip
+    here: dict[str, Any] = {"workers": workers, "device": device, "reread": reread, "console": err}
     if dry_run:
         refuse_cluster(ray)
-        print_forecast(forecast_tuning(plan, workers=workers, device=device), as_json=as_json)
+        print_forecast(forecast_tuning(plan, out, **here), as_json=as_json)
         return
-    summary = run_tuning(
-        plan, out, reread=reread, workers=workers, ray=ray, device=device, command=typed(), console=err
-    )
+    summary = run_tuning(plan, out, **here, ray=ray, command=typed())
     print_summary(summary, out, as_json=as_json)

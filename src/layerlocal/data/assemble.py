@@ -11,7 +11,8 @@ import torch
 from layerlocal.data.arguments import Request
 from layerlocal.data.bundle import Data, SealedTest, Split, pixel_statistics
 from layerlocal.data.choice import Choice, choose
-from layerlocal.data.compose import check_pairs, compose_split, plan_composition
+from layerlocal.data.compose import compose_split
+from layerlocal.data.pairs import plan_pairs
 from layerlocal.data.raw import Raw
 from layerlocal.data.selection import balanced_quota
 from layerlocal.types import InputError
@@ -67,9 +68,8 @@ def _make_data(
 
 def _compose(raw: Raw, request: Request, chosen: Choice) -> Data:
     """Pairs of images: training and validation pairs of different base images, held-out pairs in the test split alone."""
-    assert request.compose is not None
-    names = chosen.names
-    plan = plan_composition(len(names), how=request.compose, held_out=request.held_out, seed=request.seed)
+    names, composed = chosen.names, plan_pairs(request, chosen)
+    plan = composed.plan
 
     def pairs(rows: np.ndarray, labels: np.ndarray, number: int, what: str, open_images: Callable[[], Any]) -> Split:
         images = make_split(open_images(), rows, labels).images
@@ -83,23 +83,20 @@ def _compose(raw: Raw, request: Request, chosen: Choice) -> Data:
         return Split(joined, target, groups=groups if what == "test" else {})
 
     train, held_out, test = chosen.train, chosen.validation, chosen.test
-    number = len(train) + len(held_out) if request.num_train is None else request.num_train
-    number_test = len(test) if request.num_test is None else request.num_test
-    check_pairs(test.labels, plan, number=number_test, what="test", unseen=True)  # now, not after training
-    taken = round(request.validation * number)
-    learned = pairs(raw.train.at(train.rows), train.labels, number - taken, "train", raw.train.open_images)
+    learned = pairs(raw.train.at(train.rows), train.labels, composed.num_train, "train", raw.train.open_images)
     validation = (
-        pairs(raw.train.at(held_out.rows), held_out.labels, taken, "validation", raw.train.open_images)
+        pairs(
+            raw.train.at(held_out.rows), held_out.labels, composed.num_validation, "validation", raw.train.open_images
+        )
         if held_out
         else None
     )
     pair_names = tuple(f"{names[a]} | {names[b]}" for a in plan.first for b in plan.second)
-    test_labels = np.repeat(
-        np.arange(plan.num_pairs), balanced_quota(np.full(plan.num_pairs, number_test), number_test)
-    )
+    number = composed.num_test
+    test_labels = np.repeat(np.arange(plan.num_pairs), balanced_quota(np.full(plan.num_pairs, number), number))
     return _make_data(
         raw, pair_names, learned, validation, test_labels,
-        lambda: pairs(raw.test.at(test.rows), test.labels, number_test, "test", raw.test.open_images),
+        lambda: pairs(raw.test.at(test.rows), test.labels, number, "test", raw.test.open_images),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A task in numbers, known from labels alone before an image is opened. Imports no torch, but for composed images."""
+"""A task in numbers, known from labels alone before an image is opened. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from layerlocal.data.arguments import Request, check_arguments
 from layerlocal.data.choice import choose
-from layerlocal.data.raw import TEACHER_NAME, raw_data
+from layerlocal.data.pairs import Composed, plan_pairs
+from layerlocal.data.raw import TEACHER_NAME, Raw, raw_data
 from layerlocal.data.shaped import Shaped
 from layerlocal.data.teacher_options import TeacherOptions
 from layerlocal.spec import DataSpec, Recipe
@@ -51,7 +52,7 @@ def _task(text: str) -> Task:
     data = DataSpec.model_validate_json(text)
     if data.source == TEACHER_NAME and (data.classes is None or (isinstance(data.classes, int) and data.classes > 1)):
         return _teacher_task(data)
-    if data.source == TEACHER_NAME or data.teacher is not None or data.compose is not None:
+    if data.source == TEACHER_NAME or data.teacher is not None:
         return _loaded_task(data)
     request = Request(**{name: getattr(data, name) for name in Request.__dataclass_fields__})
     request = check_arguments(data.source, request)
@@ -62,8 +63,17 @@ def _task(text: str) -> Task:
     for note in raw.provenance.get("notes", ()):
         warnings.warn(note, stacklevel=3)
     chosen = choose(raw, request)
+    if request.compose is not None:
+        return _composed_task(raw, plan_pairs(request, chosen))
     counts = len(chosen.train), len(chosen.validation), len(chosen.test)
     return Task(raw.sample_shape, len(chosen.names), *counts)
+
+
+def _composed_task(raw: Raw, composed: Composed) -> Task:
+    """A composed image is as large as one that it is made of."""
+    assert raw.sample_shape is not None
+    counts = composed.num_train, composed.num_validation, composed.num_test
+    return Task(raw.sample_shape, composed.plan.num_pairs, *counts)
 
 
 def _teacher_task(data: DataSpec) -> Task:

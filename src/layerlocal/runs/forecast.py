@@ -11,7 +11,7 @@ from rich.console import Console
 
 from layerlocal.data.task import Task, task_of
 from layerlocal.runs.environment import usual_workers
-from layerlocal.runs.looks import Pace, find_look, kind_of, pace_of, yardstick
+from layerlocal.runs.looks import Pace, find_look, keep_look, kind_of, pace_of, yardstick
 from layerlocal.runs.pin import pin_all
 from layerlocal.runs.preview import look_ahead
 from layerlocal.runs.store import RunStore
@@ -42,8 +42,9 @@ def forecast_runs(
 def forecast_seconds(specs: Sequence[RunSpec], *, device: str = "cpu") -> Iterator[float]:
     """Seconds that each run would take a worker of one thread, one after another: a rough estimate.
 
-    Runs of one network and one rule are of one kind. How long the usual kinds take is known (`layerlocal.runs.looks`). Of the others those with
-    the most work are timed for `SECONDS` in all, one at least; another kind takes as long a FLOP as the one that is most like it.
+    Runs of one network and one rule are of one kind. How long the usual kinds take is known, and that of kinds which were found on this
+    machine before (`layerlocal.runs.looks`). Of the others those with the most work are timed for `SECONDS` in all, one at least; another
+    kind takes as long a FLOP as the one that is most like it.
     Not in it: loading data, the certificate of locality and the measures of cost (some seconds a run), and what workers cost one another.
 
     Raises:
@@ -57,11 +58,13 @@ def forecast_seconds(specs: Sequence[RunSpec], *, device: str = "cpu") -> Iterat
         kind = kinds.setdefault(key, _Kind(spec, task, flops))
         kind.work += Pace(3 * flops * spec.recipe.batch_size, flops).seconds(spec, task)
         found.append((spec, task, kind))
-    known = {key: look.pace for key in kinds if device == "cpu" and (look := find_look(*key))}
+    known = {key: look.pace for key in kinds if device == "cpu" and (look := find_look(*key)) and look.pace}
     for key, pace in known.items():
         kinds[key].pace = pace * yardstick()
-    if len(known) < len(kinds):
-        _time([kind for key, kind in kinds.items() if key not in known], [kinds[key] for key in known], device)
+    if others := [kind for key, kind in kinds.items() if key not in known]:
+        _time(others, [kinds[key] for key in known], device)
+        for kind in others if device == "cpu" else ():
+            keep_look(kind.spec, kind.task, kind.flops, kind.pace)
     for spec, task, kind in found:
         yield kind.pace.seconds(spec, task)
 
@@ -72,7 +75,7 @@ def known_seconds(specs: Sequence[RunSpec], *, workers: int, device: str = "cpu"
     for spec in specs:
         task = task_of(spec.data)
         look = find_look(kind_of(task, spec), pace_of(task, spec)) if device == "cpu" else None
-        if look is None:
+        if look is None or look.pace is None:
             return None
         found.append(look.pace.seconds(spec, task))
     return yardstick() * max([sum(found) / workers, *found])

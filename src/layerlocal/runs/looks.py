@@ -1,6 +1,7 @@
 """Kinds of runs that were looked at when this version was made, kept in ``looks.json``, so that most dry runs need no torch.
 
-``python scripts/make_looks.py`` looks again and writes the file; a test holds it to what building the rules gives.
+``python scripts/make_looks.py`` looks again and writes the file; a test holds it to what building the rules gives. Other kinds are looked at
+when a plan has them, and that is kept on the machine (`layerlocal.runs.kept`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from layerlocal.data.task import Task
+from layerlocal.runs.kept import keep_looks, kept_looks
 from layerlocal.runs.listing import rule_facts
 from layerlocal.spec import RunSpec
 
-__all__ = ["LOOKS", "Look", "Pace", "find_look", "key_of", "kind_of", "pace_of", "yardstick"]
+__all__ = ["LOOKS", "Look", "Pace", "find_look", "keep_look", "key_of", "kind_of", "pace_of", "yardstick"]
 
 LOOKS = Path(__file__).with_name("looks.json")
 UNPACED = {"epochs", "steps", "learning_rate", "momentum", "weight_decay", "schedule", "warmup"}
@@ -57,11 +59,11 @@ class Look:
 
     Attributes:
         flops: a sample, of the convolutions and linear layers in the forward passes of a training step.
-        pace: in `yardstick` instead of seconds, on the CPU.
+        pace: in `yardstick` instead of seconds, on the CPU; ``None`` where only FLOPs were asked for yet.
     """
 
     flops: float
-    pace: Pace
+    pace: Pace | None
 
 
 def kind_of(task: Task, spec: RunSpec) -> str:
@@ -83,14 +85,29 @@ def key_of(kind: str, pace: str) -> str:
 
 
 def find_look(kind: str, pace: str) -> Look | None:
-    """The look at runs of a kind and pace, if there is one."""
-    found = _looks().get(key_of(kind, pace))
-    return None if found is None else Look(found[0], Pace(*found[1:]))
+    """The look at runs of a kind and pace, if there is one: in the file, or kept on this machine."""
+    key = key_of(kind, pace)
+    found = _looks().get(key) or kept_looks().get(key)
+    return None if found is None else Look(found[0], Pace(*found[1:]) if found[1:] else None)
+
+
+def keep_look(spec: RunSpec, task: Task, flops: float, seconds: Pace | None = None) -> None:
+    """Keep a look on this machine for the next dry run, but for code of the user's own (`layerlocal.runs.kept`).
+
+    Args:
+        spec: of a run of the kind.
+        task: of its data.
+        flops: a sample of its forward passes.
+        seconds: how fast it is on this machine's CPU, where that was asked.
+    """
+    if not spec.has_own_code:
+        pace = () if seconds is None else (seconds.step / yardstick(), seconds.prediction / yardstick())
+        keep_looks({key_of(kind_of(task, spec), pace_of(task, spec)): [flops, *pace]})
 
 
 @functools.cache
-def _looks() -> dict[str, tuple[float, float, float]]:
-    looks: dict[str, tuple[float, float, float]] = json.loads(LOOKS.read_text(encoding="utf-8"))
+def _looks() -> dict[str, list[float]]:
+    looks: dict[str, list[float]] = json.loads(LOOKS.read_text(encoding="utf-8"))
     return looks
 
 

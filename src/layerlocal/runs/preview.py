@@ -1,13 +1,13 @@
 """What can be known of a run before it: the size and shape of its task, and whether its rule can be built on it. Trains nothing.
 
 Teacher-student data are not drawn for it, and what differs in its seed alone is looked at once. Kinds of runs that were looked at when this
-version was made (`layerlocal.runs.looks`) are not built again, so that most plans need no torch.
+version was made, or on this machine before (`layerlocal.runs.looks`), are not built again, so that most plans need no torch.
 """
 
 from __future__ import annotations
 
 from layerlocal.data.task import Task, refuse_less_than_a_batch, task_of
-from layerlocal.runs.looks import find_look, kind_of, pace_of
+from layerlocal.runs.looks import find_look, keep_look, kind_of, pace_of
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.types import InputError
 
@@ -32,6 +32,7 @@ def look_ahead(spec: RunSpec) -> tuple[Task, float]:
             from layerlocal.runs.timing import look_at
 
             _LOOKED_AT[kind] = look_at(task, spec)
+            keep_look(spec, task, _LOOKED_AT[kind])
     refuse_less_than_a_batch(task.num_train, spec.recipe)
     return task, _LOOKED_AT[kind]
 

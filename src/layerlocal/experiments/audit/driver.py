@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -121,23 +121,13 @@ class Audit(RunExperiment[AuditPlan]):
         return summary
 
 
-def run_audit(
-    out: Path,
-    *,
-    rules: Sequence[str] = (),
-    data: str = DATA,
-    seeds: int | Sequence[int] = 3,
-    size: str = "quick",
-    settings: Mapping[str, Any] | None = None,
-    command: str = "layerlocal audit",
-    **how: Any,
-) -> Summary:
+def run_audit(out: Path, **asked: Any) -> Summary:
     """Run what is not finished, and write the summary, and ``report.html`` into ``out``.
 
     Args:
         out: the run store.
-        rules, data, seeds, size, settings, command: of `Audit`.
-        **how: of `layerlocal.experiments.driver.How`: ``workers``, ``ray``, ``device``, ``reread``, ``console``.
+        **asked: ``rules``, ``data``, ``seeds``, ``size``, ``settings``, ``command`` of `Audit`; ``workers``, ``ray``, ``device``,
+            ``reread``, ``console`` of `layerlocal.experiments.driver.How`.
 
     Returns:
         The summary.
@@ -146,28 +136,25 @@ def run_audit(
         InputError: unknown rule, data or size; data that do not fit; rules of which none can take part; a rule that breaks its contract of
             locality; an ``out`` that cannot be written.
     """
-    summary = run(Audit(rules, data, seeds, size, settings or {}, command), out, How.of(**how))
+    summary = run(*_asked(out, **asked))
     write_report(out)
     return summary
 
 
-def forecast_audit(
-    out: Path,
-    *,
-    rules: Sequence[str] = (),
-    data: str = DATA,
-    seeds: int | Sequence[int] = 3,
-    size: str = "quick",
-    settings: Mapping[str, Any] | None = None,
-    **how: Any,
-) -> dict[str, Any]:
+def forecast_audit(out: Path, **asked: Any) -> dict[str, Any]:
     """What `run_audit` with the same arguments would train, and for about how long (`layerlocal.experiments.driver.forecast`); the measures
     of cost after the runs take a minute more. Writes nothing.
 
     Raises:
         InputError: as `run_audit`.
     """
-    return forecast(Audit(rules, data, seeds, size, settings or {}), out, How.of(**how))
+    return forecast(*_asked(out, **asked))
+
+
+def _asked(out: Path, **asked: Any) -> tuple[Audit, Path, How]:
+    """An audit, its store, and where its runs are made."""
+    own = {entry.name: asked.pop(entry.name) for entry in fields(Audit) if entry.name in asked}
+    return Audit(**own), out, How.of(**asked)
 
 
 def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:

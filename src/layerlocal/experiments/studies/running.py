@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from layerlocal.experiments.driver import How, forecast, run
 from layerlocal.experiments.studies import find_study
@@ -20,7 +20,46 @@ from layerlocal.types import InputError, unknown_name
 __all__ = ["forecast_study", "run_study"]
 
 
-def run_study(
+def run_study(out: Path, name: str, **asked: Any) -> Any:
+    """Finish the runs of a study that are not finished yet, and give its summary.
+
+    Args:
+        out: the run store.
+        name: see `STUDIES`.
+        **asked: ``size``, ``rules``, ``seeds``, ``data``, ``settings``, ``command`` of `Studied`; ``space``, ``trials``, ``trial_seeds`` of
+            the study `best` (`search_of`); ``workers``, ``ray``, ``device``, ``reread``, ``console`` of
+            `layerlocal.experiments.driver.How`.
+
+    Raises:
+        InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
+    """
+    return _call(_RUN, out, name, **asked)
+
+
+def forecast_study(out: Path, name: str, **asked: Any) -> dict[str, Any]:
+    """What `run_study` with the same arguments would do and for how long (`layerlocal.experiments.driver.forecast`). Writes nothing.
+
+    Raises:
+        InputError: as `run_study`.
+    """
+    found: dict[str, Any] = _call(_FORECAST, out, name, **asked)
+    return found
+
+
+class _Ways(NamedTuple):
+    """One thing that is done with a study: of the study `best`, of `equal-time`, and of every other."""
+
+    best: Callable[..., Any]
+    paced: Callable[..., Any]
+    other: Callable[[Studied, Path, How], Any]
+
+
+_RUN = _Ways(run_best, run_paced, run)
+_FORECAST = _Ways(forecast_best, forecast_paced, forecast)
+
+
+def _call(
+    ways: _Ways,
     out: Path,
     name: str,
     *,
@@ -33,57 +72,17 @@ def run_study(
     trials: int | None = None,
     trial_seeds: int | None = None,
     command: str = "",
-    **how: Any,
+    **here: Any,
 ) -> Any:
-    """Finish the runs of a study that are not finished yet, and give its summary.
-
-    Args:
-        out: the run store.
-        name: see `STUDIES`.
-        size, rules, seeds, data, settings, command: of `Studied`.
-        space, trials, trial_seeds: of the study `best` (`search_of`).
-        **how: of `layerlocal.experiments.driver.How`: ``workers``, ``ray``, ``device``, ``reread``, ``console``.
-
-    Raises:
-        InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
-    """
-    study, search = find_study(name), _search(name, size, space, trials, trial_seeds)
+    study, search, how = find_study(name), _search(name, size, space, trials, trial_seeds), How.of(**here)
     asked: dict[str, Any] = {
         "size": size, "rules": rules, "seeds": seeds, "data": data, "settings": settings or {}, "command": command,
     }  # fmt: skip
     if search is not None:
-        return run_best(out, search=search, how=How.of(**how), **asked)
+        return ways.best(out, search=search, how=how, **asked)
     if isinstance(study, EqualTimeStudy):
-        return run_paced(out, how=How.of(**how), **asked)
-    return run(Studied(study, **asked), out, How.of(**how))
-
-
-def forecast_study(
-    out: Path,
-    name: str,
-    *,
-    size: str = "quick",
-    rules: Sequence[str] = ("dtg-ff",),
-    seeds: int | Sequence[int] = 3,
-    data: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    space: Sequence[str] = (),
-    trials: int | None = None,
-    trial_seeds: int | None = None,
-    **how: Any,
-) -> dict[str, Any]:
-    """What `run_study` with the same arguments would do and for how long (`layerlocal.experiments.driver.forecast`). Writes nothing.
-
-    Raises:
-        InputError: as `run_study`.
-    """
-    study, search = find_study(name), _search(name, size, space, trials, trial_seeds)
-    asked: dict[str, Any] = {"size": size, "rules": rules, "seeds": seeds, "data": data, "settings": settings or {}}
-    if search is not None:
-        return forecast_best(out, search=search, how=How.of(**how), **asked)
-    if isinstance(study, EqualTimeStudy):
-        return forecast_paced(out, how=How.of(**how), **asked)
-    return forecast(Studied(study, **asked), out, How.of(**how))
+        return ways.paced(out, how=how, **asked)
+    return ways.other(Studied(study, **asked), out, how)
 
 
 def _search(

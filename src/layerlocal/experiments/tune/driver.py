@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,27 +107,49 @@ class Searching(RunExperiment[TunePlan]):
                 self.trials[name] += judged
 
     def forecast(self, plan: TunePlan, kept: Round, shop: RunShop) -> dict[str, Any]:
-        """From the begin, by some timed steps of each method with the settings as they are.
+        """What is left, by some timed steps of each method with the settings as they are.
 
         Trials are made in rounds, and a round takes no less than its longest run, however many workers there are.
 
         Returns:
-            ``methods``, ``trials`` of each, ``planned`` runs of all, ``workers``, and ``seconds`` (`forecast_seconds`); ``size_words``.
+            ``methods``, ``trials`` of each, ``planned`` runs of all, those that are ``finished``, ``workers``, and ``seconds``
+            (`forecast_seconds`) of the others; ``size_words``.
         """
         count, device = shop.how.workers or usual_workers(shop.how.device), shop.how.device
-        seconds = list(forecast_seconds(list(kept.values()), device=device))
-        rounds = [
-            min(at_once(plan), plan.trials - made) * len(plan.seed_list)
-            for made in range(0, plan.trials, at_once(plan))
-        ]
+        each = dict(zip(kept, forecast_seconds(list(kept.values()), device=device), strict=True))
+        left = self._left(plan, kept, shop)
+        times = [[runs * each[label,] for label, runs in of.items()] for of in left]
+        longest = [max((each[label,] for label, runs in of.items() if runs), default=0.0) for of in left]
         return {
             "methods": [method.label for method in plan.methods],
             "trials": plan.trials,
             "planned": self.total(plan),
+            "finished": self.total(plan) - sum(runs for of in left for runs in of.values()),
             "workers": count,
-            "seconds": sum(max(runs * sum(seconds) / count, *seconds) for runs in rounds),
+            "seconds": sum(max(sum(time) / count, least) for time, least in zip(times, longest, strict=True)),
             "size_words": plan.size_words,
         }
+
+    def _left(self, plan: TunePlan, kept: Round, shop: RunShop) -> list[dict[str, int]]:
+        """Of each round how many runs of each method are not kept yet: what is asked next hangs on what was found, so that the first round
+        which is not whole is the last of which that can be known.
+        """
+        sizes = [min(at_once(plan), plan.trials - made) for made in range(0, plan.trials, at_once(plan))]
+        left = [dict.fromkeys((m.label for m in plan.methods), size * len(plan.seed_list)) for size in sizes]
+        if not shop.store.root.is_dir():
+            return left
+        rounds = self.rounds(plan, kept, shop)
+        specs = next(rounds)
+        for of in left:
+            missing = Counter(label for (label, *_), spec in specs.items() if not shop.is_done(spec))
+            of.update((label, missing[label]) for label in of)
+            if any(of.values()):
+                break
+            try:
+                specs = rounds.send({})
+            except StopIteration:
+                break
+        return left
 
     def conclude(self, out: Path, plan: TunePlan, missing: Sequence[Missing], how: How) -> Summary:
         """Each method with its trials in order and its best."""
@@ -164,13 +187,13 @@ def run_tuning(plan: TunePlan, out: Path, *, command: str = "layerlocal tune", *
     return run(Searching(plan, command), out, How.of(**how))
 
 
-def forecast_tuning(plan: TunePlan, *, workers: int | None = None, device: str = "cpu") -> dict[str, Any]:
-    """What `run_tuning` would train from its begin, and for about how long (`Searching.forecast`); writes nothing.
+def forecast_tuning(plan: TunePlan, out: Path, **how: Any) -> dict[str, Any]:
+    """What `run_tuning` with the same arguments would train, and for about how long (`Searching.forecast`); writes nothing.
 
     Raises:
-        InputError: a mistake in the plan.
+        InputError: as `run_tuning`.
     """
-    return forecast(Searching(plan), Path(), How(workers=workers, device=device))
+    return forecast(Searching(plan), out, How.of(**how))
 
 
 def _refuse_what_cannot_be_searched(spec: RunSpec) -> None:

@@ -41,9 +41,9 @@ def sobol_points(space: Sequence[Dimension], number: int, *, seed: int) -> list[
         Key → value, a point each.
     """
     import numpy as np
-    from scipy.stats import qmc
+
+    from layerlocal.experiments.tune.sobol import sobol_shares
 
     generator = np.random.default_rng(derive_seed(seed, "points", len(space)))
-    sequence = qmc.Sobol(len(space), scramble=True, seed=generator)
-    shares = sequence.random_base2(max(0, number - 1).bit_length())[:number]
+    shares = sobol_shares(len(space), number, generator)
     return [{d.key: d.at(float(share)) for d, share in zip(space, row, strict=True)} for row in shares]
