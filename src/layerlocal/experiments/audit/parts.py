@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.base import METHODS, estimates, group_rows
-from layerlocal.experiments.studies.parts import NAMES, columns, difference_figure, difference_table
+from layerlocal.experiments.studies.parts import COLUMNS, NAMES, columns, difference_figure, difference_table
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Axis, Figure, Guide, Part, Point, Row, Series, Table
 from layerlocal.words import mean_of, percent
@@ -168,7 +168,7 @@ def class_part(rule: str, arms: Mapping[str, Sequence[Row]], notes: Mapping[str,
     named = [row | {"arm": ARMS[row["arm"]]} for row in rows]
     table = difference_table(
         "Fused test accuracy against the number of classes", named, [("arm", "data"), ("classes", "K")],
-        more=[("chance", "chance", "percent")],
+        (*COLUMNS, ("chance", "chance", "percent")),
     )  # fmt: skip
     chances = [{**row, "chance": mean_of(row["chance"])} for row in table.rows]
     said = [f"{name}: {notes[arm] if arms[arm] else 'not run.'}" for arm, name in ARMS.items() if notes.get(arm)]

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from layerlocal.experiments.studies.axis import AxisStudy, Contrast
+from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan, by_seed, plan_runs, quantity
+from layerlocal.experiments.studies.effects import between
+from layerlocal.experiments.studies.parts import STANDS
 from layerlocal.experiments.studies.scale import methods_of, network_of, scale_of
+from layerlocal.experiments.studies.views import Along
 from layerlocal.summary import Quantity, Row
 
 __all__ = ["AccuracyStudy"]
@@ -31,19 +34,19 @@ class AccuracyStudy(AxisStudy):
     tasks_apart = True
     own_widths = True
     most_data = 100
-    axis, label = "data", "data set"
+    axis = Along("data", "data set")
     differences = (
-        ("gap", "local − BP on {at}"),
-        ("extra_supervision", "DeepSup − BP on {at}"),
-        ("price_of_locality", "local − DeepSup on {at}"),
+        Each("gap", "local − BP on {at}"),
+        Each("extra_supervision", "DeepSup − BP on {at}"),
+        Each("price_of_locality", "local − DeepSup on {at}"),
     )
-    contrasts = (
-        Contrast(
-            "price_complexity/cifar100_minus_cifar10", "price_of_locality", "cifar100", "cifar10",
-            "price of locality, cifar100 − cifar10",
+    measured = (
+        Finding(
+            "price_complexity/cifar100_minus_cifar10", "price of locality, cifar100 − cifar10",
+            between("price_of_locality", "data", "cifar100", "cifar10"),
         ),
     )  # fmt: skip
-    said = "{rule} on {at}"
+    said = (f"{{rule}} on {STANDS}",)
     table = "Fused test accuracy by data set"
     figure = "Differences to the twins by data set"
 

@@ -151,6 +151,14 @@ class Conclusion:
     quantities: dict[str, dict[str, Quantity]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def show(self, pieces: Iterable[Figure | Table | None]) -> None:
+        """Add tables and figures, those that there are."""
+        for piece in pieces:
+            if isinstance(piece, Figure):
+                self.figures.append(piece)
+            elif piece is not None:
+                self.tables.append(piece)
+
 
 class Study(ABC):
     """One question and the runs that answer it."""

@@ -8,26 +8,17 @@ only the shape is in question. The interval is over seeds; there are few data se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
-from layerlocal.experiments.studies.base import (
-    Cell,
-    Conclusion,
-    Study,
-    StudyPlan,
-    estimates,
-    group_rows,
-    over_seeds,
-    quantity,
-)
-from layerlocal.experiments.studies.effects import doublings
-from layerlocal.experiments.studies.parts import block_figure, columns
+from layerlocal.experiments.studies.axis import AxisStudy, Finding
+from layerlocal.experiments.studies.base import Cell, StudyPlan, group_rows
+from layerlocal.experiments.studies.effects import Factor, Measure, doublings, minus
 from layerlocal.experiments.studies.scale import methods_of, scale_of
-from layerlocal.spec import DataSpec
+from layerlocal.experiments.studies.views import Along, Blocks, Grid, Marks
 from layerlocal.stats import regress
-from layerlocal.summary import Axis, Figure, Point, Row, Series, Table
-from layerlocal.words import difference
+from layerlocal.summary import Axis, Row
 
 __all__ = ["CalibrationStudy"]
 
@@ -53,15 +44,25 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "CIFAR-100, 20 coarse": ("cifar100", {"draw": "superclasses"}),
     "CIFAR-100, fine": ("cifar100", {}),
 }
-PREDICTORS: dict[str, tuple[str, ...]] = {
-    "k_sweep": ("dimension",),
-    "calibrated": ("dimension", "separability"),
-    "constant": (),
+PREDICTORS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "k_sweep": ("plain K-sweep", ("dimension",)),
+    "calibrated": ("calibrated on separability", ("dimension", "separability")),
+    "constant": ("mean of the other sets", ()),
 }
+"""Predictor → what it is, and the factors that it reads a gap off."""
 FACTORS = {"dimension": doublings("classes"), "separability": lambda row: row["separability"]}
+TASK = Along("task", "real task")
 
 
-class CalibrationStudy(Study):
+def error(predictor: str) -> Measure:
+    """Mean absolute error of a prediction of the gap, each data set counting alike however many tasks it gave."""
+    return lambda rows: {
+        seed: _mean_by_set([row | {"error": abs(row[predictor] - row["gap"])} for row in part], "error")
+        for (seed,), part in group_rows(rows, "seed").items()
+    }
+
+
+class CalibrationStudy(AxisStudy):
     """Is there a synthetic benchmark that predicts real gaps?"""
 
     name = "calibration"
@@ -69,59 +70,60 @@ class CalibrationStudy(Study):
     question = "Does a synthetic task whose dial is set to the real separability predict the real gap better than a plain K-sweep?"
     optional_data = True
     most_data = 0
+    axis = TASK
+    measured = (
+        *(
+            Finding(
+                f"error/{name}",
+                f"mean absolute error of the {name} prediction of the real gap",
+                error(name),
+                signed=False,
+            )
+            for name in PREDICTORS
+        ),
+        Finding(
+            "error_reduction",
+            "error of the K-sweep − error of the calibrated prediction",
+            minus(error("k_sweep"), error("calibrated")),
+            "{rule}: predicting the gap of a data set left out, the K-sweep errs by {error/k_sweep}, the calibrated task by "
+            "{error/calibrated}, the other sets' mean gap by {error/constant}; the calibration saves {found}.",
+            signed=False,
+        ),
+    )
+    shown = (
+        Marks(
+            "", "{rule}: gap predicted for each real task from synthetic tasks and the other data sets, against the measured one. "
+            "A perfect prediction lies where both are equal. 95 % intervals over seeds.",
+            ("gap", Axis(label="measured gap: local − BP", unit="pp")),
+            ({key: words for key, (words, _) in PREDICTORS.items()}, Axis(label="predicted gap", unit="pp")),
+            of=("task",), label="task", apart=True,
+        ),
+        Blocks(TASK, apart=True),
+        Grid(
+            "{rule}: predicted and measured gaps", (TASK, Along("classes", "K", kind="int")),
+            (
+                ("separability", "separability", "percent"), ("gap", "measured gap", "points"),
+                ("k_sweep", "predicted by the K-sweep", "points"), ("calibrated", "predicted, calibrated", "points"),
+                ("constant", "mean of the other sets", "points"),
+            ), apart=True,
+        ),
+    )  # fmt: skip
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """The synthetic grid, then the real tasks."""
-        scale = scale_of(plan)
-        methods = methods_of(plan, rule)
-        cells = []
-        for k in CLASSES[plan.size]:
-            for similarity in DIALS[plan.size]:
-                for noise in NOISES:
-                    teacher: dict[str, Any] = {"groups": 2, "similarity": similarity, "noise": noise}
-                    data = DataSpec(
-                        source="teacher_student",
-                        classes=k,
-                        num_train=scale.synthetic_train,
-                        num_test=2048,
-                        seed=seed,
-                        teacher=teacher,
-                    )
-                    at = {"task": "synthetic", "classes": k, "similarity": similarity, "noise": noise}
-                    cells.append(Cell(at, data, scale.mlp, scale.synthetic_recipe, methods))
+        scale, methods, cells = scale_of(plan), methods_of(plan, rule), []
+        for k, similarity, noise in product(CLASSES[plan.size], DIALS[plan.size], NOISES):
+            data = scale.teacher_student(k, seed, groups=2, similarity=similarity, noise=noise)
+            at = {"task": "synthetic", "classes": k, "similarity": similarity, "noise": noise}
+            cells.append(Cell(at, data, scale.mlp, scale.synthetic_recipe, methods))
         for task, (source, options) in TASKS.items():
-            data = scale.images(source, **options, seed=seed)
-            cells.append(
-                Cell(
-                    {"task": task, "data": source}, data, scale.network, scale.recipe_for(data.num_train or 0), methods
-                )
-            )
+            data, at = scale.images(source, **options, seed=seed), {"task": task, "data": source}
+            cells.append(Cell(at, data, scale.network, scale.recipe_for(data.num_train or 0), methods))
         return cells
 
-    def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
-        """Leave-one-data-set-out errors of each predictor, seed by seed."""
-        found = Conclusion()
-        for (rule,), part in group_rows(rows, "rule").items():
-            guesses = [guess for (_,), of in group_rows(part, "seed").items() for guess in _predictions(of)]
-            if not guesses:
-                continue
-            own = found.quantities.setdefault(rule, {})
-            errors = {name: _errors(guesses, name) for name in PREDICTORS}
-            for name, by in errors.items():
-                own[f"error/{name}"] = quantity(f"mean absolute error of the {name} prediction of the real gap", by)
-            reduction = {seed: errors["k_sweep"][seed] - errors["calibrated"][seed] for seed in errors["k_sweep"]}
-            own["error_reduction"] = quantity("error of the K-sweep − error of the calibrated prediction", reduction)
-            told = {name: over_seeds(by) for name, by in errors.items()}
-            found.sentences.append(
-                f"{rule}: predicting the gap of a data set left out, the K-sweep errs by {difference(told['k_sweep'])}, the calibrated task by "
-                f"{difference(told['calibrated'])}, the other sets' mean gap by {difference(told['constant'])}; the calibration saves "
-                f"{difference(over_seeds(reduction))}.".replace("+", "")
-            )
-            found.figures.append(_figure(rule, guesses))
-            real = [row for row in part if row["task"] != "synthetic"]
-            found.figures.append(block_figure(f"calibration-blocks-{rule}", real, panel="task"))
-            found.tables.append(_table(rule, guesses))
-        return found
+    def entries(self, rows: Sequence[Row]) -> list[Row]:
+        """The real tasks, each with its gap as every predictor tells it."""
+        return [entry for part in group_rows(rows, "rule", "seed").values() for entry in _predictions(part)]
 
 
 def _predictions(rows: Sequence[Row]) -> list[Row]:
@@ -130,87 +132,26 @@ def _predictions(rows: Sequence[Row]) -> list[Row]:
     real = [row | {"classes": row["num_classes"]} for row in rows if row["task"] != "synthetic"]
     if len({row["data"] for row in real}) < 2:
         return []
-    found = []
-    for name, factors in PREDICTORS.items():
+    for name, (_, factors) in PREDICTORS.items():
         learned = [row for row in synthetic if name != "k_sweep" or row["similarity"] == row["noise"] == 0]
         try:
-            surface = (
-                regress({f: [FACTORS[f](row) for row in learned] for f in factors}, [row["gap"] for row in learned])
-                if factors
-                else {}
-            )
+            shape = _surface(learned, factors)
         except ValueError:
             return []
-        shape = {row["task"]: sum(surface[f] * FACTORS[f](row) for f in factors) for row in real}
-        left = [row | {"left": row["gap"] - shape[row["task"]]} for row in real]
-        for row in real:
-            constant = _mean_by_set(
-                [other for other in left if other["data"] != row["data"]], lambda other: other["left"]
-            )
-            found.append(
-                {
-                    "seed": row["seed"], "data": row["data"], "task": row["task"], "classes": row["classes"],
-                    "separability": row["separability"], "gap": row["gap"], "predictor": name, "predicted": shape[row["task"]] + constant,
-                }
-            )  # fmt: skip
-    return found
+        left = [row | {"left": row["gap"] - shape(row)} for row in real]
+        others = {row["data"]: [other for other in left if other["data"] != row["data"]] for row in real}
+        real = [row | {name: shape(row) + _mean_by_set(others[row["data"]], "left")} for row in real]
+    return real
 
 
-def _errors(guesses: Sequence[Row], predictor: str) -> dict[int, float]:
-    """Seed → absolute error, each data set counting alike however many tasks it gave."""
-    chosen = [guess for guess in guesses if guess["predictor"] == predictor]
-    return {
-        seed: _mean_by_set(part, lambda guess: abs(guess["predicted"] - guess["gap"]))
-        for (seed,), part in group_rows(chosen, "seed").items()
-    }
+def _surface(rows: Sequence[Row], factors: Sequence[str]) -> Factor:
+    """The gap of a row by the plane through these rows, but for a constant; of no factors 0."""
+    gaps = [row["gap"] for row in rows]
+    fitted = regress({name: [FACTORS[name](row) for row in rows] for name in factors}, gaps) if factors else {}
+    return lambda row: sum(fitted[name] * FACTORS[name](row) for name in factors)
 
 
-def _mean_by_set(rows: Sequence[Row], value: Callable[[Row], float]) -> float:
+def _mean_by_set(rows: Sequence[Row], key: str) -> float:
     """Mean over data sets of the mean over their tasks."""
-    means = [sum(map(value, part)) / len(part) for part in group_rows(rows, "data").values()]
+    means = [sum(row[key] for row in part) / len(part) for part in group_rows(rows, "data").values()]
     return sum(means) / len(means)
-
-
-def _figure(rule: str, guesses: Sequence[Row]) -> Figure:
-    names = {
-        "k_sweep": "plain K-sweep",
-        "calibrated": "calibrated on separability",
-        "constant": "mean of the other sets",
-    }
-    series = []
-    for predictor, name in names.items():
-        part = [guess for guess in guesses if guess["predictor"] == predictor]
-        dots = []
-        for (task,), of in group_rows(part, "task").items():
-            value = estimates(of, "gap", "predicted")
-            dots.append(Point(x=value["gap"], y=value["predicted"], label=task))
-        series.append(Series(name=name, points=tuple(dots)))
-    return Figure(
-        name=f"calibration-{rule}",
-        kind="points",
-        caption=f"{rule}: gap predicted for each real task from synthetic tasks and the other data sets, against the measured one. "
-        "A perfect prediction lies where both are equal. 95 % intervals over seeds.",
-        x=Axis(label="measured gap: local − BP", unit="pp"),
-        y=Axis(label="predicted gap", unit="pp"),
-        series=tuple(series),
-    )
-
-
-def _table(rule: str, guesses: Sequence[Row]) -> Table:
-    body = []
-    for (task,), of in group_rows(guesses, "task").items():
-        row: Row = {"task": task, **estimates(of, "classes", "separability", "gap")}
-        row["classes"] = of[0]["classes"]
-        for name in PREDICTORS:
-            row |= {name: estimates([guess for guess in of if guess["predictor"] == name], "predicted")["predicted"]}
-        body.append(row)
-    shown = columns(
-        ("task", "real task", "text"),
-        ("classes", "K", "int"),
-        ("separability", "separability", "percent"),
-        ("gap", "measured gap", "points"),
-        ("k_sweep", "predicted by the K-sweep", "points"),
-        ("calibrated", "predicted, calibrated", "points"),
-        ("constant", "mean of the other sets", "points"),
-    )
-    return Table(caption=f"{rule}: predicted and measured gaps", columns=shown, rows=tuple(body))

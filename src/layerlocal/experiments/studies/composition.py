@@ -5,11 +5,13 @@ Every method has the same factored readout (a pair's score is the sum of its two
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
-from layerlocal.experiments.studies.axis import AxisStudy, Contrast
+from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import DIFFERENCES, METHODS, Cell, StudyPlan, estimates, group_rows
+from layerlocal.experiments.studies.effects import between
 from layerlocal.experiments.studies.scale import methods_of, scale_of
+from layerlocal.experiments.studies.views import Along
 from layerlocal.summary import Row
 from layerlocal.words import difference
 
@@ -29,10 +31,16 @@ class CompositionStudy(AxisStudy):
     own_readouts = True
     sets = frozenset({"factors"})
     question = "Is the gap to backprop larger on combinations of classes that were never seen together?"
-    axis, label = "pairs", "pairs of classes"
-    panel = ("how", "images", HOW)
-    differences = (("gap", "local − BP on {at} pairs"), ("price_of_locality", "local − DeepSup on {at} pairs"))
-    contrasts = (Contrast("unseen_minus_seen", "gap", "unseen", "seen", "gap on unseen − gap on seen pairs"),)
+    axis, panel = Along("pairs", "pairs of classes"), Along("how", "images", HOW)
+    differences = (
+        Each("gap", "local − BP on {at} pairs"),
+        Each("price_of_locality", "local − DeepSup on {at} pairs"),
+    )
+    measured = (
+        Finding(
+            "unseen_minus_seen", "gap on unseen − gap on seen pairs", between("gap", "pairs", "unseen", "seen")
+        ),
+    )  # fmt: skip
     table = "Composed images: seen and unseen pairs"
     figure = "Differences on seen and on unseen pairs"
 
@@ -51,7 +59,7 @@ class CompositionStudy(AxisStudy):
         """Of each row one entry for seen and one for unseen pairs, with differences on each."""
         return [_on_pairs(row, name) for row in rows for name in ("seen", "unseen")]
 
-    def sentences(self, rule: str, rows: Sequence[Row]) -> Iterable[str]:
+    def sentences(self, rule: str, rows: Sequence[Row]) -> Iterator[str]:
         """Both gaps, for each way of composing."""
         for (how,), part in group_rows(rows, "how").items():
             seen, unseen = (estimates(of, "gap")["gap"] for of in group_rows(part, "pairs").values())
@@ -68,4 +76,4 @@ class CompositionStudy(AxisStudy):
 def _on_pairs(row: Row, name: str) -> Row:
     on = {method: row["groups"][method][name] for method in METHODS}
     differences = {key: on[left] - on[right] for key, (left, right) in DIFFERENCES.items()}
-    return {"rule": row["rule"], "seed": row["seed"], "how": row["how"], "pairs": name, **on, **differences}
+    return row | {"pairs": name, **on, **differences}

@@ -2,15 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from math import log2
+from typing import Any
 
+from layerlocal.experiments.studies.base import by_seed
 from layerlocal.stats import r_squared, regress
 from layerlocal.summary import Row
 
-__all__ = ["contrast", "doublings", "effects_by_seed", "explained", "ratio_of_means", "slopes"]
+__all__ = [
+    "Factor",
+    "Measure",
+    "between",
+    "chosen",
+    "contrast",
+    "doublings",
+    "effect",
+    "effects_by_seed",
+    "explained",
+    "factorial_effects",
+    "mean",
+    "minus",
+    "ratio_of_means",
+    "slope",
+    "slopes",
+    "subsets",
+]
 
 Factor = Callable[[Row], float]
+Measure = Callable[[Sequence[Row]], dict[int, float]]
+"""What a rule's rows come to: seed → value, without the seeds that have none. Made by `mean`, `slope`, `effect` and `minus`."""
+
+
+def chosen(rows: Sequence[Row], at: Mapping[str, Any]) -> list[Row]:
+    """The rows whose columns have these values; a tuple of values means any of them."""
+    any_of = {key: value if isinstance(value, tuple) else (value,) for key, value in at.items()}
+    return [row for row in rows if all(row.get(key) in values for key, values in any_of.items())]
+
+
+def mean(key: str, **at: Any) -> Measure:
+    """Mean of a column where rows are ``at`` (`chosen`)."""
+    return lambda rows: by_seed(chosen(rows, at), key)
+
+
+def between(key: str, axis: str, left: Any, right: Any, **at: Any) -> Measure:
+    """A column at one value of an axis minus the same at another, where rows are ``at`` (`chosen`)."""
+    return minus(mean(key, **at, **{axis: left}), mean(key, **at, **{axis: right}))
+
+
+def slope(key: str, axis: str, **at: Any) -> Measure:
+    """Change of a column per doubling of an axis where rows are ``at`` (`chosen`)."""
+    return lambda rows: slopes(chosen(rows, at), key, axis)
+
+
+def effect(key: str, factor: str, factors: Mapping[str, Factor], **at: Any) -> Measure:
+    """What one of several factors brings to a column, the others equal, where rows are ``at`` (`chosen`)."""
+    return lambda rows: effects_by_seed(chosen(rows, at), key, factors)[factor]
+
+
+def minus(left: Measure, right: Measure) -> Measure:
+    """The difference of two measures, for the seeds that have both."""
+    return lambda rows: contrast(left(rows), right(rows))
 
 
 def doublings(axis: str) -> Factor:
@@ -72,3 +125,21 @@ def ratio_of_means(numerator: Mapping[int, float], denominator: Mapping[int, flo
     except ZeroDivisionError:
         return {}
     return {seed: number * whole - (number - 1) * part for seed, part in zip(seeds, parts, strict=True)}
+
+
+def subsets(parts: Iterable[str]) -> list[tuple[str, ...]]:
+    """Every subset, smaller ones first."""
+    names = tuple(parts)
+    return [found for size in range(len(names) + 1) for found in combinations(names, size)]
+
+
+def factorial_effects(accuracies: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+    """Main effect of each part and interaction of several, from the accuracy without any of `subsets` of the parts.
+
+    Each is Σ ±accuracy over half the number of subsets, with a minus for every one of its parts that is off.
+    """
+    return {
+        parts: sum(value * (-1) ** len({*parts} & {*off}) for off, value in accuracies.items()) * 2 / len(accuracies)
+        for parts in accuracies
+        if parts
+    }

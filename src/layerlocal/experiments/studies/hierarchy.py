@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerlocal.experiments.studies.axis import AxisStudy, Contrast
+from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan
+from layerlocal.experiments.studies.effects import between
+from layerlocal.experiments.studies.parts import STANDS
 from layerlocal.experiments.studies.scale import methods_of, scale_of
+from layerlocal.experiments.studies.views import Along
 
 __all__ = ["HierarchyStudy"]
 
@@ -32,14 +35,16 @@ class HierarchyStudy(AxisStudy):
     name = "hierarchy"
     title = "Label hierarchy on the same images"
     question = "On the same images: does the gap follow how many labels there are, or what they group together?"
-    axis, label, titles = "labels", "labels", LABELS
-    differences = (("gap", "local − BP, {at}"), ("price_of_locality", "local − DeepSup, {at}"))
-    contrasts = tuple(
-        Contrast(f"{prefix}{left}_minus_{right}", key, left, right, f"{key}: {LABELS[left]} − {LABELS[right]}")
+    axis = Along("labels", "labels", LABELS)
+    differences = (Each("gap", "local − BP, {at}"), Each("price_of_locality", "local − DeepSup, {at}"))
+    measured = tuple(
+        Finding(
+            f"{prefix}{left}_minus_{right}", f"{key}: {LABELS[left]} − {LABELS[right]}", between(key, "labels", left, right)
+        )
         for left, right in PAIRS
         for prefix, key in (("", "gap"), ("price_", "price_of_locality"))
-    )
-    said = "{rule}, {at}"
+    )  # fmt: skip
+    said = (f"{{rule}}, {STANDS}",)
     table = "The same images under other labels"
     figure = "Differences to the twins by labelling of the same images"
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from layerlocal.experiments.studies.axis import AxisStudy
+from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan
-from layerlocal.experiments.studies.parts import Slope
+from layerlocal.experiments.studies.effects import slope
 from layerlocal.experiments.studies.scale import methods_of
+from layerlocal.experiments.studies.views import Along
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe
 
 __all__ = ["ResolutionStudy"]
 
 BASE = "caltech101_224"
 TITLES = {32: "32 px", 64: "64 px", 112: "112 px", 224: "224 px"}
-SAID = "{{rule}}: {} changes by {{slope}} per doubling of the side."
 IMAGES = {"quick": (20, 23, 8), "medium": (50, 23, 8)}
 """Classes, and images of each to train on and to test on, below ``standard``; there all."""
 NETWORKS = {
@@ -33,15 +33,16 @@ class ResolutionStudy(AxisStudy):
     name = "resolution"
     title = "Resolution of the same images"
     question = "Does the gap to backprop grow with the resolution of the same images, at matched network capacity?"
-    axis, label, column, scale = "side", "side, pixels", "side, px", "log2"
-    titles = TITLES
-    differences = (("gap", "local − BP at {at}"),)
-    slopes = (
-        Slope("gap_slope", "gap", "side", "gap per doubling of the side in pixels", SAID.format("gap")),
-        Slope(
-            "price_slope", "price_of_locality", "side", "price_of_locality per doubling of the side in pixels",
-            SAID.format("price of locality"),
-        ),
+    axis = Along("side", "side, pixels", TITLES, "log2", head="side, px")
+    differences = (Each("gap", "local − BP at {at}"),)
+    measured = tuple(
+        Finding(
+            name, f"{key} per doubling of the side in pixels", slope(key, "side"),
+            said=f"{{rule}}: {words} changes by {{found}} per doubling of the side.",
+        )
+        for name, key, words in (
+            ("gap_slope", "gap", "gap"), ("price_slope", "price_of_locality", "price of locality"),
+        )
     )  # fmt: skip
     table = "The same images at each side"
     figure = "Differences against the images' side"

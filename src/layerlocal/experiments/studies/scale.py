@@ -10,7 +10,7 @@ from layerlocal.data.medmnist import MEDMNIST
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
 
-__all__ = ["Scale", "methods_of", "network_of", "readout_of", "scale_of"]
+__all__ = ["Scale", "beside", "methods_of", "network_of", "readout_of", "scale_of"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ class Scale:
             "num_test": min(options.pop("num_test", self.num_test), round(test * share)),
         }
         return DataSpec(source=source, **numbers, **options)
+
+    def teacher_student(self, classes: int, seed: int, number: int | None = None, **teacher: Any) -> DataSpec:
+        """A teacher-student task with the scale's number of samples unless given, and these options of the teacher."""
+        return DataSpec(
+            source="teacher_student", classes=classes, num_train=number or self.synthetic_train, num_test=2048,
+            seed=seed, teacher=teacher or None,
+        )  # fmt: skip
 
     def recipe_on(self, source: str) -> Recipe:
         """The recipe for a whole data set: digits, letters, and organs of a left and a right side, are not mirrored: others would come of it."""
@@ -127,6 +134,22 @@ def network_of(plan: StudyPlan, rule: str, source: str) -> NetworkSpec:
 def methods_of(plan: StudyPlan, rule: str, **options: Any) -> dict[str, RuleSpec]:
     """The rule and its exact twins with the readout that they share and these options (`twins_of_rule`)."""
     return twins_of_rule(plan, rule, **readout_of(plan, rule), **options)
+
+
+def beside(plan: StudyPlan, rule: str, others: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, RuleSpec]:
+    """Other ways to train the rule's blocks and readouts, beside it and its twins (`methods_of`).
+
+    Args:
+        plan: as for `methods_of`.
+        rule: likewise.
+        others: method → the rule that trains so, e.g. ``"segmented"``, and its options beyond ``of`` and the readout.
+    """
+    partner = plan.twins_of.get(rule, rule)
+    shared, source = {"of": partner, **readout_of(plan, rule)}, plan.sources.get(rule) if partner == rule else None
+    return {
+        name: RuleSpec(name=kind, options=shared | options, source_sha256=source)
+        for name, (kind, options) in others.items()
+    }
 
 
 def readout_of(plan: StudyPlan, rule: str) -> dict[str, Any]:
