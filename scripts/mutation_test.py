@@ -34,6 +34,7 @@ ROOMS = {
         "experiments/test_engine.py", "experiments/test_studying.py", "experiments/test_api.py",
     ],
     "experiments/studies/axis.py": ["experiments/test_studies.py"],
+    "experiments/studies/views.py": ["experiments/test_studies.py"],
     "experiments/studies/choice.py": ["experiments/test_best.py"],
     "experiments/studies/trials.py": ["experiments/test_best.py"],
     "experiments/studies/paced.py": ["experiments/test_equal_time.py"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -25,24 +26,27 @@ from layerlocal.experiments.studies.base import (
     whole_seeds,
 )
 from layerlocal.experiments.studies.effects import (
+    chosen,
     contrast,
     doublings,
     effects_by_seed,
     explained,
+    factorial_effects,
     mean,
     minus,
     ratio_of_means,
     slope,
     slopes,
+    subsets,
 )
 from layerlocal.experiments.studies.parts import STANDS, fusion_sentence
 from layerlocal.experiments.studies.scale import scale_of
 from layerlocal.experiments.studies.summary import summarize_study
-from layerlocal.experiments.studies.views import Along
+from layerlocal.experiments.studies.views import Along, Marks
 from layerlocal.experiments.studies.widths import fitting_widths
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import RunSpec
-from layerlocal.summary import Quantity
+from layerlocal.summary import Axis, Quantity
 from layerlocal.types import InputError
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -594,6 +598,7 @@ class Sizes(AxisStudy):
             "large_minus_small", "price", minus(mean("price_of_locality", size=8), mean("price_of_locality", size=2))
         ),
     )
+    largest = MappingProxyType({"price_of_locality": "{rule}: the price is least at {at}, {price_of_locality}."})
     said = (f"{{rule}}, {STANDS}",)
     table, figure = "At each size", "Against the size"
 
@@ -618,7 +623,13 @@ def test_a_declared_study_says_what_its_axis_brings():
         "slope": pytest.approx([-0.01] * 2), "large_minus_small": pytest.approx([-0.01] * 2),
     }  # fmt: skip
     assert found.quantities["mine"]["gap/4"].what == "local − BP at 4 cm"
-    assert [text.partition(":")[0] for text in found.sentences] == ["mine", "mine, 2 cm", "mine, 4 cm", "mine, 8 cm"]
+    assert found.sentences == [
+        "mine: gap per doubling: −1.0 pp [−1.0, −1.0], n=2, −1.0 pp [−1.0, −1.0], n=2",
+        "mine: the price is least at 2 cm, −1.0 pp [−1.0, −1.0], n=2.",
+        "mine, 2 cm: below BP (−2.0 pp [−2.0, −2.0], n=2); price of locality −1.0 pp [−1.0, −1.0], n=2.",
+        "mine, 4 cm: below BP (−3.0 pp [−3.0, −3.0], n=2); price of locality −1.5 pp [−1.5, −1.5], n=2.",
+        "mine, 8 cm: below BP (−4.0 pp [−4.0, −4.0], n=2); price of locality −2.0 pp [−2.0, −2.0], n=2.",
+    ]
     [table], [gaps, blocks] = found.tables, found.figures
     assert [column.label for column in table.columns[:2]] == ["rule", "size"] and len(table.rows) == 3
     assert (gaps.name, gaps.kind, gaps.x.label, gaps.x.scale) == ("sizes-gap", "lines", "size, cm", "log2")
@@ -657,6 +668,50 @@ def test_a_seed_whose_factors_do_not_vary_is_left_out():
 
 def test_a_contrast_takes_the_seeds_of_both_sides():
     assert contrast({0: 3.0, 1: 1.0}, {0: 1.0, 2: 9.0}) == {0: 2.0}
+
+
+def test_rows_are_chosen_by_one_value_or_any_of_several():
+    rows = [{"arm": "a", "k": 1}, {"arm": "b", "k": 2}, {"k": 3}]
+    assert [row["k"] for row in chosen(rows, {"arm": ("a", "b")})] == [1, 2]
+    assert [row["k"] for row in chosen(rows, {"arm": "a", "k": 2})] == [] and chosen(rows, {}) == rows
+
+
+def test_effects_of_a_factorial_of_parts_are_those_of_its_polynomial():
+    """0.5 + Σ ±effect/2 over parts and pairs, the sign + where an even number of the pair is off."""
+    planted = {("a",): 0.04, ("b",): -0.02, ("c",): 0.0, ("a", "c"): 0.01, ("a", "b", "c"): 0.03}
+    accuracies = {
+        off: 0.5 + sum(value / 2 * (-1) ** len({*parts} & {*off}) for parts, value in planted.items())
+        for off in subsets("abc")
+    }
+    found = factorial_effects(accuracies)
+    assert len(found) == 7 and found == {parts: pytest.approx(planted.get(parts, 0.0), abs=1e-12) for parts in found}
+    assert list(found)[:3] == [("a",), ("b",), ("c",)]
+
+
+def test_marks_stand_in_the_order_of_their_numbers_and_words_where_they_were():
+    """Marks without a number on either axis are left out, and so are series without marks."""
+    rows = [
+        {"rule": "mine", "seed": seed, "method": method, "family": family, "share": share, "gain": gain}
+        for seed in (0, 1)
+        for method, family, share, gain in (
+            ("z", "one", 0.9, 0.1), ("a", "one", 0.1, 0.2), ("f", "two", None, 0.3), ("g", "three", 0.5, None),
+        )
+    ]  # fmt: skip
+    y = ({"gain": "gain"}, Axis())
+    against = Marks("m", "{rule}", ("share", Axis()), y, of=("method", "share"), series=Along("family"), label="method")
+    beside = Marks("w", "", ("method", Axis(scale="category")), y, of=("method",))
+    numbers, words = against.make("s", "mine", rows), beside.make("s", "", rows)
+    assert (numbers.name, numbers.kind, words.name, words.kind) == ("s-m-mine", "lines", "s-w", "points")
+    assert [(line.name, [(p.x, p.label) for p in line.points]) for line in numbers.series] == [
+        ("one", [(0.1, "a"), (0.9, "z")])
+    ]
+    assert [[p.x for p in line.points] for line in words.series] == [["z", "a", "f"]]
+    assert against.make("s", "mine", [row | {"gain": None} for row in rows]) is None
+
+
+def test_values_that_have_titles_come_in_their_order():
+    rows = [{"arm": arm} for arm in ("c", "b", "a", "b")]
+    assert list(Along("arm", titles={"a": "first", "b": "second"}).parts(rows)) == ["first", "second", "c"]
 
 
 def test_a_quantity_names_its_seeds():
