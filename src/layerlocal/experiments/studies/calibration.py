@@ -3,7 +3,8 @@
 The plain K-sweep predicts a real task's gap from its number of classes alone, by a line through the gaps of plain teacher-student tasks. The
 calibrated prediction reads the gap off a plane through all synthetic tasks, over log2 K and separability, at the real task's K and
 separability (measured without any rule). Each gets one constant fitted on the other real data sets, none of the one predicted, so that
-only the shape is in question. The interval is over seeds; there are few data sets, and it says nothing of others.
+only the shape is in question. The interval is over seeds; there are few data sets, and it says nothing of others. A prediction is no slope:
+it is computed here, a column of each real task, and what is said and shown of it is declared.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Arms: teacher-student data and random class subsets of a real set, each with images per class fixed and with total images fixed;
 K fixed and difficulty varied by superclasses (within one, across several) and by the dial of a hierarchical teacher.
 Every task is trained for exactly as many steps, so fewer images are seen more often. Difficulty is measured by
-`measure_separability`, which no rule has a part in.
+`measure_separability`, which no rule has a part in. Seven arms are more than one axis: they are declared beside each other, and only the
+table of the regression is coded.
 """
 
 from __future__ import annotations
