@@ -625,7 +625,7 @@ def test_published_accuracies_are_those_of_the_survey():
     found = {(one.method, one.data): one for one in load_accuracies()}
     assert {key: found[key].accuracy_percent for key in PUBLISHED} == PUBLISHED
     assert len({method for method, _ in found}) == 15 and all(one.protocol_differences for one in found.values())
-    rules = {"ff", "dtg-ff", "predsim", "symba", "cwcomp", "deeperforward", "asge", "scff", "sigprop"}
+    rules = {"ff", "dtg-ff", "predsim", "symba", "cwcomp", "deeperforward", "hcl-ff", "asge", "scff", "sigprop"}
     assert {one.rule for one in found.values()} == {None, *rules}
     bp = {key: one.bp_percent for key, one in found.items() if one.bp_percent is not None}
     assert bp["predsim, VGG8b", "cifar10"] == 94.01 and bp["HCL-FF", "tiny_imagenet"] == 64.4 and len(bp) == 11

@@ -66,6 +66,7 @@ FACTS = {
     "dtg-ff": Facts(),
     "feedback": Facts("global", step=2),
     "ff": Facts(step=2, answer=K, negatives=True, fusion=None),
+    "hcl-ff": Facts(whole=COMPARES, fusion="span"),
     "local-heads": Facts(),
     "lookahead": Facts("segment", step=2),
     "mono-forward": Facts(),
@@ -81,7 +82,7 @@ every_rule = pytest.mark.parametrize("name", FACTS, ids=lambda name: name.rparti
 
 pytestmark = pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
 SMALL_PANEL = {"nets": 3, "head_side": 8, "budget": 16}
-DEALT = ("asge", "cwcomp", "deeperforward")
+DEALT = ("asge", "cwcomp", "deeperforward", "hcl-ff")
 """Tried on networks whose channels can be dealt to three classes."""
 GOODNESS = ("scff", "sigprop", "symba")
 DEPTH = {"cnn4": 4, "vgg8": 6, "resnet18": 9}
@@ -127,7 +128,7 @@ def test_it_is_registered_under_its_name_with_what_its_paper_says(name):
     rule, facts = make(name), FACTS[name]
     assert rule.info.name == (name if name != EXAMPLE else "logistic-margin") and rule.info.summary
     assert (rule.locality, rule.info.negatives) == (facts.locality, facts.negatives)
-    assert rule.compares_samples == (name in ("predsim", "scff", "sigprop"))
+    assert rule.compares_samples == (name in ("hcl-ff", "predsim", "scff", "sigprop"))
     assert facts.fusion in (None, rule.fusion)
     passes = {"passes_per_step": facts.step, "passes_per_prediction": facts.answer}
     assert {key: getattr(rule, key) for key in passes} == passes == count_passes(rule, X, Y)
@@ -269,7 +270,7 @@ def test_every_option_refuses_what_it_cannot_take_in_one_sentence(name, option, 
         *[("mono-forward", {}, sized(of, 16), [0] * DEPTH[of]) for of in ("vgg8", "resnet18")],
         *[("local-heads", {"head": "conv"}, sized(of, 16), [0] * DEPTH[of]) for of in ("vgg8", "resnet18")],
         *[("committee", {"head_width": 8}, sized(of, 16), [2] * DEPTH[of]) for of in ("vgg8", "resnet18")],
-        *[(name, {}, thirds(of), [n] * DEPTH[of]) for name, n in (("cwcomp", 1), ("deeperforward", 0)) for of in DEPTH],
+        *[(name, {}, thirds(of), [n] * DEPTH[of]) for name, n in (("cwcomp", 1), ("deeperforward", 0), ("hcl-ff", 0)) for of in DEPTH],
         ("asge", {}, thirds("cnn4"), [4, 2, 1, 1]),
         ("asge", {}, thirds("vgg8"), [4, 2, 2, 1, 1, 1]),
         ("asge", {}, thirds("resnet18"), [8, 8, 8, 4, 4, 2, 2, 1, 1]),
@@ -327,6 +328,7 @@ OPTIONS = [
     ("asge", {"fusion": "best"}),
     ("cwcomp", {"fusion": "uniform"}),
     ("deeperforward", {"normalization": "layer"}),
+    ("hcl-ff", {"hierarchy": "(0,(1,2))", "fusion": "best"}),
     ("committee", {"linear": False, "nets": 2}),
     ("panel", {"budget": 32}),
     ("panel", SMALL_PANEL | {"linear": False}),
@@ -355,7 +357,7 @@ def test_its_plain_module_gives_its_scores_and_holds_no_rule(name, options, of):
         *[(name, {}, sized(of, 8)) for name in GOODNESS for of in ("cnn4", "vgg8", "resnet18")],
         ("asge", {"fusion": "best"}, thirds("resnet18")),
         ("cwcomp", {"fusion": "last"}, thirds("resnet18")),
-        ("deeperforward", {"normalization": "group"}, thirds("resnet18")),
+        *[(name, {"normalization": "group"}, thirds("resnet18")) for name in ("deeperforward", "hcl-ff")],
     ],
     ids=spell,
 )
@@ -415,7 +417,11 @@ def test_it_takes_the_step_of_the_whole_batch_in_micro_batches_where_no_batch_st
     assert all(not torch.equal(before, after) for before, after in zip(start, whole, strict=True))
 
 
-@pytest.mark.parametrize(("name", "options"), [*[(name, {}) for name in FACTS], ("predsim", {"beta": 0.0})], ids=spell)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*[(name, {}) for name in FACTS], ("predsim", {"beta": 0.0}), ("hcl-ff", {"contrast": 0.0})],
+    ids=spell,
+)
 def test_it_ends_a_run_in_micro_batches_or_refuses_it_with_the_reason(name, options):
     rule = build(name, thirds("cnn4", 8), **options)
     recipe = Recipe(epochs=1, batch_size=32, micro_batches=2)
@@ -489,7 +495,9 @@ def test_its_heads_start_the_same_at_every_depth_and_differ_by_block_and_seed(na
         ("fitted", [0.25] * 4, None),
     ],
 )
-@pytest.mark.parametrize("name", ["asge", "committee", "cwcomp", "deeperforward", "dtg-ff", "mono-forward", "panel"])
+@pytest.mark.parametrize(
+    "name", ["asge", "committee", "cwcomp", "deeperforward", "dtg-ff", "hcl-ff", "mono-forward", "panel"]
+)
 def test_it_sums_log_probabilities_of_blocks_by_the_weights_of_its_fusion(name, fusion, before, after):
     rule = make(name, fusion=fusion).eval()
     assert rule.fusion_weights.tolist() == before and rule.calibrates == (fusion in ("best", "fitted"))

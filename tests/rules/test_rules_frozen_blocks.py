@@ -40,7 +40,7 @@ def network():
 RULES = [(name, {}) for name in list_rules()] + [
     (twin, {"of": rule})
     for twin in ("bp", "bp-deepsup", "segmented", "lookahead", "bp-every")
-    for rule in ("ff", "symba", "cwcomp", "deeperforward", "asge", "sigprop", "scff")
+    for rule in ("ff", "symba", "cwcomp", "deeperforward", "hcl-ff", "asge", "sigprop", "scff")
 ]
 RULES += [("feedback", {"of": rule}) for rule in ("asge", "cwcomp")]
 RULES += [("segmented", {"of": "ff", "segment_size": 1}), ("ff", {"prediction": "softmax"})]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.ff import label_patterns
+from layerlocal.rules.ff import PeerMean, label_patterns
 from layerlocal.rules.scff import pair_sums
 from layerlocal.rules.symba import symba_loss
 from layerlocal.types import InputError
@@ -290,3 +290,93 @@ def test_scff_reads_the_activity_of_a_sample_with_itself_at_every_block(readout,
             torch.testing.assert_close(scores[index], numbers @ head.weight.T + head.bias, rtol=1e-4, atol=1e-5)
             h = unit_rms(activity)
     torch.testing.assert_close(rule.scores(X), scores.log_softmax(-1).mean(0))
+
+
+# --- options as published ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_the_loss_of_each_position_is_averaged_where_scff_is_told_to(kind):
+    """log(1 + exp(θ − g)) of each position's goodness, as the released code has it; on vectors both are the same."""
+    rule = make("scff", goodness=kind, average="loss", norm=False)
+    torch.manual_seed(3)
+    found = [loss.value.item() for loss in rule.losses(X, Y)]
+    torch.manual_seed(3)
+    h, labels = rule.inputs(X, Y)
+    for index, block in enumerate(rule.network.blocks):
+        h = block(h.detach())
+        by_position = h.square().mean(1) if kind == "mean" else h.square().sum(1)
+        theta = 1.0 if kind == "mean" else h.shape[1]
+        up, down = by_position.detach().split(8)
+        expected = torch.log(1 + torch.exp(theta - up)).mean() + torch.log(1 + torch.exp(down - theta)).mean()
+        answer = F.cross_entropy(rule.heads[f"block{index}"](h[:8].detach()), labels)
+        assert found[index] == pytest.approx((expected + answer).item(), rel=1e-4)
+        h = unit_rms(h)
+    flat = create_network("mlp", in_channels=5, image_size=1, width=1 / 32, seed=0)
+    x, losses = torch.randn(8, 5, generator=torch.Generator().manual_seed(2)), []
+    for average in ("goodness", "loss"):
+        torch.manual_seed(3)
+        vectors = create_rule("scff", flat, num_classes=K, seed=0, average=average, goodness=kind)
+        losses.append([loss.value.item() for loss in vectors.losses(x, Y)])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("prediction", "of"), [("labels", "cnn4"), ("softmax", "cnn4"), ("labels", "mlp")])
+def test_peer_normalization_draws_the_average_activity_of_a_blocks_channels_together(prediction, of):
+    """Restated from the equations of loeweX/Forward-Forward: running means from 0.5, of positive data only, with this step's graph."""
+    size = {"cnn4": {"in_channels": 3, "image_size": 8, "width": 0.25, "depth": 2, "norm": False},
+            "mlp": {"in_channels": 12, "image_size": 1, "width": 1 / 32, "depth": 2, "norm": False}}[of]  # fmt: skip
+
+    def built(**options):
+        return create_rule(
+            "ff", create_network(of, seed=0, **size), num_classes=K, seed=0, prediction=prediction, **options
+        )
+
+    weight, momentum = 0.3, 0.8
+    rule, plain = built(peer_normalization=weight, peer_momentum=momentum), built()
+    running = [torch.full((shape[0],), 0.5) for shape in rule.network.activity_shapes]
+    for step in range(3):
+        x = torch.randn(8, *rule.network.sample_shape, generator=torch.Generator().manual_seed(step))
+        for each in (rule, plain):
+            each.zero_grad()
+            torch.manual_seed(step)
+            for loss in each.losses(x, Y):
+                loss.value.backward()
+        torch.manual_seed(step)
+        h, _ = plain.inputs(x, Y)
+        for index, (block, trained) in enumerate(zip(plain.network.blocks, rule.network.blocks, strict=True)):
+            activity = block(h.detach())
+            dims = (0, 2, 3) if of == "cnn4" else (0,)
+            now = running[index] * momentum + activity[:8].mean(dims) * (1 - momentum)
+            peers = ((now.mean() - now) ** 2).mean()
+            for mine, theirs, slope in zip(
+                trained.parameters(),
+                block.parameters(),
+                torch.autograd.grad(peers, list(block.parameters())),
+                strict=True,
+            ):
+                torch.testing.assert_close(mine.grad, theirs.grad + weight * slope, rtol=1e-4, atol=1e-6)
+            running[index] = now.detach()
+            h = unit_rms(activity.detach())
+        for name, expected in zip(rule.network.block_names, running, strict=True):
+            torch.testing.assert_close(rule.state_dict()[f"heads.{name}.peers.active"], expected)
+    before = {key: value.clone() for key, value in rule.state_dict().items()}
+    for loss in rule.eval().losses(x, Y):
+        assert loss.value.isfinite()
+    assert all(torch.equal(rule.state_dict()[key], value) for key, value in before.items() if "peers" in key)
+
+
+def test_peer_normalization_is_off_by_default_and_its_averages_are_those_of_the_whole_batch():
+    assert not len(make("ff").heads) and not len(make("symba").heads)
+    halves = [PeerMean(3, 0.9), PeerMean(3, 0.9)]
+    activity = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    whole = PeerMean(3, 0.9)(activity)
+    [slope] = torch.autograd.grad((whole.mean() - whole).square().mean(), activity)
+    means = [part.mean((0, 2, 3)).detach() for part in activity.split(4)]
+    found = []
+    for half, part in zip(halves, activity.split(4), strict=True):
+        half.whole_mean = lambda mean: torch.stack(means).mean(0)
+        average = half(part)
+        torch.testing.assert_close(average, whole)
+        found.append(torch.autograd.grad((average.mean() - average).square().mean(), activity)[0])
+    torch.testing.assert_close(sum(found) / 2, slope)

@@ -64,6 +64,28 @@ def test_target_loss_is_log_of_the_batch_where_all_are_alike_and_log_of_the_clas
     assert target_loss(-apart, y).item() > 49
 
 
+def test_summed_over_its_class_a_sample_counts_once_for_every_target_of_its_own_as_in_the_released_code():
+    """Soft targets of 1 for each target of the own class, in plain PyTorch; the mean's gradient is not this one scaled."""
+    similarity = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    y = torch.tensor([0, 0, 0, 1, 2])
+    wanted = torch.tensor([[float(a == b) for b in y] for a in y])
+    expected = (-wanted * F.log_softmax(similarity, dim=-1)).sum(-1).mean()
+    torch.testing.assert_close(target_loss(similarity, y, "sum"), expected)
+    slopes = [torch.autograd.grad(target_loss(similarity, y, over), similarity)[0] for over in ("mean", "sum")]
+    ratios = (slopes[1] / slopes[0])[:, 0]
+    torch.testing.assert_close(ratios, torch.tensor([3.0, 3.0, 3.0, 1.0, 1.0]), rtol=1e-4, atol=0)
+
+
+def test_a_block_sums_over_its_class_where_it_is_told_to():
+    rule = make(over_class="sum", depth=1)
+    [loss] = rule.losses(X, Y)
+    with torch.no_grad():
+        samples, targets = represent(rule.network.blocks[0](torch.cat([X, rule.patterns[Y]])), 4).split(8)
+        wanted = (Y[:, None] == Y[None]).float()
+        expected = (-wanted * F.log_softmax(samples @ targets.T / 0.1, dim=-1)).sum(-1).mean()
+    torch.testing.assert_close(loss.value.detach(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("grid", "temperature"), [(4, 0.1), (2, 0.5)])
 def test_every_block_compares_its_activity_of_samples_with_that_of_targets(grid, temperature):
     rule = make(grid=grid, temperature=temperature)

@@ -214,7 +214,9 @@ def test_the_table_has_every_metric_of_every_epoch(whole):
 LOCALITY = {
     "bp": "global", "bp-deepsup": "global", "segmented": "segment", "local-heads": "block", "ff": "block", "dtg-ff": "block",
     "bp-every": "global", "feedback": "global", "lookahead": "segment",
-    **dict.fromkeys(("asge", "committee", "cwcomp", "deeperforward", "mono-forward", "panel", "predsim", "scff", "sigprop", "symba"), "block"),
+    **dict.fromkeys(
+        ("asge", "committee", "cwcomp", "deeperforward", "hcl-ff", "mono-forward", "panel", "predsim", "scff", "sigprop", "symba"), "block"
+    ),
 }  # fmt: skip
 
 

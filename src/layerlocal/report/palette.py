@@ -42,6 +42,7 @@ RULES = {
     "dtg-ff": Look(LOCAL, "D", _DASHES[0]),
     "local-heads": Look(_TEAL, "P", _DASHES[4]),
     "deeperforward": Look(_GREEN, "v", _DASHES[2]),
+    "hcl-ff": Look(_GREEN, "X", _DASHES[3]),
     "cwcomp": Look(_ROSE, "X", _DASHES[4]),
     "scff": Look(_OLIVE, "p", _DASHES[5]),
     "predsim": Look(_VIOLET, "<", _DASHES[6]),

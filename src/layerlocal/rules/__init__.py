@@ -18,6 +18,7 @@ from layerlocal.rules.deeperforward import DeeperForward as DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF
 from layerlocal.rules.feedback import Feedback as Feedback
 from layerlocal.rules.ff import FF as FF
+from layerlocal.rules.hcl_ff import HCLFF as HCLFF
 from layerlocal.rules.local_heads import LocalHeads as LocalHeads
 from layerlocal.rules.lookahead import Lookahead as Lookahead
 from layerlocal.rules.mono_forward import MonoForward as MonoForward
@@ -31,7 +32,7 @@ from layerlocal.rules.twins import BPDeepSup as BPDeepSup
 from layerlocal.rules.twins import Segmented as Segmented
 
 __all__ = [
-    "ASGE", "BP", "DTGFF", "FF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Committee", "CwComp", "DeeperForward", "Feedback",
+    "ASGE", "BP", "DTGFF", "FF", "HCLFF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Committee", "CwComp", "DeeperForward", "Feedback",
     "LocalHeads", "Lookahead", "MonoForward", "PredSim", "Rule", "RuleInfo", "Segmented", "SigProp", "SpatialReadout", "SymBa", "create_rule",
     "find_rule", "list_rules", "register_rule", "rule_options",
 ]  # fmt: skip

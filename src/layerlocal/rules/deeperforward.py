@@ -10,6 +10,7 @@ which gives the same answers as their sum of goodness. The run is chosen once, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -24,7 +25,7 @@ from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.rules.cwcomp import ChannelGroups
 from layerlocal.types import InputError
 
-__all__ = ["DeeperForward", "GroupNormalize", "choose_span"]
+__all__ = ["DeeperForward", "GroupNormalize", "choose_span", "refuse_lone_numbers"]
 
 
 def choose_span(block_scores: Tensor, y: Tensor) -> tuple[int, int]:
@@ -113,7 +114,7 @@ class DeeperForward(BlockwiseRule):
             network, num_classes=num_classes, seed=seed, fusion=until_chosen, label_smoothing=label_smoothing
         )
         if normalization == "group":
-            _refuse_lone_numbers(network, num_classes)
+            refuse_lone_numbers(network, num_classes, network.block_names[:-1])
         self.fusion = fusion
         self.heads = self.head_per_block(
             lambda _: ChannelGroups(num_classes, statistic="mean", temperature=temperature)
@@ -145,10 +146,19 @@ class DeeperForward(BlockwiseRule):
         self.fusion_weights = weights
 
 
-def _refuse_lone_numbers(network: Network, num_classes: int) -> None:
-    """A group of one number is 0 after normalization, whatever it was."""
-    for name, shape in zip(network.block_names[:-1], network.activity_shapes, strict=False):
-        if torch.Size(shape).numel() == num_classes:
+def refuse_lone_numbers(network: Network, num_classes: int, names: Sequence[str]) -> None:
+    """A group of one number is 0 after normalization, whatever it was.
+
+    Args:
+        network: of any blocks.
+        num_classes: K, the number of groups.
+        names: of the blocks whose activity is normalized.
+
+    Raises:
+        InputError: the first of them with one number a class.
+    """
+    for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
+        if name in names and torch.Size(shape).numel() == num_classes:
             raise InputError(
                 f"{name} has one number for each of the {num_classes} classes, and a single number normalized to mean 0 is always 0; "
                 "double the network's width, or use normalization='layer'"

@@ -4,11 +4,14 @@ Paper: arXiv:2212.13345 (2022). The label is part of the input: positive data ca
 one). Each block raises the goodness of positive data above θ and keeps that of negative data below it.
 Differs: mini-batches of both kinds go through the network together; blocks have batch normalization; the label is written either as a
 one-hot on the first K inputs (as in the paper) or, so that convolutions can see it everywhere, as a plane wave added to the image (as in
-arXiv:2312.14924).
+arXiv:2312.14924). Peer normalization, which a widely used code (loeweX/Forward-Forward) adds so that no unit is always or never active, is an
+option; it is off by default.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -24,7 +27,7 @@ from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
-__all__ = ["FF", "label_patterns"]
+__all__ = ["FF", "PeerMean", "label_patterns"]
 
 
 def label_patterns(num_classes: int, sample_shape: tuple[int, ...]) -> Tensor:
@@ -42,6 +45,36 @@ def label_patterns(num_classes: int, sample_shape: tuple[int, ...]) -> Tensor:
     return torch.stack(waves)[:, None].expand(-1, channels, -1, -1).contiguous()
 
 
+class PeerMean(nn.Module):
+    """How active each channel of a block is on positive data, averaged over samples, positions and, with momentum, steps: (B, C, ...) → (C,).
+
+    Args:
+        channels: C.
+        momentum: share of the old average kept at each step, in [0, 1); it begins with 0.5 everywhere.
+
+    Attributes:
+        whole_mean: from means over a part of a batch to those over all of it; set by data-parallel training on whatever module has it.
+    """
+
+    active: Tensor
+    whole_mean: Callable[[Tensor], Tensor] | None = None
+
+    def __init__(self, channels: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("active", torch.full((channels,), 0.5))
+
+    def forward(self, positive: Tensor) -> Tensor:
+        """The average with this step's, whose share has a graph; in training it is kept."""
+        found = positive.flatten(2).mean((0, 2)) if positive.dim() > 2 else positive.mean(0)
+        if self.whole_mean is not None:
+            found = found + (self.whole_mean(found.detach()) - found.detach())  # its value, with the graph of this part
+        average = self.momentum * self.active + (1 - self.momentum) * found
+        if self.training:
+            self.active.copy_(average.detach())
+        return average
+
+
 @register_rule
 class FF(BlockwiseRule):
     """Goodness of positive data up, of negative data down: loss_l = softplus(θ − g⁺) + softplus(g⁻ − θ).
@@ -56,6 +89,9 @@ class FF(BlockwiseRule):
         label_scale: root mean square of the pattern, or height of the one-hot, in units of normalized inputs, > 0.
         prediction: ``"labels"`` tries every label (K passes; goodness summed over all blocks but the first) or ``"softmax"`` (one pass with a
             neutral label; a linear readout of each block's normalized activity, trained beside it on a third pass and changing no block).
+        peer_normalization: weight ≥ 0 of mean_c (mean_c r_c − r_c)², r_c the average activity of a channel on positive data (`PeerMean`).
+            0.03 of loeweX/Forward-Forward is 0.06 here: there the two parts of the loss are averaged, here they are added.
+        peer_momentum: of r over steps, in [0, 1); 0.9 there too.
     """
 
     info = RuleInfo(
@@ -81,6 +117,8 @@ class FF(BlockwiseRule):
         label: str = "pattern",
         label_scale: float = 1.0,
         prediction: str = "labels",
+        peer_normalization: float = 0.0,
+        peer_momentum: float = 0.9,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed)
         for name, value, known in [
@@ -99,15 +137,31 @@ class FF(BlockwiseRule):
             )
         if theta is not None and theta <= 0:
             raise InputError(f"theta must be above 0, as goodness is, got {theta}")
+        if not 0 <= peer_normalization < math.inf:
+            raise InputError(f"peer_normalization must be at least 0 and finite, got {peer_normalization}")
+        if not 0 <= peer_momentum < 1:
+            raise InputError(f"peer_momentum must be in [0, 1), got {peer_momentum}")
         self.goodness = goodness
         self.theta = theta
         self.label = label
         self.label_scale = label_scale
         self.prediction = prediction
         self.register_buffer("patterns", label_patterns(num_classes, network.sample_shape), persistent=False)
-        if prediction == "softmax":
-            shapes = network.activity_shapes
-            self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, grid=1))
+        self.peer_normalization = peer_normalization
+        self.peer_momentum = peer_momentum
+        if prediction == "softmax" or peer_normalization:
+            self.heads = self.head_per_block(self._head)
+
+    def _head(self, index: int) -> nn.Module:
+        """The one-pass readout, and what peer normalization remembers, where there are such."""
+        shape = self.network.activity_shapes[index]
+        peers = PeerMean(shape[0], self.peer_momentum) if self.peer_normalization else None
+        if self.prediction == "labels":
+            return nn.ModuleDict({"peers": peers} if peers else {})
+        readout = SpatialReadout(shape, self.num_classes, grid=1)
+        if peers:
+            readout.add_module("peers", peers)
+        return readout
 
     @property
     def passes_per_step(self) -> int:
@@ -151,6 +205,9 @@ class FF(BlockwiseRule):
         count = len(y)
         positive, negative = goodness(activity[: 2 * count], self.goodness).split(count)
         loss = self.goodness_loss(activity, positive, negative)
+        if self.peer_normalization:
+            active = self.heads[f"block{index}"].get_submodule("peers")(activity[:count])
+            loss = loss + self.peer_normalization * (active.mean() - active).square().mean()
         if self.prediction == "softmax":
             neutral = rms_normalize(activity[2 * count :].detach())
             loss = loss + F.cross_entropy(self.heads[f"block{index}"](neutral), y)

@@ -3,8 +3,9 @@
 Paper: arXiv:2409.11593 (2024; Nature Communications 16, 5978, 2025). The input is a pair read through one set of weights, W x + W x': positive
 (x, x), negative (x, x') with x' from the same batch. Goodness up for positives, down for negatives; a linear classifier reads the activities.
 Differs: by linearity the first block gets the sums x + x and x + x'. Each later block gets what the block before made of them, at unit root
-mean square (`FF`). One θ, not two; no penalty on goodness; goodness is averaged over positions before the loss, not after; ReLU and batch
-normalization, not "triangle"; all blocks learn at once, not one after another. Each block has a readout of its own, trained beside it
+mean square (`FF`). One θ, not two; no penalty on goodness; goodness is averaged over positions before the loss, where the released code
+(neurophysics-cnrsthales/contrastive-forward-forward) takes the loss of each position and averages those: ``average="loss"`` does so. ReLU and
+batch normalization, not "triangle"; all blocks learn at once, not one after another. Each block has a readout of its own, trained beside it
 on the detached activity of (x, x), not one for all of them afterwards.
 """
 
@@ -52,6 +53,7 @@ class SCFF(BlockwiseRule):
         seed: of the readouts.
         goodness: ``"mean"`` of squares over channels (positions averaged) or their ``"sum"``.
         theta: threshold, > 0; ``None``: 1 for the mean, the block's width for the sum.
+        average: over positions: of ``"goodness"``, before the loss, or of the ``"loss"`` of each position, as in the released code.
         readout: what the linear readout reads of each channel in each cell: ``"rms"``, ``"mean"`` or ``"max"``.
         grid: cells a side of the readout, ≥ 1.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
@@ -79,6 +81,7 @@ class SCFF(BlockwiseRule):
         seed: int | None = None,
         goodness: str = "mean",
         theta: float | None = None,
+        average: str = "goodness",
         readout: str = "rms",
         grid: int = 2,
         fusion: str = "uniform",
@@ -90,8 +93,11 @@ class SCFF(BlockwiseRule):
             raise InputError(
                 f"theta must be positive and finite, got {theta}; leave it out for the default of the block"
             )
+        if average not in ("goodness", "loss"):
+            raise InputError(f"average must be 'goodness' or 'loss', got {average!r}")
         self.goodness = goodness
         self.theta = theta
+        self.average = average
         shapes = network.activity_shapes
         self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, statistic=readout, grid=grid))
 
@@ -114,7 +120,8 @@ class SCFF(BlockwiseRule):
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The self-contrastive loss, which sees no label, plus the readout's cross-entropy, which changes no block."""
         count = len(y)
-        positive, negative = goodness(activity, self.goodness).split(count)
+        found = goodness(activity, self.goodness, average=self.average == "goodness")
+        positive, negative = found.split(count)
         theta = self.theta if self.theta is not None else (activity.shape[1] if self.goodness == "sum" else 1.0)
         answer = self.block_score(index, activity[:count].detach())
         loss = ff_loss(positive, negative, theta) + F.cross_entropy(answer, y)

@@ -6,6 +6,8 @@ Differs: the target is a fixed input, a random sign at every place, not what a l
 activities are compared by the cosine of their centred root mean squares on a grid, over a temperature, not by bare inner products; a
 sample is classified, at every block, by the nearest class target, whose representations are averaged over steps in a buffer, so that
 predicting takes one pass; the paper trains an output layer. Targets of one class are alike, but each sample brings its own, as in the paper.
+A sample's loss is the mean over the targets of its own class; the released code (amassivek/signalpropagation) sums over them, which
+``over_class="sum"`` does.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from layerlocal.types import InputError
 __all__ = ["ClassTargets", "SigProp", "target_loss"]
 
 
-def target_loss(similarity: Tensor, y: Tensor) -> Tensor:
+def target_loss(similarity: Tensor, y: Tensor, over_class: str = "mean") -> Tensor:
     """Cross-entropy of picking, among the targets of a batch, one of the sample's own class: a scalar. arXiv:2204.01723.
 
     −mean_i Σ_j q_ij log softmax_j(s_ij), where q_i is uniform over the targets j with y_j = y_i.
@@ -38,10 +40,14 @@ def target_loss(similarity: Tensor, y: Tensor) -> Tensor:
     Args:
         similarity: s (B, B), sample i to target j, over the temperature.
         y: (B,) labels of samples and targets.
+        over_class: ``"mean"``, or ``"sum"``: q_ij = 1 for every target of the own class.
     """
     log_probabilities = similarity.log_softmax(1)
     same = (y[:, None] == y[None, :]).to(log_probabilities.dtype)
-    return -(log_probabilities * same / same.sum(1, keepdim=True)).sum(1).mean()
+    own = log_probabilities * same
+    if over_class == "mean":
+        own = own / same.sum(1, keepdim=True)
+    return -own.sum(1).mean()
 
 
 class ClassTargets(CellReader):
@@ -121,6 +127,7 @@ class SigProp(BlockwiseRule):
         temperature: τ > 0 of the similarities.
         grid: cells a side of what is compared, ≥ 1.
         target_momentum: share of the old average of a class's target kept at each step, in [0, 1).
+        over_class: of a sample's loss over the targets of its own class: their ``"mean"`` or, as in the released code, their ``"sum"``.
         fusion: ``"uniform"``, ``"fitted"``, ``"best"`` or ``"last"`` (`BlockwiseRule`).
 
     Raises:
@@ -146,6 +153,7 @@ class SigProp(BlockwiseRule):
         temperature: float = 0.1,
         grid: int = 4,
         target_momentum: float = 0.9,
+        over_class: str = "mean",
         fusion: str = "uniform",
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion)
@@ -155,9 +163,12 @@ class SigProp(BlockwiseRule):
             raise InputError(f"grid must be at least 1, got {grid}")
         if not 0 <= target_momentum < 1:
             raise InputError(f"target_momentum must be in [0, 1), got {target_momentum}")
+        if over_class not in ("mean", "sum"):
+            raise InputError(f"over_class must be 'mean' or 'sum', got {over_class!r}")
         self.temperature = temperature
         self.grid = grid
         self.target_momentum = target_momentum
+        self.over_class = over_class
         signs = label_patterns(num_classes, (torch.Size(network.sample_shape).numel(),))
         self.register_buffer("patterns", signs.view(num_classes, *network.sample_shape), persistent=False)
         shapes = network.activity_shapes
@@ -176,4 +187,4 @@ class SigProp(BlockwiseRule):
         samples, targets = head.represent(activity).split(len(y))
         if self.training:
             head.follow(targets, y, self.target_momentum)
-        return target_loss(samples @ targets.T / self.temperature, y), {}
+        return target_loss(samples @ targets.T / self.temperature, y, self.over_class), {}

@@ -13,28 +13,47 @@ from layerlocal.kernels import grid_rms as grid_rms
 
 __all__ = [
     "clarity", "dynamic_temperature", "ff_loss", "fit_fusion_weights", "fuse", "goodness", "grid_mean", "grid_rms",
-    "rms_normalize", "wrong_labels",
+    "rms_normalize", "supervised_contrast", "wrong_labels",
 ]  # fmt: skip
 
 EPS = 1e-6
 
 
-def goodness(activity: Tensor, kind: str = "sum") -> Tensor:
+def goodness(activity: Tensor, kind: str = "sum", *, average: bool = True) -> Tensor:
     """Forward-Forward's goodness of a block: (B, C, ...) → (B,). Hinton 2022 (arXiv:2212.13345), section 2.
 
     Args:
-        activity: a, with channels second; positions, where there are any, are averaged.
+        activity: a, with channels second.
         kind: ``"sum"`` of squares over channels, Σ_c a_c², or their ``"mean"``.
+        average: over positions, where there are any. Off: the goodness of each position, (B, ...).
     """
     squares = activity.square()
-    if squares.dim() > 2:
+    if average and squares.dim() > 2:
         squares = squares.flatten(2).mean(2)
     return squares.sum(1) if kind == "sum" else squares.mean(1)
 
 
 def ff_loss(positive: Tensor, negative: Tensor, theta: float) -> Tensor:
-    """mean softplus(θ − g⁺) + mean softplus(g⁻ − θ), from the goodness (B,) of positive and of negative data."""
+    """mean softplus(θ − g⁺) + mean softplus(g⁻ − θ), from the goodness (B,), or (B, ...) by position, of positive and of negative data."""
     return F.softplus(theta - positive).mean() + F.softplus(negative - theta).mean()
+
+
+def supervised_contrast(embedded: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of picking, among the other samples of a batch, those of the own class: a scalar. Khosla et al. 2020 (arXiv:2004.11362).
+
+    −mean_i mean_j log softmax_j(z_i · z_j / τ): j over the others of the class of i, the softmax over all others. A sample that is alone of its
+    class adds 0, and counts.
+
+    Args:
+        embedded: z (B, D), at unit length; B ≥ 2.
+        y: (B,) labels.
+        temperature: τ > 0.
+    """
+    similarity = embedded @ embedded.T / temperature
+    itself = torch.eye(len(y), dtype=torch.bool, device=y.device)
+    log_probabilities = similarity - similarity.masked_fill(itself, float("-inf")).logsumexp(1, keepdim=True)
+    same = ((y[:, None] == y[None, :]) & ~itself).to(log_probabilities.dtype)
+    return -((log_probabilities * same).sum(1) / same.sum(1).clamp_min(1)).mean()
 
 
 def wrong_labels(y: Tensor, num_classes: int) -> Tensor:
