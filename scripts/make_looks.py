@@ -1,4 +1,5 @@
-"""Look at the kinds of runs of every usual plan and write ``src/layerlocal/runs/looks.json``: FLOPs, and paces in its yardstick.
+"""Look at the kinds of runs of every usual plan, and at the networks of usual cost audits, and write ``src/layerlocal/runs/looks.json``:
+FLOPs, and paces in its yardstick.
 
 ``LAYERLOCAL_DATA=… python scripts/make_looks.py``: kinds of data that are not at hand are left out. It takes some minutes; time nothing
 beside it. ``--new`` keeps what is there and looks at new kinds only, so that it goes on where it was cut off.
@@ -10,7 +11,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,6 +20,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from layerlocal.data.task import Task, task_of
 from layerlocal.experiments.audit.driver import DATA, Audit
 from layerlocal.experiments.audit.plan import SIZES
+from layerlocal.experiments.cost.building import build_network, build_rule
+from layerlocal.experiments.cost.case import CostCase
+from layerlocal.experiments.cost.forecast import TIMED_BATCH, TIMED_FLOPS, time_step, trace_flops
+from layerlocal.experiments.cost.known import FEWEST_BLOCKS, MOST_CLASSES, SIDE, kind_of_network, usual_cases
 from layerlocal.experiments.driver import How
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES as STUDY_SIZES
@@ -81,24 +87,66 @@ def kinds() -> dict[str, tuple[RunSpec, Task]]:
     return found
 
 
+Numbers = tuple[float, float, float]
+
+
+def look_at_run(spec: RunSpec, task: Task) -> Numbers:
+    """As a `Look`.
+
+    Raises:
+        InputError: a run that cannot be made.
+    """
+    flops = look_at(task, spec)
+    with one_thread():
+        pace = time_kind(spec, task, flops, "cpu")
+    return flops, pace.step / yardstick(), pace.prediction / yardstick()
+
+
+def look_at_network(case: CostCase) -> Numbers:
+    """As a `NetworkLook`.
+
+    Raises:
+        InputError: a network that is too shallow to be known, or whose weights grow with its images.
+    """
+
+    def weights(case: CostCase) -> int:
+        return sum(p.numel() * p.element_size() for p in build_rule(case.but(num_classes=MOST_CLASSES)).parameters())
+
+    if build_network(case).depth < FEWEST_BLOCKS:
+        raise InputError("fewer blocks than the facts of rules are from")
+    larger = [weights(case.but(image_size=side)) for side in (2 * SIDE, 4 * SIDE) if case.image_size == SIDE]
+    if len(set(larger)) > 1:
+        raise InputError("the more weights, the larger the images")
+    most = max([weights(case), *larger])
+    flops = trace_flops(case)
+    timed = case.but(batch_size=int(max(2, min(TIMED_BATCH, TIMED_FLOPS // flops))))
+    return flops, time_step(timed) / yardstick() / (flops * timed.batch_size), most
+
+
+def wanted_looks() -> dict[str, tuple[str, Callable[[], Numbers]]]:
+    """Key → what it is, and what looks at it."""
+    found: dict[str, tuple[str, Callable[[], Numbers]]] = {}
+    for case in usual_cases():
+        found[key_of(kind_of_network(case), case.precision)] = f"cost of {case.place}", partial(look_at_network, case)
+    for key, (spec, task) in kinds().items():
+        words = f"{spec.rule.name} {spec.network.name} {task.sample_shape}"
+        found[key] = words, partial(look_at_run, spec, task)
+    return found
+
+
 def main() -> None:
     looks = json.loads(LOOKS.read_text()) if "--new" in sys.argv else {}
-    wanted = kinds()
+    wanted = wanted_looks()
     looks = {key: look for key, look in looks.items() if key in wanted}
-    for number, (key, (spec, task)) in enumerate(wanted.items(), 1):
+    for number, (key, (words, look)) in enumerate(wanted.items(), 1):
         if key in looks:
             continue
         try:
-            flops = look_at(task, spec)
+            looks[key] = [float(f"{value:.4g}") for value in look()]
         except InputError:
             continue
-        with one_thread():
-            pace = time_kind(spec, task, flops, "cpu")
-        looks[key] = [
-            float(f"{value:.4g}") for value in (flops, pace.step / yardstick(), pace.prediction / yardstick())
-        ]
         write(looks)
-        print(f"{number} of {len(wanted)}: {spec.rule.name} {spec.network.name} {task.sample_shape}", end="\r")
+        print(f"{number} of {len(wanted)}: {words}", end="\r")
     write(looks)
     print(f"\n{len(looks)} of {len(wanted)} kinds")
 

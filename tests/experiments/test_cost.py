@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights, sizes_to_try
-from layerlocal.experiments.cost.case import CostCase, Trainer, check_case, has_no_effect, parse_mode
+from layerlocal.experiments.cost.building import Trainer, check_case, has_no_effect
+from layerlocal.experiments.cost.case import CostCase, parse_mode
 from layerlocal.experiments.cost.findings import pareto_front
 from layerlocal.experiments.cost.measure import count_costs, is_out_of_memory, measure_turns
 from layerlocal.experiments.cost.plan import make_plan
@@ -285,11 +286,12 @@ def test_a_budget_below_weights_and_optimizer_state_is_refused():
         "bp", create_network("mlp", in_channels=10, image_size=1, depth=1, hidden=100, norm=False), num_classes=2
     )
     weights = 4 * sum(p.numel() for p in rule.parameters())
-    vectors = case(network="mlp", image_size=1, in_channels=10)
-    refuse_below_weights(rule, vectors, 2 * weights + 8000)
+    options = {"depth": 1, "hidden": 100, "norm": False}
+    vectors = case(network="mlp", image_size=1, in_channels=10, num_classes=2, options=options, width=1.0)
+    refuse_below_weights(vectors, 2 * weights + 8000)
     for given, optimizer in ((2 * weights - 4, "sgd"), (3 * weights - 4, "adamw")):
         with pytest.raises(InputError, match=r"below .*optimizer state of mlp"):
-            refuse_below_weights(rule, vectors.but(optimizer=optimizer), given)
+            refuse_below_weights(vectors.but(optimizer=optimizer), given)
 
 
 def test_a_process_is_refused_memory_beyond_its_budget():

@@ -326,16 +326,16 @@ def measured(kept, request):
 
 def test_another_machine_or_other_code_measures_anew(tmp_path, monkeypatch):
     request = request_of("alone", {"bp": case()}, steps=1)
-    here = Measurements(tmp_path, machine={"processor": "one", "commit": "a"}, run=planted)
+    here = Measurements(tmp_path, machine=lambda: {"processor": "one", "commit": "a"}, run=planted)
     measured(here, request)
-    assert Measurements(tmp_path, machine={"processor": "one", "commit": "b"}).is_done(request)
-    assert not Measurements(tmp_path, machine={"processor": "two"}).is_done(request)
+    assert Measurements(tmp_path, machine=lambda: {"processor": "one", "commit": "b"}).is_done(request)
+    assert not Measurements(tmp_path, machine=lambda: {"processor": "two"}).is_done(request)
     monkeypatch.setattr("layerlocal.experiments.cost.process.code_sha256", lambda: code_sha256() + "x")
     assert not here.is_done(request)
 
 
 def test_a_damaged_measurement_names_its_file(tmp_path):
-    kept = Measurements(tmp_path, machine={}, run=planted)
+    kept = Measurements(tmp_path, machine=lambda: {}, run=planted)
     request = request_of("alone", {"bp": case()}, steps=1)
     measured(kept, request)
     kept.path(request).write_text("{")

@@ -189,15 +189,20 @@ def typed_options(context: typer.Context) -> dict[str, str]:
     }
 
 
+def refuse_many_threads(threads: int | None) -> None:
+    """More threads than are ever of use."""
+    most = max(MOST_THREADS, 4 * (os.cpu_count() or 1))
+    if threads is not None and threads > most:
+        raise InputError(f"--threads {threads} is more than this machine can use; give {most} at most")
+
+
 def prepare_torch(device: str, threads: int | None) -> None:
     """Set the threads, and refuse a device that cannot be used before anything is done."""
     import torch
 
     from layerlocal.devices import find_device
 
-    most = max(MOST_THREADS, 4 * (os.cpu_count() or 1))
-    if threads is not None and threads > most:
-        raise InputError(f"--threads {threads} is more than this machine can use; give {most} at most")
+    refuse_many_threads(threads)
     if threads is not None:
         torch.set_num_threads(threads)
     find_device(device)

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from layerlocal.cli import complete
-from layerlocal.cli.app import AsJson, Device, DryRun, Out, Settings, app, err, prepare_torch, print_forecast, typed
+from layerlocal.cli.app import (
+    AsJson,
+    Device,
+    DryRun,
+    Out,
+    Settings,
+    app,
+    err,
+    prepare_torch,
+    print_forecast,
+    refuse_many_threads,
+    typed,
+)
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import Network, Width, chosen_settings, names_of
 
@@ -103,7 +115,10 @@ def cost(
     """  # fmt: skip
     from layerlocal.experiments.cost.driver import forecast_cost, run_cost
 
-    prepare_torch(device, threads)
+    if dry_run and device == "cpu":
+        refuse_many_threads(threads)
+    else:
+        prepare_torch(device, threads)
     chosen = chosen_settings(
         context, settings, network__name=network, network__width=width, network__depth=depth, image_size=image_size,
         recipe__batch_size=batch_size, num_classes=num_classes, recipe__precision=precision, network__compile=compile or None,

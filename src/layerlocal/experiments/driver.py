@@ -233,7 +233,7 @@ def prepare(experiment: Experiment[Plan, Job], out: Path, how: How) -> Prepared[
     jobs = experiment.jobs(plan)
     kept = {key: job for key, job in jobs.items() if key not in refused}
     hashes: dict[Refusal, list[str]] = {}
-    taking_part = {shop.name_of(job) for job in kept.values()}
+    taking_part = {shop.name_of(job) for job in kept.values()} if refused else set()
     for key, reason in refused.items():
         if (name := shop.name_of(jobs[key])) not in taking_part:
             hashes.setdefault(reason, []).append(name)

@@ -17,7 +17,7 @@ from layerlocal.types import PARTNER, InputError, unknown_name
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
 
-__all__ = ["RuleFacts", "describe", "look", "partner_of", "refuse_baseline", "rule_facts"]
+__all__ = ["RuleFacts", "StepFacts", "describe", "look", "partner_of", "refuse_baseline", "rule_facts", "step_facts"]
 
 Rows = list[dict[str, Any]]
 Named = TypeVar("Named", bound="str | type[Rule]")
@@ -40,6 +40,29 @@ class RuleFacts:
     blockwise: bool
     channel_groups: bool
     options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What a rule of ours is like in a training step, with its default options in a network of four blocks; in a deeper one it is the same.
+
+    Attributes:
+        locality: of the rule in the network.
+        compares_samples: whether its loss does.
+        whole_batches: why its batch must not be cut (`Rule.needs_whole_batches`).
+        checkpointing: why its activities cannot be computed again; ``None``: they can.
+    """
+
+    locality: str
+    compares_samples: bool
+    whole_batches: str | None
+    checkpointing: str | None
+
+
+def step_facts(rule: str) -> StepFacts | None:
+    """``None`` for a rule that is not ours."""
+    known = _facts()["step_facts"].get(rule)
+    return None if known is None else StepFacts(**known)
 
 
 def rule_facts(rule: str | type[Rule]) -> RuleFacts:
@@ -99,7 +122,8 @@ def look() -> dict[str, Any]:
     from layerlocal.rules import list_rules
 
     facts = {name: asdict(_facts_of(name)) for name in list_rules()}
-    return {"rules": _rules(), "networks": _networks(), "data": _data(), "rule_facts": facts}
+    steps = {name: asdict(_step_facts_of(_small(name))) for name in list_rules()}
+    return {"rules": _rules(), "networks": _networks(), "data": _data(), "rule_facts": facts, "step_facts": steps}
 
 
 def _rules() -> Rows:
@@ -131,6 +155,17 @@ def _small(name: str) -> Rule:
     from layerlocal.rules import create_rule
 
     return create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
+
+
+def _step_facts_of(rule: Rule) -> StepFacts:
+    import torch
+
+    checkpointing = None
+    try:
+        rule.train().use_checkpointing(torch.zeros(2, *rule.network.sample_shape))
+    except InputError as error:
+        checkpointing = str(error)
+    return StepFacts(rule.locality, rule.compares_samples, rule.needs_whole_batches, checkpointing)
 
 
 def _typed(value: Any) -> str:

@@ -20,7 +20,18 @@ from layerlocal.runs.kept import keep_looks, kept_looks
 from layerlocal.runs.listing import rule_facts
 from layerlocal.spec import RunSpec
 
-__all__ = ["LOOKS", "Look", "Pace", "find_look", "keep_look", "key_of", "kind_of", "pace_of", "yardstick"]
+__all__ = [
+    "LOOKS",
+    "Look",
+    "Pace",
+    "find_look",
+    "find_numbers",
+    "keep_look",
+    "key_of",
+    "kind_of",
+    "pace_of",
+    "yardstick",
+]
 
 LOOKS = Path(__file__).with_name("looks.json")
 UNPACED = {"epochs", "steps", "learning_rate", "momentum", "weight_decay", "schedule", "warmup"}
@@ -103,6 +114,11 @@ def keep_look(spec: RunSpec, task: Task, flops: float, seconds: Pace | None = No
     if not spec.has_own_code:
         pace = () if seconds is None else (seconds.step / yardstick(), seconds.prediction / yardstick())
         keep_looks({key_of(kind_of(task, spec), pace_of(task, spec)): [flops, *pace]})
+
+
+def find_numbers(kind: str, pace: str) -> list[float] | None:
+    """What the file has of another kind than of runs: of a network whose cost is measured, its own three numbers."""
+    return _looks().get(key_of(kind, pace))
 
 
 @functools.cache

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from layerlocal.experiments.cost.case import BASELINE, CostCase, Trainer
+from layerlocal.experiments.cost.building import Trainer
+from layerlocal.experiments.cost.case import BASELINE, CostCase
 from layerlocal.experiments.cost.findings import RATIOS
 from layerlocal.experiments.cost.measure import measure_turns, saved_bytes
 from layerlocal.measure import speed_ratios

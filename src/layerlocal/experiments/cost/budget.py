@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Generator
 
 from layerlocal.experiments.cost.case import CostCase
+from layerlocal.experiments.cost.known import MOST_CLASSES, look_at_network
 from layerlocal.experiments.cost.requests import Asking, Row, request_of
-from layerlocal.rules import Rule
 from layerlocal.types import InputError
 from layerlocal.words import byte_count
 
 __all__ = ["parse_memory", "refuse_below_weights", "search", "sizes_to_try"]
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+STATES = {"sgd": 1, "adamw": 2}
+"""Numbers that an optimizer keeps a weight."""
 MOST = 2**60
 """More bytes than any machine has; limits beyond it could not be set."""
 STEPS = 2
@@ -41,14 +44,25 @@ def parse_memory(text: str) -> int:
     return found
 
 
-def refuse_below_weights(rule: Rule, case: CostCase, budget_bytes: int) -> None:
+def refuse_below_weights(case: CostCase, budget_bytes: int) -> None:
     """A budget that does not even hold weights and optimizer state is a mistake to be named, not a search.
+
+    Args:
+        case: backprop on the network; built, unless its weights are known and there is more than enough for them.
+        budget_bytes: the limit.
 
     Raises:
         InputError: it does not.
     """
+    look = look_at_network(case)
+    needed = math.inf if look is None or case.rule.options or case.num_classes > MOST_CLASSES else look.weights
+    if budget_bytes >= (1 + max(STATES.values())) * needed:
+        return
+    from layerlocal.experiments.cost.building import check_case
+
+    rule = check_case(case)
     weights = sum(p.numel() * p.element_size() for p in rule.parameters())
-    states = {"sgd": 1, "adamw": 2}[case.optimizer]
+    states = STATES[case.optimizer]
     trained = sum(p.numel() * p.element_size() for p in rule.parameters() if p.requires_grad)
     needed = weights + states * trained
     if budget_bytes < needed:

@@ -1,36 +1,17 @@
-"""`CostCase`: everything one measurement of cost depends on, frozen, validated and named; and the rule, optimizer and batch it stands for."""
+"""`CostCase`: everything one measurement of cost depends on, frozen, validated and named. Imports no torch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, Field
-from torch import Tensor
 
-from layerlocal.networks import Network, create_network
-from layerlocal.rules import Rule, create_rule
 from layerlocal.spec import SECTIONS, Frozen, NetworkSpec, Recipe, RuleSpec
-from layerlocal.training.optimizer import Stepper, make_optimizer
-from layerlocal.training.train import train_step, use_device
-from layerlocal.types import InputError, derive_seed, unknown_name
+from layerlocal.types import InputError, unknown_name
 
-__all__ = [
-    "BASELINE",
-    "MODES",
-    "SETTINGS",
-    "CostCase",
-    "Trainer",
-    "build_network",
-    "build_rule",
-    "check_case",
-    "check_division",
-    "has_no_effect",
-    "parse_mode",
-]
+__all__ = ["BASELINE", "MODES", "SETTINGS", "CostCase", "check_division", "parse_mode", "why_no_effect"]
 
 BASELINE = "bp"
 MODES = ("plain", "micro-2", "micro-4", "micro-8", "checkpointing", "step-per-block")
@@ -166,45 +147,6 @@ def parse_mode(mode: str) -> dict[str, Any]:
     return {"micro_batches": int(match[1])}
 
 
-def build_network(case: CostCase) -> Network:
-    """The case's network, on the CPU."""
-    spec = case.network
-    return create_network(
-        spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
-        channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **spec.options,
-    )  # fmt: skip
-
-
-def build_rule(case: CostCase) -> Rule:
-    """The case's rule with its network, in training mode, on the CPU.
-
-    Raises:
-        InputError: an unknown name or option, or sizes that do not fit.
-    """
-    options = case.rule.options
-    return create_rule(
-        case.rule.name, build_network(case), num_classes=case.num_classes, seed=case.seed, **options
-    ).train()
-
-
-def check_case(case: CostCase) -> Rule:
-    """Build the case, on the CPU and without compiling, to see in seconds whether it can be measured.
-
-    Returns:
-        Its rule.
-
-    Raises:
-        InputError: what is wrong, where, how to mend it.
-    """
-    check_division(case)
-    network = case.network.model_copy(update={"compile": False})
-    rule = build_rule(case.but(network=network, device="cpu"))
-    refusal = has_no_effect(case.mode, rule)
-    if refusal is not None:
-        raise InputError(refusal)
-    return rule
-
-
 def check_division(case: CostCase) -> None:
     """See that the batch can be cut into equal micro-batches of two samples or more.
 
@@ -219,57 +161,24 @@ def check_division(case: CostCase) -> None:
         )
 
 
-def has_no_effect(mode: str, rule: Rule) -> str | None:
-    """Why a mode is nothing for a rule, in the rule's own words; ``None`` where it is something."""
-    chosen = parse_mode(mode)
-    if "micro_batches" in chosen and rule.compares_samples:
-        return (
-            f"micro-batches would change the loss of {rule.info.name!r}, which compares the samples of a batch with one another; "
-            "leave the mode out for it"
-        )
-    if "step_per_block" in chosen and rule.locality == "global":
-        return f"a step per block has no effect on {rule.info.name!r}: one loss trains every block; leave the mode out for it"
-    if "checkpointing" in chosen:
-        try:
-            rule.use_checkpointing(torch.zeros(2, *rule.network.sample_shape))
-        except InputError as error:
-            return str(error)
-    return None
-
-
-@dataclass
-class Trainer:
-    """A case ready to train: rule, optimizer and one random batch, on its device.
+def why_no_effect(
+    mode: str, name: str, *, locality: str, compares_samples: bool, checkpointing: Callable[[], str | None]
+) -> str | None:
+    """Why a mode is nothing for a rule; ``None`` where it is something.
 
     Args:
-        case: what is measured.
+        mode: as of a case.
+        name: of the rule.
+        locality: of the rule.
+        compares_samples: whether its loss does.
+        checkpointing: says why activities cannot be computed again, in the rule's own words; asked where the mode is that.
     """
-
-    case: CostCase
-
-    def __post_init__(self) -> None:
-        """Weights, optimizer, batch."""
-        use_device(self.case.device)
-        self.recipe = self.case.recipe
-        self.rule = build_rule(self.case).to(self.case.device)
-        self.x, self.y = self._batch()
-        if self.recipe.checkpointing:
-            self.rule.use_checkpointing(self.x[: max(2, len(self.x) // self.recipe.micro_batches)])
-        self.stepper = Stepper(self.rule, make_optimizer(self.rule, self.recipe), self.recipe)
-
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """(B, *sample_shape) of a normal distribution and (B,) labels, in the network's memory format."""
-        case = self.case
-        generator = torch.Generator().manual_seed(derive_seed(case.seed, "cost", "batch"))
-        x = torch.randn(case.batch_size, *self.rule.network.sample_shape, generator=generator)
-        y = torch.randint(0, case.num_classes, (case.batch_size,), generator=generator)
-        return self.rule.network.prepare(x).to(case.device), y.to(case.device)
-
-    def step(self) -> None:
-        """One optimizer step on the batch, as the loop runs it."""
-        train_step(self.rule, self.x, self.y, self.stepper, recipe=self.recipe)
-
-    def run(self, steps: int) -> None:
-        """So many steps."""
-        for _ in range(steps):
-            self.step()
+    chosen = parse_mode(mode)
+    if "micro_batches" in chosen and compares_samples:
+        return (
+            f"micro-batches would change the loss of {name!r}, which compares the samples of a batch with one another; "
+            "leave the mode out for it"
+        )
+    if "step_per_block" in chosen and locality == "global":
+        return f"a step per block has no effect on {name!r}: one loss trains every block; leave the mode out for it"
+    return checkpointing() if "checkpointing" in chosen else None

@@ -27,8 +27,7 @@ from layerlocal.experiments.places import Place
 from layerlocal.experiments.settings import refuse_unnamed_files
 from layerlocal.experiments.stored import cost_place
 from layerlocal.files import read_model
-from layerlocal.runs.environment import describe_environment
-from layerlocal.runs.timing import one_thread
+from layerlocal.runs.environment import describe_environment, usual_workers
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import several
@@ -70,9 +69,7 @@ class CostAudit(Experiment[CostPlan, Request]):
         return cost_place(out, plan.size)
 
     def plan(self, out: Path, how: How) -> CostPlan:
-        """With what earlier calls asked for; every case is built once."""
-        import torch
-
+        """With what earlier calls asked for; every case is looked at, or of a usual kind."""
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
         before = _read_plan(out, self.size)
@@ -80,12 +77,9 @@ class CostAudit(Experiment[CostPlan, Request]):
         asked: dict[str, Any] = {
             "rules": tuple(self.rules), "modes": tuple(self.modes), "parts": tuple(self.parts), "memory": self.memory,
             "repeats": self.repeats, "rounds": self.turns, "settings": dict(self.settings),
-            "threads": self.threads or torch.get_num_threads(), "device": how.device,
+            "threads": self.threads or _threads_of_torch(), "device": how.device,
         }  # fmt: skip
-        with (
-            how.console.status("looking at rules and networks"),
-            one_thread(),
-        ):  # small pieces: threads would wait for one another
+        with how.console.status("looking at rules and networks"):
             plan = make_plan(self.size, **(asked if before is None else _joined(out, before, asked)))
         old = cost_place(out, self.size).summary.read() or {}
         begun = before.claims_sha256 if before is not None else old.get("claims_sha256")
@@ -95,7 +89,7 @@ class CostAudit(Experiment[CostPlan, Request]):
 
     def workshop(self, out: Path, plan: CostPlan, how: How) -> Measurements:
         """In the store's folder ``cost``."""
-        return Measurements(out / "cost", machine=_environment(plan), run=self.measure, console=how.console)
+        return Measurements(out / "cost", machine=lambda: _environment(plan), run=self.measure, console=how.console)
 
     def jobs(self, plan: CostPlan) -> Jobs:
         """Those that ask for no other's result."""
@@ -121,8 +115,7 @@ class CostAudit(Experiment[CostPlan, Request]):
     def forecast(self, plan: CostPlan, kept: Jobs, shop: Measurements) -> dict[str, Any]:
         """With what comes of measurements that are not made yet."""
         jobs = list(_round(walk(plan, shop.find)).values())
-        with one_thread():
-            found = shop.forecast([job for job in jobs for _ in range(1 if shop.is_done(job) else expected(job))])
+        found = shop.forecast([job for job in jobs for _ in range(1 if shop.is_done(job) else expected(job))])
         return found | {"of": "measurements"}
 
     def conclude(self, out: Path, plan: CostPlan, missing: Sequence[Missing], how: How) -> Summary:
@@ -190,6 +183,10 @@ def forecast_cost(
     Raises:
         InputError: as `run_cost`.
     """
+    if not (out / "cost").exists() and not any(cost_place(out, size).plan.found.exists() for size in SIZES):
+        asked["threads"] = asked.get("threads") or usual_workers(
+            "cpu"
+        )  # torch need not be asked: no name depends on it
     return forecast(CostAudit(turns=rounds, **asked), out, How.of(device=device, console=console))
 
 
@@ -207,6 +204,12 @@ def _read_plan(out: Path, size: str) -> CostPlan | None:
 
 def _round(requests: Iterable[Request]) -> Jobs:
     return {(number,): request for number, request in enumerate(requests)}
+
+
+def _threads_of_torch() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _environment(plan: CostPlan) -> dict[str, Any]:

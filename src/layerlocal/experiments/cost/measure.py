@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from layerlocal.experiments.cost.case import CostCase, Trainer
+from layerlocal.experiments.cost.building import Trainer
+from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.energy import EnergyMeter
 from layerlocal.experiments.cost.theory import limits
 from layerlocal.measure import count_passes, measure_speed, peak_resident_bytes, reset_peak_resident

@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layerlocal.distributed.layer_parallel import deal
-
 __all__ = ["BlockCost", "Link", "Prediction", "predict"]
 
 
@@ -117,6 +115,8 @@ def predict(
         at_once //= micro_batches
     if processes > len(blocks):
         return None
+    from layerlocal.distributed.layer_parallel import deal  # which loads torch
+
     parts = deal([block.seconds(at_once) for block in blocks], processes)
     ends = [blocks[part.stop - 1].activity_bytes * batch_size for part in parts[:-1]]
     if method == "layers, local":

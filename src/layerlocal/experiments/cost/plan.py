@@ -9,21 +9,13 @@ from typing import Any
 from pydantic import Field
 
 from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights
-from layerlocal.experiments.cost.case import (
-    BASELINE,
-    MODES,
-    CostCase,
-    check_case,
-    check_division,
-    has_no_effect,
-    parse_mode,
-)
+from layerlocal.experiments.cost.case import BASELINE, MODES, CostCase, check_division, parse_mode
+from layerlocal.experiments.cost.known import look_at_case
 from layerlocal.experiments.cost.present import SIZES
 from layerlocal.experiments.cost.requests import Request, methods_of, request_of
-from layerlocal.networks import takes_width
 from layerlocal.options import whole_number
 from layerlocal.plugins import file_of
-from layerlocal.rules import Rule, find_rule
+from layerlocal.runs.listing import describe, rule_facts
 from layerlocal.runs.pin import sources_of
 from layerlocal.spec import Frozen, NetworkSpec
 from layerlocal.types import InputError, unknown_name
@@ -250,7 +242,7 @@ def make_plan(
     found = _SIZES[size]
     names = tuple(dict.fromkeys(rules or RULES))
     for name in names:
-        find_rule(name)
+        rule_facts(name)
     plan = CostPlan(
         size=size, parts=tuple(part for part in PARTS if part in parts) or PARTS, rules=names, modes=tuple(modes), memory=memory or found.memory,
         repeats=_replicas("repeats", repeats, found.repeats), rounds=_replicas("rounds", rounds, found.rounds),
@@ -273,7 +265,7 @@ def _filled(plan: CostPlan, named: tuple[str, ...]) -> CostPlan:
         made["axes"] = tuple(_axes(maker))
     if "budget" in plan.parts:
         group = maker.group(maker.base(found.budget), plan.modes or found.budget_modes, TWINS[:1])
-        refuse_below_weights(maker.built[(group.base.setting, BASELINE)], group.base, plan.budget_bytes)
+        refuse_below_weights(group.base, plan.budget_bytes)
         made["budgets"] = (group,)
     if "distribution" in plan.parts:
         made["distributions"] = tuple(_distributions(maker, found.distribution[:1] if single else found.distribution))
@@ -308,7 +300,6 @@ class _Maker:
     plan: CostPlan
     named: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
-    built: dict[tuple[str, str], Rule] = field(default_factory=dict)
 
     def base(self, given: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> CostCase:
         """A case from the flat fields of a size, with the plan's settings (or these)."""
@@ -329,10 +320,10 @@ class _Maker:
         refused: dict[str, dict[str, str]] = {}
         for name in dict.fromkeys([*twins, *self.plan.rules]):
             plain = base.of_rule(name, self.plan.sources)
-            rule = self.built[(base.setting, name)] = check_case(plain)
+            seen = look_at_case(plain)
             for mode in dict.fromkeys(["plain", *modes]):
                 case = plain.but(mode=mode)
-                reason = has_no_effect(mode, rule) or self._division(case)
+                reason = seen.refusal(mode) or self._division(case)
                 if reason is None:
                     cases.append(case)
                 else:
@@ -363,12 +354,25 @@ def _distributions(maker: _Maker, bases: Sequence[Mapping[str, Any]]) -> Iterato
         base = maker.base(content).but(threads=1)
         for name in maker.plan.rules:
             case = base.of_rule(name, maker.plan.sources)
-            rule = check_case(case)
-            why = rule.needs_whole_batches if rule.locality == "block" else "it is not block-local"
+            seen = look_at_case(case)
+            why = seen.whole_batches if seen.locality == "block" else "it is not block-local"
             if why is None:
                 yield Compared(base=base, cases=(base, case))
                 break
             maker.notes.append(f"Left out: distribution of {name}: {why}.")
+
+
+def _takes_width(name: str) -> bool:
+    """Of a network; all of ours do.
+
+    Raises:
+        InputError: no such network.
+    """
+    if name in [row["name"] for row in describe("networks")["networks"]]:
+        return True
+    from layerlocal.networks import takes_width
+
+    return takes_width(name)
 
 
 _OF_AXES = ("recipe.precision", "recipe.optimizer", "network.compile", "network.fused", "network.channels_last")
@@ -388,7 +392,7 @@ def _axes(maker: _Maker) -> Iterator[Axis]:
         return Axis(name=what, label=label, values=values, base=base, more_rules=more)
 
     yield axis("depth", "depth, blocks", (4, 8, 16, 32, 64), "plain", 0.25, 8)
-    if takes_width(name):
+    if _takes_width(name):
         yield axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), name, 0.25, 8)
     yield axis("batch_size", "batch size", (8, 16, 32, 64), name, 0.25, 8)
     yield axis("image_size", "resolution, px", (32, 64, 128, 224), name, 0.25, 4)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -35,7 +35,19 @@ from layerlocal.types import InputError
 
 __all__ = ["Measurements", "run_fresh"]
 
-_MEASURING = ("blocks", "case", "energy", "measure", "model", "process", "ranks", "roofline", "theory", "worker")
+_MEASURING = (
+    "blocks",
+    "building",
+    "case",
+    "energy",
+    "measure",
+    "model",
+    "process",
+    "ranks",
+    "roofline",
+    "theory",
+    "worker",
+)
 _MEASURED = (
     "networks", "rules", "kernels", "measure", "training", "distributed", "spec.py",
     *(f"experiments/cost/{name}.py" for name in _MEASURING),
@@ -119,7 +131,7 @@ class Measurements(Workshop[Request]):
 
     Args:
         folder: of the files.
-        machine: `describe_environment`; of it, what numbers of two machines differ by counts.
+        machine: makes `describe_environment`, once it is asked for; of it, what numbers of two machines differ by counts.
         run: measures a request; `run_fresh`, or a function of a test's own.
         console: for progress.
     """
@@ -128,14 +140,20 @@ class Measurements(Workshop[Request]):
         self,
         folder: Path,
         *,
-        machine: Mapping[str, Any],
+        machine: Callable[[], Mapping[str, Any]],
         run: Callable[[Request], Row] = run_fresh,
         console: Console | None = None,
     ) -> None:
         self.folder = folder
-        self.machine = {key: machine[key] for key in _MACHINE if key in machine}
+        self._describe = machine
         self.run = run
         self.console = console or Console(stderr=True)
+
+    @cached_property
+    def machine(self) -> dict[str, Any]:
+        """What names its measurements."""
+        found = self._describe()
+        return {key: found[key] for key in _MACHINE if key in found}
 
     def name_of(self, job: Request) -> str:
         """Of the request, the machine and the code."""
@@ -152,7 +170,7 @@ class Measurements(Workshop[Request]):
 
     def is_done(self, job: Request) -> bool:
         """Whether it was measured before."""
-        return self.path(job).exists()
+        return self.folder.exists() and self.path(job).exists()
 
     def progress(self, total: int) -> AbstractContextManager[Any]:
         """A bar of steps of training."""
@@ -204,6 +222,8 @@ class Measurements(Workshop[Request]):
         return None if content is None else float(content.get("seconds", 0.0))
 
     def _content(self, job: Request) -> dict[str, Any] | None:
+        if not self.folder.exists():
+            return None
         path = self.path(job)
         content: dict[str, Any] | None = read_json(path, needs=("result",), others="other measurements")
         if content is not None and not isinstance(content["result"], dict):

@@ -24,7 +24,8 @@ from layerlocal.distributed.layer_parallel import Stage, deal, local_segments
 from layerlocal.distributed.pipeline_bp import PipelineBP
 from layerlocal.distributed.stream import Receiver, Sender
 from layerlocal.experiments.cost.blocks import block_costs
-from layerlocal.experiments.cost.case import CostCase, Trainer
+from layerlocal.experiments.cost.building import Trainer
+from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.model import BlockCost, Link
 from layerlocal.experiments.cost.requests import MICRO_BATCHES
 from layerlocal.types import InputError

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from layerlocal.experiments.cost.case import CostCase, Trainer
+from layerlocal.experiments.cost.building import Trainer
+from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.measure import count_costs
 from layerlocal.measure import measure_speed
 

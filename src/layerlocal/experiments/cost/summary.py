@@ -27,7 +27,6 @@ from layerlocal.experiments.cost.findings import RATIOS, pareto_front
 from layerlocal.experiments.cost.model import BlockCost, Link, Prediction, predict
 from layerlocal.experiments.cost.plan import Axis, Compared, CostPlan
 from layerlocal.experiments.cost.requests import MICRO_BATCHES
-from layerlocal.measure import speed_ratios
 
 __all__ = [
     "IDLE", "PAPER", "budget_summary", "distribution_summary", "group_summary", "roofline_summary", "scaling_summary",
@@ -48,6 +47,15 @@ PAPER: Row = {"source": "arXiv:2606.06539", "setting": "an 8 GB card, 224 px", "
 NOT_MEASURED = "its measurement failed"
 _ALONE = ("resident_bytes", "allocated_bytes", "reserved_bytes", "joules_per_sample", "idle_bytes")
 _COUNTS = ("peak_saved_bytes", "flops_per_step", "flops_per_prediction", "passes_per_step", "passes_per_prediction")
+
+
+def _ratios(speeds: Mapping[str, list[float]], baseline: str) -> dict[str, Row]:
+    """`speed_ratios`, where something was measured; until then there is no need of torch."""
+    if not speeds:
+        return {}
+    from layerlocal.measure import speed_ratios
+
+    return speed_ratios(speeds, baseline)
 
 
 def _joined_turns(results: Sequence[Row], rounds: int, labels: Iterable[str]) -> Row:
@@ -87,7 +95,7 @@ def group_summary(plan: CostPlan, group: Compared, turns: Sequence[Row], alone: 
     first = group.base
     memory_key = "allocated_bytes" if first.device.startswith("cuda") else "resident_bytes"
     speeds = {label: found["samples_per_s"] for label, found in side_by_side.items() if "failed" not in found}
-    ratios = speed_ratios(speeds, BASELINE if BASELINE in speeds else next(iter(speeds))) if speeds else {}
+    ratios = _ratios(speeds, BASELINE if BASELINE in speeds else next(iter(speeds), ""))
     for label, case in group.by_label.items():
         found = side_by_side[label]
         row: Row = {"label": label, "rule": case.rule.name, "mode": case.mode, **ratios.get(label, {})}
@@ -213,7 +221,7 @@ def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str,
     """
     speeds = {label: found["samples_per_s"] for label, found in turns.items() if "failed" not in found}
     baseline = BASELINE if BASELINE in speeds else next(iter(speeds), "")
-    ratios = speed_ratios(speeds, baseline) if speeds else {}
+    ratios = _ratios(speeds, baseline)
     rows = []
     for label, case in group.by_label.items():
         batch, image = searches[(label, "batch_size")], searches.get((label, "image_size"), {})
@@ -271,7 +279,7 @@ def distribution_summary(plan: CostPlan, group: Compared, alone: Sequence[Row], 
     for found in (one, two):
         parts = [part["rounds"] for part in found["ranks"]]
         speeds = {name: _speeds_of(parts, name, first.batch_size) for name in costs}
-        ratios = speed_ratios(speeds, f"data, {BASELINE}")
+        ratios = _ratios(speeds, f"data, {BASELINE}")
         for name in costs:
             row: Row = {"method": name, "processes": len(parts), **ratios[name], "speeds": speeds[name]}
             row["bytes_per_step"] = max(median(entry["sent"] for entry in part[name]) for part in parts)
