@@ -32,6 +32,7 @@ CASES = {
     "dtg-ff, adamw": ({"name": "dtg-ff"}, SGD | {"optimizer": "adamw", "learning_rate": 0.01}),
     "ff": ({"name": "ff"}, SGD),
     "ff, micro-batches": ({"name": "ff", "prediction": "softmax"}, SGD | {"micro_batches": 2}),
+    "ff, peers": ({"name": "ff", "peer_normalization": 5.0}, SGD),
     "segmented": ({"name": "segmented", "of": "ff"}, SGD),
     "lookahead": ({"name": "lookahead", "of": "dtg-ff"}, SGD),
     "bp-every": ({"name": "bp-every"}, SGD),

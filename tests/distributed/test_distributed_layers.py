@@ -34,17 +34,19 @@ CASES = {
     "dtg-ff": ({"name": "dtg-ff", "channels_last": True, "fused": True}, {"step_per_block": True}, [1, 9, 1, 1]),
     "ff": ({"name": "ff"}, {"optimizer": "sgd"}, None),
     "ff, micro-batches": ({"name": "ff", "prediction": "softmax"}, {"micro_batches": 2}, [9, 1, 1, 1]),
+    "hcl-ff": ({"name": "hcl-ff", "width": 9 / 32, "hierarchy": "(0,(1,2))"}, {}, [1, 1, 1, 1]),
+    "ff, peers": ({"name": "ff", "peer_normalization": 5.0}, {}, None),
     "segmented": ({"name": "segmented", "of": "dtg-ff"}, {"checkpointing": True}, [1, 1]),
     "bf16": ({"name": "dtg-ff"}, {"precision": "bf16"}, [1, 1, 1, 9]),
 }
 
 
-def make(name="local-heads", seed=0, depth=4, channels_last=False, fused=False, **options):
+def make(name="local-heads", seed=0, depth=4, width=0.25, channels_last=False, fused=False, **options):
     network = create_network(
         "cnn4",
         in_channels=3,
         image_size=8,
-        width=0.25,
+        width=width,
         depth=depth,
         seed=seed,
         channels_last=channels_last,
