@@ -1,14 +1,26 @@
-"""Where tensors live: one reading of ``device`` for every call that takes one."""
+"""Where tensors live, one reading of ``device`` for every call that takes one; and what is drawn there."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from layerlocal.types import InputError
 
-__all__ = ["Device", "device_name", "find_device"]
+__all__ = [
+    "Device",
+    "cuda_devices",
+    "device_name",
+    "drawn_from",
+    "find_device",
+    "random_state",
+    "seed_generators",
+    "this_device",
+]
 
 Device = str | torch.device
 """``"cpu"``, ``"cuda"`` (the current GPU) or ``"cuda:N"``, or the `torch.device` of it."""
@@ -47,3 +59,39 @@ def find_device(device: Device) -> str:
         last = f"'cuda:0' to 'cuda:{count - 1}' are" if count > 1 else "'cuda:0' is"
         raise InputError(f"device {name!r} cannot be used: only {last} here")
     return name
+
+
+def this_device(device: Device) -> torch.device:
+    """The device with its number: ``"cuda"`` is the current GPU of this thread, and another thread has another."""
+    found = torch.device(device)
+    return torch.device("cuda", torch.cuda.current_device()) if found.type == "cuda" and found.index is None else found
+
+
+def cuda_devices(tensors: Iterable[Tensor]) -> list[torch.device]:
+    """The GPUs that some of the tensors lie on, by number. None of the others is woken for the sake of their generators."""
+    return sorted(
+        {tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=lambda device: device.index
+    )
+
+
+def seed_generators(seed: int, devices: Iterable[torch.device] = ()) -> None:
+    """Seed the generator of the CPU, and those of the GPUs given; `torch.manual_seed` seeds all GPUs there are."""
+    torch.default_generator.manual_seed(seed)
+    for device in devices:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def drawn_from(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """What torch draws inside, on the CPU and on the GPUs given, comes from ``seed``; afterwards all generators are as they were."""
+    devices = list(devices)
+    with torch.random.fork_rng(devices):
+        seed_generators(seed, devices)
+        yield
+
+
+def random_state(device: torch.device) -> Tensor:
+    """Of the generators that are drawn from where tensors live on a device: the CPU's, and a GPU's with it."""
+    state = torch.get_rng_state()
+    return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from layerlocal.data.bundle import Split
 from layerlocal.data.prefetch import prefetch
-from layerlocal.devices import Device, find_device
+from layerlocal.devices import Device, find_device, this_device
 from layerlocal.options import seed_number, whole_number
 from layerlocal.types import InputError, derive_seed
 
@@ -159,7 +159,7 @@ class Batches:
         if not isinstance(split, Split) or not isinstance(augment, Augment | None):
             raise InputError(f"batches are made of a Split and an Augment or None, got {split!r} and {augment!r}")
         seed, batch_size = seed_number(seed), whole_number("batch_size", batch_size)
-        self.device = torch.device(find_device(device))
+        self.device = this_device(find_device(device))  # a thread that makes batches has a current GPU of its own
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last

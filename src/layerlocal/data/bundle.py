@@ -126,7 +126,8 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device), groups=self.groups, places=self.places)
 
     def gather(self, index: Tensor) -> Gathered:
-        """Copy the rows ``index``, int64 (B,), in that order. A mapped file is read in ascending order."""
+        """Copy the rows ``index``, int64 (B,), in that order, to where they lie. A mapped file is read in ascending order."""
+        index = index.to(self.labels.device)
         labels = self.labels.index_select(0, index)
         rows = index if self._rows is None else self._rows[index]
         if isinstance(self._images, Tensor):

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from layerlocal.data import Data
+from layerlocal.devices import random_state
 from layerlocal.distributed.group import Group
 from layerlocal.distributed.sync_norm import synchronize_norms
 from layerlocal.distributed.training import DistributedTraining
@@ -116,9 +117,9 @@ class DataParallel(Rule):
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """The rule's losses of this process's part of a micro-batch; after the last, gradients of the whole batch are in place."""
-        self._generator = _random_state(x.device)
+        self._generator = random_state(x.device)
         yield from self.rule.losses(x, y)
-        if not torch.equal(self._generator, _random_state(x.device)):
+        if not torch.equal(self._generator, random_state(x.device)):
             raise InputError(
                 f"rule {self.rule.info.name!r} or its network draws random numbers outside of `inputs`: every process would draw the same "
                 "for its own samples; draw in `inputs`, which sees the whole batch, or train it on one process"
@@ -146,17 +147,11 @@ class DataParallel(Rule):
                     f"rule {rule.info.name!r} makes {len(h)} inputs and {len(made)} labels of {len(whole)} samples; --parallel data can cut "
                     "whole copies of the batch, one after another, with one label a sample"
                 )
-            self._generator = _random_state(x.device)
+            self._generator = random_state(x.device)
             parts = [self._part(copy) for copy in h.split(len(whole))]
             return rule.network.prepare(torch.cat(parts)), self._part(made)
 
         return inputs
-
-
-def _random_state(device: torch.device) -> Tensor:
-    """Of the generators that a rule may draw from."""
-    state = torch.get_rng_state()
-    return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state
 
 
 def _makes_inputs(rule: BlockwiseRule) -> bool:

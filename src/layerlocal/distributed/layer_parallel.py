@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from layerlocal.data import Batches, Data
+from layerlocal.devices import random_state
 from layerlocal.distributed.group import Group
 from layerlocal.distributed.stream import Receiver, Sender
 from layerlocal.distributed.training import DistributedTraining
@@ -237,12 +238,12 @@ class LayerParallelTraining(DistributedTraining):
 
     def _run_steps(self, meter: Any, report: StepReport | None) -> int:
         self.gathered = {}
-        before = torch.get_rng_state()
+        before = random_state(torch.device(self.device))
         if self.receiver is not None:
             steps = min(len(self.batches), self.steps - self.steps_done)
             self.receiver.expect(steps * self.recipe.micro_batches)
         samples = super()._run_steps(meter, report)
-        if self.group.rank and not torch.equal(before, torch.get_rng_state()):
+        if self.group.rank and not torch.equal(before, random_state(torch.device(self.device))):
             raise InputError(
                 f"a block of {', '.join(self._mine())} draws random numbers, which a process of its own draws differently from a run on one; "
                 "train it on one process"

@@ -131,7 +131,8 @@ class DistributedTraining(Training):
 
     def _differing(self, tensors: dict[str, Tensor]) -> list[str]:
         """Names of the tensors that are not the same on all processes, by their sums and sums of squares."""
-        sums = [torch.stack([t.double().sum(), t.double().square().sum()]) for t in tensors.values()]
+        here = [t.to(self.device) for t in tensors.values()]  # a counter may lie on the CPU
+        sums = [torch.stack([t.double().sum(), t.double().square().sum()]) for t in here]
         found = torch.stack(self.group.gather(torch.stack(sums)))  # (W, tensors, 2)
         differ = ((found != found[0]) & ~(found.isnan() & found[0].isnan())).flatten(2).any(2).any(0)
         return [name for name, bad in zip(tensors, differ.tolist(), strict=True) if bad]

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlocal.measure.probe import forward_backward, refuse_batch, untouched
+from layerlocal.devices import cuda_devices, seed_generators
+from layerlocal.measure.probe import exact_kernels, forward_backward, refuse_batch, untouched
 from layerlocal.options import seed_number
 from layerlocal.rules import Rule
 from layerlocal.types import Locality, derive_seed, first_line, trained_blocks
@@ -47,7 +48,7 @@ def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[s
     with untouched(rule):
         rule.train()
         rule.rewind()
-        torch.manual_seed(derive_seed(seed, "locality"))
+        seed_generators(derive_seed(seed, "locality"), cuda_devices([x]))
         for loss in rule.losses(x, y):
             _clear(groups)
             try:
@@ -63,7 +64,7 @@ def gradient_reach(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> dict[s
 
 def _updates(rule: Rule, x: Tensor, y: Tensor, groups: dict[str, list[nn.Parameter]], seed: int) -> Gradients:
     """The gradient of every block after two whole passes of the loop: what one leaves behind, the next may use."""
-    torch.manual_seed(derive_seed(seed, "locality"))
+    seed_generators(derive_seed(seed, "locality"), cuda_devices([x]))
     _clear(groups)
     forward_backward(rule, x, y)
     forward_backward(rule, x, y)
@@ -84,14 +85,14 @@ def intervention(rule: Rule, x: Tensor, y: Tensor, *, seed: int = 0) -> list[lis
     """
     seed, groups = seed_number(seed), rule.block_parameters()
     changed = []
-    with untouched(rule):
+    with untouched(rule), exact_kernels(x.device):
         rule.train()
         rule.rewind()
         state = {name: value.clone() for name, value in rule.state_dict().items()}
         reference = _updates(rule, x, y, groups, seed)
         for parameters in groups.values():
             rule.load_state_dict(state)
-            torch.manual_seed(derive_seed(seed, "perturbation"))
+            seed_generators(derive_seed(seed, "perturbation"), cuda_devices([x]))
             with torch.no_grad():
                 for parameter in parameters:
                     parameter.add_(0.1 * torch.randn_like(parameter))

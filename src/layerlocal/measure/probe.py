@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -9,7 +13,7 @@ from layerlocal.rules import Rule
 from layerlocal.rules.core.frozen import untouched as untouched
 from layerlocal.types import InputError
 
-__all__ = ["forward_backward", "refuse_batch", "untouched"]
+__all__ = ["exact_kernels", "forward_backward", "refuse_batch", "untouched"]
 
 
 def forward_backward(rule: Rule, x: Tensor, y: Tensor) -> None:
@@ -38,3 +42,25 @@ def refuse_batch(rule: Rule, x: Tensor, y: Tensor) -> None:
         raise InputError(f"y must be {len(x)} whole numbers, one a sample, got {y.dtype} of shape {tuple(y.shape)}")
     if not (int(y.min()) >= 0 and int(y.max()) < rule.num_classes):
         raise InputError(f"y must be 0 to {rule.num_classes - 1}, got labels from {int(y.min())} to {int(y.max())}")
+
+
+@contextmanager
+def exact_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU, where torch may add in another order each time, the same step gives the same bits inside; the CPU's always does.
+
+    What has no such kernel is run as it is.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    kept = cudnn.deterministic, cudnn.benchmark, torch.get_deterministic_debug_mode()
+    cudnn.deterministic, cudnn.benchmark = True, False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the mode "warn" says which operations have none
+        torch.set_deterministic_debug_mode("warn")
+        try:
+            yield
+        finally:
+            cudnn.deterministic, cudnn.benchmark = kept[:2]
+            torch.set_deterministic_debug_mode(kept[2])

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerlocal.devices import drawn_from
 from layerlocal.networks.blocks import (
     FusableBlock,
     SeesImages,
@@ -281,6 +282,5 @@ def seeded(seed: int | None, index: int) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "block", index))
+    with drawn_from(derive_seed(seed, "block", index)):
         yield

@@ -73,8 +73,9 @@ class BPEvery(Twin):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BPEvery:
         """As always, but the counter stays on the CPU: it is read at every step, which on a device would wait for it."""
+        steps = self.steps
         super()._apply(fn, recurse)
-        self.steps = self.steps.cpu()
+        self.steps = steps.cpu()
         return self
 
     @property

@@ -47,9 +47,10 @@ class Average:
         if step % self.every and step != steps:
             return
         kept = share_kept(step, steps) if step % self.every == 0 else 1.0
-        for name, value in self._numbers().items():
-            self.tensors[name].lerp_(value, 1 - kept)
-            value.copy_(self.tensors[name])
+        values = list(self._numbers().values())
+        averages = list(self.tensors.values())
+        torch._foreach_lerp_(averages, values, 1 - kept)  # on a GPU a few kernels for all
+        torch._foreach_copy_(values, averages)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from the averages of a checkpoint."""

@@ -168,7 +168,7 @@ def _evaluate_module(module: nn.Module, split: Split, num_classes: int, device: 
                 raise InputError(f"the module must give scores (B, K) = {(len(x), num_classes)}, got {shown(got)}")
             if not scores.isfinite().all():
                 raise InputError("scores of the module are NaN or infinite")
-            found.append(scores.argmax(1).cpu() == y)
+            found.append(scores.argmax(1).cpu() == y.cpu())
     finally:
         module.train(was_training)
     correct = torch.cat(found)

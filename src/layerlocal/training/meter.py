@@ -35,7 +35,9 @@ class Meter:
         self.finite[loss.block] = self.finite.get(loss.block, 0) + total.isfinite()
         self.counts[loss.block] = self.counts.get(loss.block, 0) + 1
         for name, metric in loss.metrics.items():
-            self.metrics[name] = self.metrics.get(name, 0.0) + metric.detach()
+            self.metrics[name] = (
+                self.metrics.get(name, 0.0) + metric.detach().float()
+            )  # sums of bf16 numbers would soon stand still
             self.metric_counts[name] = self.metric_counts.get(name, 0) + 1
 
     def refuse_non_finite(self, rule: str, epoch: int, micro_batches: int) -> None:

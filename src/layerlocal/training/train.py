@@ -23,7 +23,7 @@ from torch import Tensor
 from layerlocal.data import Augment, Batches, Data
 from layerlocal.data.batches import normalize
 from layerlocal.data.task import refuse_less_than_a_batch
-from layerlocal.devices import Device, find_device
+from layerlocal.devices import Device, drawn_from, find_device, this_device
 from layerlocal.networks.blocks import refuse_other_types
 from layerlocal.options import check_kind, seed_number
 from layerlocal.rules import Rule
@@ -56,7 +56,7 @@ StepReport = Callable[[int, int], None]
 def clock(device: str) -> float:
     """Seconds, once the device has done all it was given."""
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
@@ -202,8 +202,8 @@ class Training:
         """
         meter = self.meter = Meter(self.rule.network.block_names)
         self.rule.train()
-        with torch.random.fork_rng(devices=self._cuda_devices()):
-            torch.manual_seed(derive_seed(self.seed, "epoch", self.epoch))
+        gpus = [this_device(self.device)] if self.device.startswith("cuda") else []
+        with drawn_from(derive_seed(self.seed, "epoch", self.epoch), gpus):
             start = clock(self.device)
             samples = self._run_steps(meter, report)
             seconds = clock(self.device) - start
@@ -247,9 +247,6 @@ class Training:
     def close(self) -> dict[str, Any]:
         """After the last epoch, before anything is measured: let go of what only training needs, and say what a record should keep of it."""
         return {}
-
-    def _cuda_devices(self) -> list[int]:
-        return [torch.cuda.current_device()] if self.device.startswith("cuda") else []
 
     def test(self) -> Evaluation:
         """Touch the test split, once, after the last epoch."""

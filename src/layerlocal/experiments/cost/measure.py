@@ -225,7 +225,9 @@ def _cap_cuda(device: str, budget_bytes: int) -> None:
         raise InputError(
             f"the budget of {budget_bytes:,} bytes is more than the {total:,} bytes of {device}; lower --memory"
         )
-    torch.cuda.set_per_process_memory_fraction(budget_bytes / total, device)
+    torch.cuda.set_per_process_memory_fraction(
+        budget_bytes / total
+    )  # of the current GPU, which `warm_up_process` chose
 
 
 def _cap_data(budget_bytes: int) -> None:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from layerlocal.devices import cuda_devices
 from layerlocal.rules.core.frozen import call_apart
 from layerlocal.rules.core.saved import SavedBytes
 from layerlocal.rules.core.walk import BlockwiseRule, run_blocks
@@ -93,7 +94,7 @@ def _in_training(rule: BlockwiseRule, look: Callable[..., Seen], x: Tensor, *mor
     rule.train()
     try:
         with (
-            torch.random.fork_rng(),
+            torch.random.fork_rng(cuda_devices([x])),
             torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext(),
         ):
             h, y = rule.inputs(rule.network.prepare(x), labels)

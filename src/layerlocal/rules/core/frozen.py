@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from layerlocal.devices import cuda_devices
+
 if TYPE_CHECKING:
     from layerlocal.rules.core.rule import Rule
 
@@ -85,7 +87,7 @@ def untouched(rule: Rule) -> Iterator[None]:
     modes = [(part, part.training) for part in rule.modules()]
     for parameter, _ in gradients:
         parameter.grad = None
-    with torch.random.fork_rng(), with_gradients():
+    with torch.random.fork_rng(cuda_devices([*rule.parameters(), *rule.buffers()])), with_gradients():
         try:
             rule.rewind()
             yield

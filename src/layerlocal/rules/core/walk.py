@@ -6,6 +6,7 @@ Letters: B batch, K classes, L readouts.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from layerlocal.devices import drawn_from
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import FusableBlock
 from layerlocal.rules.core.export import ExportParts, Fusion, plain_readout
@@ -76,9 +78,8 @@ class BlockwiseRule(Rule):
         """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
         heads = nn.ModuleDict()
         for index, name in enumerate(self.network.block_names):
-            with torch.random.fork_rng(devices=[], enabled=self.seed is not None):
-                if self.seed is not None:
-                    torch.manual_seed(derive_seed(self.seed, "head", index))
+            seed = None if self.seed is None else derive_seed(self.seed, "head", index)
+            with nullcontext() if seed is None else drawn_from(seed):
                 heads[name] = make(index)
             self._tell_block(index, heads[name])
         return heads
