@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WALK = ("oracles", "interface", "twins", "hybrid", "mono_forward", "deeperforward")
 ROOMS = {
     "spec.py": ["test_spec.py", "runs/test_store_of_0_1_0.py"],
-    "stats.py": ["test_stats.py"],
+    "sampling.py": ["test_sampling.py", "experiments/test_sampled.py"],
+    "stats.py": ["test_stats.py", "test_sampling.py"],
     "rules/core/walk.py": [*(f"rules/test_rules_{part}.py" for part in WALK), "runs/test_checkpointing.py", "rules/test_every_rule.py"],
     "training/train.py": ["training", "rules/test_rules_oracles.py"],
     "claims/judge.py": ["claims"],

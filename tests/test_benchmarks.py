@@ -23,6 +23,16 @@ def test_the_table_of_the_docs_is_that_of_the_results(benchmarks):
     assert table(json.loads((ROOT / "results/trainer.json").read_text())) in (ROOT / "results/trainer.md").read_text()
 
 
+def test_how_often_intervals_hold_a_planted_truth_is_in_the_docs_as_it_was_counted(benchmarks):
+    from interval_coverage import tables
+
+    found = json.loads((ROOT / "results/interval_coverage.json").read_text())
+    for table in tables(found).split("\n\n"):
+        assert table in (ROOT / "docs/report.md").read_text()
+    both = [one["both"] for by_n in found["worlds"].values() for one in by_n.values()]
+    assert min(both) > 0.93 and max(both) < 0.98
+
+
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 def test_the_smallest_price_in_the_card_is_that_of_the_results(benchmarks, data):
     import published_figures

@@ -11,7 +11,7 @@ from layerlocal.sampling import image_error, pooled_spread, share, weighted
 from layerlocal.stats import bootstrap_p, estimate, one_sided_p, samples_needed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import coverage
+from interval_coverage import SEEDS, SPREADS, WORLDS, coverage, pooled_coverage
 
 CHANCE = np.random.default_rng(0)
 
@@ -114,25 +114,25 @@ def test_the_planned_number_of_seeds_has_about_the_power_that_was_asked_for():
 # --- coverage where the truth is planted ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", coverage.SEEDS)
-@pytest.mark.parametrize("name", coverage.WORLDS)
+@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("name", WORLDS)
 def test_nominal_95_percent_intervals_over_both_hold_the_truth_in_93_to_98_of_100(name, n):
     repeats = 800
-    found = coverage.coverage(coverage.WORLDS[name], n, images=100, repeats=repeats)
+    found = coverage(WORLDS[name], n, images=100, repeats=repeats)
     slack = 2.5 * np.sqrt(0.05 * 0.95 / repeats)
     assert 0.93 - slack < found["both"] < 0.98 + slack
     assert found["both"] >= found["seeds"]
 
 
-@pytest.mark.parametrize("n", coverage.SEEDS)
+@pytest.mark.parametrize("n", SEEDS)
 def test_intervals_over_seeds_alone_miss_where_images_are_the_larger_part(n):
-    assert coverage.coverage(coverage.WORLDS["images"], n, images=100, repeats=300)["seeds"] < 0.75
+    assert coverage(WORLDS["images"], n, images=100, repeats=300)["seeds"] < 0.75
 
 
-@pytest.mark.parametrize("n", coverage.SEEDS)
-@pytest.mark.parametrize("name", coverage.SPREADS)
+@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("name", SPREADS)
 def test_pooled_intervals_hold_the_truth_in_the_mean_over_cells(name, n):
-    found = coverage.pooled_coverage(name, n, repeats=500)
+    found = pooled_coverage(name, n, repeats=500)
     assert 0.92 < found["pooled"] < 0.98 and found["worst"] > 0.88  # of 500 repeats
     assert found["width"] <= 1.01
 

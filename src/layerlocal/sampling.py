@@ -18,10 +18,10 @@ that both were tested on, Σ (d_si − d_s)(d_s'i − d_s')/(N N'). With the sam
 squares of images less those of the residual; with images of their own for every seed it is 0, as the spread over seeds has them then; in
 between it is what is shared. It is linear: a mean over cells or a slope has the same images with weights. An estimate below 0 is 0.
 
-**The interval** puts both parts side by side, half² = (t·s/√n)² + (1.96·images)² (`layerlocal.stats.estimate`; Zou & Donner 2008 for sums
-of estimates). It is never narrower than that over seeds. The wider one of two intervals, over seeds and over images, does not do as well:
-it misses more often than it says where both parts count, and is too wide where single answers are all there is. `benchmarks/coverage.py`
-shows what each covers where the truth is known.
+**The interval** puts both parts side by side, half² = (t·s/√n)² + (1.96·images)² (`layerlocal.stats.estimate`; Zou & Donner 2008 for
+sums of estimates). It is never narrower than that over seeds. The wider one of two intervals, over seeds and over images, does not do
+as well: it misses more often than it says where both parts count, and is too wide where single answers are all there is.
+`benchmarks/interval_coverage.py` shows what each covers where the truth is known.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def pooled_spread(cells: Sequence[Sequence[float]], *, level: float = 0.5) -> Po
     Three seeds know their spread badly; k cells of three know a common one with 2k degrees of freedom. Values are taken as normal. Few of
     them show badly that cells differ, and a test before an estimate makes intervals too narrow (Bancroft & Han 1983). So the level is
     high, half the degrees of freedom are counted, and no cell gets less than its own spread (`layerlocal.stats.estimate`); then intervals
-    cover what they say where cells are alike, and hardly less where they are not (`benchmarks/coverage.py`).
+    cover what they say where cells are alike, and hardly less where they are not (`benchmarks/interval_coverage.py`).
 
     Args:
         cells: of each two or more finite values (seeds).

@@ -4,8 +4,8 @@ A summary is a `Part` (sentences, figures, tables, notes) with parts of its own,
 terminals, data frames and verdicts are made from it, whatever the experiment. Imports no torch.
 
 Values are plain JSON. An interval is ``{"mean": number, "low": number or None, "high": number or None, "n": int, "values": [number]}``
-(`layerlocal.stats.Estimate`), or the same with ``"median"``, where ``low`` and ``high`` are quartiles of rounds. Accuracies and differences
-of accuracies (units ``"%"`` and ``"pp"``) are fractions.
+(`layerlocal.stats.Estimate`), with ``"over"`` where it is not over seeds alone, or the same with ``"median"``, where ``low`` and ``high`` are
+quartiles of rounds. Accuracies and differences of accuracies (units ``"%"`` and ``"pp"``) are fractions.
 """
 
 from __future__ import annotations
@@ -192,6 +192,8 @@ class Quantity(_Piece):
         of: what the values were taken over.
         reason: why there is no value, where what came out leaves the quantity without a meaning.
         protocol: what was trained, in words.
+        images: of a difference, the standard error that the test images add which its seeds share; ``None`` where that is not known, and
+            intervals and tests are over seeds alone.
     """
 
     what: str = ""
@@ -200,6 +202,7 @@ class Quantity(_Piece):
     of: Literal["seeds", "rounds", "processes"] = "seeds"
     reason: str = ""
     protocol: str = ""
+    images: float | None = Field(default=None, ge=0)
 
 
 class Missed(_Piece):

@@ -41,6 +41,7 @@ __all__ = [
     "has_interval",
     "hundredths",
     "in_two",
+    "interval_over",
     "is_number",
     "known",
     "mean_of",
@@ -167,7 +168,7 @@ def accuracy(estimate: Any, *, with_n: bool = False) -> str:
 
 
 def difference(estimate: Any, *, bare: bool = False, bounded: bool = True) -> str:
-    """``+1.3 pp [−0.2, +2.8], n=3``; with one seed it says that there is no interval.
+    """``+1.3 pp [−0.2, +2.8], n=3``; ``n=3 + images`` where the interval is over test images too. With one seed it says that there is none.
 
     Args:
         estimate: in fractions.
@@ -182,7 +183,17 @@ def difference(estimate: Any, *, bare: bool = False, bounded: bool = True) -> st
         text += f" [{signed(100 * estimate['low'])}, {signed(100 * estimate['high'])}]"
     elif not bare:
         return f"{text}, n={estimate.get('n', '?')}, no interval"
-    return text if bare else f"{text}, n={estimate.get('n', '?')}"
+    return text if bare else f"{text}, n={estimate.get('n', '?')}{_over(estimate)}"
+
+
+def interval_over(estimate: Any) -> str:
+    """What an interval is over: ``seeds``, ``seeds and images``, ``seeds of all cells`` or these ``and images``; ``""`` without one."""
+    return str(estimate.get("over", "seeds")) if has_interval(estimate) else ""
+
+
+def _over(estimate: Any) -> str:
+    over = interval_over(estimate)
+    return " + images" * over.endswith("images") + ", pooled" * ("cells" in over)
 
 
 def ratio(value: Any) -> str:

@@ -101,7 +101,7 @@ def _row(entry: Accuracy, indexed: Indexed) -> dict[str, Any]:
         gap = find_measured(indexed, STUDY, entry.rule, f"gap/{entry.data}")
         if isinstance(found, Measured) and isinstance(gap, Measured):
             bp = _backprop(found, gap)
-    measured = estimate(found.values) if isinstance(found, Measured) else None
+    measured = estimate(found.values, images=found.images) if isinstance(found, Measured) else None
     reported = entry.accuracy_percent / 100
     return {
         "method": entry.method,

@@ -56,6 +56,11 @@ class Case:
         """One a seed; none where nothing was measured."""
         return self.found.values if isinstance(self.found, Measured) else []
 
+    @property
+    def images(self) -> float | None:
+        """Standard error that test images add to the mean; ``None`` where that is not known."""
+        return self.found.images if isinstance(self.found, Measured) else None
+
     @cached_property
     def spread(self) -> tuple[float, float]:
         """Mean and standard deviation of two values or more."""
@@ -79,7 +84,7 @@ def reason(case: Case, tested: int) -> str:
     assert isinstance(case.found, Measured) and case.p_adjusted is not None
     after = f"{p_value(case.p_adjusted)} after Holm's correction for {several(tested, 'claim')}"
     supports, contradicts = _zones(case)
-    over = f"The mean over {len(case.values)} {case.found.of},"
+    over = f"The mean over {len(case.values)} {case.found.of}{'' if case.images is None else ' and the test images'},"
     if case.verdict == SUPPORTED:
         return f"{over} {exact(case.spread[0], case.unit)}, is shown to lie {supports}, as claimed ({after})."
     if case.verdict == CONTRADICTED:
@@ -108,7 +113,7 @@ def _outlook(case: Case) -> str:
     if sd == 0 or mean in (case.low, case.high):
         return f"It lies exactly on the boundary, so no number of {of} can be named."
     if case.n_range is None:
-        return f"More than 10,000 {of} would be needed."
+        return f"More than 10,000 {of} would be needed{', or more test images' if case.images else ''}."
     least, most = case.n_range
     if least == most:
         return f"If the mean stays, {least:,} {of} would settle it."
@@ -118,6 +123,6 @@ def _outlook(case: Case) -> str:
 
 
 def _measured(case: Case) -> str:
-    found = estimate(case.values)
+    found = estimate(case.values, images=case.images)
     ends = [exact(end or 0.0, case.unit).removesuffix(f" {case.unit}") for end in (found["low"], found["high"])]
     return f"{exact(found['mean'], case.unit)} [{ends[0]}, {ends[1]}]"

@@ -20,7 +20,7 @@ together, whichever of them are shown.
 A verdict row is plain JSON:
 
     {"id", "source", "sentence", "reported": {"value", "unit", "text"}, "study", "quantity", "what", "rule", "size", "unit", "direction",
-     "reference", "smallest_effect", "test", "estimate": Estimate or None (95 % Student-t, in the raw unit: fractions for "pp" and "%"),
+     "reference", "smallest_effect", "test", "estimate": Estimate or None (95 %, in the raw unit: fractions for "pp" and "%"),
      "verdict": one of `layerlocal.words.VERDICTS`, "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range": [fewest, most] or None (most
      None: more than 10,000), "reason", "protocol_differences", "note", "command", "claims_sha256"}
 
@@ -105,7 +105,8 @@ def _test(case: Case) -> None:
     if case.claim.test == "bootstrap" and n < BOOTSTRAP_SEEDS:
         case.reason = f"A bootstrap needs {BOOTSTRAP_SEEDS} {case.found.of} or more, and {n} have been run."
         return
-    test: Callable[..., float] = bootstrap_p if case.claim.test == "bootstrap" else one_sided_p
+    plain: Callable[..., float] = bootstrap_p if case.claim.test == "bootstrap" else one_sided_p
+    test = partial(plain, images=case.images or 0.0)
     above, below = partial(test, case.values, side="greater"), partial(test, case.values, side="less")
     if case.claim.direction == "greater":
         case.p_supported, case.p_contradicted = above(case.high), below(case.high)
@@ -139,7 +140,7 @@ def _plan(case: Case, level: float) -> None:
     The level is the one Holm would hold this claim to with every other verdict as it is: alpha over the number of open claims.
     """
     sd = case.spread[1]
-    if sd == 0 and case.p is not None:
+    if sd == 0 and not case.images and case.p is not None:
         return
     case.n_needed = _seeds_needed(case, sd, level)
     least, most = (_seeds_needed(case, end, level) for end in sd_interval(sd, len(case.values)))
@@ -154,7 +155,7 @@ def _seeds_needed(case: Case, sd: float, level: float) -> int | None:
         distances = inside if min(inside) > 0 else [-min(inside)]
     else:
         distances = [abs(mean - (case.high if case.claim.direction == "greater" else case.low))]
-    needed = samples_needed(distances, sd, alpha=level / 2, power=POWER)
+    needed = samples_needed(distances, sd, alpha=level / 2, power=POWER, images=case.images or 0.0)
     least = BOOTSTRAP_SEEDS if case.claim.test == "bootstrap" else 2
     return None if needed is None else max(needed, len(case.values) + 1, least)
 
@@ -166,7 +167,7 @@ def _row(case: Case, alpha: float, sha256: str) -> dict[str, Any]:
         "what": found.what if found else "",
         "size": case.found.size,
         "unit": case.unit,
-        "estimate": estimate(found.values) if found else None,
+        "estimate": estimate(found.values, images=found.images) if found else None,
         "verdict": case.verdict,
         "p": case.p,
         "p_adjusted": case.p_adjusted,

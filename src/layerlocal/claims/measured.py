@@ -50,6 +50,8 @@ class Measured:
     """What its values were taken over, in the plural."""
     protocol: str = ""
     """What was trained, in words, where the study says so."""
+    images: float | None = None
+    """Standard error that test images add to the mean (`Quantity.images`)."""
 
 
 @dataclass(frozen=True)
@@ -181,4 +183,5 @@ def _read(found: Quantity, summary: Summary, command: str, where: str) -> Measur
         command=command,
         of=found.of,
         protocol=found.protocol,
+        images=found.images,
     )

@@ -230,7 +230,10 @@ def _study_summary(out: Path, study: str, size: str, records: Records) -> Summar
         entries = [{"reason": reason, "runs": [name]} for name, reason in entries.items()]
     reasons = {name: entry["reason"] for entry in entries for name in entry["runs"]}
     left_out = {name for entry in entries for name in entry["runs"] if entry.get("left_out")}
-    return summarize_study(plan, records, reasons=reasons, left_out=left_out, metrics=RunStore(out).metrics)
+    store = RunStore(out)
+    return summarize_study(
+        plan, records, reasons=reasons, left_out=left_out, metrics=store.metrics, answers=store.answers
+    )
 
 
 def _is_summary(content: Mapping[str, Any]) -> bool:
@@ -338,7 +341,8 @@ def audit_summary(out: Path, records: Records | None = None, *, plan: AuditPlan 
         return next((found for path in published if (found := read_summary(path, damaged=_damaged_result))), None)
     known = comparable(out)[0] if records is None else records
     entries = audit_place(out, plan.size).missing.read(kind=list) or []
-    return summarize(plan, known, missing=[_missed(entry) for entry in entries], cost=cost_kept(out, plan).read())
+    missing, cost = [_missed(entry) for entry in entries], cost_kept(out, plan).read()
+    return summarize(plan, known, missing=missing, cost=cost, answers=RunStore(out).answers)
 
 
 def _missed(entry: Mapping[str, Any]) -> Missed:

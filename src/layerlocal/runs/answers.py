@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,18 @@ def read_answers(path: Path, record: RunRecord) -> Answers | None:
     right = _unpacked(bits[ANSWERS])[:count]
     if IMAGES not in bits:
         return Answers(right, f"{kind} of {_words(record)}", np.arange(count))
-    places = np.flatnonzero(_unpacked(bits[IMAGES]))
+    places = _places(bits[IMAGES])
     if len(places) != count:
         raise _unfitting(path, IMAGES, f"{len(places)} bits that are set", f"{count} {kind} images")
     return Answers(right, _source(record), places)
+
+
+@lru_cache(maxsize=256)
+def _places(content: bytes) -> NDArray[np.int64]:
+    """Which bits are set: one array for all runs on the same images."""
+    found = np.flatnonzero(_unpacked(content))
+    found.flags.writeable = False
+    return found
 
 
 def _content(path: Path, expected: object) -> bytes:

@@ -14,6 +14,7 @@ from layerlocal.experiments.audit.sentences import class_sentence, headline, spl
 from layerlocal.experiments.studies.base import DIFFERENCES, by_seed, estimates, group_rows, make_row, quantity
 from layerlocal.experiments.studies.effects import slopes
 from layerlocal.experiments.studies.parts import NAMES
+from layerlocal.experiments.studies.sampled import AnswersOf, interval_notes, kept
 from layerlocal.plugins import file_of
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
@@ -33,7 +34,12 @@ MEANING = (
 
 
 def summarize(
-    plan: AuditPlan, records: Records, *, missing: Sequence[Missed] = (), cost: Mapping[str, Any] | None = None
+    plan: AuditPlan,
+    records: Records,
+    *,
+    missing: Sequence[Missed] = (),
+    cost: Mapping[str, Any] | None = None,
+    answers: AnswersOf | None = None,
 ) -> Summary:
     """What the finished runs of an audit say.
 
@@ -42,8 +48,9 @@ def summarize(
         records: finished runs by hash; missing ones leave their row out, never a number made up.
         missing: runs that ended without a result, or could not take part.
         cost: what `layerlocal.experiments.audit.cost.measure_cost` measured.
+        answers: what a run answered on its test images (`RunStore.answers`); intervals of differences are then over these images too.
     """
-    compared, sweep, cost = _compared(plan, records), _sweep(plan, records), cost or {}
+    compared, sweep, cost = _compared(plan, records, answers), _sweep(plan, records, answers), cost or {}
     specs = {spec.hash: spec for spec in [*accuracy_specs(plan).values(), *class_specs(plan).values()]}
     used = [records[name] for name in specs if name in records]
     main = [records[spec.hash] for spec in accuracy_specs(plan).values() if spec.hash in records]
@@ -60,7 +67,7 @@ def summarize(
         title=f"layerlocal audit of {', '.join(plan.rules)} on {plan.data.source}",
         sentences=tuple(filter(None, _sentences(plan, main, verdicts, sweep))),
         tables=(_verdict_table(verdicts, cost, plan),) if verdicts else (),
-        notes=tuple(_notes(plan, verdicts, cost)),
+        notes=(*_notes(plan, verdicts, cost), *interval_notes(compared)),
         command=command,
         parts=(
             accuracy_part(verdicts, compared, _data(main), command),
@@ -72,7 +79,7 @@ def summarize(
         facts=dict(_facts(plan, main)),
         rules=plan.rules,
         seeds=plan.seeds,
-        rows=(*compared, *(row for part in sweep.values() for row in part)),
+        rows=kept([*compared, *(row for part in sweep.values() for row in part)]),
         quantities=_quantities(plan, compared, sweep),
         planned=len(specs),
         finished=len(used),
@@ -87,30 +94,33 @@ def summarize(
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _compared(plan: AuditPlan, records: Records) -> list[Row]:
+def _compared(plan: AuditPlan, records: Records, answers: AnswersOf | None) -> list[Row]:
     """A row a rule and seed of which the rule and both twins are finished."""
     specs, most = accuracy_specs(plan), max(plan.real_classes)
     keys = [(rule, seed) for rule in plan.rules for seed in plan.seeds]
     found = [
-        _row(rule, seed, "accuracy", most, {role: records.get(specs[rule, role, seed].hash) for role in ROLES})
+        _row(rule, seed, "accuracy", most, {role: records.get(specs[rule, role, seed].hash) for role in ROLES}, answers)
         for rule, seed in keys
     ]
     return [row for row in found if row is not None]
 
 
-def _sweep(plan: AuditPlan, records: Records) -> Arms:
+def _sweep(plan: AuditPlan, records: Records, answers: AnswersOf | None) -> Arms:
     """Of each arm a row a number of classes and seed."""
     specs, rule = class_specs(plan), plan.sweep_rule
     counts = {"synthetic": plan.detail.synthetic_classes, "real": plan.real_classes}
     arms: Arms = {arm: [] for arm in ARMS}
     for arm, rows in arms.items():
         for k, seed in product(counts[arm], plan.seeds):
-            row = _row(rule, seed, arm, k, {role: records.get(specs[arm, k, role, seed].hash) for role in ROLES})
+            found: dict[str, RunRecord | None] = {role: records.get(specs[arm, k, role, seed].hash) for role in ROLES}
+            row = _row(rule, seed, arm, k, found, answers)
             rows += [row] if row is not None else []
     return arms
 
 
-def _row(rule: str, seed: int, arm: str, classes: int, found: Mapping[str, RunRecord | None]) -> Row | None:
+def _row(
+    rule: str, seed: int, arm: str, classes: int, found: Mapping[str, RunRecord | None], answers: AnswersOf | None
+) -> Row | None:
     """The row of a study, with what each run cost."""
     runs = {role: record for role, record in found.items() if record is not None}
     if len(runs) < len(found):
@@ -119,7 +129,7 @@ def _row(rule: str, seed: int, arm: str, classes: int, found: Mapping[str, RunRe
         key: {role: record.result[key] for role, record in runs.items()}
         for key in ("samples_per_s", "peak_saved_bytes")
     }
-    return make_row(rule, seed, {"arm": arm, "classes": classes}, runs) | measured
+    return make_row(rule, seed, {"arm": arm, "classes": classes}, runs, answers) | measured
 
 
 def _certificate(record: RunRecord) -> Certificate:

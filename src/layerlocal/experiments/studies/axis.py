@@ -27,6 +27,7 @@ from layerlocal.experiments.studies.base import (
 )
 from layerlocal.experiments.studies.effects import Measure, chosen, ratio_of_means
 from layerlocal.experiments.studies.parts import Words
+from layerlocal.experiments.studies.sampled import BySeed
 from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid, View
 from layerlocal.summary import Quantity, Row
 from layerlocal.words import difference, several
@@ -81,14 +82,20 @@ class Share(Each):
         if lead["mean"] > LEAST_GAP:
             where = f"not told apart, by {several(lead['n'], 'seed')}, from"
         why = f"{self.twin} is {where} the local rule here ({difference(lead)}), so there is nothing to recover"
-        return found if found.values else found.model_copy(update={"reason": why})
+        if not found.values:
+            return found.model_copy(update={"reason": why})
+        return found.model_copy(update={"images": self.shares(rows).images})
 
     def column(self, rows: Sequence[Row]) -> list[Row]:
         """The entries of a rule at one value, with the share; with none where the lead is none."""
         lead = estimates(rows, self.lead)[self.lead]
         is_one = lead["mean"] > LEAST_GAP and lead["low"] is not None and lead["low"] > 0
-        shares = ratio_of_means(by_seed(rows, self.of), by_seed(rows, self.lead)) if is_one else {}
+        shares = self.shares(rows) if is_one else {}
         return [row | {self.key: shares.get(row["seed"])} for row in rows]
+
+    def shares(self, rows: Sequence[Row]) -> BySeed:
+        """Of the entries of a rule at one value, by seed."""
+        return ratio_of_means(by_seed(rows, self.of), by_seed(rows, self.lead))
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.experiments.settings import set_on
 from layerlocal.experiments.studies.choice import Choice, SearchPlan
+from layerlocal.experiments.studies.sampled import ANSWERS, DIFFERENCES, AnswersOf, BySeed, pair_of, row_shares
 from layerlocal.runs.store import RunRecord
+from layerlocal.sampling import Shares, weighted
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Figure, Point, Quantity, Row, Table
 
 __all__ = [
+    "DIFFERENCES",
     "METHODS",
     "SIZES",
     "Cell",
@@ -60,11 +63,6 @@ SIZES: dict[str, str] = {
 }
 METHODS = ("local", "bp", "bp-deepsup")
 """A rule and its exact twins: in every study unless it says otherwise."""
-DIFFERENCES = {
-    "gap": ("local", "bp"),
-    "extra_supervision": ("bp-deepsup", "bp"),
-    "price_of_locality": ("local", "bp-deepsup"),
-}
 
 
 class StudyPlan(BaseModel):
@@ -238,19 +236,24 @@ def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
     return runs | {key: runs[key].with_settings(settings) for key, settings in own.items()}
 
 
-def make_rows(study: Study, plan: StudyPlan, records: Mapping[str, RunRecord]) -> list[Row]:
-    """One row a rule, seed and cell of which every method is finished."""
+def make_rows(
+    study: Study, plan: StudyPlan, records: Mapping[str, RunRecord], answers: AnswersOf | None = None
+) -> list[Row]:
+    """One row a rule, seed and cell of which every method is finished; ``answers``: what a run answered on its test images."""
     rows, planned = [], plan_runs(study, plan)
     for rule in plan.rules:
         for seed in plan.seeds:
             for position, cell in enumerate(study.cells(plan, rule, seed)):
                 runs = {method: planned[rule, seed, position, method].hash for method in cell.methods}
                 if all(run in records for run in runs.values()):
-                    rows.append(make_row(rule, seed, cell.at, {method: records[run] for method, run in runs.items()}))
+                    found = {method: records[run] for method, run in runs.items()}
+                    rows.append(make_row(rule, seed, cell.at, found, answers))
     return rows
 
 
-def make_row(rule: str, seed: int, at: Mapping[str, Any], found: Mapping[str, RunRecord]) -> Row:
+def make_row(
+    rule: str, seed: int, at: Mapping[str, Any], found: Mapping[str, RunRecord], answers: AnswersOf | None = None
+) -> Row:
     """The row of one task.
 
     Args:
@@ -258,6 +261,7 @@ def make_row(rule: str, seed: int, at: Mapping[str, Any], found: Mapping[str, Ru
         seed: of the runs.
         at: where the task lies on the axes.
         found: method → its run; ``"local"``, ``"bp"`` and ``"bp-deepsup"`` give the paired differences.
+        answers: what a run answered on its test images; the row has it until it is `kept`.
     """
     results = {name: record.result for name, record in found.items()}
     first = next(iter(results.values()))
@@ -278,6 +282,7 @@ def make_row(rule: str, seed: int, at: Mapping[str, Any], found: Mapping[str, Ru
         "blocks": {name: result["block_accuracies"] for name, result in results.items()},
         "groups": {name: result["group_accuracies"] for name, result in results.items() if result.get("group_accuracies")},
         "runs": {name: record.hash for name, record in found.items()},
+        **({} if answers is None else {ANSWERS: {name: answers(record) for name, record in found.items()}}),
     }  # fmt: skip
 
 
@@ -294,18 +299,26 @@ def group_rows(rows: Iterable[Row], *axes: str) -> dict[tuple[Any, ...], list[Ro
     return found
 
 
-def by_seed(rows: Iterable[Row], key: str) -> dict[int, float]:
+def by_seed(rows: Iterable[Row], key: str) -> BySeed:
     """Mean of a column for each seed, over the rows that have it."""
-    values: dict[int, list[float]] = {}
+    having: dict[int, list[Row]] = {}
     for row in rows:
         if row.get(key) is not None:
-            values.setdefault(row["seed"], []).append(row[key])
-    return {seed: sum(found) / len(found) for seed, found in values.items()}
+            having.setdefault(row["seed"], []).append(row)
+    values = {seed: sum(row[key] for row in found) / len(found) for seed, found in having.items()}
+    paired = all(pair_of(row, key) for found in having.values() for row in found)
+    return BySeed(values, {seed: _mean_shares(found, key) for seed, found in having.items()}, paired=paired)
+
+
+def _mean_shares(rows: Sequence[Row], key: str) -> Shares | None:
+    """What test images add to the mean of a column."""
+    shares = [found for row in rows if (found := row_shares(row, key)) is not None]
+    return None if len(shares) < len(rows) else weighted((1 / len(rows), found) for found in shares)
 
 
 def over_seeds(values: Mapping[Any, float]) -> Estimate:
-    """Mean and interval of values by seed."""
-    return estimate(list(values.values()))
+    """Mean and interval of values by seed; over test images too, where they are differences of which these are known."""
+    return estimate(list(values.values()), images=values.images if isinstance(values, BySeed) else None)
 
 
 def estimates(rows: Sequence[Row], *keys: str) -> dict[str, Estimate]:
@@ -327,7 +340,8 @@ def whole_seeds(rows: Sequence[Row]) -> list[Row]:
 def quantity(what: str, values: Mapping[int, float], **more: str) -> Quantity:
     """One measured quantity for claims: its value for each seed; ``more`` of `Quantity`, e.g. its ``unit``."""
     by_name = {str(seed): float(value) for seed, value in sorted(values.items())}
-    return Quantity.model_validate({"what": what, "values": by_name, **more})
+    images = values.images if isinstance(values, BySeed) else None
+    return Quantity.model_validate({"what": what, "values": by_name, "images": images, **more})
 
 
 def plotted(rows: Sequence[Row], x: str, key: str) -> Iterator[Point]:

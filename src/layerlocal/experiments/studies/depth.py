@@ -12,6 +12,7 @@ from layerlocal.experiments.studies.axis import AxisStudy, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan, group_rows
 from layerlocal.experiments.studies.effects import chosen, slope
 from layerlocal.experiments.studies.parts import fusion_sentence
+from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.experiments.studies.scale import beside, methods_of, scale_of
 from layerlocal.experiments.studies.views import RULE, Along, Blocks, Grid, Heat
 from layerlocal.summary import Row
@@ -100,4 +101,5 @@ def _by_modules(row: Row) -> Iterator[Row]:
         twin = {"bp": "bp", "local": "bp-deepsup"}.get(own, own.replace("modules", "deepsup"))
         gap, price = row[own] - row["bp"], row[own] - row[twin]
         whole = count == row["depth"]
-        yield row | {"modules": count, "whole": whole, "accuracy": row[own], "gap": gap, "price": price}
+        pairs = {"gap": (own, "bp"), "price": (own, twin)}
+        yield row | {"modules": count, "whole": whole, "accuracy": row[own], "gap": gap, "price": price, PAIRS: pairs}

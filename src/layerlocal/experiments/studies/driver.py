@@ -130,7 +130,10 @@ class Studied(RunExperiment[StudyPlan]):
             how.console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
         reasons = {name: entry.reason for entry in missing for name in entry.runs}
         left_out = {name for entry in missing if entry.left_out for name in entry.runs}
-        return summarize_study(plan, records, reasons=reasons, left_out=left_out, metrics=RunStore(out).metrics)
+        store = RunStore(out)
+        return summarize_study(
+            plan, records, reasons=reasons, left_out=left_out, metrics=store.metrics, answers=store.answers
+        )
 
 
 def _asked_plan(asked: Studied) -> StudyPlan:

@@ -8,6 +8,8 @@ from math import log2
 from typing import Any
 
 from layerlocal.experiments.studies.base import by_seed
+from layerlocal.experiments.studies.sampled import BySeed, pair_of, row_shares, weighted_sum
+from layerlocal.sampling import Shares, weighted
 from layerlocal.stats import r_squared, regress
 from layerlocal.summary import Row
 
@@ -71,33 +73,47 @@ def doublings(axis: str) -> Factor:
     return lambda row: log2(row[axis])
 
 
-def effects_by_seed(rows: Sequence[Row], key: str, factors: Mapping[str, Factor]) -> dict[str, dict[int, float]]:
+def effects_by_seed(rows: Sequence[Row], key: str, factors: Mapping[str, Factor]) -> dict[str, BySeed]:
     """Least squares of a column on the factors, fitted in each seed alone: factor → seed → coefficient.
 
     A seed with too few rows, or whose factors do not vary apart, is left out.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in factors}
+    shares: dict[str, dict[int, Shares | None]] = {name: {} for name in factors}
     for seed in dict.fromkeys(row["seed"] for row in rows):
         part = [row for row in rows if row["seed"] == seed and row.get(key) is not None]
+        columns = {name: [of(row) for row in part] for name, of in factors.items()}
         try:
-            fitted = regress(
-                {name: [of(row) for row in part] for name, of in factors.items()}, [row[key] for row in part]
-            )
+            fitted = regress(columns, [row[key] for row in part])
         except ValueError:
             continue
+        of_rows = [row_shares(row, key) for row in part]
         for name in factors:
             found[name][seed] = fitted[name]
-    return found
+            shares[name][seed] = _share_of_effect(columns, name, of_rows)
+    paired = all(pair_of(row, key) for row in rows)
+    return {name: BySeed(values, shares[name], paired=paired) for name, values in found.items()}
 
 
-def slopes(rows: Sequence[Row], key: str, axis: str) -> dict[int, float]:
+def _share_of_effect(
+    columns: Mapping[str, Sequence[float]], name: str, of_rows: Sequence[Shares | None]
+) -> Shares | None:
+    """What test images add to a coefficient, which is a weighted sum of the rows: its weights are the coefficients of rows that are 1 alone."""
+    known = [shares for shares in of_rows if shares is not None]
+    if len(known) < len(of_rows):
+        return None
+    alone = [[float(row == other) for other in range(len(known))] for row in range(len(known))]
+    return weighted((regress(columns, y)[name], shares) for y, shares in zip(alone, known, strict=True))
+
+
+def slopes(rows: Sequence[Row], key: str, axis: str) -> BySeed:
     """Change of a column per doubling of an axis, seed by seed."""
     return effects_by_seed(rows, key, {axis: doublings(axis)})[axis]
 
 
-def contrast(left: Mapping[int, float], right: Mapping[int, float]) -> dict[int, float]:
+def contrast(left: Mapping[int, float], right: Mapping[int, float]) -> BySeed:
     """``left − right`` for the seeds that both have."""
-    return {seed: left[seed] - right[seed] for seed in left if seed in right}
+    return weighted_sum({seed: left[seed] - right[seed] for seed in left if seed in right}, [(1, left), (-1, right)])
 
 
 def explained(columns: Mapping[str, Sequence[float]], y: Sequence[float]) -> float | None:
@@ -108,11 +124,12 @@ def explained(columns: Mapping[str, Sequence[float]], y: Sequence[float]) -> flo
         return None
 
 
-def ratio_of_means(numerator: Mapping[int, float], denominator: Mapping[int, float]) -> dict[int, float]:
+def ratio_of_means(numerator: Mapping[int, float], denominator: Mapping[int, float]) -> BySeed:
     """Mean of one column over mean of another as jackknife pseudo-values n·R − (n − 1)·R₋ᵢ, one a seed (Quenouille 1956).
 
     Their mean estimates the ratio and their spread its error, so that intervals and tests over seeds apply; no seed has to be left out for
-    a small denominator of its own. With one seed it is the plain ratio. Empty where a mean that is divided by is 0.
+    a small denominator of its own. With one seed it is the plain ratio. Empty where a mean that is divided by is 0. What test images add is
+    that of its linear part, (T − R·B) / mean of B.
     """
     seeds = [seed for seed in numerator if seed in denominator]
     number = len(seeds)
@@ -120,11 +137,13 @@ def ratio_of_means(numerator: Mapping[int, float], denominator: Mapping[int, flo
     try:
         whole = sum(tops) / sum(bottoms)
         if number == 1:
-            return {seeds[0]: whole}
+            return BySeed({seeds[0]: whole})
         parts = [(sum(tops) - top) / (sum(bottoms) - bottom) for top, bottom in zip(tops, bottoms, strict=True)]
     except ZeroDivisionError:
-        return {}
-    return {seed: number * whole - (number - 1) * part for seed, part in zip(seeds, parts, strict=True)}
+        return BySeed({})
+    values = {seed: number * whole - (number - 1) * part for seed, part in zip(seeds, parts, strict=True)}
+    bottom = sum(bottoms) / number
+    return weighted_sum(values, [(1 / bottom, numerator), (-whole / bottom, denominator)])
 
 
 def subsets(parts: Iterable[str]) -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from layerlocal.experiments.studies.base import estimates, group_rows, last_accuracy, plotted
+from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, CellKind, Column, Figure, Row, Series, Table
 from layerlocal.words import BELOW, against, difference, relation
@@ -70,7 +71,8 @@ def gains(row: Row, method: str) -> Row:
     last = last_accuracy(row, method) - last_accuracy(row, "local")
     leads = {"lead": -row["gap"], "deepsup_lead": -row["price_of_locality"]}
     own = {"method": method, "accuracy": row[method], "gain": row[method] - row["local"], "gain_last": last}
-    return row | leads | own
+    pairs = {"gain": (method, "local"), "lead": ("bp", "local"), "deepsup_lead": ("bp-deepsup", "local")}
+    return row | leads | own | {PAIRS: pairs}
 
 
 def called(rule: str, method: str) -> str:

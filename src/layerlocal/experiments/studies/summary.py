@@ -8,6 +8,7 @@ from typing import Any
 
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import SHORT, SIZES, StudyPlan, make_rows, plan_runs, whole_seeds
+from layerlocal.experiments.studies.sampled import AnswersOf, interval_notes, kept
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import PROTOCOL
@@ -23,6 +24,7 @@ def summarize_study(
     reasons: Mapping[str, str] | None = None,
     left_out: Collection[str] = (),
     metrics: Callable[[str], Any] | None = None,
+    answers: AnswersOf | None = None,
 ) -> Summary:
     """What a study's finished runs say; for a row see `layerlocal.experiments.studies.base`.
 
@@ -32,12 +34,13 @@ def summarize_study(
         reasons: hash → why a run has no result.
         left_out: hashes of runs of which that was known before anything was trained.
         metrics: hash → table of a run's epochs, for studies that speak of them.
+        answers: what a run answered on its test images (`RunStore.answers`); intervals of differences are then over these images too.
     """
     study = find_study(plan.study)
     specs = plan_runs(study, plan)
     planned = {spec.hash: key for key, spec in specs.items()}
     used = {name: records[name] for name in planned if name in records}
-    rows = make_rows(study, plan, used)
+    rows = make_rows(study, plan, used, answers)
     rows = rows if metrics is None else [study.with_history(row, metrics) for row in rows]
     whole = whole_seeds(rows)
     found = study.conclude(plan, whole)
@@ -68,11 +71,11 @@ def summarize_study(
             Missed(label=_counted(labels), runs=len(labels), reason=reason, left_out=before)
             for (reason, before), labels in missing.items()
         ),
-        notes=(*_short(plan, rows, whole), *found.notes, *_warnings(used.values())),
+        notes=(*_short(plan, rows, whole), *interval_notes(whole), *found.notes, *_warnings(used.values())),
         sentences=tuple(found.sentences),
         figures=tuple(found.figures),
         tables=tuple(found.tables),
-        rows=tuple(rows),
+        rows=kept(rows),
         quantities=found.quantities,
     )
 

@@ -1,6 +1,6 @@
 """How often intervals of a paired difference hold the truth: planted seeds and planted images, where the truth is known.
 
-    python benchmarks/coverage.py            # both tables, a minute
+    python benchmarks/interval_coverage.py    # minutes; writes results/interval_coverage.json and prints both tables of docs/report.md
 
 Answers are drawn, right or wrong, of two methods on N images with n seeds: a method answers rightly where its skill, a normal number with
 the image's difficulty (shared by both), what this image is to this method, the seed's luck and an answer's own chance in it, is above 0.
@@ -10,8 +10,11 @@ So the true difference of accuracies, over all seeds and images, is Φ(μ_A/τ) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
@@ -52,6 +55,7 @@ class World:
 WORLDS = {
     "seeds": World(difficulty=1.0, image=0.1, seed=0.02, chance=0.3),
     "seeds and images alike": World(difficulty=1.0, image=0.5, seed=0.004, chance=0.3),
+    "more of seeds, alike at n = 10": World(difficulty=1.0, image=0.5, seed=0.013, chance=0.3),
     "images": World(difficulty=1.0, image=1.0, seed=0.0, chance=0.05),
     "single answers": World(difficulty=1.0, image=0.0, seed=0.0, chance=1.0),
     "images, half of them shared": World(difficulty=1.0, image=1.0, seed=0.0, chance=0.05, overlap=0.5),
@@ -140,22 +144,42 @@ def pooled_coverage(name: str, n: int, *, repeats: int = 4000, seed: int = 0) ->
     }  # fmt: skip
 
 
-def tables(repeats: int = 4000) -> str:
-    """Both tables as Markdown."""
-    lines = ["| chance comes from | n | " + " | ".join(KINDS) + " |", "|---|" + "---|" * (1 + len(KINDS))]
-    for name, world in WORLDS.items():
-        for n in SEEDS:
-            found = coverage(world, n, repeats=repeats)
-            lines.append(f"| {name} | {n} | " + " | ".join(f"{100 * found[kind]:.1f}" for kind in KINDS) + " |")
-    columns = ("own", "pooled", "worst", "how often", "width")
-    lines += ["", "| spreads | n | own | pooled | worst cell | pooled how often | width ÷ own |", "|---|" + "---|" * 6]
-    for name in SPREADS:
-        for n in SEEDS:
-            one = pooled_coverage(name, n, repeats=repeats)
-            shown = [f"{100 * one[key]:.1f}" for key in columns[:-1]] + [f"{one['width']:.2f}"]
-            lines.append(f"| {name} | {n} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+def measured(repeats: int = 4000, images: int = 400) -> dict[str, Any]:
+    """Everything, as ``results/interval_coverage.json`` has it."""
+    return {
+        "command": "python benchmarks/interval_coverage.py",
+        "repeats": repeats,
+        "images": images,
+        "worlds": {
+            name: {str(n): coverage(world, n, images=images, repeats=repeats) for n in SEEDS}
+            for name, world in WORLDS.items()
+        },
+        "spreads": {name: {str(n): pooled_coverage(name, n, repeats=repeats) for n in SEEDS} for name in SPREADS},
+    }
+
+
+def tables(found: Mapping[str, Any]) -> str:
+    """Both tables as Markdown: in every cell n = 3, 5 and 10."""
+    columns = {"own": 100, "pooled": 100, "worst": 100, "how often": 100, "width": 1}
+    heads = ("| chance comes from | seeds alone | images alone | the wider one | both |", "|---|---|---|---|---|")
+    lines = [*heads, *_lines(found["worlds"], dict.fromkeys(KINDS, 100))]
+    heads = (
+        "| true spreads of five cells | own | pooled | worst cell | pooled how often | width ÷ own |",
+        "|---|---|---|---|---|---|",
+    )
+    return "\n".join([*lines, "", *heads, *_lines(found["spreads"], columns)])
+
+
+def _lines(found: Mapping[str, Any], columns: Mapping[str, int]) -> Iterator[str]:
+    for name, by_n in found.items():
+        cells = [
+            " / ".join(f"{scale * one[key]:.{1 if scale > 1 else 2}f}" for one in by_n.values())
+            for key, scale in columns.items()
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
-    print(tables())
+    result = measured()
+    (Path(__file__).parents[1] / "results/interval_coverage.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(tables(result))
