@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -73,23 +74,104 @@ def test_every_published_figure_can_be_drawn_again(benchmarks):
     assert len(names) == 8 and all((ROOT / f"{name}.{form}").is_file() for name in names for form in ("svg", "pdf"))
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_the_gpu_protocol_sets_the_same_for_every_method_and_only_what_a_rule_has(benchmarks, plain):
+# --- the protocol for one GPU, on the CPU ------------------------------------------------------------------------------------
+
+
+def test_the_gpu_protocol_runs_whole_in_small_and_keeps_every_result(benchmarks, tmp_path, monkeypatch, capsys):
     import gpu_protocol
 
-    from layerlocal.experiments.studies import find_study
-    from layerlocal.experiments.studies.base import StudyPlan, plan_runs
-    from layerlocal.runs.listing import rule_facts
-    from layerlocal.spec import RuleSpec
+    words = f"--smoke --out {tmp_path} --parts speed accuracy --methods local-heads --minutes 5".split()
+    monkeypatch.setattr("gpu_speed.FIRST", ("bp", "local-heads"))
+    monkeypatch.setattr(sys, "argv", ["gpu_protocol.py", *words])
+    gpu_protocol.main()
+    rows = [json.loads(line) for line in (tmp_path / "gpu_protocol.jsonl").read_text().splitlines()]
+    assert [row["part"] for row in rows] == ["start", *["speed"] * 2, "accuracy"]
+    assert rows[1]["speed_ratio"]["median"] == 1 and rows[2]["saved_bytes_a_sample"] < rows[1]["saved_bytes_a_sample"]
+    run = rows[3]
+    assert (run["cut"], len(run["epochs"]), len(run["test_blocks"])) == (False, 1, 6)
+    assert run["train_seconds"] == run["epochs"][-1]["seconds"] and 0 <= run["test_augmented"] <= 1
+    said = capsys.readouterr().out
+    assert "fashion_mnist_subset: test accuracy" in said and "local-heads" in said.rpartition("held out")[2]
 
-    for rule, options in gpu_protocol.RULES.items():
-        assert options.keys() <= rule_facts(rule).options.keys()
-        settings = gpu_protocol.settings_of(rule, epochs=60, smoke=False, plain=plain)
-        plan = StudyPlan(study="accuracy", size="full", rules=(rule,), seeds=(0,), data=("cifar10",), settings=settings)
-        specs = list(plan_runs(find_study("accuracy"), plan).values())
-        assert len({spec.model_copy(update={"rule": RuleSpec()}).model_dump_json() for spec in specs}) == 1
-        assert (specs[0].recipe.epochs, specs[0].recipe.precision, specs[0].network.width) == (60, "bf16", 1.0)
-        assert specs[0].network.options == ({} if plain else {"first": "cosine"})
+
+def test_without_a_gpu_the_protocol_says_so_in_one_sentence(benchmarks, monkeypatch):
+    import gpu_protocol
+
+    from layerlocal.types import InputError
+
+    monkeypatch.setattr(gpu_protocol.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_protocol.py"])
+    with pytest.raises(
+        InputError, match=r"^torch \S+ (is a build without CUDA|finds no GPU here); run it where there is one"
+    ):
+        gpu_protocol.main()
+
+
+def test_a_run_without_time_is_left_out_or_cut_and_says_so(benchmarks, monkeypatch):
+    import gpu_accuracy
+    from gpu_protocol import Budget, asked
+    from gpu_summary import summary
+
+    given = asked(["--smoke", "--methods", "bp"])
+    assert list(gpu_accuracy.runs(given, "cpu", Budget(0))) == []
+    data = gpu_accuracy.read(None, "fashion_mnist_subset", "cpu", num_train=200)
+
+    class AnEpoch(Budget):
+        def left(self):
+            self.asked = getattr(self, "asked", 0) + 1
+            return 60 if self.asked == 1 else -1
+
+    row = gpu_accuracy.run("bp", data, 0, "cpu", AnEpoch(1), epochs=3, precision="float32", smoke=True)
+    assert row["cut"] and len(row["epochs"]) == 1 and "test" not in row and data.test_reads == 0
+    assert summary([row | {"part": "accuracy"}], {}).endswith("1 runs were cut off")
+
+
+def test_seconds_to_an_accuracy_are_those_of_the_first_epoch_with_as_much(benchmarks):
+    from gpu_accuracy import reached
+
+    epochs = [{"seconds": s, "validation": a} for s, a in ((2.0, 0.5), (4.0, 0.91), (6.0, 0.89), (8.0, 0.93))]
+    assert [reached(epochs, "validation", target) for target in (0.5, 0.9, 0.92, 0.94)] == [2.0, 4.0, 8.0, None]
+
+
+def test_the_rate_of_the_protocol_is_the_papers_for_a_mean_over_the_batch(benchmarks):
+    """airbench94, whose loss is summed over a batch of 1,024: rate 11.5 and decay 0.0153 · 1024, both over 1024 · (1 + 1 / 0.15)."""
+    from gpu_accuracy import recipe_of
+
+    rate, decay = 11.5 / (1024 * (1 + 1 / 0.15)), 0.0153 * 1024 / (1024 * (1 + 1 / 0.15))
+    recipe = recipe_of(1.0, 10, "bf16")
+    assert recipe.learning_rate == pytest.approx(rate * 1024)  # the mean's gradient is smaller by the batch
+    assert recipe.learning_rate * recipe.weight_decay == pytest.approx(rate * decay)
+
+
+def test_test_time_augmentation_of_scores_that_no_view_changes_is_the_accuracy(benchmarks):
+    import gpu_accuracy
+
+    data = gpu_accuracy.read(None, "fashion_mnist_subset", "cpu", num_train=200)
+    rule = gpu_accuracy.training_of("bp", data, 0, "cpu", epochs=1, precision="float32", smoke=True).rule
+    rule.scores = lambda x: rule.num_classes * x.new_ones(len(x), rule.num_classes).cumsum(1)  # always the last class
+    expected = float((data.validation.labels == 9).double().mean())
+    assert gpu_accuracy.augmented_accuracy(rule, data, data.validation, "cpu") == pytest.approx(expected)
+
+
+def test_packed_images_come_back_bit_for_bit_in_pieces_of_at_most_a_size(benchmarks, tmp_path):
+    import gpu_data
+
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8)
+    assert np.array_equal(gpu_data.images_of(gpu_data.differences(images)), images)
+    paths = gpu_data.pack(None, tmp_path, 300_000, names=["fashion_mnist_subset"])
+    assert len(paths) > 1 and all(path.stat().st_size <= 300_000 for path in paths)
+    whole = gpu_data.load_data("fashion_mnist_subset", validation=0)
+    found, labels, count, names = gpu_data.unpack(tmp_path, "fashion_mnist_subset")
+    assert np.array_equal(found[:count], whole.train.images.numpy()) and names == whole.class_names
+    assert labels[:count].tolist() == whole.train.labels.tolist() and len(found) == count + len(whole.take_test())
+    data = gpu_data.read(tmp_path, "fashion_mnist_subset", "cpu")
+    assert len(data.train) + len(data.validation) == count and len(data.take_test()) == len(found) - count
+    assert data.validation.labels.bincount().tolist() == [
+        round(0.05 * n) for n in whole.train.labels.bincount().tolist()
+    ]
+    paths[0].unlink()
+    with pytest.raises(gpu_data.InputError, match="carry all that --pack has written"):
+        gpu_data.unpack(tmp_path, "fashion_mnist_subset")
 
 
 def test_the_large_store_has_a_whole_study_and_a_whole_audit(benchmarks, tmp_path):
