@@ -20,7 +20,6 @@ from layerlocal.experiments.audit.plan import AuditPlan, accuracy_specs, class_s
 from layerlocal.experiments.stored import audit_place, study_place
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
-from layerlocal.files import write_atomic
 from layerlocal.runs.environment import describe_environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -38,8 +37,8 @@ def plant(store, runs):
         )
     for spec in planned.values():
         plant_run(store, spec)
-    write_atomic(study_place(store, study.study, study.size).plan.path, study.model_dump_json().encode())
-    write_atomic(audit_place(store, audit.size).plan.path, audit.model_dump_json().encode())
+    study_place(store, study.study, study.size).plan.write(study)
+    audit_place(store, audit.size).plan.write(audit)
     plant_store(store, runs - len(planned))
     return next(iter(planned))
 

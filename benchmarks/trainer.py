@@ -42,11 +42,11 @@ from layerlocal.training.train import Training, make_optimizer, train_step
 
 METHODS = {
     "bp": ("bp", {}),
-    "dtg-ff": ("dtg-ff", {}),
+    "class-goodness": ("class-goodness", {}),
     "bp, fused": ("bp", {"fused": True}),
     "bp-deepsup, fused": ("bp-deepsup", {"fused": True}),
     "local-heads, fused": ("local-heads", {"fused": True}),
-    "dtg-ff, fused": ("dtg-ff", {"fused": True}),
+    "class-goodness, fused": ("class-goodness", {"fused": True}),
     "committee, fused": ("committee", {"fused": True}),
     "committee, fused, first=cosine": ("committee", {"fused": True, "first": "cosine"}),
     "wide committee, fused, first=cosine": (
@@ -163,7 +163,7 @@ def resident(method, side, size):
 def depth(depths=(4, 8, 16, 32, 64)):
     rows = []
     x, y = batch(8, 16)
-    for method in ("bp, fused", "dtg-ff, fused"):
+    for method in ("bp, fused", "class-goodness, fused"):
         for number in depths:
             saved = measure_saved_bytes(made(method, "plain", 0.5, 16, depth=number), x, y)["peak_saved_bytes"]
             rows.append({"method": method, "depth": number, "peak_saved_bytes": saved})
@@ -224,7 +224,7 @@ def stream(images=48, side=224, size=8):
         batches = Batches(
             split, batch_size=size, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25), shuffle=True, channels_last=True
         )  # fmt: skip
-        rule = made("dtg-ff, fused", "vgg16", 0.5, side)
+        rule = made("class-goodness, fused", "vgg16", 0.5, side)
         optimizer = make_optimizer(rule, Recipe(optimizer="sgd"))
         for ahead in (0, 1):
             waited, start = 0.0, time.perf_counter()

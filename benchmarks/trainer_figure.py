@@ -15,7 +15,7 @@ from command import write_drawing
 from layerlocal.report.draw import draw_figure
 from layerlocal.summary import Figure
 
-SHOWN = ("bp, fused", "local-heads, fused", "dtg-ff, fused", "committee, fused")
+SHOWN = ("bp, fused", "local-heads, fused", "class-goodness, fused", "committee, fused")
 """Methods of the figure, where `bp` is 1 on both axes; the table has all."""
 COLUMNS = (
     "network",

@@ -12,7 +12,7 @@ from layerlocal import LayerLocalClassifier
 X, y = load_digits(return_X_y=True)  # 1,797 images of 8 × 8 pixels, 0..16
 X_train, X_test, y_train, y_test = train_test_split(X.reshape(-1, 8, 8), y, test_size=0.25, stratify=y, random_state=0)
 
-model = LayerLocalClassifier("dtg-ff", network="cnn4", width=0.25, epochs=8, random_state=0)
+model = LayerLocalClassifier("class-goodness", network="cnn4", width=0.25, epochs=8, random_state=0)
 model.fit(X_train, y_train)
 print(f"test accuracy {model.score(X_test, y_test):.3f} of {len(y_test)}")
 

@@ -1,7 +1,7 @@
 """A network of your own in one file.
 
 layerlocal train --network examples/my_network.py:small_cnn --set network.depth=4 --epochs 2
-layerlocal check dtg-ff --network examples/my_network.py:small_cnn
+layerlocal check class-goodness --network examples/my_network.py:small_cnn
 layerlocal study accuracy --network examples/my_network.py:small_cnn --data fashion_mnist_subset
 """
 

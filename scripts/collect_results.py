@@ -19,6 +19,7 @@ import render_results
 from pydantic import BaseModel
 
 from layerlocal.experiments.audit.plan import audit_specs
+from layerlocal.experiments.places import write_kept
 from layerlocal.experiments.stored import (
     audit_summary,
     cost_path,
@@ -43,7 +44,7 @@ def write_published(path: Path, summary: Summary, plan: BaseModel, specs: Iterab
     """A summary with its plan and the specs of its runs, so that it can be read where they are not."""
     kept = {spec.hash: spec.model_dump(mode="json") for spec in specs if spec.hash in records}
     content = summary.model_copy(update={"plan": plan.model_dump(mode="json"), "specs": kept})
-    write_atomic(path, f"{content.model_dump_json(indent=1)}\n".encode())
+    write_kept(path, content)
     print(path, summary.finished, "of", summary.planned, "runs")
 
 
@@ -64,7 +65,7 @@ def main(store: str, results: str) -> None:
         write_published(target / f"audit-{audit.size}.json", audit, audited, audit_specs(audited), records)
     whole = [(cost_path(target, cost.size), cost) for cost in cost_summaries(out)]
     for path, content in [*whole, *((tune_path(target, tune.name), tune) for tune in tune_summaries(out))]:
-        write_atomic(path, f"{content.model_dump_json(indent=1)}\n".encode())
+        write_kept(path, content)
         print(path)
     rows, claims, _ = judge_claims(out)
     content = {"claims_sha256": claims.sha256, "claims": rows}

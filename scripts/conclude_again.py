@@ -14,6 +14,7 @@ from pathlib import Path
 
 import render_results
 
+from layerlocal.experiments.places import write_kept
 from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.stored import judge_claims
 from layerlocal.experiments.studies import find_study
@@ -57,7 +58,7 @@ def main() -> None:
         found = merged(path.name, summary.quantities, concluded(summary))
         if found != summary.quantities:
             content = summary.model_copy(update={"quantities": found})
-            write_atomic(path, f"{content.model_dump_json(indent=1)}\n".encode())
+            write_kept(path, content)
             print(path)
     rows, claims, _ = judge_claims(RESULTS)
     content = {"claims_sha256": claims.sha256, "claims": rows}

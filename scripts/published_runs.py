@@ -123,7 +123,7 @@ def _tuned(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
 
 
 def _readout_grid(file: str, content: dict[str, Any]) -> Iterator[Quoted]:
-    plan = AuditPlan(rules=("dtg-ff",))
+    plan = AuditPlan(rules=("class-goodness",))
     for row in content["rows"]:
         for (_, role, seed), of in accuracy_specs(plan).items():
             rule = RuleSpec(name=of.rule.name, options=of.rule.options | {"grid": row["grid"]})

@@ -12,7 +12,16 @@ from layerlocal.runs.store import RunRecord
 from layerlocal.spec import RunSpec
 from layerlocal.summary import Missed, Summary
 
-PLANTED_RULES = ("local-heads", "dtg-ff", "ff", "my_plugin.py:Wavelet", "segmented", "symba", "predsim", "sigprop")
+PLANTED_RULES = (
+    "local-heads",
+    "class-goodness",
+    "ff",
+    "my_plugin.py:Wavelet",
+    "segmented",
+    "symba",
+    "predsim",
+    "sigprop",
+)
 GAPS = (-0.013, -0.031, -0.142, 0.009, -0.002, -0.055, -0.021, -0.008)
 SPREAD = (-0.004, 0.0, 0.004)
 """Of seeds 0, 1 and 2 about a rule's mean: an interval of ± 4.302653 · 0.004 / √3 = 0.99 pp, by a table of Student's t."""
@@ -26,7 +35,7 @@ ENVIRONMENT = {
 
 
 def planted_plan(rules: int | Sequence[str] = 3, seeds: int = 3, **more: Any) -> AuditPlan:
-    """Of the first rules, or of those named; the sweep is of dtg-ff."""
+    """Of the first rules, or of those named; the sweep is of class-goodness."""
     names = PLANTED_RULES[:rules] if isinstance(rules, int) else tuple(rules)
     given = {"rules": names, "seeds": tuple(range(seeds)), "reads": dict.fromkeys(names, "RMS, 4×4 cells")}
     return AuditPlan(**{**given, "command": "layerlocal audit --out planted", **more})

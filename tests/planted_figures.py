@@ -53,7 +53,7 @@ def heat_figure(columns: int = 4) -> Figure:
     ]
     return Figure(
         name="grid", kind="heat", caption="Planted gap by depth and width.", x=Axis(label="blocks"), y=Axis(label="width"),
-        z=Axis(label="gap", unit="pp"), series=(Series(name="dtg-ff", points=tuple(cells)),),
+        z=Axis(label="gap", unit="pp"), series=(Series(name="class-goodness", points=tuple(cells)),),
     )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def forest_figure() -> Figure:
     """Rules beside words, each difference with its interval."""
     rows = (("gap", -0.02), ("extra supervision", 0.01), ("price of locality", -0.03))
     series = [
-        Series(name=name, points=tuple(Point(x=estimate(mean - 0.01 * i, 0.005), y=rule) for i, rule in enumerate(("dtg-ff", "ff"))))
+        Series(name=name, points=tuple(Point(x=estimate(mean - 0.01 * i, 0.005), y=rule) for i, rule in enumerate(("class-goodness", "ff"))))
         for name, mean in rows
     ]  # fmt: skip
     return Figure(
@@ -83,7 +83,7 @@ def forest_figure() -> Figure:
 def bar_figure(**changes: Any) -> Figure:
     """Ratios to BP, medians with quartiles; `ff` was not measured."""
     speed = {"median": 1.5, "low": 1.25, "high": 1.75, "n": 5}
-    points = (Point(x=1.0, y="bp"), Point(x=speed, y="dtg-ff"), Point(x=None, y="ff"))
+    points = (Point(x=1.0, y="bp"), Point(x=speed, y="class-goodness"), Point(x=None, y="ff"))
     given = {
         "name": "speed", "kind": "bars", "title": "Planted speed", "x": Axis(label="samples/s ÷ BP's", unit="×"), "y": Axis(scale="category"),
         "guides": (Guide(axis="x", at=1, label="plain BP"),), "series": (Series(points=points),),
@@ -94,7 +94,7 @@ def bar_figure(**changes: Any) -> Figure:
 def stacked_figure() -> Figure:
     """2 pp of extra supervision, then −3 pp of locality: −1 pp together."""
     steps = (("extra supervision", 0.02), ("price of locality", -0.03))
-    series = tuple(Series(name=name, points=(Point(x=estimate(mean), y="dtg-ff"),)) for name, mean in steps)
+    series = tuple(Series(name=name, points=(Point(x=estimate(mean), y="class-goodness"),)) for name, mean in steps)
     return Figure(
         name="steps", kind="bars", stacked=True, title="Planted steps", x=GAP, y=Axis(scale="category"), series=series
     )
@@ -104,8 +104,8 @@ def block_figure() -> Figure:
     """Accuracy of every block and of their fusion, which stands apart; BP has the last block alone."""
     local = [*(Point(x=f"block{i}", y=0.5 + 0.1 * i) for i in range(3)), Point(x="fused", y=0.75)]
     series = (
-        Series(name="dtg-ff", panel="dtg-ff", points=tuple(local)),
-        Series(name="BP", panel="dtg-ff", points=(Point(x="block2", y=0.8), Point(x="fused", y=0.8))),
+        Series(name="class-goodness", panel="class-goodness", points=tuple(local)),
+        Series(name="BP", panel="class-goodness", points=(Point(x="block2", y=0.8), Point(x="fused", y=0.8))),
     )
     return Figure(
         name="blocks", title="Planted accuracy by block", x=Axis(label="block"), y=Axis(label="test accuracy", unit="%"),
@@ -131,13 +131,13 @@ def matrix_figure() -> Figure:
 def pareto_figure() -> Figure:
     """Two methods of a rule, the second beaten by the first, and a point that others published."""
     points = (
-        Point(x=0.5, y=1.5, label="dtg-ff", mark="b"),
-        Point(x=2.0, y=0.5, label="dtg-ff, plain", mark="c", hollow=True),
+        Point(x=0.5, y=1.5, label="class-goodness", mark="b"),
+        Point(x=2.0, y=0.5, label="class-goodness, plain", mark="c", hollow=True),
     )
     return Figure(
         name="pareto", kind="points", title="Planted front", x=Axis(label="memory ÷ BP's", unit="×"),
         y=Axis(label="samples/s ÷ BP's", unit="×"), reference=Point(x=1, y=1, label="plain BP"),
-        series=(Series(name="dtg-ff", points=points), Series(name="the paper's", points=(Point(x=0.75, y=0.75, hollow=True),))),
+        series=(Series(name="class-goodness", points=points), Series(name="the paper's", points=(Point(x=0.75, y=0.75, hollow=True),))),
         guides=(Guide(axis="x", at=0.25, label="least memory"),),
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ ENVIRONMENT = {
 }
 
 
-def planted_specs(count: int, rule: str = "dtg-ff") -> Iterator[RunSpec]:
+def planted_specs(count: int, rule: str = "class-goodness") -> Iterator[RunSpec]:
     """Specs that differ: for each seed the class counts 2 … 11, each with a rule and its two twins."""
     for index in range(count):
         seed, rest = divmod(index, 30)

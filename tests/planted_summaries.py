@@ -31,14 +31,14 @@ CELLS: dict[str, tuple[Any, Any, str, str]] = {
     "p": (0.0004, "probability", "< 0.001", ""),
     "left": (None, "percent", "–", ""),
     "locality": ("✓ block", "text", "✓ block", ""),
-    "trains": ("layerlocal train --rule dtg-ff", "command", "layerlocal train --rule dtg-ff", ""),
+    "trains": ("layerlocal train --rule class-goodness", "command", "layerlocal train --rule class-goodness", ""),
 }
 """Column → value, kind, and what is written in the first and in the second line of its cell."""
 
 
 def study_row(seed: int, classes: int) -> dict[str, Any]:
     return {
-        "rule": "dtg-ff",
+        "rule": "class-goodness",
         "seed": seed,
         "classes": classes,
         "separability": None,
@@ -63,14 +63,14 @@ def planted_study(name: str = "planted-classes", **changes: Any) -> Summary:
         {"arm": "synthetic", "k": 16, "slope": 1.25, "bp": 0.5, "gap": None},
     )
     missing = (
-        Missed(label="dtg-ff, 16 classes, seed 2", reason="NaN in the loss of block1"),
+        Missed(label="class-goodness, 16 classes, seed 2", reason="NaN in the loss of block1"),
         Missed(label="bp, 16 classes, seed 2", reason=""),
     )
     given: dict[str, Any] = {
         "experiment": "study", "name": name, "size": "quick", "title": "Does the gap grow with the number of classes? (planted)",
         "question": "Planted question: is it output dimension or class difficulty?", "protocol": 1, "layerlocal": "0.0.planted",
         "command": LINE, "created": "2026-01-02T03:04:05Z", "environment": {"processor": "planted cpu", "torch": "9.9.9"},
-        "rules": ("dtg-ff",), "seeds": (0, 1, 2), "facts": {"data": "planted data"}, "planned": 38, "finished": 36, "missing": missing,
+        "rules": ("class-goodness",), "seeds": (0, 1, 2), "facts": {"data": "planted data"}, "planned": 38, "finished": 36, "missing": missing,
         "notes": ("planted note",),
         "sentences": ("The planted gap is −8.0 pp at 16 classes.", "The planted slope is −2.0 pp a doubling."),
         "figures": (line_figure(), category_figure(), heat_figure(), scatter_figure()),
@@ -83,7 +83,7 @@ def planted_study(name: str = "planted-classes", **changes: Any) -> Summary:
 def planted_parts(**changes: Any) -> Summary:
     """A summary with parts: a table that is judged, then figures of all other kinds."""
     columns = [Column(key=key, label=key, kind=kind, judged=key == "gap") for key, (_, kind, *_) in CELLS.items()]
-    row = {"rule": "dtg-ff", **{key: value for key, (value, *_) in CELLS.items()}}
+    row = {"rule": "class-goodness", **{key: value for key, (value, *_) in CELLS.items()}}
     table = Table(caption="Every rule (planted)", columns=(Column(key="rule", label="rule"), *columns), rows=(row,))
     folded = Table(
         caption="Left out (planted)", columns=(Column(key="a", label="a"),), rows=({"a": "why"},), folded=True
@@ -91,8 +91,9 @@ def planted_parts(**changes: Any) -> Summary:
     given: dict[str, Any] = {
         "experiment": "audit", "name": "audit", "size": "quick", "title": "The planted audit", "facts": {"data": "planted data"},
         "sentences": ("Of 2 <planted> rules, 1 is below backprop.", "And why."), "tables": (table, folded), "notes": ("A note of the audit.",),
-        "command": "layerlocal audit --out planted", "rules": ("dtg-ff", "ff"), "seeds": (0, 1, 2), "layerlocal": "0.0.planted", "protocol": 1,
-        "rows": ({"rule": "dtg-ff", "gap": GAP},), "environment": {"processor": "planted cpu", "torch": "9.9.9"}, "planned": 9, "finished": 9,
+        "command": "layerlocal audit --out planted", "rules": ("class-goodness", "ff"), "seeds": (0, 1, 2), "layerlocal": "0.0.planted",
+        "protocol": 1, "planned": 9, "finished": 9,
+        "rows": ({"rule": "class-goodness", "gap": GAP},), "environment": {"processor": "planted cpu", "torch": "9.9.9"},
         "parts": (
             Part(title="Accuracy (planted)", figures=(forest_figure(), stacked_figure()), sentences=("Inside.",), command="layerlocal inner",
                  parts=(Part(title="By block", figures=(with_runs(block_figure(), 20),)),)),
@@ -130,7 +131,7 @@ def large_summary(rules: int = 12, depth: int = 24) -> Summary:
 
 
 def run_row(index: int) -> dict[str, Any]:
-    rule = ("dtg-ff", "ff", "bp")[index % 3]
+    rule = ("class-goodness", "ff", "bp")[index % 3]
     return {
         "run": f"{index:016x}", "rule": rule, "label": "planted", "seed": index // 3, "data": "planted-data", "network": "vgg8 x0.25",
         "epochs": 4, "test_accuracy": 0.8765, "block_accuracies": {"block0": 0.5, "block1": 0.75}, "samples_per_s": 1234.5,
@@ -149,7 +150,7 @@ def claim(name: str, verdict: str, **changes: Any) -> dict[str, Any]:
         "study": "planted-classes",
         "quantity": "gap_at_16",
         "what": "gap at 16 classes",
-        "rule": "dtg-ff",
+        "rule": "class-goodness",
         "size": "quick",
         "unit": "pp",
         "direction": "less",
@@ -192,7 +193,7 @@ def accuracy_row(**changes: Any) -> dict[str, Any]:
         "source": "planted et al. 2026",
         "data": "planted-data",
         "reported": 0.981,
-        "rule": "dtg-ff",
+        "rule": "class-goodness",
         "measured": estimate(0.9725, 0.0025),
         "size": "quick",
         "protocol_differences": "smaller network; fewer epochs",

@@ -128,9 +128,11 @@ def test_a_ray_cluster_may_have_gpus_that_are_not_here(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
 def test_fit_makes_its_own_gradients_and_gives_the_same_weights(off):
-    expected = fit("dtg-ff", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted").rule.state_dict()
+    expected = fit("class-goodness", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted").rule.state_dict()
     with off():
-        found = fit("dtg-ff", (torch.tensor(X), torch.tensor(Y)), RECIPE, width=0.05, validation=0.25, fusion="fitted")
+        found = fit(
+            "class-goodness", (torch.tensor(X), torch.tensor(Y)), RECIPE, width=0.05, validation=0.25, fusion="fitted"
+        )
         assert not torch.is_grad_enabled() and torch.is_inference_mode_enabled() == (off is torch.inference_mode)
     assert all(torch.equal(value, expected[name]) for name, value in found.rule.state_dict().items())
     fit(found.rule, found.data, RECIPE)  # its weights are ordinary ones
@@ -142,9 +144,9 @@ def test_fit_makes_its_own_gradients_and_gives_the_same_weights(off):
     ids=["autocast", "default device"],
 )
 def test_what_the_caller_has_switched_in_torch_does_not_change_what_fit_gives(switched):
-    expected = fit("dtg-ff", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted")
+    expected = fit("class-goodness", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted")
     with switched():
-        found = fit("dtg-ff", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted")
+        found = fit("class-goodness", (X, Y), RECIPE, width=0.05, validation=0.25, fusion="fitted")
     assert found.records[-1].losses == expected.records[-1].losses
     weights = found.rule.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in expected.rule.state_dict().items())
@@ -153,7 +155,7 @@ def test_what_the_caller_has_switched_in_torch_does_not_change_what_fit_gives(sw
 def test_data_that_were_made_under_inference_mode_are_trained_on():
     with torch.inference_mode():
         made = data()
-    fit("dtg-ff", made, RECIPE, width=0.05)
+    fit("class-goodness", made, RECIPE, width=0.05)
 
 
 def test_weights_that_were_made_under_inference_mode_are_refused():

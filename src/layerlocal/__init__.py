@@ -1,7 +1,7 @@
 """layerlocal trains networks by layer-local rules beside their backprop twins, and says what that brings and what it costs.
 
     from layerlocal import fit, load_data
-    fitted = fit("dtg-ff", load_data("fashion_mnist_subset"), network="vgg8", width=0.125)
+    fitted = fit("class-goodness", load_data("fashion_mnist_subset"), network="vgg8", width=0.125)
     module = fitted.to_module()   # a plain nn.Module: pixels in, scores out
 
 The public names are those of ``__init__.pyi``, loaded when first used, so that ``import layerlocal`` costs nothing and the report never

@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from layerlocal.files import compact_json
+from layerlocal.names import EDITION, first_name, names_of_today
 from layerlocal.types import InputError, shown, unknown_name
 from layerlocal.validated import Frozen
 
@@ -24,9 +24,7 @@ __all__ = [
     "Recipe",
     "RuleSpec",
     "RunSpec",
-    "SpecReader",
     "parse_value",
-    "spec_texts",
 ]
 
 PROTOCOL = 1
@@ -75,6 +73,10 @@ class Section(Frozen):
     def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Texts of older specs, and names made of them, stay the same."""
         return self._counting(serialize(self), self.oldest | self.written)
+
+    def hashed(self) -> dict[str, Any]:
+        """What of it a run is named after: JSON content."""
+        return self._counting(self.model_dump(mode="json"), self.oldest)
 
     @classmethod
     def _counting(cls, content: dict[str, Any], always: frozenset[str]) -> dict[str, Any]:
@@ -131,6 +133,12 @@ class DataSpec(Section):
     test: float | None = Field(default=None, gt=0, lt=1)
     content_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
+    def hashed(self) -> dict[str, Any]:
+        """What the data are, where that is known, and not where they lay."""
+        content = super().hashed()
+        elsewhere = WHERE if content.get("content_sha256") is not None else ()
+        return {key: value for key, value in content.items() if key not in elsewhere}
+
     @property
     def is_fixed(self) -> bool:
         """Whether the spec alone says what the data are."""
@@ -181,9 +189,16 @@ class RuleSpec(Section):
 
     oldest = frozenset(("name", "options", "source_sha256"))
 
-    name: str = "dtg-ff"
+    name: str = "class-goodness"
     options: dict[str, Scalar] = Field(default={})
     source_sha256: str | None = None
+
+    def hashed(self) -> dict[str, Any]:
+        """As runs are named after it: with the first names of rules."""
+        content = super().hashed()
+        options = content["options"]
+        of = {"of": first_name(str(options["of"]))} if "of" in options else {}
+        return content | {"name": first_name(self.name), "options": options | of}
 
 
 class Recipe(Section):
@@ -253,12 +268,14 @@ class RunSpec(Section):
     """One rule on one task with one seed. ``seed`` draws initial weights, batches, augmentation and whatever the rule draws.
 
     ``judged_on`` the ``"test"`` split, once, after the last epoch; or on the ``"validation"`` split, the test split staying closed: for
-    searches, whose results are choices.
+    searches, whose results are choices. ``names`` is the edition of rules' names, for files of earlier versions (`layerlocal.names`).
     """
 
     oldest = frozenset(("protocol", "data", "network", "rule", "recipe", "seed"))
+    written = frozenset(("names",))
 
     protocol: int = PROTOCOL
+    names: int = Field(default=EDITION, ge=EDITION, le=EDITION)
     data: DataSpec = DataSpec()
     network: NetworkSpec = NetworkSpec()
     rule: RuleSpec = RuleSpec()
@@ -266,12 +283,19 @@ class RunSpec(Section):
     seed: int = Field(default=0, ge=0)
     judged_on: Literal["test", "validation"] = "test"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_names_of_today(cls, content: Any) -> Any:
+        """Specs that were written whole by an earlier version say no edition."""
+        is_old = isinstance(content, dict) and "protocol" in content and "names" not in content
+        return {**content, "rule": names_of_today(content["rule"])} if is_old and "rule" in content else content
+
     def canonical(self) -> str:
         """The spec as JSON with sorted keys: what is hashed. Fields younger than ``oldest`` count where they differ from their default."""
-        return self._canonical({name: _canonical_section(getattr(self, name)) for name in SECTIONS})
+        return self.joined({name: canonical_section(getattr(self, name)) for name in SECTIONS})
 
-    def _canonical(self, sections: Mapping[str, str]) -> str:
-        """`canonical`, of its sections' texts."""
+    def joined(self, sections: Mapping[str, str]) -> str:
+        """`canonical`, of its sections' texts (`canonical_section`)."""
         texts = {**sections, "protocol": str(self.protocol), "seed": str(self.seed)}
         if self.judged_on != "test":
             texts["judged_on"] = f'"{self.judged_on}"'
@@ -297,7 +321,7 @@ class RunSpec(Section):
     @property
     def hash(self) -> str:
         """16 hex digits of the SHA-256 of `canonical`: the run's name on disk."""
-        return _short_sum(self.canonical())
+        return short_sum(self.canonical())
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
         """A copy with dotted keys set, e.g. ``{"rule.temperature_max": 2.0, "recipe.epochs": 3, "network.depth": 4}``.
@@ -337,75 +361,16 @@ class RunSpec(Section):
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
-def spec_texts(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """A spec's JSON content as text: of each of `SECTIONS`, and of the rest.
-
-    Raises:
-        InputError: it is nested deeper than any spec.
-    """
-    rest = {key: value for key, value in content.items() if key not in SECTIONS}
-    try:
-        return (*(compact_json(content.get(name, {})) for name in SECTIONS), compact_json(rest))
-    except RecursionError:
-        raise InputError("a spec is not nested so deep; give numbers, words, true, false or null") from None
-
-
-class SpecReader:
-    """Reads many specs as `spec_texts` gives them. A section that many have is validated once, and is then one object of them all."""
-
-    def __init__(self) -> None:
-        self._sections: dict[tuple[str, str], tuple[Section, str]] = {}
-        self._rest: dict[str, RunSpec] = {}
-
-    def read(self, texts: tuple[str, ...]) -> tuple[RunSpec, str]:
-        """A spec and its hash.
-
-        Raises:
-            InputError: what `RunSpec.parse` says of the content.
-        """
-        *sections, rest = texts
-        try:
-            found = {name: self._section(name, text) for name, text in zip(SECTIONS, sections, strict=True)}
-            whole = self._without_sections(rest).model_copy(update={name: part for name, (part, _) in found.items()})
-        except (ValueError, RecursionError):  # an `InputError` too: it does not say of which section
-            content = {name: json.loads(text) for name, text in zip(SECTIONS, sections, strict=True)}
-            spec = RunSpec.parse(content | json.loads(rest))
-            return spec, spec.hash
-        return whole, _short_sum(whole._canonical({name: text for name, (_, text) in found.items()}))
-
-    def _section(self, name: str, text: str) -> tuple[Section, str]:
-        key = name, text
-        if key not in self._sections:
-            _make_room(self._sections)
-            section = SECTIONS[name].model_validate(json.loads(text))
-            self._sections[key] = section, _canonical_section(section)
-        return self._sections[key]
-
-    def _without_sections(self, text: str) -> RunSpec:
-        if text not in self._rest:
-            _make_room(self._rest)
-            self._rest[text] = RunSpec.model_validate(json.loads(text))
-        return self._rest[text]
-
-
-def _make_room(known: dict[Any, Any], most: int = 10_000) -> None:
-    if len(known) >= most:
-        known.clear()
-
-
 SECTIONS: dict[str, type[Section]] = {"data": DataSpec, "network": NetworkSpec, "recipe": Recipe, "rule": RuleSpec}
 
 
-def _canonical_section(section: Section) -> str:
+def canonical_section(section: Section) -> str:
     """What `RunSpec.canonical` has of one section."""
-    content = section._counting(section.model_dump(mode="json"), section.oldest)
-    if content.get("content_sha256") is not None:
-        for place in WHERE:
-            del content[place]
-    return _CANONICAL.encode(content)
+    return _CANONICAL.encode(section.hashed())
 
 
-def _short_sum(text: str) -> str:
+def short_sum(text: str) -> str:
+    """16 hex digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

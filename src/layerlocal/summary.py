@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from layerlocal.names import EDITION
 from layerlocal.types import InputError
 from layerlocal.words import plain
 
@@ -270,6 +271,7 @@ class Summary(Part):
         claims_sha256: of our claims when the experiment began.
         plan: of a published summary: the plan that it is of.
         specs: of a published summary: hash → spec of its runs.
+        names: edition of the rules' names (`layerlocal.names`).
     """
 
     experiment: ExperimentKind = "study"
@@ -292,6 +294,7 @@ class Summary(Part):
     claims_sha256: str = ""
     plan: dict[str, Any] | None = None
     specs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    names: int = EDITION
     _page: Callable[[], Path] | None = PrivateAttr(None)
 
     @property

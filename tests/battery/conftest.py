@@ -126,10 +126,10 @@ def network(inputs=5):
 
 
 def rule(inputs=5, classes=3):
-    return layerlocal.create_rule("dtg-ff", network(inputs), num_classes=classes, seed=0)
+    return layerlocal.create_rule("class-goodness", network(inputs), num_classes=classes, seed=0)
 
 
-def other(*, rule="dtg-ff", network="mlp", data="teacher_student", **fields):
+def other(*, rule="class-goodness", network="mlp", data="teacher_student", **fields):
     """The finished run's spec with something else in it."""
     content = worlds.TINY.model_dump()
     content["rule"]["name"], content["network"]["name"], content["data"]["source"] = rule, network, data

@@ -174,7 +174,7 @@ study("classes", rules="nowhere")                                               
 study("classes", rules=["bp"])                                                               | bp
 study("classes", rules=3)                                                                    | rules
 study("classes", rules=[3])                                                                  | 3
-study("classes", rules={"dtg-ff"})                                                           | rules
+study("classes", rules={"class-goodness"})                                                           | rules
 study("classes", rules="")                                                                   | rules
 study("classes", seeds=0)                                                                    | seeds
 study("classes", seeds=1.5)                                                                  | seeds
@@ -269,12 +269,12 @@ judge(alpha="x")                                                                
 twins("nowhere", network(), num_classes=3)                                                   | nowhere
 twins("bp", network(), num_classes=3)                                                        | bp
 twins(None, network(), num_classes=3)                                                        | None
-twins("dtg-ff", "mlp", num_classes=3)                                                        | network
-twins("dtg-ff", network(), num_classes=1)                                                    | num_classes
-twins("dtg-ff", network(), num_classes=3, seed=-1)                                           | seed
-twins("dtg-ff", network(), num_classes=3, grd=2)                                             | grd
+twins("class-goodness", "mlp", num_classes=3)                                                        | network
+twins("class-goodness", network(), num_classes=1)                                                    | num_classes
+twins("class-goodness", network(), num_classes=3, seed=-1)                                           | seed
+twins("class-goodness", network(), num_classes=3, grd=2)                                             | grd
 evaluate(None, data)                                                                         | model
-evaluate("dtg-ff", data)                                                                     | model
+evaluate("class-goodness", data)                                                                     | model
 evaluate(rule(), X)                                                                          | data
 evaluate(rule(), data, split="all")                                                          | all
 evaluate(rule(), data, split=["test"])                                                       | test
@@ -300,19 +300,19 @@ create_rule("mine.py:Other", network(), num_classes=3)                          
 create_rule("mine.py", network(), num_classes=3)                                             | mine.py
 create_rule("a\0b.py:Mine", network(), num_classes=3)                                        | a\x00b
 create_rule("caf\udce9.py:Mine", network(), num_classes=3)                                   | caf
-create_rule("dtg-ff", None, num_classes=3)                                                   | network
-create_rule("dtg-ff", nn.Linear(5, 4), num_classes=3)                                        | Linear
-create_rule("dtg-ff", network(), num_classes=1)                                              | num_classes
-create_rule("dtg-ff", network(), num_classes=2.5)                                            | num_classes
-create_rule("dtg-ff", network(), num_classes="3")                                            | num_classes
-create_rule("dtg-ff", network(), num_classes=True)                                           | num_classes
-create_rule("dtg-ff", network(), num_classes=3, foo=1)                                       | foo
-create_rule("dtg-ff", network(), num_classes=3, grid="x")                                    | grid
-create_rule("dtg-ff", network(), num_classes=3, grid=0)                                      | grid
-create_rule("dtg-ff", network(), num_classes=3, temperature_max=float("nan"))                | temperature_max
-create_rule("dtg-ff", network(), num_classes=3, temperature_max=-1.0)                        | temperature_max
-create_rule("dtg-ff", network(), num_classes=3, fusion="odd")                                | odd
-create_rule("dtg-ff", network(), num_classes=3, label_smoothing=1.0)                         | label_smoothing
+create_rule("class-goodness", None, num_classes=3)                                                   | network
+create_rule("class-goodness", nn.Linear(5, 4), num_classes=3)                                        | Linear
+create_rule("class-goodness", network(), num_classes=1)                                              | num_classes
+create_rule("class-goodness", network(), num_classes=2.5)                                            | num_classes
+create_rule("class-goodness", network(), num_classes="3")                                            | num_classes
+create_rule("class-goodness", network(), num_classes=True)                                           | num_classes
+create_rule("class-goodness", network(), num_classes=3, foo=1)                                       | foo
+create_rule("class-goodness", network(), num_classes=3, grid="x")                                    | grid
+create_rule("class-goodness", network(), num_classes=3, grid=0)                                      | grid
+create_rule("class-goodness", network(), num_classes=3, temperature_max=float("nan"))                | temperature_max
+create_rule("class-goodness", network(), num_classes=3, temperature_max=-1.0)                        | temperature_max
+create_rule("class-goodness", network(), num_classes=3, fusion="odd")                                | odd
+create_rule("class-goodness", network(), num_classes=3, label_smoothing=1.0)                         | label_smoothing
 create_rule("bp", network(), num_classes=3, of="nothing")                                    | nothing
 create_rule("bp", network(), num_classes=3, of="bp")                                         | bp
 create_rule("segmented", network(), num_classes=3, segment_size=0)                           | segment_size
@@ -338,38 +338,38 @@ SpatialReadout((4, 8, 8), 6, factors="odd")                                     
 
 fit("nothing", data)                                                                         | nothing
 fit(None, data)                                                                              | None
-fit("dtg-ff", None)                                                                          | data
-fit("dtg-ff", "images")                                                                      | data
-fit("dtg-ff", (X,))                                                                          | data
-fit("dtg-ff", (X, y, X))                                                                     | data
-fit("dtg-ff", (X, np.where(y == 0, np.nan, y)))                                              | nan
-fit("dtg-ff", (X, np.linspace(0, 1, len(y))))                                                | label
-fit("dtg-ff", data, 3)                                                                       | recipe
-fit("dtg-ff", data, {"epochs": 1})                                                           | recipe
-fit("dtg-ff", data, network="nothing")                                                       | nothing
-fit("dtg-ff", data, network=network(inputs=7))                                               | 7
-fit("dtg-ff", data, network=nn.Linear(5, 4))                                                 | Linear
-fit("dtg-ff", data, network=network(), width=2)                                              | width
-fit("dtg-ff", data, width=0)                                                                 | width
-fit("dtg-ff", data, width="wide")                                                            | width
-fit("dtg-ff", data, network_options={"foo": 1})                                              | foo
-fit("dtg-ff", data, network_options=3)                                                       | network_options
-fit("dtg-ff", (X, y), validation=1.0)                                                        | validation
-fit("dtg-ff", data, small, seed=1.5)                                                         | seed
-fit("dtg-ff", data, small, seed=-1)                                                          | seed
-fit("dtg-ff", data, device="gpu")                                                            | gpu
-fit("dtg-ff", data, device="cuda:99")                                                        | cuda:99
-fit("dtg-ff", data, device=3)                                                                | device
-fit("dtg-ff", data, foo=1)                                                                   | foo
-fit("dtg-ff", data, small, on_epoch=3)                                                       | on_epoch
+fit("class-goodness", None)                                                                          | data
+fit("class-goodness", "images")                                                                      | data
+fit("class-goodness", (X,))                                                                          | data
+fit("class-goodness", (X, y, X))                                                                     | data
+fit("class-goodness", (X, np.where(y == 0, np.nan, y)))                                              | nan
+fit("class-goodness", (X, np.linspace(0, 1, len(y))))                                                | label
+fit("class-goodness", data, 3)                                                                       | recipe
+fit("class-goodness", data, {"epochs": 1})                                                           | recipe
+fit("class-goodness", data, network="nothing")                                                       | nothing
+fit("class-goodness", data, network=network(inputs=7))                                               | 7
+fit("class-goodness", data, network=nn.Linear(5, 4))                                                 | Linear
+fit("class-goodness", data, network=network(), width=2)                                              | width
+fit("class-goodness", data, width=0)                                                                 | width
+fit("class-goodness", data, width="wide")                                                            | width
+fit("class-goodness", data, network_options={"foo": 1})                                              | foo
+fit("class-goodness", data, network_options=3)                                                       | network_options
+fit("class-goodness", (X, y), validation=1.0)                                                        | validation
+fit("class-goodness", data, small, seed=1.5)                                                         | seed
+fit("class-goodness", data, small, seed=-1)                                                          | seed
+fit("class-goodness", data, device="gpu")                                                            | gpu
+fit("class-goodness", data, device="cuda:99")                                                        | cuda:99
+fit("class-goodness", data, device=3)                                                                | device
+fit("class-goodness", data, foo=1)                                                                   | foo
+fit("class-goodness", data, small, on_epoch=3)                                                       | on_epoch
 fit(rule(), data, network="mlp")                                                             | network
 fit(rule(), data, grid=2)                                                                    | grid
 fit(rule(classes=2), data)                                                                   | 3
 fit(rule(inputs=7), data)                                                                    | 7
-fit("dtg-ff", data, Recipe(batch_size=1000))                                                 | batch_size
-fit("dtg-ff", data, Recipe(batch_size=8, crop=2))                                            | crop
-fit("dtg-ff", data, Recipe(batch_size=8, micro_batches=99))                                  | micro_batches
-fit("dtg-ff", data, Recipe(epochs=1, batch_size=8, learning_rate=1e30))                      | loss
+fit("class-goodness", data, Recipe(batch_size=1000))                                                 | batch_size
+fit("class-goodness", data, Recipe(batch_size=8, crop=2))                                            | crop
+fit("class-goodness", data, Recipe(batch_size=8, micro_batches=99))                                  | micro_batches
+fit("class-goodness", data, Recipe(epochs=1, batch_size=8, learning_rate=1e30))                      | loss
 
 evaluate_split(None, data, data.train)                                                       | rule
 evaluate_split(rule(), None, data.train)                                                     | data
@@ -400,8 +400,8 @@ measure_speed({"a": step}, batch_size=4, device="gpu")                          
 check_rule("nothing")                                                                        | nothing
 check_rule("")                                                                               | rule
 check_rule(None)                                                                             | None
-check_rule("dtg-ff", foo=1)                                                                  | foo
-check_rule("dtg-ff", grid="x")                                                               | grid
+check_rule("class-goodness", foo=1)                                                                  | foo
+check_rule("class-goodness", grid="x")                                                               | grid
 check_rule("mine.py:Other")                                                                  | Other
 
 DataSpec(source=3)                                                                           | source

@@ -45,7 +45,7 @@ audit --out afile                                               | afile
 audit --out afile/below                                         | afile
 audit --out {LONG[:300]}                                        | aaaa
 audit --rule nothing                                            | nothing
-audit --rule dtg-ff,fff                                         | fff
+audit --rule class-goodness,fff                                         | fff
 audit --rule ''                                                 | rule
 audit --rule nothing.py:Mine                                    | nothing.py
 audit --rule mine.py                                            | mine.py
@@ -274,13 +274,13 @@ check ''                                                        | rule
 check nothing.py:Mine                                           | nothing.py
 check mine.py:Other                                             | Other
 check mine.py                                                   | mine.py
-check dtg-ff extra                                              | extra
-check dtg-ff --set rule.grids=4                                 | grids
-check dtg-ff --set rule.grid=four                               | grid
-check dtg-ff --set network.depth=2                              | network.depth
-check dtg-ff --set rule.grid                                    | rule.grid
-check dtg-ff --set rule.grid=1 --set rule.grid=2                | rule.grid
-check dtg-ff --foo                                              | --foo
+check class-goodness extra                                              | extra
+check class-goodness --set rule.grids=4                                 | grids
+check class-goodness --set rule.grid=four                               | grid
+check class-goodness --set network.depth=2                              | network.depth
+check class-goodness --set rule.grid                                    | rule.grid
+check class-goodness --set rule.grid=1 --set rule.grid=2                | rule.grid
+check class-goodness --foo                                              | --foo
 
 list everything                                                 | everything
 list ''                                                         | list
@@ -376,7 +376,7 @@ cite --out empty                                                | empty
 cite --out ''                                                   | --out
 cite --rule nothing                                             | nothing
 cite --rule ''                                                  | rule
-cite --rule dtg-ff,fff                                          | fff
+cite --rule class-goodness,fff                                          | fff
 cite --rule nothing.py:Mine                                     | nothing.py
 cite --rule mine.py:Other                                       | Other
 cite --rule {LONG}                                              | aaaa

@@ -83,8 +83,8 @@ def test_damaged_weights_are_one_sentence(refuse, store, way):
 @pytest.mark.parametrize(
     "content",
     [
-        {}, {"protocol": 1}, {"data": 3}, {"data": {"source": 3}}, {"rule": {"name": "dtg-ff", "options": [1]}}, {"seed": -1}, {"future": 1},
-        {"recipe": {"epochs": 0}}, {"network": {"width": None}},
+        {}, {"protocol": 1}, {"data": 3}, {"data": {"source": 3}}, {"rule": {"name": "class-goodness", "options": [1]}}, {"seed": -1},
+        {"future": 1}, {"recipe": {"epochs": 0}}, {"network": {"width": None}},
     ],
 )  # fmt: skip
 def test_a_spec_of_another_kind_is_one_sentence(refuse, store, content):

@@ -17,7 +17,7 @@ from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 
 VECTORS = DataSpec(source="teacher_student", classes=3, num_train=96, num_test=32)
 MLP = NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16})
-TINY = RunSpec(data=VECTORS, network=MLP, rule=RuleSpec(name="dtg-ff"), recipe=Recipe(epochs=1, batch_size=32))
+TINY = RunSpec(data=VECTORS, network=MLP, rule=RuleSpec(name="class-goodness"), recipe=Recipe(epochs=1, batch_size=32))
 
 RULE = """
 from layerlocal import RuleInfo

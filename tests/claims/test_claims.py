@@ -45,7 +45,7 @@ def claim_set(*changes, alpha=0.05):
     return ClaimSet(claims=tuple(claim(**one) for one in changes or ({},)), alpha=alpha)
 
 
-def summary(values, *, study="classes", size="quick", rule="dtg-ff", quantity="gap", unit="pp", **more):
+def summary(values, *, study="classes", size="quick", rule="class-goodness", quantity="gap", unit="pp", **more):
     return Summary(name=study, size=size, quantities={rule: {quantity: measured(values, unit=unit)}}, **more)
 
 
@@ -114,7 +114,13 @@ def test_a_users_file_is_read_instead_of_ours(tmp_path):
 
 def test_defaults_are_those_documented():
     one = claim()
-    assert (one.rule, one.test, one.reference, one.note, one.protocol_differences) == ("dtg-ff", "t", 0.0, "", "")
+    assert (one.rule, one.test, one.reference, one.note, one.protocol_differences) == (
+        "class-goodness",
+        "t",
+        0.0,
+        "",
+        "",
+    )
 
 
 @pytest.mark.parametrize(("text", "match"), [
@@ -424,9 +430,11 @@ def test_an_open_claim_says_what_is_measured_and_counts_and_the_command_that_wou
         "The mean over 3 seeds, +1.4 pp [+0.406, +2.39], is shown to lie neither above +1 pp, which would support the claim, nor below +1 pp, "
         "which would contradict it (p = 0.23 after Holm's correction for 1 claim). If the mean stays, "
     )
-    assert row["command"] == f"layerlocal study classes --seeds {row['n_needed']} --out 'my runs' --rules dtg-ff"
+    assert (
+        row["command"] == f"layerlocal study classes --seeds {row['n_needed']} --out 'my runs' --rules class-goodness"
+    )
     bare = judge(claim_set({"smallest_effect": 1.0}), [summary([0.010, 0.014, 0.018])])[0]
-    assert bare["command"] == f"layerlocal study classes --rules dtg-ff --seeds {row['n_needed']}"
+    assert bare["command"] == f"layerlocal study classes --rules class-goodness --seeds {row['n_needed']}"
 
 
 @pytest.mark.parametrize("typed", ["--rules ff,scff --seeds 3", "--seeds 3 --rule=ff --rules scff", "--seeds=3"])
@@ -436,7 +444,7 @@ def test_the_command_of_an_open_claim_runs_its_rule_whatever_rules_joined_the_st
     words = row["command"].split()
     assert words[:3] == ["layerlocal", "study", "classes"] and len(words) == 9
     given = dict(zip(words[3::2], words[4::2], strict=True))
-    assert given == {"--rules": "dtg-ff", "--seeds": str(row["n_needed"]), "--data": "cifar10"}
+    assert given == {"--rules": "class-goodness", "--seeds": str(row["n_needed"]), "--data": "cifar10"}
 
 
 @pytest.mark.parametrize(("of", "option"), [("processes", "--repeats"), ("rounds", "--rounds")])
@@ -444,10 +452,13 @@ def test_the_command_of_an_open_claim_runs_its_rule_whatever_rules_joined_the_st
 def test_the_command_of_an_open_claim_about_cost_asks_for_what_its_values_are_taken_over(of, option, ratios):
     """Processes or rounds, not seeds; of a single one for three, as of a single seed."""
     found = summary(ratios, study="cost", unit="×", command=f"layerlocal cost --size quick {option} 2 --out here")
-    found.quantities["dtg-ff"]["gap"] = measured(ratios, unit="×", of=of)
+    found.quantities["class-goodness"]["gap"] = measured(ratios, unit="×", of=of)
     row = judge(claim_set({"study": "cost", "reference": 1.0, "smallest_effect": 0.05}), [found])[0]
     assert row["verdict"] == "inconclusive" and (row["n_needed"] is None) == (len(ratios) == 1)
-    assert row["command"] == f"layerlocal cost --size quick {option} {row['n_needed'] or 3} --out here --rules dtg-ff"
+    assert (
+        row["command"]
+        == f"layerlocal cost --size quick {option} {row['n_needed'] or 3} --out here --rules class-goodness"
+    )
     assert brings_command(row) and claim_rows([row])[0]["command"] == row["command"]
 
 
@@ -461,7 +472,7 @@ def test_what_cannot_be_judged_is_called_so_and_takes_no_part_in_the_correction(
     """A study may say why a quantity has no value; a smaller size with values does not stand in: that would hang on what came out."""
     reason = "BP is below the local rule, nothing to recover"
     found = summary([], size="medium", command="layerlocal study classes --size medium")
-    found.quantities["dtg-ff"] |= {"gap": measured([], reason=reason), "other": measured(VALUES)}
+    found.quantities["class-goodness"] |= {"gap": measured([], reason=reason), "other": measured(VALUES)}
     claims = claim_set({}, {"id": "P3", "quantity": "other", "smallest_effect": 0.1})
     row, other = judge(claims, [summary(VALUES), found])
     assert row["verdict"] == "cannot be judged" and row["reason"] == f"{reason}."
@@ -472,7 +483,9 @@ def test_what_cannot_be_judged_is_called_so_and_takes_no_part_in_the_correction(
 
 def test_one_seed_gives_no_verdict():
     row = verdict([0.3])
-    assert row["command"] == "layerlocal study classes --rules dtg-ff --seeds 3" and row["n_needed_range"] is None
+    assert (
+        row["command"] == "layerlocal study classes --rules class-goodness --seeds 3" and row["n_needed_range"] is None
+    )
     assert row["verdict"] == "inconclusive" and row["reason"].startswith("One seed, no interval")
     assert (row["p"], row["p_adjusted"], row["n_needed"], row["n"]) == (None, None, None, 1)
     assert row["estimate"]["low"] is None
@@ -527,7 +540,7 @@ def test_a_claim_without_effect_size_and_difference_asks_for_any_difference():
 @pytest.mark.parametrize(("summaries", "match"), [
     ([], "The study 'classes' has not been run."),
     ([summary(VALUES, study="depth")], "The study 'classes' has not been run."),
-    ([summary(VALUES, rule="ff")], "finished nothing of the rule 'dtg-ff' yet; it has ff."),
+    ([summary(VALUES, rule="ff")], "finished nothing of the rule 'class-goodness' yet; it has ff."),
     ([Summary(name="classes", size="quick")], "finished nothing of the rule"),
     ([summary(VALUES, quantity="gapp")], "not what 'gap' needs; nearest is 'gapp'."),
     ([summary([])], "no finished seed of 'gap'"),
@@ -535,7 +548,7 @@ def test_a_claim_without_effect_size_and_difference_asks_for_any_difference():
 def test_what_was_not_run_says_why_and_how_to_run_it(summaries, match):
     row = judge(claim_set(), summaries)[0]
     assert row["verdict"] == "not run" and match in row["reason"]
-    assert row["command"] == "layerlocal study classes --rules dtg-ff"
+    assert row["command"] == "layerlocal study classes --rules class-goodness"
     empty = {"estimate": None, "p": None, "p_adjusted": None, "n": 0, "n_needed": None, "size": None, "unit": ""}
     assert {key: row[key] for key in empty} == empty
 
@@ -566,14 +579,14 @@ def test_summaries_that_cannot_be_told_apart_are_refused():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_no_finite_number_is_refused(value):
-    with pytest.raises(InputError, match=r"classes \(quick\), dtg-ff, gap, seed 1:"):
+    with pytest.raises(InputError, match=r"classes \(quick\), class-goodness, gap, seed 1:"):
         verdict([0.1, value])
 
 
 def test_seeds_are_listed_in_numeric_order():
     found = summary([0.0] * 12)
     values = {str(seed): seed / 100 for seed in reversed(range(12))}
-    found.quantities["dtg-ff"]["gap"] = Quantity(values=values)
+    found.quantities["class-goodness"]["gap"] = Quantity(values=values)
     assert judge(claim_set(), [found])[0]["estimate"]["values"] == [seed / 100 for seed in range(12)]
 
 
@@ -625,7 +638,7 @@ def test_published_accuracies_are_those_of_the_survey():
     found = {(one.method, one.data): one for one in load_accuracies()}
     assert {key: found[key].accuracy_percent for key in PUBLISHED} == PUBLISHED
     assert len({method for method, _ in found}) == 15 and all(one.protocol_differences for one in found.values())
-    rules = {"ff", "dtg-ff", "predsim", "symba", "cwcomp", "deeperforward", "hcl-ff", "asge", "scff", "sigprop"}
+    rules = {"ff", "class-goodness", "predsim", "symba", "cwcomp", "deeperforward", "hcl-ff", "asge", "scff", "sigprop"}
     assert {one.rule for one in found.values()} == {None, *rules}
     bp = {key: one.bp_percent for key, one in found.items() if one.bp_percent is not None}
     assert bp["predsim, VGG8b", "cifar10"] == 94.01 and bp["HCL-FF", "tiny_imagenet"] == 64.4 and len(bp) == 11
@@ -635,7 +648,7 @@ def test_a_published_accuracy_stands_beside_the_measured_one():
     found = summary(
         [0.80, 0.82, 0.84], study="accuracy", quantity="accuracy/cifar10", unit="%", command="layerlocal study accuracy"
     )
-    found.quantities["dtg-ff"] = {
+    found.quantities["class-goodness"] = {
         "gap/cifar10": measured([-0.02, -0.03, -0.04]),
         "accuracy/cifar10": measured([0.80, 0.82, 0.84], unit="%", protocol="cnn4, 3 epochs"),
     }
@@ -649,7 +662,7 @@ def test_a_published_accuracy_stands_beside_the_measured_one():
         "cifar10",
         "quick",
         3,
-        "dtg-ff",
+        "class-goodness",
     )
     assert row["reported"] == pytest.approx(0.918) and row["measured"] == estimate([0.80, 0.82, 0.84])
     assert row["difference"] == pytest.approx(0.82 - 0.918) and row["reason"] == "" and row["text"] == "91.8 %"
@@ -659,7 +672,7 @@ def test_a_published_accuracy_stands_beside_the_measured_one():
 def test_backprop_is_not_made_up_from_other_seeds_or_sizes():
     base = summary([0.80, 0.82], study="accuracy", quantity="accuracy/cifar10", unit="%")
     other_seeds = base.model_copy(deep=True)
-    other_seeds.quantities["dtg-ff"]["gap/cifar10"] = Quantity(values={"0": -0.02, "5": -0.03})
+    other_seeds.quantities["class-goodness"]["gap/cifar10"] = Quantity(values={"0": -0.02, "5": -0.03})
     other_size = summary([-0.02, -0.03], study="accuracy", size="full", quantity="gap/cifar10")
     for summaries in ([other_seeds], [base, other_size]):
         (row,) = [one for one in compare_accuracies(load_accuracies(), summaries) if one["status"] == "measured"]

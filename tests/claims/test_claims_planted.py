@@ -42,7 +42,7 @@ def draw(rng, truths, n, *, noise=None):
         f"q{index}": Quantity(values={str(seed): value for seed, value in enumerate((truth / 100 + SD * row).tolist())})
         for index, (truth, row) in enumerate(zip(truths, drawn, strict=True))
     }
-    return Summary(name="classes", size="quick", quantities={"dtg-ff": quantities})
+    return Summary(name="classes", size="quick", quantities={"class-goodness": quantities})
 
 
 def verdicts(claims, summary):

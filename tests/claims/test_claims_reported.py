@@ -127,8 +127,8 @@ def test_the_page_says_which_commands_download_their_data():
     inside = {"fashion_mnist_subset", "teacher_student"}
     needs = {}
     for name in {claim.study for claim in load_claims().claims} - {"cost"}:
-        plan = StudyPlan(study=name, size="quick", rules=("dtg-ff",), seeds=(0,))
-        cells = find_study(name).cells(plan, "dtg-ff", 0)
+        plan = StudyPlan(study=name, size="quick", rules=("class-goodness",), seeds=(0,))
+        cells = find_study(name).cells(plan, "class-goodness", 0)
         needs[name] = {cell.data.source for cell in cells} - inside
     free = {name for name, found in needs.items() if not found}
     assert needs["resolution"] == {"caltech101_224"}
@@ -167,10 +167,10 @@ def test_published_results_open_as_a_store_does(published, cli):
     audit, *studies = content["summaries"]
     assert [(s["name"], s["size"]) for s in studies] == [("composition", "quick"), ("hybrid", "quick")]
     old = json.loads((published / STUDIES[0]).read_text())
-    for key in old.keys() - {"study", "quantities", "tables"}:
+    for key in old.keys() - {"names", "study", "quantities", "tables"}:
         assert studies[0][key] == old[key], key
-    values = {name: of["values"] for name, of in old["quantities"]["dtg-ff"].items()}
-    assert {name: of["values"] for name, of in studies[0]["quantities"]["dtg-ff"].items()} == values
+    values = {name: of["values"] for name, of in old["quantities"]["class-goodness"].items()}
+    assert {name: of["values"] for name, of in studies[0]["quantities"]["class-goodness"].items()} == values
     written = json.loads((published / "audit-quick.json").read_text())
     assert (audit["experiment"], audit["sentences"]) == ("audit", written["sentences"])
     assert {row["run"] for row in content["runs"]} >= {row["run"] for row in load_runs(published).to_pylist()}
@@ -197,8 +197,8 @@ def broken(text):
         "a list": "[]",
         "deep": "[" * 100_000,
         "no quantities": json.dumps({key: value for key, value in content.items() if key != "quantities"}),
-        "quantities of another kind": json.dumps(content | {"quantities": {"dtg-ff": [1]}}),
-        "a value in words": json.dumps(content | {"quantities": {"dtg-ff": {"gap": {"values": {"0": "0.1"}}}}}),
+        "quantities of another kind": json.dumps(content | {"quantities": {"class-goodness": [1]}}),
+        "a value in words": json.dumps(content | {"quantities": {"class-goodness": {"gap": {"values": {"0": "0.1"}}}}}),
         "a part of its own": json.dumps(content | {"extra": 1}),
         "another study": json.dumps(content | {"study": "depth"}),
         "another size": json.dumps(content | {"size": "full"}),

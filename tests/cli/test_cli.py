@@ -31,7 +31,7 @@ from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.training.train import Training
 from layerlocal.types import InputError
 
-RULES = ["bp", "bp-deepsup", "dtg-ff", "ff", "local-heads", "segmented"]
+RULES = ["bp", "bp-deepsup", "class-goodness", "ff", "local-heads", "segmented"]
 NETWORKS = ["mlp", "resnet18", "vgg8", "vgg11", "vgg16"]
 DATA = [
     "fashion_mnist_subset", "teacher_student", "mnist", "fashion_mnist", "kmnist", "svhn", "cifar10", "cifar100", "stl10",
@@ -157,7 +157,7 @@ def test_train_says_on_standard_error_how_it_goes_and_on_standard_output_what_ca
     code, out, err = cli(*TINY, "--out", "elsewhere", "--seed", "3")
     result = RunStore("elsewhere").finished()[0].result
     assert code == 0
-    assert result["run"] in out and "dtg-ff" in out and f"{100 * result['test_accuracy']:.2f} %" in out
+    assert result["run"] in out and "class-goodness" in out and f"{100 * result['test_accuracy']:.2f} %" in out
     for value in result["block_accuracies"].values():
         assert f"{100 * value:.1f} %" in out
     assert "certified" in out and "chance 34.4 %" in out
@@ -261,9 +261,9 @@ CHOICES = {
     "network.compile": [False, True],
     "network.fused": [False, True],
     "network.options": [{}, {"depth": 4}, {"norm": False, "hidden": 32}],
-    "rule.name": ["dtg-ff", "bp", "bp-deepsup", "segmented"],
+    "rule.name": ["class-goodness", "bp", "bp-deepsup", "segmented"],
     "rule.options": [
-        {}, {"of": "dtg-ff", "temperature_max": 2.0}, {"grid": 4, "readout": "mean"}, {"x": None, "y": True, "z": -1.5e-7},
+        {}, {"of": "class-goodness", "temperature_max": 2.0}, {"grid": 4, "readout": "mean"}, {"x": None, "y": True, "z": -1.5e-7},
         {"x": "4", "y": "true", "z": "null"}, {"x": "", "y": "a=b", "z": '"quoted"'}, {"x": "1e5", "y": " ", "z": 3},
     ],
     "recipe.epochs": [10, 1],
@@ -320,7 +320,7 @@ def test_the_command_of_a_plugin_and_of_its_twins_makes_that_run(monkeypatch, cl
 def test_the_shell_trains_as_python_does_with_fused_blocks_and_an_old_spec_stays_what_it_was(monkeypatch, cli):
     found = captured(monkeypatch, cli, "layerlocal train")
     images = np.random.default_rng(0).integers(0, 255, (16, 16, 16), np.uint8), np.arange(16) % 2
-    fitted = fit("dtg-ff", images, Recipe(epochs=1, batch_size=2), network="cnn4", width=0.125)
+    fitted = fit("class-goodness", images, Recipe(epochs=1, batch_size=2), network="cnn4", width=0.125)
     assert found.network.fused and any(getattr(part, "fused", False) for part in fitted.rule.network.modules())
     assert not captured(monkeypatch, cli, "layerlocal train --set network.fused=false").network.fused
     assert not RunSpec.parse({"network": {"name": "vgg8"}}).network.fused
@@ -356,7 +356,7 @@ def test_the_shell_trains_as_python_does_with_fused_blocks_and_an_old_spec_stays
         (("audit", "--rule", "bp"), ["bp", "baseline", "stand beside every rule"]),
         (("list", "ruls"), ["'ruls'", "rules", "networks", "data"]),
         (("check", "dtgff"), ["unknown rule 'dtgff'", *RULES, "FILE.py:CLASS"]),
-        (("check", "dtg-ff", "--set", "rule.gird=4"), ["'gird'", "grid"]),
+        (("check", "class-goodness", "--set", "rule.gird=4"), ["'gird'", "grid"]),
     ],
 )  # fmt: skip
 def test_a_name_that_is_not_known_is_one_sentence_that_lists_the_known_ones(refused, words, known):
@@ -610,7 +610,7 @@ def test_show_lists_every_run_by_a_name_that_show_takes(cli, plug, run):
     assert code == 0
     for found in (run, other):
         assert found["run"] in out and f"{found['test_accuracy']:.1%}" in out
-    assert "dtg-ff" in out and "Sound" in out
+    assert "class-goodness" in out and "Sound" in out
 
 
 def test_show_lists_rules_whose_path_looks_like_markup(cli, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def completed(typed, **more):
         ("layerlocal che", ["check"]),
         ("layerlocal train --rule ", list_rules()),
         ("layerlocal check s", [name for name in list_rules() if name.startswith("s")]),
-        ("layerlocal audit --rules ff,dtg-ff,sy", ["ff,dtg-ff,symba"]),
+        ("layerlocal audit --rules ff,class-goodness,sy", ["ff,class-goodness,symba"]),
         ("layerlocal study classes --rule ff,f", ["ff,feedback"]),
         ("layerlocal train --network ", list_networks()),
         ("layerlocal tune --data ", list_data()),

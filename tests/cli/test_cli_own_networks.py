@@ -28,7 +28,7 @@ def module(in_channels, image_size):
 """
 COMMANDS = {
     "train": ["train", "--epochs", "1", "--set", "data.num_train=64"],
-    "check": ["check", "dtg-ff"],
+    "check": ["check", "class-goodness"],
     "study": ["study", "accuracy", "--data", "fashion_mnist_subset", "--seeds", "1", "--workers", "1"],
     "audit": ["audit", "--seeds", "1", "--workers", "1"],
     "tune": ["tune", "--trials", "1", "--workers", "1"],
@@ -101,10 +101,10 @@ def test_a_width_is_refused_where_the_function_has_none(refused):
 
 
 def test_a_rule_is_checked_on_it(cli):
-    code, out, _ = cli("check", "dtg-ff", "--network", EXAMPLE, "--set", "network.channels=9", "--json")
+    code, out, _ = cli("check", "class-goodness", "--network", EXAMPLE, "--set", "network.channels=9", "--json")
     found = json.loads(out)
     assert code == 0 and found["network"] == EXAMPLE and len(found["checks"]) == 12
-    assert found["found"].endswith(f"`layerlocal train --rule dtg-ff --network {EXAMPLE}`")
+    assert found["found"].endswith(f"`layerlocal train --rule class-goodness --network {EXAMPLE}`")
 
 
 def test_a_rule_that_does_not_fit_it_is_told_so_by_check(cli):

@@ -14,8 +14,8 @@ from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 
 RUNS = [  # rule, twin of, data, network, seed, day, accuracy
-    ("dtg-ff", None, "cifar10", "vgg8", 0, 1, 0.5),
-    ("bp", "dtg-ff", "cifar10", "vgg8", 0, 2, 0.9),
+    ("class-goodness", None, "cifar10", "vgg8", 0, 1, 0.5),
+    ("bp", "class-goodness", "cifar10", "vgg8", 0, 2, 0.9),
     ("ff", None, "./images/cats", "cnn4", 1, 3, 0.7),
     ("my/rule.py:Mine", None, "cifar10", "cnn4", 1, 4, 0.8),
     ("bp", "my/rule.py:Mine", "./images/cats", "vgg8", 0, 5, 0.6),
@@ -54,7 +54,7 @@ def shown(cli, *words):
     ("words", "numbers"),
     [
         ([], [0, 1, 2, 3, 4]),
-        (["--rule", "dtg-ff"], [0, 1]),
+        (["--rule", "class-goodness"], [0, 1]),
         (["--rule", "bp"], [1, 4]),
         (["--rule", "my/rule.py:Mine"], [3, 4]),
         (["--rule", "rule.py:Mine"], [3, 4]),
@@ -102,7 +102,7 @@ def test_a_row_says_when_what_and_whose_twin(cli, store):
         "2026-01-02",
         "12:00",
         "bp",
-        "dtg-ff",
+        "class-goodness",
         "cifar10",
         "vgg8",
         "0.25",

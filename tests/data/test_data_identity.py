@@ -404,8 +404,8 @@ def test_a_received_study_does_not_run_files_that_nobody_named(tmp_path):
     store = tmp_path / "store"
     marker = tmp_path / "ran"
     (tmp_path / "rule.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
-    plan = StudyPlan(study="composition", rules=(f"{tmp_path}/rule.py:Rule", "dtg-ff"))
+    plan = StudyPlan(study="composition", rules=(f"{tmp_path}/rule.py:Rule", "class-goodness"))
     write_atomic(study_place(store, "composition", "quick").plan.path, plan.model_dump_json().encode())
     with pytest.raises(InputError, match=r"has the rule file .*rule.py:Rule.*--rules"):
-        run_study(store, "composition", rules=["dtg-ff"], workers=1)
+        run_study(store, "composition", rules=["class-goodness"], workers=1)
     assert not marker.exists()

@@ -121,7 +121,7 @@ def test_a_set_of_medmnist_is_found_by_its_name_with_class_names_and_licence(nam
 def test_a_rule_trains_on_it(place, monkeypatch):
     published(monkeypatch, place, shape=(28, 28, 3), counts={"train": 32, "val": 16, "test": 16})
     data = load_data("bloodmnist")
-    fitted = fit("dtg-ff", data, Recipe(epochs=1, batch_size=16), network="cnn4", width=0.1)
+    fitted = fit("class-goodness", data, Recipe(epochs=1, batch_size=16), network="cnn4", width=0.1)
     assert fitted.rule.num_classes == 8
 
 
@@ -218,8 +218,8 @@ def test_the_accuracy_study_knows_their_sizes_and_mirrors_no_side_of_the_body():
     from layerlocal.experiments.studies import find_study
     from layerlocal.experiments.studies.base import StudyPlan
 
-    plan = StudyPlan(study="accuracy", size="medium", rules=("dtg-ff",), seeds=(0,), data=tuple(MEDMNIST))
-    cells = {cell.data.source: cell for cell in find_study("accuracy").cells(plan, "dtg-ff", 0)}
+    plan = StudyPlan(study="accuracy", size="medium", rules=("class-goodness",), seeds=(0,), data=tuple(MEDMNIST))
+    cells = {cell.data.source: cell for cell in find_study("accuracy").cells(plan, "class-goodness", 0)}
     assert cells["breastmnist"].data.num_train == 546 + 78 and cells["breastmnist"].data.num_test == 156
     assert cells["pathmnist"].data.num_train == scale_of(plan).num_train
     sides = {name for name, found in MEDMNIST.items() if any("left" in each for each in found.class_names)}

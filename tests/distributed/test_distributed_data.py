@@ -24,19 +24,19 @@ from processes import run_on
 K, B, STEPS = 3, 12, 3
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "batch_size": B}
 CASES = {
-    "bp": ({"name": "bp", "of": "dtg-ff"}, SGD),
+    "bp": ({"name": "bp", "of": "class-goodness"}, SGD),
     "bp-deepsup": ({"name": "bp-deepsup"}, SGD),
     "local-heads": ({"name": "local-heads"}, SGD | {"clip": 0.1}),
-    "dtg-ff": ({"name": "dtg-ff", "temperature_gain": 5.0}, SGD),
-    "dtg-ff, micro-batches": ({"name": "dtg-ff"}, SGD | {"micro_batches": 3}),
-    "dtg-ff, adamw": ({"name": "dtg-ff"}, SGD | {"optimizer": "adamw", "learning_rate": 0.01}),
+    "class-goodness": ({"name": "class-goodness", "temperature_gain": 5.0}, SGD),
+    "class-goodness, micro-batches": ({"name": "class-goodness"}, SGD | {"micro_batches": 3}),
+    "class-goodness, adamw": ({"name": "class-goodness"}, SGD | {"optimizer": "adamw", "learning_rate": 0.01}),
     "ff": ({"name": "ff"}, SGD),
     "ff, micro-batches": ({"name": "ff", "prediction": "softmax"}, SGD | {"micro_batches": 2}),
     "ff, peers": ({"name": "ff", "peer_normalization": 5.0}, SGD),
     "segmented": ({"name": "segmented", "of": "ff"}, SGD),
-    "lookahead": ({"name": "lookahead", "of": "dtg-ff"}, SGD),
+    "lookahead": ({"name": "lookahead", "of": "class-goodness"}, SGD),
     "bp-every": ({"name": "bp-every"}, SGD),
-    "resnet18": ({"name": "dtg-ff", "network": "resnet18", "width": 0.0625, "channels_last": True}, SGD),
+    "resnet18": ({"name": "class-goodness", "network": "resnet18", "width": 0.0625, "channels_last": True}, SGD),
 }
 
 
@@ -94,7 +94,7 @@ RUN = Recipe(epochs=2, batch_size=B, learning_rate=0.01, optimizer="sgd", crop=1
 
 
 def a_run(group):
-    training = DataParallelTraining(make("dtg-ff"), make_data(), RUN, group=group, seed=3)
+    training = DataParallelTraining(make("class-goodness"), make_data(), RUN, group=group, seed=3)
     if group.rank:
         training.follow()
         return state(training.rule)
@@ -176,7 +176,7 @@ def test_with_statistics_of_its_own_part_the_result_is_another(on_two):
 
 
 def test_a_run_on_two_processes_is_a_run_on_one_in_weights_losses_and_accuracy(on_two):
-    training = Training(make("dtg-ff"), make_data(), RUN, seed=3)
+    training = Training(make("class-goodness"), make_data(), RUN, seed=3)
     records = [training.run_epoch() for _ in range(2)]
     (found, told, _), other = on_two["run"]
     assert_close(found, state(training.rule), rtol=2e-3, atol=2e-4)  # float32: rounding grows over steps
@@ -290,7 +290,7 @@ def test_a_blocks_gradients_leave_before_the_next_block_computes(name):
 
 def test_a_run_sends_what_a_ring_sends_for_its_gradients_and_its_statistics(on_two):
     """Two processes: each all-reduced number once, each gathered number once."""
-    rule = make("dtg-ff")
+    rule = make("class-goodness")
     gradients = sum(p.numel() for p in rule.parameters())
     norms = [m for m in rule.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     statistics = (

@@ -31,13 +31,17 @@ K, B = 3, 8
 RECIPE = {"epochs": 2, "batch_size": B, "learning_rate": 0.01, "clip": 1.0, "crop": 1, "flip": True}
 CASES = {
     "local-heads": ({"name": "local-heads", "fusion": "fitted"}, {}, [1, 1, 1, 1]),
-    "dtg-ff": ({"name": "dtg-ff", "channels_last": True, "fused": True}, {"step_per_block": True}, [1, 9, 1, 1]),
+    "class-goodness": (
+        {"name": "class-goodness", "channels_last": True, "fused": True},
+        {"step_per_block": True},
+        [1, 9, 1, 1],
+    ),
     "ff": ({"name": "ff"}, {"optimizer": "sgd"}, None),
     "ff, micro-batches": ({"name": "ff", "prediction": "softmax"}, {"micro_batches": 2}, [9, 1, 1, 1]),
     "hcl-ff": ({"name": "hcl-ff", "width": 9 / 32, "hierarchy": "(0,(1,2))"}, {}, [1, 1, 1, 1]),
     "ff, peers": ({"name": "ff", "peer_normalization": 5.0}, {}, None),
-    "segmented": ({"name": "segmented", "of": "dtg-ff"}, {"checkpointing": True}, [1, 1]),
-    "bf16": ({"name": "dtg-ff"}, {"precision": "bf16"}, [1, 1, 1, 9]),
+    "segmented": ({"name": "segmented", "of": "class-goodness"}, {"checkpointing": True}, [1, 1]),
+    "bf16": ({"name": "class-goodness"}, {"precision": "bf16"}, [1, 1, 1, 9]),
 }
 
 
@@ -88,11 +92,13 @@ def a_run(group, case):
 
 def continued(group):
     """Sequentially begun, layer-parallel from the second epoch on."""
-    training = LayerParallelTraining(make("dtg-ff"), make_data(), Recipe(**RECIPE), group=group, seed=5, costs=[1] * 4)
+    training = LayerParallelTraining(
+        make("class-goodness"), make_data(), Recipe(**RECIPE), group=group, seed=5, costs=[1] * 4
+    )
     if group.rank:
         training.follow()
         return None
-    before = Training(make("dtg-ff"), make_data(), Recipe(**RECIPE), seed=5)
+    before = Training(make("class-goodness"), make_data(), Recipe(**RECIPE), seed=5)
     before.run_epoch()
     training.load_state_tensors(before.state_tensors(), 1)
     training.run_epoch()
@@ -183,7 +189,7 @@ def test_a_run_begun_on_one_process_continues_on_two(on_two):
 
 
 def sequential_of_plain_dtg_ff():
-    training = Training(make("dtg-ff"), make_data(), Recipe(**RECIPE), seed=5)
+    training = Training(make("class-goodness"), make_data(), Recipe(**RECIPE), seed=5)
     for _ in range(2):
         training.run_epoch()
     return arrays(training.state_tensors())
@@ -315,7 +321,7 @@ def test_when_a_process_is_killed_the_other_says_so_and_the_same_command_goes_on
 
 
 def test_more_processes_than_blocks_are_refused_once_and_leave_nothing_behind(tmp_path):
-    words = [*TINY, "--rule", "dtg-ff", "--parallel", "layers", "--out", str(tmp_path / "runs")]
+    words = [*TINY, "--rule", "class-goodness", "--parallel", "layers", "--out", str(tmp_path / "runs")]
     codes, outs, errs = command_on(4, words, tmp_path / "said")
     assert codes == [2] * 4 and outs == [""] * 4 and errs[1:] == [""] * 3
     [sentence] = errs[0].split("\n", 1)[1].splitlines()
@@ -324,7 +330,7 @@ def test_more_processes_than_blocks_are_refused_once_and_leave_nothing_behind(tm
 
 
 def test_torchrun_starts_it(tmp_path):
-    words = [*TINY, "--rule", "dtg-ff", "--parallel", "layers", "--out", str(tmp_path / "runs")]
+    words = [*TINY, "--rule", "class-goodness", "--parallel", "layers", "--out", str(tmp_path / "runs")]
     torchrun = [
         str(Path(sys.executable).with_name("torchrun")),
         "--standalone",

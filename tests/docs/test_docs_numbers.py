@@ -22,8 +22,8 @@ def results(name):
 
 
 def study(name, quantity):
-    """A quantity's estimate over the seeds of a study of `dtg-ff`."""
-    values = results(f"study-{name}")["quantities"]["dtg-ff"][quantity]["values"]
+    """A quantity's estimate over the seeds of a study of `class-goodness`."""
+    values = results(f"study-{name}")["quantities"]["class-goodness"][quantity]["values"]
     return estimate(list(values.values()))
 
 
@@ -38,11 +38,11 @@ def one_cell():
 
 
 def speed():
-    """Of fused `dtg-ff` on the wide vgg8 over fused backprop: median [quartiles]."""
+    """Of fused `class-goodness` on the wide vgg8 over fused backprop: median [quartiles]."""
     [row] = [
         row
         for row in results("trainer")["speed"]
-        if (row["network"], row["width"], row["method"]) == ("vgg8", 1.0, "dtg-ff, fused")
+        if (row["network"], row["width"], row["method"]) == ("vgg8", 1.0, "class-goodness, fused")
     ]
     return row["ratio to bp, fused"]
 
@@ -52,7 +52,7 @@ TEN = [
     (lambda: study("classes-medium", "extra_slope/synthetic"), "study-classes-medium"),
     (lambda: study("classes-medium", "dimension_effect"), "study-classes-medium"),
     (lambda: study("depth-medium", "depth_slope"), "study-depth-medium"),
-    (lambda: protocol("dtg-ff"), "cpu_protocol"),
+    (lambda: protocol("class-goodness"), "cpu_protocol"),
     (lambda: protocol("committee"), "cpu_protocol"),
     (one_cell, "readout_grid"),
     (lambda: study("ablation-quick", "effect/fusion/cifar10"), "study-ablation-quick"),
@@ -73,7 +73,7 @@ def test_each_of_the_first_findings_is_a_number_of_its_file_that_its_seeds_tell_
 def test_the_last_finding_is_the_speed_of_the_results():
     ratio = speed()
     said = f"{ratio['median']:.2f}× [{ratio['low']:.2f}, {ratio['high']:.2f}]"
-    assert f"10. **A local step can be faster.** `dtg-ff` trains at {said}" in FINDINGS.read_text()
+    assert f"10. **A local step can be faster.** `class-goodness` trains at {said}" in FINDINGS.read_text()
 
 
 def swept(summary, arm, key):
@@ -124,7 +124,7 @@ COST = ROOT / "docs/cost.md"
 
 def test_the_rows_of_the_page_on_cost_are_rows_of_the_whole_table():
     rows = re.findall(
-        r"^\| (`(?:bp|bp-deepsup|local-heads|dtg-ff|committee), fused` \|.*)$", COST.read_text(), re.MULTILINE
+        r"^\| (`(?:bp|bp-deepsup|local-heads|class-goodness|committee), fused` \|.*)$", COST.read_text(), re.MULTILINE
     )
     whole = (ROOT / "results/trainer.md").read_text()
     assert len(rows) == 5 and all(f"| vgg8 1, 32 px, batch 32 | {row}\n" in whole for row in rows)
@@ -133,12 +133,12 @@ def test_the_rows_of_the_page_on_cost_are_rows_of_the_whole_table():
 def test_the_points_of_the_page_on_cost_are_those_of_the_results():
     found, page = results("trainer"), COST.read_text()
     kept = {(row["method"], row["depth"]): row["peak_saved_bytes"] for row in found["depth"]}
-    grown = [kept[method, 64] / kept[method, 4] for method in ("dtg-ff, fused", "bp, fused")]
-    assert f"`dtg-ff` grow {grown[0]:.2f}×, those of `bp` {grown[1]:.1f}×" in page
+    grown = [kept[method, 64] / kept[method, 4] for method in ("class-goodness, fused", "bp, fused")]
+    assert f"`class-goodness` grow {grown[0]:.2f}×, those of `bp` {grown[1]:.1f}×" in page
     above = found["process"]["bytes_above_idle"]
-    said = [f"{above[method] / 1e6:.0f} MB" for method in ("bp", "bp, fused", "dtg-ff, fused")]
-    assert "`bp` {}, fused `bp` {}, fused `dtg-ff` {}".format(*said) in page
-    ratios = [above["dtg-ff, fused"] / above[method] for method in ("bp", "bp, fused")]
+    said = [f"{above[method] / 1e6:.0f} MB" for method in ("bp", "bp, fused", "class-goodness, fused")]
+    assert "`bp` {}, fused `bp` {}, fused `class-goodness` {}".format(*said) in page
+    ratios = [above["class-goodness, fused"] / above[method] for method in ("bp", "bp, fused")]
     assert "{:.2f}× and {:.2f}×".format(*ratios) in page
     loop = found["loop"]
     interval = f"[{loop['low']:.1f}, {loop['high']:+.1f}]".replace("-", "−")
@@ -147,5 +147,6 @@ def test_the_points_of_the_page_on_cost_are_those_of_the_results():
 
 def test_where_the_page_on_cost_says_that_backprop_wins_it_does():
     rows = {row["label"]: row["resident_ratio"] for row in results("cost-quick")["groups"][0]["rows"]}
-    said = f"8 parts needs {rows['bp micro-8']:.2f}× of plain BP's process memory, `dtg-ff` on whole batches {rows['dtg-ff']:.2f}×"
-    assert said in COST.read_text() and rows["bp micro-8"] < rows["dtg-ff"]
+    whole = f"`class-goodness` on whole batches {rows['class-goodness']:.2f}×"
+    said = f"8 parts needs {rows['bp micro-8']:.2f}× of plain BP's process memory, {whole}"
+    assert said in COST.read_text() and rows["bp micro-8"] < rows["class-goodness"]

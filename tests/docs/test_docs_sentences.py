@@ -211,7 +211,7 @@ def tokens():
 
 def oblong():
     network = Network([nn.Conv2d(1, 4, 3)], sample_shape=(1, 20, 28))
-    fit("dtg-ff", (torch.rand(60, 1, 20, 28), torch.arange(60) % 3), network=network)
+    fit("class-goodness", (torch.rand(60, 1, 20, 28), torch.arange(60) % 3), network=network)
 
 
 @pytest.fixture

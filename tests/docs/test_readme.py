@@ -142,20 +142,22 @@ def protocol(rule):
 
 
 def slope(file, quantity):
-    values = results(file)["quantities"]["dtg-ff"][quantity]["values"]
+    values = results(file)["quantities"]["class-goodness"][quantity]["values"]
     return difference(estimate(list(values.values())))
 
 
 def speed():
     [row] = [
-        row for row in results("trainer.json")["speed"] if (row["network"], row["method"]) == ("vgg8", "dtg-ff, fused")
+        row
+        for row in results("trainer.json")["speed"]
+        if (row["network"], row["method"]) == ("vgg8", "class-goodness, fused")
     ]
     found = row["ratio to bp, fused"]
     return f"{found['median']:.2f}× [{found['low']:.2f}, {found['high']:.2f}]"
 
 
 FOUND = {
-    "Locality has a price": ("cpu_protocol.json", lambda: protocol("dtg-ff")),
+    "Locality has a price": ("cpu_protocol.json", lambda: protocol("class-goodness")),
     "The price can be small": ("cpu_protocol.json", lambda: protocol("committee")),
     "Depth raises it": ("study-depth-medium.json", lambda: slope("study-depth-medium.json", "depth_slope")),
     "Extra losses can pass for local learning": (

@@ -54,7 +54,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-@pytest.mark.parametrize("rule", ["dtg-ff", "cwcomp", "ff"])
+@pytest.mark.parametrize("rule", ["class-goodness", "cwcomp", "ff"])
 def test_twins_are_bit_by_bit_what_a_study_trains(rule, tmp_path):
     """Before training, and after it."""
     source = RunSpec.parse(TINY | {"network": {"name": "mlp", "width": 0.0625, "options": {"depth": 3}}, "seed": 2})
@@ -76,7 +76,7 @@ def test_twins_are_bit_by_bit_what_a_study_trains(rule, tmp_path):
 
 def test_twins_share_no_tensor_and_begin_with_equal_blocks():
     network = create_network("mlp", in_channels=4, image_size=1, depth=2, width=0.05)
-    three = layerlocal.twins("dtg-ff", network, num_classes=3, grid=1)
+    three = layerlocal.twins("class-goodness", network, num_classes=3, grid=1)
     blocks = [list(rule.network.parameters()) for rule in three]
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*blocks, strict=True))
     assert len({part.data_ptr() for rule in three for part in rule.parameters()}) == sum(

@@ -133,7 +133,7 @@ class Plain(Rule):
 class SmallPlan(AuditPlan):
     """One rule of ours instead of three."""
 
-    rules: tuple[str, ...] = ("dtg-ff",)
+    rules: tuple[str, ...] = ("class-goodness",)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_every_planned_rule_of_ours_can_be_built_with_its_twins():
 
 
 def test_an_audit_is_of_three_local_rules_beside_bp_and_bp_deepsup_with_three_seeds():
-    assert PLAN.rules == ("local-heads", "dtg-ff", "ff") and PLAN.seeds == (0, 1, 2)
+    assert PLAN.rules == ("local-heads", "class-goodness", "ff") and PLAN.seeds == (0, 1, 2)
     assert {spec.rule.name for spec in audit_specs(PLAN)} == {*PLAN.rules, "bp", "bp-deepsup"}
 
 
@@ -229,7 +229,7 @@ def test_the_sweep_over_all_classes_is_the_accuracy_comparison_and_not_run_twice
     accuracy, sweep = accuracy_specs(PLAN), class_specs(PLAN)
     for role in ROLES:
         for seed in PLAN.seeds:
-            assert sweep["real", 10, role, seed] == accuracy["dtg-ff", role, seed]
+            assert sweep["real", 10, role, seed] == accuracy["class-goodness", role, seed]
     hashes = {spec.hash for spec in audit_specs(PLAN)}
     rules, synthetic, subsets = 3 * 3 * 3, 3 * 3 * 3, 2 * 3 * 3
     assert len(hashes) == rules + synthetic + subsets
@@ -293,14 +293,14 @@ def test_an_audit_prints_the_summary_it_writes(audited):
 def test_an_audit_has_every_rule_with_its_twins_and_the_plugin_beside_them(audited):
     out, name, _ = audited
     summary = found_in(out)
-    assert audited_rules(summary) == ["dtg-ff", name] == list(summary.rules) and summary.seeds == (0, 1)
+    assert audited_rules(summary) == ["class-goodness", name] == list(summary.rules) and summary.seeds == (0, 1)
     assert all(row["gap"]["n"] == 2 for row in summary.tables[0].rows)
     assert {row["rule"] for row in summary.rows if row["arm"] != "accuracy"} == {name}
     assert counts(summary, "synthetic") == [3] and counts(summary, "real") == [2, 5, 10]
     assert {row["rule"] for row in part(summary, "What it costs").tables[0].rows} == {
         "bp",
         "bp-deepsup",
-        "dtg-ff",
+        "class-goodness",
         name,
     }
     assert not summary.missing and summary.protocol == PROTOCOL
@@ -337,7 +337,7 @@ def test_a_run_of_an_audit_is_the_same_run_made_here_to_the_last_bit(audited, tm
 def test_an_audit_certifies_the_locality_of_every_rule_and_twin(audited):
     out, name, _ = audited
     found = {row["rule"]: row for row in part(found_in(out), "Locality").tables[0].rows}
-    for rule in ("dtg-ff", name):
+    for rule in ("class-goodness", name):
         assert found[rule]["certified"] == "✓ certified" and found[rule]["measured"] == "block"
         for twin in ("bp", "bp-deepsup"):
             assert found[f"{twin} (twin of {rule})"]["measured"] == "global"
@@ -355,7 +355,7 @@ def test_the_plugin_of_an_audit_is_stored_with_the_hash_of_its_source(audited):
 def test_the_page_of_an_audit_is_one_file_that_names_every_rule(audited):
     out, name, _ = audited
     page = (out / "report.html").read_text()
-    assert all(rule in page for rule in ("dtg-ff", "bp-deepsup", Path(name).name))
+    assert all(rule in page for rule in ("class-goodness", "bp-deepsup", Path(name).name))
     assert "<svg" in page and "<script src" not in page and "@import" not in page
     assert all(address.startswith(("data:", "#", "https://")) for address in re.findall(r'(?:src|href)="([^"]*)', page))
 
@@ -393,7 +393,7 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
     train = layerlocal.runs.run._train_run
 
     def fail(spec, *rest):
-        if spec.rule.name == "dtg-ff":
+        if spec.rule.name == "class-goodness":
             raise InputError("a planted reason")
         return train(spec, *rest)
 
@@ -414,7 +414,7 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
     summary = found_in(tmp_path)
     assert audited_rules(summary) == ["segmented"]
     [failure] = summary.failed
-    assert failure.reason == "a planted reason" and failure.label.startswith("dtg-ff")
+    assert failure.reason == "a planted reason" and failure.label.startswith("class-goodness")
     assert "a planted reason" in (tmp_path / "report.html").read_text()
     out, err = capsys.readouterr()
     assert "segmented" in out and str(tmp_path / "report.html") in out
@@ -473,7 +473,7 @@ def test_a_rule_that_deals_channels_to_classes_and_its_twins_get_a_width_at_whic
         channels = [shape[0] for shape in built.network.activity_shapes]
         assert all(count % data.num_classes == 0 for count in channels), (data.num_classes, channels)
     assert {accuracy_specs(plan)[rule, role, 0].network.width for role in ROLES} == {0.625}
-    assert accuracy_specs(plan)["dtg-ff", "local", 0].network.width == 0.5  # everybody else's
+    assert accuracy_specs(plan)["class-goodness", "local", 0].network.width == 0.5  # everybody else's
 
 
 def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_others_say_what_they_read(stubbed):
@@ -482,7 +482,7 @@ def test_every_rule_that_can_be_read_on_a_grid_is_read_on_the_plans_and_the_othe
         local = accuracy_specs(plan)[rule, "local", 0].rule.options
         own = rule_options(find_rule(rule))
         assert local == ({"grid": 4} if "grid" in own or "of" in own else {})
-    assert {plan.reads[rule] for rule in ("local-heads", "dtg-ff", "predsim", "scff", "segmented")} == {
+    assert {plan.reads[rule] for rule in ("local-heads", "class-goodness", "predsim", "scff", "segmented")} == {
         "RMS, 4×4 cells"
     }
     assert plan.reads["ff"] == "goodness under every label"
@@ -580,7 +580,7 @@ def test_a_rule_that_raises_after_some_steps_of_training_is_told_and_the_page_is
     name = f"{tmp_path / 'late.py'}:Late"
     monkeypatch.setattr(
         layerlocal.experiments.audit.driver, "audit_runs",
-        lambda plan: {(rule, "local", 0): accuracy_specs(plan)[rule, "local", 0] for rule in ("dtg-ff", name)},
+        lambda plan: {(rule, "local", 0): accuracy_specs(plan)[rule, "local", 0] for rule in ("class-goodness", name)},
     )  # fmt: skip
     summary = run_audit(tmp_path / "runs", rules=[name], seeds=1, workers=1)
     [failure] = summary.failed

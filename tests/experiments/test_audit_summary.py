@@ -14,6 +14,7 @@ from layerlocal.experiments.audit.published import summary_of_0_1_0
 from layerlocal.experiments.audit.sentences import class_sentence, headline, split_sentence
 from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.stored import audit_summary
+from layerlocal.names import names_of_today
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import RunSpec
 from layerlocal.summary import Missed, Summary
@@ -135,7 +136,7 @@ def test_quantities_are_by_seed_and_slopes_are_per_doubling_of_the_classes():
     assert found["ff"]["gap"].values == pytest.approx({"0": -0.146, "1": -0.142, "2": -0.138})
     assert found["ff"]["accuracy"].unit == "%" and "gap_slope/real" not in found["ff"]
     # +1.2, 2.4 and 3.6 pp at 2, 10 and 50 classes: equal steps of log2 5
-    assert found["dtg-ff"]["gap_slope/synthetic"].values == pytest.approx(
+    assert found["class-goodness"]["gap_slope/synthetic"].values == pytest.approx(
         dict.fromkeys(("0", "1", "2"), 0.012 / math.log2(5))
     )
 
@@ -231,11 +232,15 @@ def test_a_rule_in_a_network_of_its_own_width_is_not_the_most_accurate_beside_th
 
 def test_a_rule_of_its_own_width_or_reading_is_told_beside_the_table():
     plan = planted_plan(
-        2, widths={"dtg-ff": {"cnn4": {10: 0.625}}}, reads={"local-heads": "RMS, 4×4 cells", "dtg-ff": "goodness"}
+        2,
+        widths={"class-goodness": {"cnn4": {10: 0.625}}},
+        reads={"local-heads": "RMS, 4×4 cells", "class-goodness": "goodness"},
     )
     summary = summarize(plan, planted_records(plan))
-    assert "Blocks are read by RMS, 4×4 cells; dtg-ff instead uses goodness." in summary.sentences
-    assert any(note.startswith("dtg-ff: it and its twins at width 0.625, at which channels") for note in summary.notes)
+    assert "Blocks are read by RMS, 4×4 cells; class-goodness instead uses goodness." in summary.sentences
+    assert any(
+        note.startswith("class-goodness: it and its twins at width 0.625, at which channels") for note in summary.notes
+    )
     assert not any(text.startswith("Blocks are read") for text in planted_summary().sentences)
 
 
@@ -245,9 +250,10 @@ def test_the_sentences_of_a_planted_audit():
         "twin, −1.3 pp [−2.3, −0.3], n=3.",
         "Of local-heads's −1.3 pp, extra supervision brings +0.5 pp (BP with the same local losses has it too) and local learning itself "
         "−1.8 pp: the price of locality.",
-        "The gap of dtg-ff to BP against the number of classes: on teacher-student data from +1.2 pp at K=2 to +3.6 pp [+2.6, +4.6], n=3 at "
-        "K=50 (of which DeepSup − BP +0.5 pp); on real classes from −1.5 pp at K=2 to −3.1 pp [−4.1, −2.1], n=3 at K=10 (of which DeepSup − BP "
-        "+0.5 pp).",
+        "The gap of class-goodness to BP against the number of classes: "
+        "on teacher-student data from +1.2 pp at K=2 to +3.6 pp [+2.6, +4.6], n=3 at "
+        "K=50 (of which DeepSup − BP +0.5 pp); on real classes from −1.5 pp at K=2 to −3.1 pp [−4.1, −2.1], n=3 at K=10 (of which "
+        "DeepSup − BP +0.5 pp).",
     )  # fmt: skip
 
 
@@ -265,7 +271,7 @@ def test_a_sweep_of_one_count_is_not_told_as_a_change():
 def test_the_first_table_has_what_a_step_costs_beside_bp_and_on_which_network():
     summary = planted_summary()
     rows = {row["rule"]: (row["speed"], row["saved"]) for row in summary.tables[0].rows}
-    assert rows == {"local-heads": (1.31, 0.58), "dtg-ff": (1.25, 0.58), "ff": (0.72, 0.58)}
+    assert rows == {"local-heads": (1.31, 0.58), "class-goodness": (1.25, 0.58), "ff": (0.72, 0.58)}
     labels = {column.key: column.label for column in summary.tables[0].columns}
     assert labels["speed"] == "speed ÷ BP, vgg8" and labels["saved"] == "saved bytes ÷ BP, vgg8"
     assert "Speed and saved bytes are those of one step of another network, vgg8, width 1." in summary.notes
@@ -279,11 +285,11 @@ def test_speed_and_memory_of_the_same_network_have_no_mark():
 
 
 def test_a_rule_whose_cost_cannot_be_measured_says_so_and_has_no_number():
-    plan, cost = planted_plan(2), planted_cost(("local-heads", "dtg-ff"))
-    cost["rules"][-1] = {"rule": "dtg-ff", "readout": "", "failed": "the moon is full"}
+    plan, cost = planted_plan(2), planted_cost(("local-heads", "class-goodness"))
+    cost["rules"][-1] = {"rule": "class-goodness", "readout": "", "failed": "the moon is full"}
     summary = summarize(plan, planted_records(plan), cost=cost)
     assert summary.tables[0].rows[1]["speed"] == summary.tables[0].rows[1]["saved"] == "not measured"
-    assert part(summary, "What it costs").notes == ("dtg-ff: not measured: the moon is full.",)
+    assert part(summary, "What it costs").notes == ("class-goodness: not measured: the moon is full.",)
     [table] = part(summary, "What it costs").tables
     assert [row["rule"] for row in table.rows] == ["bp", "bp-deepsup", "local-heads"]
     assert table.rows[2] == {key: cost_rule("local-heads", 1.31, 0.58)[key] for key in table.rows[2]}
@@ -291,7 +297,7 @@ def test_a_rule_whose_cost_cannot_be_measured_says_so_and_has_no_number():
 
 def test_depth_lines_are_the_bytes_of_every_rule():
     [figure] = [of for of in part(planted_summary(), "What it costs").figures if of.name == "audit-depth"]
-    assert [line.name for line in figure.series] == ["bp", "bp-deepsup", "local-heads", "dtg-ff", "ff"]
+    assert [line.name for line in figure.series] == ["bp", "bp-deepsup", "local-heads", "class-goodness", "ff"]
     assert [(point.x, point.y) for point in figure.series[1].points] == [(d, 4 * d * 2**20) for d in (2, 4, 8, 16)]
 
 
@@ -353,7 +359,7 @@ def test_equal_certificates_share_one_figure_that_names_all_their_runs():
 
 
 def test_the_audit_that_0_1_0_published_has_its_numbers_and_its_words():
-    old = json.loads(PUBLISHED.read_text())
+    old = names_of_today(json.loads(PUBLISHED.read_text()))
     found = summary_of_0_1_0(old)
     for row, was in zip(found.tables[0].rows, old["accuracy"]["rules"], strict=True):
         assert row["rule"] == was["rule"] and row["local"] == was["fused"]
@@ -368,16 +374,17 @@ def test_the_audit_that_0_1_0_published_has_its_numbers_and_its_words():
         "The most accurate is local-heads: 85.7 % beside 84.3 % of its BP twin, +1.4 pp [−0.02, +2.8], n=3, not told apart.",
         "Of local-heads's +1.4 pp, extra supervision brings +1.8 pp (BP with the same local losses has it too) and local learning itself "
         "−0.4 pp: the price of locality.",
-        "The gap of dtg-ff to BP against the number of classes: on teacher-student data from +1.4 pp at K=2 to +9.4 pp [+5.8, +12.9], n=3 at "
-        "K=50 (of which DeepSup − BP +9.0 pp); on real classes from +1.7 pp at K=2 to +1.1 pp [+0.1, +2.1], n=3 at K=10 (of which DeepSup − BP "
-        "+1.1 pp).",
+        "The gap of class-goodness to BP against the number of classes: "
+        "on teacher-student data from +1.4 pp at K=2 to +9.4 pp [+5.8, +12.9], n=3 at "
+        "K=50 (of which DeepSup − BP +9.0 pp); on real classes from +1.7 pp at K=2 to +1.1 pp [+0.1, +2.1], n=3 at K=10 (of which "
+        "DeepSup − BP +1.1 pp).",
     )  # fmt: skip
     assert (found.planned, found.finished, found.layerlocal, found.created) == (72, 72, "0.1.0", old["created"])
     assert {name: RunSpec.parse(spec).hash for name, spec in found.specs.items()} == {
         run["run"]: run["run"] for run in old["runs"]
     }
     assert len(part(found, "Locality").figures) == len(old["locality"]) == 9
-    assert AuditPlan.model_validate(found.plan).rules == ("local-heads", "dtg-ff", "ff")
+    assert AuditPlan.model_validate(found.plan).rules == ("local-heads", "class-goodness", "ff")
 
 
 @pytest.mark.parametrize(

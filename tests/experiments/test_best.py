@@ -68,7 +68,7 @@ def content_of(summary):
 # --- the trials -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["dtg-ff", "sigprop"])
+@pytest.mark.parametrize("rule", ["class-goodness", "sigprop"])
 def test_every_method_is_tried_at_the_same_points_on_the_same_images_and_differs_in_its_rule_alone(rule):
     """The twins of `sigprop`, which has no readout a block, are those of another rule."""
     twins = {"sigprop": "local-heads"} if rule == "sigprop" else {}
@@ -155,27 +155,27 @@ def test_validation_accuracy_alone_chooses_whatever_a_test_split_would_say(tmp_p
             plant(RunStore(tmp_path), spec, validation=worth(trial, seed), test=1 - worth(trial, seed))
     chosen, without = choose(trials, RunStore(tmp_path), {})
     assert without == {}
-    for method, choice in chosen["dtg-ff"]["fashion_mnist_subset"].items():
+    for method, choice in chosen["class-goodness"]["fashion_mnist_subset"].items():
         of = [trial for trial in trials if trial.method == method]
         assert choice.settings == max(of, key=lambda trial: worth(trial, 0)).settings
         assert [trial.values for trial in choice.trials] == [(worth(t, 10_000), worth(t, 10_001)) for t in of]
-    found = {m: c.settings["recipe.learning_rate"] for m, c in chosen["dtg-ff"]["fashion_mnist_subset"].items()}
+    found = {m: c.settings["recipe.learning_rate"] for m, c in chosen["class-goodness"]["fashion_mnist_subset"].items()}
     assert found["bp"] == found["bp-deepsup"] < 0.05 < found["local"]
 
 
 def test_a_trial_of_which_one_run_failed_is_no_choice_and_a_method_without_any_takes_no_part(tmp_path):
-    trials = list(planned_trials(BEST, plan_of(RATE, rules=("dtg-ff", "local-heads"))))
+    trials = list(planned_trials(BEST, plan_of(RATE, rules=("class-goodness", "local-heads"))))
     store, best = RunStore(tmp_path), max(range(4), key=lambda number: worth(trials[3 * number], 0))
     failed = {}
     for trial in trials:
         for seed, spec in trial.specs.items():
-            one_broke = (trial.rule, trial.method, trial.number, seed) == ("dtg-ff", "local", best, 10_001)
+            one_broke = (trial.rule, trial.method, trial.number, seed) == ("class-goodness", "local", best, 10_001)
             if one_broke or (trial.rule, trial.method) == ("local-heads", "bp"):
                 failed[spec.hash] = "the loss is not finite"
             else:
                 plant(store, spec, validation=worth(trial, seed), test=0.0)
     chosen, without = choose(trials, store, failed)
-    choice = chosen["dtg-ff"]["fashion_mnist_subset"]["local"]
+    choice = chosen["class-goodness"]["fashion_mnist_subset"]["local"]
     assert choice.trials[best].value is None and choice.trials[best].reason == "the loss is not finite"
     assert choice.settings != choice.trials[best].settings
     assert "local-heads" not in chosen and without == {
@@ -190,10 +190,10 @@ def test_the_best_at_the_edge_of_its_space_is_told():
         for method, rate in rates.items()
         for settings in [{"recipe.learning_rate": rate, "rule.grid": 1}]
     }
-    plan = plan_of(RATE, "rule.grid=1,2,4", chosen={"dtg-ff": {"fashion_mnist_subset": choices}})
+    plan = plan_of(RATE, "rule.grid=1,2,4", chosen={"class-goodness": {"fashion_mnist_subset": choices}})
     told = [note for note in BEST.conclude(plan, []).notes if "edge" in note]
     assert len(told) == 2
-    assert "dtg-ff" in told[0] and "recipe.learning_rate=0.9 is at the upper edge" in told[0]
+    assert "class-goodness" in told[0] and "recipe.learning_rate=0.9 is at the upper edge" in told[0]
     assert "BP-DeepSup" in told[1] and "recipe.learning_rate=0.0011 is at the lower edge" in told[1]
 
 
@@ -220,7 +220,7 @@ def test_each_method_is_judged_at_what_its_trials_found_on_other_seeds(finished)
     assert (len(records), len(trials), opened) == (6, 18, 6), "the test split is opened once a judged run, by no trial"
     assert {r.spec.seed for r in records} == {0, 1} and {r.spec.seed for r in trials} == {10_000, 10_001}
     assert not any("test_accuracy" in record.result for record in trials)
-    for name in ("dtg-ff", "bp", "bp-deepsup"):
+    for name in ("class-goodness", "bp", "bp-deepsup"):
         of = [record for record in trials if record.spec.rule.name == name]
         rates = groupby(
             sorted(of, key=lambda r: r.spec.recipe.learning_rate), key=lambda r: r.spec.recipe.learning_rate
@@ -234,11 +234,11 @@ def test_each_method_is_judged_at_what_its_trials_found_on_other_seeds(finished)
 def test_the_summary_has_differences_settings_and_all_trials(finished):
     out, summary, *_ = finished
     assert (summary.finished, summary.planned, summary.missing) == (6, 6, ())
-    own = summary.quantities["dtg-ff"]
+    own = summary.quantities["class-goodness"]
     assert set(own["gap/fashion_mnist_subset"].values) == {"0", "1"}
     assert set(own["validation/bp/fashion_mnist_subset"].values) == {"10000", "10001"}
     [table] = [table for table in summary.tables if table.caption.startswith("Settings of each method")]
-    assert [row["method"] for row in table.rows] == ["dtg-ff", "BP", "BP-DeepSup"]
+    assert [row["method"] for row in table.rows] == ["class-goodness", "BP", "BP-DeepSup"]
     [figure] = [figure for figure in summary.figures if figure.name == "best-recipe-learning_rate"]
     assert [len(series.points) for series in figure.series] == [3, 3, 3]
     assert {point.x for point in figure.series[0].points} == {point.x for point in figure.series[1].points}
@@ -293,7 +293,7 @@ def test_a_rule_that_joins_makes_its_own_trials_alone(finished, tmp_path, traine
 
     out = shutil.copytree(finished[0], tmp_path / "runs")
     found = run(out, rules=["local-heads"], seeds=1)
-    assert found.rules == ("dtg-ff", "local-heads") and found.seeds == (0, 1)
+    assert found.rules == ("class-goodness", "local-heads") and found.seeds == (0, 1)
     assert len(trained[0]) == 18 + 6, "two seeds, as the study has"
 
 
@@ -323,7 +323,7 @@ def test_killed_outright_it_goes_on_to_the_same_numbers(finished, tmp_path):
 
 
 def test_a_method_of_which_no_trial_ends_takes_no_part_and_says_why(tmp_path):
-    with pytest.raises(InputError, match=r"dtg-ff on fashion_mnist_subset .*finite"):
+    with pytest.raises(InputError, match=r"class-goodness on fashion_mnist_subset .*finite"):
         run(tmp_path / "runs", space=["recipe.learning_rate=1e29,1e30"], trials=2, trial_seeds=1)
 
 

@@ -92,7 +92,7 @@ def test_the_limits_of_vgg_are_those_of_the_field_notes():
 
 
 def test_no_trainer_keeps_less_than_its_floor_and_a_fused_one_little_more():
-    for rule, key in (("bp", "bp_floor_bytes"), ("dtg-ff", "local_floor_bytes")):
+    for rule, key in (("bp", "bp_floor_bytes"), ("class-goodness", "local_floor_bytes")):
         plain, fused = counted(rule, image_size=32), counted(rule, image_size=32, fused=True)
         floor = fused["limits"][key]
         assert floor <= fused["peak_saved_bytes"] < 1.1 * floor
@@ -165,7 +165,7 @@ def test_trying_every_label_takes_a_pass_a_class():
 
 
 def test_turns_give_every_method_as_many_rounds_and_its_own_batch():
-    cases = {"a": case("bp"), "b": case("dtg-ff", batch_size=2 * B)}
+    cases = {"a": case("bp"), "b": case("class-goodness", batch_size=2 * B)}
     found = measure_turns(cases, rounds=3)
     assert {label: len(row["samples_per_s"]) for label, row in found.items()} == {"a": 3, "b": 3}
     assert all(speed > 0 for row in found.values() for speed in row["samples_per_s"])
@@ -330,7 +330,7 @@ def test_of_two_points_the_lighter_and_faster_one_is_on_the_front():
         ({"modes": ["micro-5"], "settings": {"network.name": "cnn4", "recipe.batch_size": 32}}, "micro-5.*multiple of 5"),
         ({"memory": "8 quarts"}, "unknown unit"),
         ({"memory": "1KB", "parts": ["budget"]}, "below the weights"),
-        ({"rules": ["dtg-ff"], "modes": ["checkpointing"]}, "checkpointing has no effect on 'dtg-ff'"),
+        ({"rules": ["class-goodness"], "modes": ["checkpointing"]}, "checkpointing has no effect on 'class-goodness'"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_plan_is_one_sentence_before_anything_is_measured(options, words):
@@ -341,15 +341,15 @@ def test_a_mistake_in_the_plan_is_one_sentence_before_anything_is_measured(optio
 
 def test_a_mode_that_means_nothing_to_one_rule_is_left_out_with_its_reason():
     plan = make_plan(parts=["methods"], settings={"network.name": "cnn4", "network.width": 0.25})
-    modes = {name: [c.mode for c in plan.groups[0].cases if c.rule.name == name] for name in ("bp", "dtg-ff")}
+    modes = {name: [c.mode for c in plan.groups[0].cases if c.rule.name == name] for name in ("bp", "class-goodness")}
     assert modes["bp"] == ["plain", "micro-2", "micro-4", "micro-8", "checkpointing"]
-    assert modes["dtg-ff"] == ["plain", "micro-2", "micro-4", "micro-8", "step-per-block"]
-    assert any("dtg-ff with checkpointing" in note for note in plan.notes)
+    assert modes["class-goodness"] == ["plain", "micro-2", "micro-4", "micro-8", "step-per-block"]
+    assert any("class-goodness with checkpointing" in note for note in plan.notes)
     assert any("bp with step-per-block" in note for note in plan.notes)
 
 
 def test_a_rule_that_compares_samples_takes_no_micro_batches():
-    rule = check_case(case("dtg-ff"))
+    rule = check_case(case("class-goodness"))
     assert has_no_effect("micro-2", rule) is None
     type(rule).compares_samples, own = property(lambda self: True), type(rule).compares_samples
     try:
@@ -360,5 +360,5 @@ def test_a_rule_that_compares_samples_takes_no_micro_batches():
 
 def test_modes_set_the_recipe():
     assert parse_mode("micro-8") == {"micro_batches": 8}
-    recipe = case("dtg-ff", mode="step-per-block").recipe
+    recipe = case("class-goodness", mode="step-per-block").recipe
     assert recipe.step_per_block and not recipe.checkpointing and recipe.micro_batches == 1

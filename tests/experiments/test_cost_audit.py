@@ -28,11 +28,12 @@ from layerlocal.types import InputError
 
 LOCKS = dict.fromkeys(("forward", "update", "backward", "weight_transport", "labels_everywhere"), True)
 SPEEDS = {
-    "bp": 100, "bp micro-4": 90, "bp-deepsup": 80, "bp-deepsup micro-4": 70, "dtg-ff": 130, "dtg-ff micro-4": 70, "dtg-ff step-per-block": 131,
+    "bp": 100, "bp micro-4": 90, "bp-deepsup": 80, "bp-deepsup micro-4": 70, "class-goodness": 130,
+    "class-goodness micro-4": 70, "class-goodness step-per-block": 131,
 }  # fmt: skip
 SAVED = {
-    "bp": 1000, "bp micro-4": 250, "bp-deepsup": 1200, "bp-deepsup micro-4": 900, "dtg-ff": 400, "dtg-ff micro-4": 900,
-    "dtg-ff step-per-block": 390,
+    "bp": 1000, "bp micro-4": 250, "bp-deepsup": 1200, "bp-deepsup micro-4": 900, "class-goodness": 400, "class-goodness micro-4": 900,
+    "class-goodness step-per-block": 390,
 }  # fmt: skip
 CHOSEN = {"network.name": "cnn4", "network.width": 0.25, "image_size": 16, "recipe.batch_size": 8}
 
@@ -84,7 +85,7 @@ def spread(request):
 
 def turn(label, rounds, content):
     speed = SPEEDS.get(label, 50)
-    local = label.startswith("dtg-ff")
+    local = label.startswith("class-goodness")
     return {
         "samples_per_s": [speed * (1 + 0.01 * i) for i in range(rounds)],
         "peak_saved_bytes": SAVED.get(label, 700) * (1 if local else content["network"]["options"].get("depth", 1)),
@@ -98,7 +99,7 @@ def turn(label, rounds, content):
 def audit(out, run=planted, **options):
     """The summary with what it was made of."""
     given = {
-        "rules": ["dtg-ff"],
+        "rules": ["class-goodness"],
         "modes": ["plain", "micro-4", "step-per-block"],
         "memory": "200KB",
         "settings": CHOSEN,
@@ -136,7 +137,7 @@ def test_more_repeats_and_rounds_measure_only_the_new_ones(tmp_path):
         assert (group["repeats"], group["n"], spread["n"]) == (repeats, rounds, rounds)
         assert {len(r["memories"]) for r in group["rows"]} == {repeats}
         assert {r["speed_ratio"]["n"] for r in group["rows"] + spread["rows"]} == {rounds}
-        quantities = summary["quantities"]["dtg-ff"]
+        quantities = summary["quantities"]["class-goodness"]
         assert len(quantities["memory_against_micro_bp"]["values"]) == repeats
         assert {len(quantities[name]["values"]) for name in ("speed_against_bp", "layers_against_pipeline")} == {rounds}
 
@@ -172,12 +173,12 @@ def test_a_later_call_adds_to_an_audit_and_takes_nothing_away(tmp_path):
     plan = json.loads(cost_place(tmp_path, "quick").plan.path.read_text())
     assert (plan["parts"], plan["rules"], plan["modes"]) == (
         ["methods", "scaling"],
-        ["dtg-ff", "ff"],
+        ["class-goodness", "ff"],
         ["plain", "micro-2"],
     )
     assert (plan["repeats"], plan["rounds"]) == (4, 7)
-    assert {row["rule"] for row in grown["groups"][0]["rows"]} == {"bp", "bp-deepsup", "dtg-ff", "ff"}
-    assert {row["rule"] for row in grown["scaling"][0]["rows"]} == {"bp", "dtg-ff", "ff"}
+    assert {row["rule"] for row in grown["groups"][0]["rows"]} == {"bp", "bp-deepsup", "class-goodness", "ff"}
+    assert {row["rule"] for row in grown["scaling"][0]["rows"]} == {"bp", "class-goodness", "ff"}
     audit(
         tmp_path, run=lambda _: pytest.fail("measured twice"), parts=["methods"], memory=None, rules=[], modes=["plain"]
     )
@@ -222,15 +223,20 @@ def test_a_measurement_that_fails_loses_no_other_and_is_made_again(tmp_path):
     assert {entry["reason"] for entry in summary["missing"]} == {"the wire is cut"}
     assert summary["failed"] == len(summary["missing"]) == 3 * 3 + 1 == summary["planned"] - summary["finished"]
     [group], [budget] = summary["groups"], summary["budget"]
-    assert row(group, "dtg-ff")["speed_ratio"]["median"] == 1.3 and row(group, "dtg-ff")["resident_ratio"] is None
     assert (
-        row(budget, "bp")["largest_batch"] and row(budget, "bp")["failed"] and not row(budget, "dtg-ff").get("failed")
+        row(group, "class-goodness")["speed_ratio"]["median"] == 1.3
+        and row(group, "class-goodness")["resident_ratio"] is None
+    )
+    assert (
+        row(budget, "bp")["largest_batch"]
+        and row(budget, "bp")["failed"]
+        and not row(budget, "class-goodness").get("failed")
     )
     kept = json.loads(cost_place(tmp_path, "quick").missing.path.read_text())
     assert len(kept) == summary["failed"] and {entry["left_out"] for entry in kept} == {False}
     assert write_report(tmp_path).exists()
     whole = audit(tmp_path, parts=["methods", "budget"], modes=["plain"])
-    assert not whole["failed"] and row(whole["groups"][0], "dtg-ff")["resident_ratio"]
+    assert not whole["failed"] and row(whole["groups"][0], "class-goodness")["resident_ratio"]
 
 
 def test_a_part_of_which_nothing_was_measured_is_left_out(tmp_path):
@@ -246,7 +252,13 @@ def test_a_part_of_which_nothing_was_measured_is_left_out(tmp_path):
 
 
 def test_a_dry_run_counts_what_is_kept_and_writes_nothing(tmp_path):
-    asked = {"rules": ["dtg-ff"], "modes": ["plain"], "settings": CHOSEN, "threads": 1, "console": Console(quiet=True)}
+    asked = {
+        "rules": ["class-goodness"],
+        "modes": ["plain"],
+        "settings": CHOSEN,
+        "threads": 1,
+        "console": Console(quiet=True),
+    }
     found = forecast_cost(tmp_path / "none", parts=["methods"], **asked)
     assert (found["planned"], found["finished"]) == (1 + 3 * 3, 0) and found["seconds"] > 0
     assert not (tmp_path / "none").exists()
@@ -278,7 +290,7 @@ def test_a_published_audit_is_read_until_there_is_a_new_one(tmp_path):
 
 
 def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp_path, cli):
-    """PLANTED: the memory of dtg-ff alternates between 1.0 and 1.2 times bp micro-4's, so that three processes leave P7-memory open and
+    """PLANTED: the memory of class-goodness alternates between 1.0 and 1.2 times bp micro-4's, so that three processes leave P7-memory open and
     as many as its command asks for show 1.1.
     """
 
@@ -286,7 +298,7 @@ def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp
         found = planted(request)
         if request["kind"] == "alone":
             first = next(iter(request["cases"].values()))
-            local = first["rule"]["name"] == "dtg-ff"
+            local = first["rule"]["name"] == "class-goodness"
             found["resident_bytes"] = 10**6 + local * 200_000 * (request["repeat"] % 2)
         return found
 
@@ -294,7 +306,7 @@ def test_the_command_of_an_open_claim_settles_it_and_keeps_what_was_measured(tmp
     [row] = judge_claims(tmp_path, names=["P7-memory"])[0]
     assert (
         row["verdict"] == "inconclusive"
-        and row["command"] == f"layerlocal cost planted --rules dtg-ff --repeats {row['n_needed']}"
+        and row["command"] == f"layerlocal cost planted --rules class-goodness --repeats {row['n_needed']}"
     )
     _, text, _ = cli("claims", "--claim", "P7-memory", "--out", tmp_path)
     assert f"$ {row['command']}" in text and row["command"] in write_report(tmp_path).read_text()
@@ -379,13 +391,13 @@ def row(group, label):
 
 def test_ratios_are_to_plain_backprop_and_paired_round_by_round(summary):
     [group] = summary["groups"]
-    own = row(group, "dtg-ff")
+    own = row(group, "class-goodness")
     assert own["speed_ratio"] == {"median": 1.3, "low": 1.3, "high": 1.3, "n": 5}
     assert own["saved_ratio"] == 0.4 and own["flops_ratio"] == 0.67
     assert own["resident_ratio"] == pytest.approx((10**6 + 400_000) / (10**6 + 10**6))
     assert row(group, "bp micro-4")["front"] == ["resident_ratio", "saved_ratio"]
-    assert row(group, "bp")["front"] == [] and row(group, "dtg-ff")["front"] == []
-    assert row(group, "dtg-ff step-per-block")["front"] == ["resident_ratio", "saved_ratio"]
+    assert row(group, "bp")["front"] == [] and row(group, "class-goodness")["front"] == []
+    assert row(group, "class-goodness step-per-block")["front"] == ["resident_ratio", "saved_ratio"]
 
 
 def test_limits_stand_relative_to_what_backprop_took(summary):
@@ -426,20 +438,23 @@ def test_a_loss_is_said_as_plainly_as_a_win(summary):
     slower = {"median": 0.9, "low": 0.89, "high": 0.91, "n": 5}
     faster = {"median": 1.5, "low": 1.49, "high": 1.51, "n": 5}
     even = {"median": 1.29, "low": 1.25, "high": 1.31, "n": 5}
-    assert "bp micro-4 needs less process memory than dtg-ff (0.62× against 0.70×) but is slower" in said(
+    assert "bp micro-4 needs less process memory than class-goodness (0.62× against 0.70×) but is slower" in said(
         speed_ratio=slower
     )
-    assert "bp micro-4 beats dtg-ff here: it needs less process memory (0.62× against 0.70×) and is faster" in said(
-        speed_ratio=faster
+    assert (
+        "bp micro-4 beats class-goodness here: it needs less process memory (0.62× against 0.70×) and is faster"
+        in said(speed_ratio=faster)
     )
     assert "and is not slower" in said(speed_ratio=even)
-    assert "No backprop baseline here (bp micro-4) needs as little process memory as dtg-ff" in said(resident_ratio=0.9)
+    assert "No backprop baseline here (bp micro-4) needs as little process memory as class-goodness" in said(
+        resident_ratio=0.9
+    )
 
 
 def test_growth_is_told_from_the_smallest_to_the_largest(summary):
     text = " ".join(summary["sentences"])
-    assert "From 4 to 64 (depth, blocks), saved bytes grow: bp 16×, dtg-ff 1×." in text
-    assert "FLOPs of a prediction grow: bp 1×, dtg-ff 1×, ff 100×" in text
+    assert "From 4 to 64 (depth, blocks), saved bytes grow: bp 16×, class-goodness 1×." in text
+    assert "FLOPs of a prediction grow: bp 1×, class-goodness 1×, ff 100×" in text
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -463,16 +478,16 @@ def test_the_page_has_every_number_with_command_hardware_and_n(store, summary, p
 
 
 def test_the_figure_of_memory_and_speed_has_every_method_limits_and_the_papers_points(store):
-    """PLANTED: of bp 2.0 and of dtg-ff 1.4 of MB, 100 and 130 samples/s; what another beats in both is hollow."""
+    """PLANTED: of bp 2.0 and of class-goodness 1.4 of MB, 100 and 130 samples/s; what another beats in both is hollow."""
     [summary] = cost_summaries(store)
     figure, saved = summary.parts[0].figures
-    assert (figure.reference.x, figure.reference.y) == (1, 1) and figure.rules == ("bp", "bp-deepsup", "dtg-ff")
+    assert (figure.reference.x, figure.reference.y) == (1, 1) and figure.rules == ("bp", "bp-deepsup", "class-goodness")
     points = {p.label: p for series in figure.series for p in series.points}
-    own = points["dtg-ff"]
+    own = points["class-goodness"]
     assert own.x == pytest.approx(0.7) and (own.y["median"], own.y["n"], own.mark) == (1.3, 5, "")
-    assert (points["dtg-ff micro-4"].mark, points["dtg-ff step-per-block"].mark) == ("m", "b")
+    assert (points["class-goodness micro-4"].mark, points["class-goodness step-per-block"].mark) == ("m", "b")
     filled = {p.label for series in figure.series for p in series.points if not p.hollow}
-    assert filled == {"bp micro-4", "dtg-ff step-per-block"}
+    assert filled == {"bp micro-4", "class-goodness step-per-block"}
     across, up = figure.guides
     assert (up.axis, up.at) == ("y", 1.5) and across.at == pytest.approx((4 * (2 * 1000 + 8 * 3 * 256) + 300) / 2e6)
     theirs = points["paper: DTG-FF"]
@@ -503,7 +518,7 @@ def test_spreading_stands_beside_the_model_and_backprop(summary, page):
     [part] = summary["distribution"]
     rows = {(r["method"], r["processes"]): r for r in part["rows"]}
     assert len(rows) == 8
-    for method, gain in (("data, bp", 1.5), ("layers, dtg-ff", 1.5), ("pipeline, bp", 1.2)):
+    for method, gain in (("data, bp", 1.5), ("layers, class-goodness", 1.5), ("pipeline, bp", 1.2)):
         assert rows[method, 1]["samples_per_s"] == pytest.approx(1.2 / 8)
         assert rows[method, 1]["model"]["samples_per_s"] == pytest.approx(1 / 8)
         assert rows[method, 2]["samples_per_s"] == pytest.approx(1.2 * gain / 8)
@@ -511,19 +526,19 @@ def test_spreading_stands_beside_the_model_and_backprop(summary, page):
     assert rows["data, bp", 2]["model"]["samples_per_s"] == pytest.approx(2 / 8)
     assert rows["pipeline, bp", 2]["model"]["samples_per_s"] == pytest.approx(16 / 9 / 8)
     steps = part["steps"]
-    assert rows["layers, dtg-ff", 2]["model"]["samples_per_s"] == pytest.approx(2 / 8 * steps / (steps + 1)), (
+    assert rows["layers, class-goodness", 2]["model"]["samples_per_s"] == pytest.approx(2 / 8 * steps / (steps + 1)), (
         "it fills once"
     )
     ahead = {(r["method"], r["processes"]): r.get("samples_per_s") for r in part["forecast"]}
-    assert ahead["layers, dtg-ff", 4] == pytest.approx(4 / 8) and ahead["layers, dtg-ff", 8] is None
-    assert "layers, dtg-ff 0.225 samples/s (1.50× one process)" in " ".join(summary["sentences"])
+    assert ahead["layers, class-goodness", 4] == pytest.approx(4 / 8) and ahead["layers, class-goodness", 8] is None
+    assert "layers, class-goodness 0.225 samples/s (1.50× one process)" in " ".join(summary["sentences"])
     assert "Training on several processes of one thread" in page and "pipeline, bp, model" in page
     assert "On several processes" not in render_page(summary_of_finding(summary | {"distribution": []}))
 
 
 def test_claims_about_cost_are_judged_on_rounds_and_processes(store, summary):
-    """PLANTED: dtg-ff 130 to 131 of bp micro-4's 90 samples/s, 1.4 of its 1.25 MB; layers 1.5 and a pipeline 1.2 times one process."""
-    own = summary["quantities"]["dtg-ff"]
+    """PLANTED: class-goodness 130 to 131 of bp micro-4's 90 samples/s, 1.4 of its 1.25 MB; layers 1.5 and a pipeline 1.2 times one process."""
+    own = summary["quantities"]["class-goodness"]
     assert list(own["speed_against_micro_bp"]["values"].values()) == pytest.approx([130 / 90] * 5)
     assert list(own["memory_against_micro_bp"]["values"].values()) == pytest.approx([1.4 / 1.25] * 3)
     assert list(own["memory_against_bp"]["values"].values()) == pytest.approx([0.7] * 3)
@@ -554,16 +569,18 @@ def test_the_most_micro_batches_are_the_rival(summary):
         "peak_saved_bytes": 999,
     }
     for rows in ([*group["rows"], more], [more, *group["rows"]]):
-        values = cost_quantities({"groups": [group | {"rows": rows}]})["dtg-ff"]["speed_against_micro_bp"]["values"]
+        values = cost_quantities({"groups": [group | {"rows": rows}]})["class-goodness"]["speed_against_micro_bp"][
+            "values"
+        ]
         assert values["0"] == 13
 
 
 def test_of_several_networks_the_one_with_the_largest_images_speaks(summary):
     small, large = copy.deepcopy(summary["groups"][0]), copy.deepcopy(summary["groups"][0])
     large["image_size"] = 224
-    row(large, "dtg-ff")["speeds"] = [50.0] * 5
+    row(large, "class-goodness")["speeds"] = [50.0] * 5
     for groups in ([small, large], [large, small]):
-        values = cost_quantities({"groups": groups})["dtg-ff"]["speed_against_bp"]["values"]
+        values = cost_quantities({"groups": groups})["class-goodness"]["speed_against_bp"]["values"]
         assert values["0"] == 0.5
 
 
@@ -597,7 +614,7 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(cli, monkeypatch, tmp_pa
         "--batch-size",
         "16",
         "--rules",
-        "dtg-ff",
+        "class-goodness",
     ]
     words += ["--modes", "plain", "--memory", "24MB"]
     words += ["--part", "methods,budget,distribution", "--threads", "1", "--out", tmp_path]
@@ -606,7 +623,7 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(cli, monkeypatch, tmp_pa
     for each in json.loads(out)["rows"]:
         found[each["part"]].append(each)
     methods, budget, spread = found["methods"], found["budget"], found["distribution"]
-    assert code == 0 and [r["label"] for r in methods] == ["bp", "bp-deepsup", "dtg-ff"]
+    assert code == 0 and [r["label"] for r in methods] == ["bp", "bp-deepsup", "class-goodness"]
     assert all(r["speed_ratio"]["n"] == 5 and r["resident_bytes"] > 0 for r in methods)
     assert methods[2]["peak_saved_bytes"] < methods[0]["peak_saved_bytes"]
     assert all(r["largest_batch"] and r["samples_per_s"] > 0 for r in budget)
@@ -616,7 +633,8 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(cli, monkeypatch, tmp_pa
         4 * 16 * 16 * 16 * 8
     )  # bytes of float32, 16 samples of 8 channels at 16×16: what the first of four blocks puts out at most
     assert (
-        0 < rows["layers, dtg-ff", 2]["bytes_per_step"] <= activity and rows["layers, dtg-ff", 1]["bytes_per_step"] == 0
+        0 < rows["layers, class-goodness", 2]["bytes_per_step"] <= activity
+        and rows["layers, class-goodness", 1]["bytes_per_step"] == 0
     )
     model = rows["data, bp", 2]["model"]["sent_bytes"]
     assert rows["data, bp", 2]["bytes_per_step"] == pytest.approx(model, rel=0.05)
@@ -631,7 +649,7 @@ def test_a_tiny_audit_from_the_command_line_to_the_page(cli, monkeypatch, tmp_pa
     [
         (["--memory", "8 quarts"], "unknown unit 'quarts'"),
         (["--part", "budget", "--memory", "10KB"], "below the weights and optimizer state of vgg8"),
-        (["--rules", "dtg-ff", "--modes", "checkpointing"], "checkpointing has no effect on 'dtg-ff'"),
+        (["--rules", "class-goodness", "--modes", "checkpointing"], "checkpointing has no effect on 'class-goodness'"),
         (["--network", "cnn4", "--batch-size", "6", "--modes", "micro-4"], "multiple of 4"),
     ],
 )

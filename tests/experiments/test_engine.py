@@ -54,7 +54,7 @@ SEARCH = TunePlan(
 )  # fmt: skip
 STUDY = {"name": "accuracy", "data": ["fashion_mnist_subset"], "seeds": 2}
 COST = {
-    "rules": ["dtg-ff"],
+    "rules": ["class-goodness"],
     "modes": ["plain"],
     "parts": ["methods", "scaling", "roofline", "distribution"],
     "settings": CHOSEN,

@@ -55,8 +55,8 @@ def steps_of(out):
 def test_every_method_has_the_steps_that_fit_into_the_time_of_bp_and_keeps_them(planted, tmp_path, monkeypatch):
     """180 images left for training, 30 a batch, 2 epochs: BP makes 12 steps."""
     summary = run(tmp_path)
-    assert steps_of(tmp_path) == {"dtg-ff": 24, "bp": 12, "bp-deepsup": 6}
-    chosen = read_plan(tmp_path, "equal-time", "quick").chosen["dtg-ff"][DATA]
+    assert steps_of(tmp_path) == {"class-goodness": 24, "bp": 12, "bp-deepsup": 6}
+    chosen = read_plan(tmp_path, "equal-time", "quick").chosen["class-goodness"][DATA]
     assert {method: choice.settings for method, choice in chosen.items()} == {
         "local": {"recipe.steps": 24}, "bp": {"recipe.steps": 12}, "bp-deepsup": {"recipe.steps": 6},
     }  # fmt: skip
@@ -69,12 +69,12 @@ def test_every_method_has_the_steps_that_fit_into_the_time_of_bp_and_keeps_them(
 def test_a_rule_that_joins_is_timed_and_the_others_are_not_again(planted, tmp_path):
     run(tmp_path)
     run(tmp_path, rules=["local-heads"])
-    assert planted == ["dtg-ff", "local-heads"]
+    assert planted == ["class-goodness", "local-heads"]
 
 
 def test_a_length_that_is_set_is_that_of_bp(planted, tmp_path):
     run(tmp_path, settings={"recipe.steps": 4})
-    assert steps_of(tmp_path) == {"dtg-ff": 8, "bp": 4, "bp-deepsup": 2}
+    assert steps_of(tmp_path) == {"class-goodness": 8, "bp": 4, "bp-deepsup": 2}
 
 
 def test_accuracy_against_seconds_is_that_of_the_epochs(planted, tmp_path):
@@ -91,7 +91,7 @@ def test_accuracy_against_seconds_is_that_of_the_epochs(planted, tmp_path):
         assert [value for _, value in row["curves"][method]] == accuracy
     [figure] = [figure for figure in summary.figures if figure.name == "equal-time-curves"]
     assert [(series.name, len(series.points)) for series in figure.series] == [
-        ("dtg-ff", 4),
+        ("class-goodness", 4),
         ("BP", 2),
         ("BP-DeepSup", 1),
     ]
@@ -104,19 +104,19 @@ def test_a_method_that_had_another_time_after_all_is_told():
     choices = {
         method: Choice(settings={"recipe.steps": 2}, seconds_per_step=1.0) for method in ("local", "bp", "bp-deepsup")
     }
-    plan = StudyPlan(study="equal-time", seeds=(0,), chosen={"dtg-ff": {DATA: choices}})
+    plan = StudyPlan(study="equal-time", seeds=(0,), chosen={"class-goodness": {DATA: choices}})
     row = {
-        "rule": "dtg-ff", "seed": 0, "data": DATA, "local": 0.5, "bp": 0.5, "bp-deepsup": 0.5, "gap": 0.0, "extra_supervision": 0.0,
+        "rule": "class-goodness", "seed": 0, "data": DATA, "local": 0.5, "bp": 0.5, "bp-deepsup": 0.5, "gap": 0.0, "extra_supervision": 0.0,
         "price_of_locality": 0.0, "blocks": {m: {"block0": 0.5} for m in choices},
         "curves": {"local": [[10.5, 0.5]], "bp": [[4.0, 0.4], [10.0, 0.5]], "bp-deepsup": [[15.0, 0.5]]},
     }  # fmt: skip
     [note] = [note for note in find_study("equal-time").conclude(plan, [row]).notes if "seconds of BP" in note]
-    assert note.startswith(f"BP-DeepSup of dtg-ff on {DATA} trained 1.5")
+    assert note.startswith(f"BP-DeepSup of class-goodness on {DATA} trained 1.5")
 
 
 def test_the_steps_are_those_of_the_paces_that_were_measured(tmp_path):
     summary = run(tmp_path)
-    chosen = read_plan(tmp_path, "equal-time", "quick").chosen["dtg-ff"][DATA]
+    chosen = read_plan(tmp_path, "equal-time", "quick").chosen["class-goodness"][DATA]
     seconds = 12 * chosen["bp"].seconds_per_step
     assert seconds > 0 and summary.finished == 3
     for choice in chosen.values():

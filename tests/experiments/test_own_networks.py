@@ -85,7 +85,7 @@ def test_a_study_trains_rule_and_twins_on_it_and_keeps_the_hash_of_its_file(stud
     out, found = studied
     assert isinstance(found, Summary)
     records = list(RunStore(out).finished())
-    assert len(records) == 6 and {record.spec.rule.name for record in records} == {"dtg-ff", "bp", "bp-deepsup"}
+    assert len(records) == 6 and {record.spec.rule.name for record in records} == {"class-goodness", "bp", "bp-deepsup"}
     sha = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
     assert {(r.spec.network.name, r.spec.network.width, r.spec.network.source_sha256) for r in records} == {
         (NAME, 1.0, sha)
@@ -117,7 +117,7 @@ def test_a_cost_audit_takes_it_as_it_is_and_leaves_out_an_axis_that_it_does_not_
     name = f"{tmp_path}/net.py:fixed"
     plan = make_plan(
         parts=["methods", "scaling"],
-        rules=["dtg-ff"],
+        rules=["class-goodness"],
         modes=["plain"],
         settings={"network.name": name, "image_size": 8},
     )

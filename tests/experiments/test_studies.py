@@ -125,14 +125,14 @@ def test_every_plan_is_valid_and_twins_are_exact(name, size):
     for trio in trios.values():
         assert {"local", "bp", "bp-deepsup"} <= trio.keys()
         assert len({spec.model_dump_json(exclude={"rule"}) for spec in trio.values()}) == 1
-        assert trio["bp"].rule.options == {"of": "dtg-ff", **trio["local"].rule.options}
+        assert trio["bp"].rule.options == {"of": "class-goodness", **trio["local"].rule.options}
         assert trio["bp-deepsup"].rule.options == trio["bp"].rule.options
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_seed_has_the_same_axes(name):
     study, plan = find_study(name), plan_of(name)
-    axes = [[cell.at for cell in study.cells(plan, "dtg-ff", seed)] for seed in (0, 1, 2)]
+    axes = [[cell.at for cell in study.cells(plan, "class-goodness", seed)] for seed in (0, 1, 2)]
     assert axes[0] == axes[1] == axes[2]
 
 
@@ -162,7 +162,7 @@ def test_planted_rows_give_the_planted_gap_everywhere(name):
     found = summarize_study(plan, planted(plan, flat))
     assert found.finished == found.planned > 0 and found.missing == ()
     json.dumps(found.to_dict(), allow_nan=False)
-    for key, of in found.quantities["dtg-ff"].items():
+    for key, of in found.quantities["class-goodness"].items():
         assert set(of.values) == {"0", "1", "2"}, key
         for value in of.values.values():
             if key.startswith(("gap/", "price_of_locality/")):
@@ -186,7 +186,7 @@ def test_quantities_that_our_claims_name_are_there():
     for claim in claims:
         plan = plan_of(claim.study)
         found = summarize_study(plan, planted(plan, flat))
-        assert claim.quantity in found.quantities["dtg-ff"], claim.id
+        assert claim.quantity in found.quantities["class-goodness"], claim.id
 
 
 def test_a_planted_slope_over_classes_comes_out():
@@ -198,7 +198,7 @@ def test_a_planted_slope_over_classes_comes_out():
         return 0.6 + 0.003 * seed + (slope * doublings_of_k if method == "local" else 0)
 
     plan = plan_of("classes")
-    found = summarize_study(plan, planted(plan, accuracy)).quantities["dtg-ff"]
+    found = summarize_study(plan, planted(plan, accuracy)).quantities["class-goodness"]
     for arm, planted_slope in (
         ("synthetic", 0.02),
         ("synthetic_per_class", 0.02),
@@ -220,7 +220,7 @@ def test_a_planted_effect_of_difficulty_is_told_from_that_of_dimension():
         return 0.5 + (0.2 * (separability(spec, seed) - 0.9) if method == "local" else 0)
 
     plan = plan_of("classes")
-    found = summarize_study(plan, planted(plan, accuracy)).quantities["dtg-ff"]
+    found = summarize_study(plan, planted(plan, accuracy)).quantities["class-goodness"]
     assert found["difficulty_gap/real"].values["0"] == pytest.approx(0.2 * -0.2)
     assert found["separability_effect"].values["0"] == pytest.approx(0.02)
     assert found["dimension_effect"].values["0"] == pytest.approx(0, abs=1e-9)
@@ -237,7 +237,7 @@ def test_accuracy_corrected_for_chance_stands_beside_the_raw_one():
 
 def test_the_two_variants_of_a_class_sweep_hold_what_they_say():
     specs = plan_runs(find_study("classes"), plan_of("classes", seeds=(0,)))
-    cells = find_study("classes").cells(plan_of("classes"), "dtg-ff", 0)
+    cells = find_study("classes").cells(plan_of("classes"), "class-goodness", 0)
     for arm, fixed in (
         ("subsets_total", "total"),
         ("subsets_per_class", "each"),
@@ -260,7 +260,7 @@ def steps_of(cell):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["classes", "hierarchy"])
 def test_tasks_of_different_size_are_trained_for_exactly_as_many_steps(name, size):
-    cells = find_study(name).cells(plan_of(name, size=size), "dtg-ff", 0)
+    cells = find_study(name).cells(plan_of(name, size=size), "class-goodness", 0)
     for source in ("cifar100", "teacher_student"):
         steps = {steps_of(cell) for cell in cells if cell.data.source == source}
         assert len(steps) <= 1, (source, steps)
@@ -268,7 +268,7 @@ def test_tasks_of_different_size_are_trained_for_exactly_as_many_steps(name, siz
 
 @pytest.mark.parametrize("size", SIZES)
 def test_fixed_total_is_fixed_and_fixed_a_class_is_fixed_at_every_size(size):
-    cells = find_study("classes").cells(plan_of("classes", size=size), "dtg-ff", 0)
+    cells = find_study("classes").cells(plan_of("classes", size=size), "class-goodness", 0)
     of = {arm: [cell for cell in cells if cell.at["arm"] == arm] for arm in ("subsets_total", "subsets_per_class")}
     assert len({cell.data.num_train for cell in of["subsets_total"]}) == 1
     assert len({cell.data.num_train / cell.at["classes"] for cell in of["subsets_per_class"]}) == 1
@@ -277,9 +277,9 @@ def test_fixed_total_is_fixed_and_fixed_a_class_is_fixed_at_every_size(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_mirrored_that_would_become_another_label(size):
-    for cell in find_study("composition").cells(plan_of("composition", size=size), "dtg-ff", 0):
+    for cell in find_study("composition").cells(plan_of("composition", size=size), "class-goodness", 0):
         assert not cell.recipe.flip
-    for cell in find_study("accuracy").cells(plan_of("accuracy", size=size), "dtg-ff", 0):
+    for cell in find_study("accuracy").cells(plan_of("accuracy", size=size), "class-goodness", 0):
         assert not cell.recipe.flip or cell.data.source not in ("mnist", "kmnist", "svhn")
 
 
@@ -292,14 +292,14 @@ def test_no_task_asks_for_more_images_than_its_data_set_has(name, size):
         "cifar100": (50_000, 10_000),
         "imagenet100": (10**9, 5_000),
     }
-    for cell in find_study(name).cells(plan_of(name, size=size), "dtg-ff", 0):
+    for cell in find_study(name).cells(plan_of(name, size=size), "class-goodness", 0):
         train, test = known.get(cell.data.source, (10**9, 10**9))
         share = cell.data.classes / 100 if cell.data.source == "cifar100" and cell.data.classes else 1
         assert cell.data.num_train <= train * share and cell.data.num_test <= test * share
 
 
 @pytest.mark.parametrize(
-    ("rule", "widths"), [("cwcomp", (0.625, 0.5)), ("deeperforward", (0.625, 0.5)), ("dtg-ff", (0.5, 0.5))]
+    ("rule", "widths"), [("cwcomp", (0.625, 0.5)), ("deeperforward", (0.625, 0.5)), ("class-goodness", (0.5, 0.5))]
 )
 def test_rules_that_deal_channels_to_classes_get_the_nearest_width_at_which_they_can(rule, widths):
     """cnn4 has 32, 64, 128 channels: at 0.625 20, 40, 80, ten classes; 100 classes want 100 channels, too many more than 16."""
@@ -316,7 +316,7 @@ def test_rules_that_deal_channels_to_classes_get_the_nearest_width_at_which_they
 @pytest.mark.parametrize("name", STUDIES)
 def test_data_are_drawn_anew_for_every_seed(name):
     study, plan = find_study(name), plan_of(name)
-    draws = [{cell.data.model_dump_json() for cell in study.cells(plan, "dtg-ff", seed)} for seed in (0, 1)]
+    draws = [{cell.data.model_dump_json() for cell in study.cells(plan, "class-goodness", seed)} for seed in (0, 1)]
     assert not draws[0] & draws[1]
 
 
@@ -327,12 +327,14 @@ def test_a_seed_with_half_a_grid_takes_no_part():
     del records[gone]
     found = summarize_study(plan, records)
     assert {row["seed"] for row in found.rows} == {0, 1}
-    assert all(set(of.values) == {"0"} for of in found.quantities["dtg-ff"].values())
+    assert all(set(of.values) == {"0"} for of in found.quantities["class-goodness"].values())
     assert any("Seeds 1 are not finished" in note for note in found.notes)
 
 
 def test_the_labellings_of_hierarchy_share_their_images():
-    cells = {cell.at["labels"]: cell for cell in find_study("hierarchy").cells(plan_of("hierarchy"), "dtg-ff", 1)}
+    cells = {
+        cell.at["labels"]: cell for cell in find_study("hierarchy").cells(plan_of("hierarchy"), "class-goodness", 1)
+    }
     tasks = [cells[name].data for name in ("fine", "coarse", "random_groups")]
     assert len({(task.source, task.num_train, task.num_test, task.seed) for task in tasks}) == 1
     assert [task.draw for task in tasks] == ["any", "superclasses", "groups"] and tasks[2].classes == 20
@@ -342,7 +344,7 @@ def test_hierarchy_visits_other_superclasses_with_other_seeds():
     found = [
         cell.data.superclass
         for seed in (0, 1, 2)
-        for cell in find_study("hierarchy").cells(plan_of("hierarchy"), "dtg-ff", seed)
+        for cell in find_study("hierarchy").cells(plan_of("hierarchy"), "class-goodness", seed)
         if cell.at["labels"] == "within"
     ]
     assert len(set(found)) == len(found) == 9
@@ -374,7 +376,7 @@ def test_a_planted_price_of_modules_comes_out():
 
     plan = plan_of("depth")
     found = summarize_study(plan, planted(plan, accuracy))
-    own = found.quantities["dtg-ff"]
+    own = found.quantities["class-goodness"]
     assert own["modules_slope"].values["0"] == pytest.approx(-0.01)
     assert own["depth_slope"].values["0"] == pytest.approx(-0.01)  # one module a block: depth is the module count
     heat = next(figure for figure in found.figures if figure.kind == "heat")
@@ -390,7 +392,7 @@ def test_recovery_is_the_share_of_the_gap_that_comes_back():
             method, 0.61
         ) + 0.001 * seed
 
-    own = summarize_study(plan, planted(plan, accuracy)).quantities["dtg-ff"]
+    own = summarize_study(plan, planted(plan, accuracy)).quantities["class-goodness"]
     assert own["recovery/segments-2"].values["0"] == pytest.approx(0.5)
     assert own["price_recovery/segments-2"].values["0"] == pytest.approx(0.05 / 0.12)
     assert own["recovery/feedback"].values["1"] == pytest.approx(-0.2)
@@ -400,12 +402,12 @@ def test_recovery_is_the_share_of_the_gap_that_comes_back():
 def test_no_gap_no_recovery_and_the_study_says_so():
     plan = plan_of("hybrid")
     found = summarize_study(plan, planted(plan, lambda spec, seed, method: 0.6 if method == "bp" else 0.61))
-    own = {name: of for name, of in found.quantities["dtg-ff"].items() if name.startswith("recovery/")}
+    own = {name: of for name, of in found.quantities["class-goodness"].items() if name.startswith("recovery/")}
     assert own and not any(of.values for of in own.values())
     assert {of.reason for of in own.values()} == {
         "BP is below the local rule here (−1.0 pp [−1.0, −1.0], n=3), so there is nothing to recover"
     }
-    assert f"dtg-ff: {next(iter(own.values())).reason}." in found.sentences
+    assert f"class-goodness: {next(iter(own.values())).reason}." in found.sentences
 
 
 def test_no_share_is_given_of_a_gap_that_seeds_cannot_tell_from_zero():
@@ -414,21 +416,21 @@ def test_no_share_is_given_of_a_gap_that_seeds_cannot_tell_from_zero():
     found = summarize_study(
         plan, planted(plan, lambda spec, seed, method: 0.6 + (leads[seed] if method in ("bp", "bp-deepsup") else 0.0))
     )
-    own = {name: of for name, of in found.quantities["dtg-ff"].items() if "recovery/" in name}
+    own = {name: of for name, of in found.quantities["class-goodness"].items() if "recovery/" in name}
     assert own and not any(of.values for of in own.values())
     assert all("not told apart, by 3 seeds, from the local rule" in of.reason for of in own.values())
-    assert {f"dtg-ff: {of.reason}." for of in own.values()} <= {*found.sentences}
+    assert {f"class-goodness: {of.reason}." for of in own.values()} <= {*found.sentences}
 
 
 def test_composition_tells_seen_from_unseen():
     plan = plan_of("composition")
     records = planted(plan, lambda spec, seed, method: 0.6 - (0.05 if method == "local" else 0))
     for record in records.values():
-        if record.spec.rule.name == "dtg-ff":
+        if record.spec.rule.name == "class-goodness":
             record.result["group_accuracies"] = {"seen": 0.5, "unseen": 0.2}
         else:
             record.result["group_accuracies"] = {"seen": 0.6, "unseen": 0.4}
-    own = summarize_study(plan, records).quantities["dtg-ff"]
+    own = summarize_study(plan, records).quantities["class-goodness"]
     assert own["gap/seen"].values["0"] == pytest.approx(-0.1)
     assert own["gap/unseen"].values["0"] == pytest.approx(-0.2)
     assert own["unseen_minus_seen"].values["0"] == pytest.approx(-0.1)
@@ -453,7 +455,7 @@ def test_calibration_predicts_what_follows_separability_and_the_k_sweep_does_not
     records = planted(plan, accuracy)
     for record in records.values():
         record.result["data"]["separability"] = told(record.spec)
-    own = summarize_study(plan, records).quantities["dtg-ff"]
+    own = summarize_study(plan, records).quantities["class-goodness"]
     assert own["error/calibrated"].values["0"] == pytest.approx(0, abs=1e-9)
     assert own["error/k_sweep"].values["0"] > 0.005
     assert own["error_reduction"].values["0"] == pytest.approx(own["error/k_sweep"].values["0"])
@@ -490,7 +492,7 @@ def test_planted_effects_and_interactions_of_the_parts_come_out():
         blocks = record.result["block_accuracies"]
         blocks["block3"] = record.result["test_accuracy"] - 0.04
     found = summarize_study(plan, records)
-    own = {key: list(of.values.values()) for key, of in found.quantities["dtg-ff"].items()}
+    own = {key: list(of.values.values()) for key, of in found.quantities["class-goodness"].items()}
     expected = {
         "effect/temperature": 0.04, "effect/normalization": 0.02, "effect/fusion": 0.04, "effect/temperature+normalization": 0.01,
         "effect/temperature+fusion": 0, "effect/normalization+fusion": 0, "effect/temperature+normalization+fusion": 0,
@@ -521,7 +523,7 @@ def test_a_row_needs_every_method_of_its_cell():
     del records[gone]
     rows = make_rows(find_study("depth"), plan, records)
     assert [row["depth"] for row in rows] == [4, 8]
-    assert "modules_slope" not in summarize_study(plan, records).quantities["dtg-ff"]
+    assert "modules_slope" not in summarize_study(plan, records).quantities["class-goodness"]
     found = summarize_study(plan, records, reasons={gone: "it broke"})
     assert [entry.reason for entry in found.missing] == ["it broke"]
 
@@ -757,7 +759,7 @@ def test_a_mean_of_blocks_that_hides_a_better_block_is_told():
 
 
 def test_an_accuracy_says_what_was_trained_with_the_settings_of_the_plan_and_of_the_method():
-    chosen = {"dtg-ff": {"cifar10": {"local": {"settings": {"recipe.steps": 77}}}}}
+    chosen = {"class-goodness": {"cifar10": {"local": {"settings": {"recipe.steps": 77}}}}}
     plan = plan_of(
         "accuracy",
         seeds=(0,),
@@ -765,5 +767,5 @@ def test_an_accuracy_says_what_was_trained_with_the_settings_of_the_plan_and_of_
         settings={"network.width": 0.25, "data.num_train": 1500},
         chosen=chosen,
     )
-    own = summarize_study(plan, planted(plan, flat)).quantities["dtg-ff"]
+    own = summarize_study(plan, planted(plan, flat)).quantities["class-goodness"]
     assert own["accuracy/cifar10"].protocol == "cnn4 at width 0.25, 1,500 images, 77 steps"

@@ -68,7 +68,7 @@ def test_a_study_trains_everything_it_planned_and_says_what_it_found(composed):
         assert set(row["groups"]) == set(TRAINED) and set(row["groups"]["local"]) == {"seen", "unseen"}
         assert row["gap"] == pytest.approx(row["local"] - row["bp"])
         assert 0.4 < row["separability"] < 1
-    assert set(summary.quantities["dtg-ff"]["unseen_minus_seen"].values) == {"0", "1"}
+    assert set(summary.quantities["class-goodness"]["unseen_minus_seen"].values) == {"0", "1"}
 
 
 def test_a_dry_run_by_the_command(composed, tmp_path, cli):
@@ -93,8 +93,8 @@ def test_a_dry_run_says_what_would_be_left_out_and_makes_no_store(tmp_path):
 def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out(composed, tmp_path, capsys):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     found = run_study(out, "composition", rules=["ff", "local-heads"], seeds=1, workers=1)
-    assert found.rules == ("dtg-ff", "ff", "local-heads")
-    assert {row["rule"] for row in found.rows} == {"dtg-ff", "local-heads"}
+    assert found.rules == ("class-goodness", "ff", "local-heads")
+    assert {row["rule"] for row in found.rows} == {"class-goodness", "local-heads"}
     reasons = {entry.reason: entry.runs for entry in found.missing}
     why = "ff: it has no option 'factors', which the study 'composition' sets, so it cannot take part"
     assert reasons[why] == 12
@@ -140,7 +140,7 @@ def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path
 def test_the_ablation_is_of_one_rule(tmp_path, refused):
     sentence = refused("study", "ablation", "--rules", "ff,local-heads", "--out", tmp_path / "runs")
     assert sentence.startswith(
-        "ff: the study 'ablation' is about dtg-ff alone; local-heads: the study 'ablation' is about"
+        "ff: the study 'ablation' is about class-goodness alone; local-heads: the study 'ablation' is about"
     )
 
 
@@ -177,7 +177,7 @@ def test_data_that_cannot_be_reached_are_left_out_and_data_that_do_not_fit_are_r
 
 def test_claims_for_a_rule_that_no_study_ran_list_those_that_did(composed, cli):
     code, _, err = cli("claims", "--out", composed[0], "--rule", "nope")
-    assert code == 2 and "dtg-ff" in one_sentence(err)
+    assert code == 2 and "class-goodness" in one_sentence(err)
 
 
 def test_claims_changed_after_a_study_was_begun_are_seen(composed, tmp_path, cli):

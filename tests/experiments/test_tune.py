@@ -46,7 +46,7 @@ def run(plan, out, **options):
         ("recipe.learning_rate=log:1e-4:1e-2", "log", 1e-4, 1e-2, (), None),
         ("rule.label_smoothing=0:0.2", "linear", 0, 0.2, (), None),
         ("rule.grid=1,2,4", "choices", 0, 0, (1, 2, 4), None),
-        ("dtg-ff/rule.fusion=uniform,last", "choices", 0, 0, ("uniform", "last"), "dtg-ff"),
+        ("class-goodness/rule.fusion=uniform,last", "choices", 0, 0, ("uniform", "last"), "class-goodness"),
         ("my.py:Mine/rule.x=true,false", "choices", 0, 0, (True, False), "my.py:Mine"),
         ("rule.clip=null,1.5", "choices", 0, 0, (None, 1.5), None),
     ],
@@ -203,7 +203,7 @@ def test_a_rule_and_its_twins_get_the_same_space_and_as_many_trials():
 @pytest.mark.parametrize(
     ("space", "changes", "sentence"),
     [
-        (["dtg-ff/rule.grid=1,2"], {"rules": ("dtg-ff", "ff")}, "dtg-ff 1, ff 0"),
+        (["class-goodness/rule.grid=1,2"], {"rules": ("class-goodness", "ff")}, "class-goodness 1, ff 0"),
         (["ff/rule.theta=1:2"], {}, "not tuned; tuned: local-heads"),
         (["rule.grid=1,2", "rule.grid=1,4"], {}, "rule.grid twice"),
         (["rule.grid=1,2"], {"settings": {"rule.grid": 2}}, "searched and set"),
@@ -241,7 +241,7 @@ def test_seeds_of_trials_are_a_number_or_those_that_are_named(given, kept, liste
 
 def test_the_name_of_a_search_stays_what_it_was():
     """Under which stores of 0.1.0 keep it."""
-    assert TunePlan(rules=("dtg-ff",), space=(RATE,)).name == "e2df17e9"
+    assert TunePlan(rules=("class-goodness",), space=(RATE,)).name == "e2df17e9"
 
 
 def test_a_forecast_takes_settings_that_lie_in_the_space():
@@ -455,8 +455,8 @@ def test_a_search_from_the_command_line(cli, tmp_path):
         (["--space", "seed=1:3"], "seed is no setting of a search: give the seeds with --seeds"),
         (["--rule", "bp"], "bp is a baseline, not a local rule"),
         (
-            ["--space", "dtg-ff/rule.decoupled_norm=no,off"],
-            "decoupled_norm of rule 'dtg-ff' must be true or false, got 'no'",
+            ["--space", "class-goodness/rule.decoupled_norm=no,off"],
+            "decoupled_norm of rule 'class-goodness' must be true or false, got 'no'",
         ),
     ],
 )

@@ -198,7 +198,7 @@ def test_without_a_compiler_torch_does_the_work(monkeypatch):
     try:
         with pytest.warns(UserWarning, match="torch's own operations do the work"):
             assert native.library() is None
-        rule = made("dtg-ff")
+        rule = made("class-goodness")
         assert all(loss.value.isfinite() for loss in rule.losses(torch.randn(4, 3, 16, 16), torch.arange(4)))
     finally:
         native.library.cache_clear()
@@ -212,7 +212,7 @@ def made(name, fused=True, network="cnn4", **options):
     return create_rule(name, built, num_classes=4, seed=0, **options).train()
 
 
-@pytest.mark.parametrize("name", ["dtg-ff", "local-heads", "bp", "bp-deepsup"])
+@pytest.mark.parametrize("name", ["class-goodness", "local-heads", "bp", "bp-deepsup"])
 @pytest.mark.parametrize("network", ["cnn4", "resnet18"])
 def test_losses_and_gradients_of_a_rule_are_those_of_plain_layers(way, name, network):
     x, y = numbers(8, 3, 16, 16, seed=0, dtype=torch.float64), torch.arange(8) % 4
@@ -231,7 +231,7 @@ def test_a_local_block_keeps_its_input_and_its_convolution_and_a_few_numbers_a_c
     batch = 8
     x, y = numbers(batch, 3, 16, 16, seed=0, dtype=torch.float32), torch.arange(batch) % 4
     maps = 4 * batch * max(3 * 256 + 16 * 256, (16 + 32) * 64)
-    found = measure_saved_bytes(made("dtg-ff"), x, y)["peak_saved_bytes"]
+    found = measure_saved_bytes(made("class-goodness"), x, y)["peak_saved_bytes"]
     cells = 4 * batch * 4 * 32  # one number a cell and channel, of the wider block
     assert maps < found < maps + 8 * cells
 

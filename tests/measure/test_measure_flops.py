@@ -50,7 +50,7 @@ def test_deep_supervision_adds_the_heads():
     assert found["flops_per_prediction"] == sum(FORWARD) + sum(HEADS) + sum(CELLS) + FUSION
 
 
-@pytest.mark.parametrize("name", ["local-heads", "dtg-ff"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness"])
 def test_a_local_rule_is_forward_and_weight_gradients_only(name):
     """No block needs dX; each head does, for its own block."""
     found = measure_flops(make(name), X, Y)
@@ -91,7 +91,7 @@ def test_declared_passes_are_those_that_the_busiest_block_sees(name, options, st
 
 
 def test_counting_passes_leaves_no_hook_and_no_change():
-    rule = make("dtg-ff")
+    rule = make("class-goodness")
     state = {key: value.clone() for key, value in rule.state_dict().items()}
     count_passes(rule, X, Y)
     assert not rule.network.blocks[0]._forward_pre_hooks

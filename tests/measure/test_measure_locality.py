@@ -60,7 +60,9 @@ def test_reach_norm_is_the_length_of_the_gradient():
         assert found["reach_norm"][index][index] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "locality"), [("bp", "global"), ("local-heads", "block"), ("dtg-ff", "block")])
+@pytest.mark.parametrize(
+    ("name", "locality"), [("bp", "global"), ("local-heads", "block"), ("class-goodness", "block")]
+)
 def test_a_network_of_one_block_is_certified_whatever_is_declared(name, locality):
     found = measure_locality(make(name, depth=1), X, Y)
     assert found["certified"] and found["declared"] == locality

@@ -22,7 +22,7 @@ READOUT = FLOAT * B * K + INT * B + FLOAT
 """What cross-entropy keeps: log-probabilities (B, K), the labels (B,), and the total weight, one number."""
 LOCAL = [
     ("local-heads", {}),
-    ("dtg-ff", {}),
+    ("class-goodness", {}),
     ("ff", {}),
     ("ff", {"prediction": "softmax"}),
     ("segmented", {"segment_size": 1}),

@@ -228,11 +228,11 @@ def state(rule, recipe):
 
 RULES = [(name, {}, {}) for name in list_rules()] + [
     ("bp", {"of": "ff"}, {"checkpointing": True}),
-    ("bp-deepsup", {"of": "dtg-ff"}, {"checkpointing": True}),
+    ("bp-deepsup", {"of": "class-goodness"}, {"checkpointing": True}),
     ("bp-deepsup", {"of": "cwcomp"}, {"micro_batches": 2}),
     ("local-heads", {}, {"micro_batches": 2, "step_per_block": False}),
     ("lookahead", {"of": "ff", "blocks_ahead": 4}, {}),
-    ("feedback", {"of": "dtg-ff"}, {"step_per_block": True}),
+    ("feedback", {"of": "class-goodness"}, {"step_per_block": True}),
     ("segmented", {"segment_size": 2, "readouts": "all"}, {"checkpointing": True, "precision": "bf16"}),
 ]
 

@@ -81,7 +81,7 @@ def test_filters_have_the_mean_norm_of_the_drawn_ones_and_all_else_is_drawn_as_b
     assert usual.block_names == fixed.block_names and not found.requires_grad and drawn.requires_grad
 
 
-@pytest.mark.parametrize("rule", ["committee", "dtg-ff", "bp", "bp-deepsup"])
+@pytest.mark.parametrize("rule", ["committee", "class-goodness", "bp", "bp-deepsup"])
 def test_nothing_trains_them_and_what_follows_learns(rule):
     data = load_data("fashion_mnist_subset", num_train=80, num_test=20)
     fitted = fit(rule, data, Recipe(epochs=1), network="vgg8", width=0.0625, network_options={"first": "cosine"})

@@ -251,15 +251,19 @@ def test_twins_on_it_are_exact_and_the_rule_is_certified():
         network = create_network(EXAMPLE, in_channels=3, image_size=8, width=0.25, seed=0)
         return create_rule(rule, network, num_classes=3, seed=0, **options)
 
-    local, bp, deepsup = built("dtg-ff"), built("bp", of="dtg-ff"), built("bp-deepsup", of="dtg-ff")
+    local, bp, deepsup = (
+        built("class-goodness"),
+        built("bp", of="class-goodness"),
+        built("bp-deepsup", of="class-goodness"),
+    )
     assert same(local.network, bp.network) and same(local.network, deepsup.network)
     sums = {rule: [loss.value.item() for loss in losses_of(rule.train(), x, y)] for rule in (local, bp, deepsup)}
     assert len(sums[local]) == 3
     assert sums[bp] == pytest.approx(sums[local][-1:], rel=1e-5)
     assert sums[deepsup] == pytest.approx([sum(sums[local])], rel=1e-5)
-    certificate = measure_locality(built("dtg-ff"), x, y)
+    certificate = measure_locality(built("class-goodness"), x, y)
     assert certificate["certified"] and certificate["measured"] == "block"
-    assert measure_locality(built("bp", of="dtg-ff"), x, y)["measured"] == "global"
+    assert measure_locality(built("bp", of="class-goodness"), x, y)["measured"] == "global"
 
 
 def test_fit_and_the_estimator_take_it_by_name():
@@ -267,7 +271,11 @@ def test_fit_and_the_estimator_take_it_by_name():
     x, y = torch.rand(60, 1, 8, 8, generator=generator), torch.arange(60) % 3
     options = {"channels": 8, "depth": 2}
     fitted = fit(
-        "dtg-ff", data_from_arrays(x, y), Recipe(epochs=1, batch_size=16), network=EXAMPLE, network_options=options
+        "class-goodness",
+        data_from_arrays(x, y),
+        Recipe(epochs=1, batch_size=16),
+        network=EXAMPLE,
+        network_options=options,
     )
     assert fitted.rule.network.activity_shapes == [(8, 4, 4), (8, 2, 2)]
     module = fitted.to_module()

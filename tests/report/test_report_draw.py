@@ -194,10 +194,11 @@ def test_points_have_their_labels_and_a_diagonal_where_both_axes_are_accuracies(
 def test_what_the_blocks_say_together_stands_apart_from_the_line_that_joins_them() -> None:
     figure = block_figure()
     assert {"0", "1", "2", "fused", "chance"} <= set(words_of(figure))
-    (line,) = paths_of(figure, stroke=palette.RULES["dtg-ff"].colour, **{"stroke-width": "1.9"})
+    (line,) = paths_of(figure, stroke=palette.RULES["class-goodness"].colour, **{"stroke-width": "1.9"})
     assert line.count("L") == 2, "three blocks are joined, and the fused one is not"
     fused, last = (
-        next(x for text, x, _ in hits_of(figure) if text.startswith(f"dtg-ff, {at}:")) for at in ("fused", "block2")
+        next(x for text, x, _ in hits_of(figure) if text.startswith(f"class-goodness, {at}:"))
+        for at in ("fused", "block2")
     )
     assert fused > last
 
@@ -205,10 +206,10 @@ def test_what_the_blocks_say_together_stands_apart_from_the_line_that_joins_them
 def test_the_best_are_filled_and_named_and_others_are_hollow() -> None:
     figure = pareto_figure()
     assert {"b", "c", "plain BP", "least memory", "the paper's"} <= set(words_of(figure))
-    colour = palette.RULES["dtg-ff"].colour
+    colour = palette.RULES["class-goodness"].colour
     filled, hollow = paths_of(figure, fill=colour), paths_of(figure, fill=palette.PAPER, stroke=colour)
     assert len(filled) == 2 and len(hollow) == 1, "one in the key, one in the field; the second is beaten"
-    assert "which no other beats: dtg-ff" in str(drawn(figure).get("aria-label"))
+    assert "which no other beats: class-goodness" in str(drawn(figure).get("aria-label"))
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -216,22 +217,22 @@ def test_the_best_are_filled_and_named_and_others_are_hollow() -> None:
 
 def test_rows_stand_one_below_the_other_and_intervals_lie() -> None:
     hits = {text: (x, y) for text, x, y in hits_of(forest_figure())}
-    gap, other = hits["gap, dtg-ff: −2.0 pp [−2.5, −1.5], n=3"], hits["gap, ff: −3.0 pp [−3.5, −2.5], n=3"]
+    gap, other = hits["gap, class-goodness: −2.0 pp [−2.5, −1.5], n=3"], hits["gap, ff: −3.0 pp [−3.5, −2.5], n=3"]
     assert gap[0] > other[0] and gap[1] < other[1]
-    assert {"dtg-ff", "ff", "−2.0", "+1.0", "right is better"} <= set(words_of(forest_figure()))
+    assert {"class-goodness", "ff", "−2.0", "+1.0", "right is better"} <= set(words_of(forest_figure()))
 
 
 def test_a_bar_begins_at_zero_and_ends_at_its_number() -> None:
     figure = bar_figure()
-    one, more = (paths_of(figure, fill=palette.RULES[rule].colour)[0] for rule in ("bp", "dtg-ff"))
+    one, more = (paths_of(figure, fill=palette.RULES[rule].colour)[0] for rule in ("bp", "class-goodness"))
     left, right = ([float(point.split()[0]) for point in path.strip("MZ").split("L")[:2]] for path in (one, more))
     assert left[0] == right[0] and (right[1] - right[0]) / (left[1] - left[0]) == pytest.approx(1.5, abs=0.01)
     assert {"1.00×", "1.50×", "not run", "plain BP"} <= set(words_of(figure))
-    assert "dtg-ff: 1.50× [1.25, 1.75], n=5" in {text for text, *_ in hits_of(figure)}
+    assert "class-goodness: 1.50× [1.25, 1.75], n=5" in {text for text, *_ in hits_of(figure)}
 
 
 def test_a_bar_of_a_rule_in_some_mode_has_the_rules_colour() -> None:
-    points = (Point(x=2.0, y="dtg-ff micro-4"), Point(x=1.0, y="something else"))
+    points = (Point(x=2.0, y="class-goodness micro-4"), Point(x=1.0, y="something else"))
     figure = bar_figure(series=(Series(points=points),), guides=())
     other = palette.looks_of([""])[0].colour
     figure = figure.model_copy(update={"series": (Series(points=(Point(x=2.0, y="bp micro-4"), *points)),)})

@@ -94,7 +94,7 @@ def test_a_rule_looks_the_same_whatever_stands_beside_it() -> None:
 
 
 def test_two_series_of_a_rule_have_its_colour_and_mark_and_are_filled_unlike() -> None:
-    names = ["committee: gap", "committee: price of locality", "committee, fused", "dtg-ff: gap"]
+    names = ["committee: gap", "committee: price of locality", "committee, fused", "class-goodness: gap"]
     one, two, three, other = palette.looks_of(names)
     assert one[:2] == two[:2] == three[:2] == palette.RULES["committee"][:2] != other[:2]
     assert len({(look.fill, str(look.dashes)) for look in (one, two, three)}) == 3

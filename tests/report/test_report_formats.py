@@ -52,8 +52,8 @@ def test_markdown_says_the_numbers(markdown: str) -> None:
         "- The planted gap is −8.0 pp at 16 classes.",
         "| arm | classes | slope | BP | gap |\n| --- | ---: | ---: | ---: | ---: |\n"
         "| real | 16 | −2.5 | 75.0 % [74.0, 76.0], n=3 | −8.0 pp [−8.4, −7.6], n=3 |",
-        "- dtg-ff, 16 classes, seed 2: NaN in the loss of block1",
-        "| planted method B | planted et al. 2026 | planted-data | 98.1 % | dtg-ff | not run | – | quick |",
+        "- class-goodness, 16 classes, seed 2: NaN in the loss of block1",
+        "| planted method B | planted et al. 2026 | planted-data | 98.1 % | class-goodness | not run | – | quick |",
         "- Of 2 \\<planted\\> rules, 1 is below backprop.",
         "```sh\nlayerlocal inner\n```",
     ):

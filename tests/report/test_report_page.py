@@ -56,7 +56,7 @@ def test_a_verdict_says_claim_reported_measured_and_why(words: str) -> None:
     first = words[words.index("P1 ") : words.index("P2 ")]
     for said in (
         "P1 A planted sentence that is supported. planted et al. 2026, Table 3",
-        "about −2.1 points −8.0 pp [−8.4, −7.6] gap at 16 classes (dtg-ff) ✓ supported 3 quick 1 pp 0.037",
+        "about −2.1 points −8.0 pp [−8.4, −7.6] gap at 16 classes (class-goodness) ✓ supported 3 quick 1 pp 0.037",
         "The mean over 3 seeds is shown to lie where it lies.",
         "t test; supported if shown to lie below −1 pp; p 0.012 before adjustment; α 0.05",
         "planted reason for the smallest effect",
@@ -119,7 +119,7 @@ def test_a_study_says_question_findings_progress_and_what_is_missing(words: str)
         "planted note",
         "Command layerlocal study planted-classes --size quick --out planted",
         "2 runs are missing",
-        "dtg-ff, 16 classes, seed 2 NaN in the loss of block1",
+        "class-goodness, 16 classes, seed 2 NaN in the loss of block1",
         "bp, 16 classes, seed 2 not run yet",
         "real 16 −2.5 75.0 % [74.0, 76.0], n=3 −8.0 pp [−8.4, −7.6], n=3",
         "synthetic 16 1.25 50.0 % –",
@@ -131,7 +131,7 @@ def test_every_number_of_a_figure_stands_in_the_table_under_it(words: str) -> No
     # lines: the real gap falls by 2 pp a doubling, so −4.0 pp at 4 classes; heat: column 3 − row 1 = 2 pp
     assert "real classes gap 4 −4.0 pp [−4.4, −3.6], n=3" in words
     assert "local coarse labels 58.0 % [56.0, 60.0], n=3" in words
-    assert "dtg-ff 8 2 channels +2.0 pp [+1.7, +2.3], n=3" in words
+    assert "class-goodness 8 2 channels +2.0 pp [+1.7, +2.3], n=3" in words
     assert "conv method B 92.0 % 90.0 %, n=1" in words
 
 
@@ -179,16 +179,17 @@ def test_a_link_is_packed_where_plain_is_too_long_and_left_out_where_packed_is_t
 
 def test_accuracies_stand_beside_published_ones(words: str) -> None:
     assert (
-        "planted method A planted et al. 2026 planted-data 98.1 % dtg-ff 97.2 % [97.0, 97.5] 3 quick smaller" in words
+        "planted method A planted et al. 2026 planted-data 98.1 % class-goodness 97.2 % [97.0, 97.5] 3 quick smaller"
+        in words
     )
-    assert "planted method B planted et al. 2026 planted-data 98.1 % dtg-ff not run – quick" in words
+    assert "planted method B planted et al. 2026 planted-data 98.1 % class-goodness not run – quick" in words
     more = accuracy_row(
         text="98.1 % (best of 5)", reported_bp=0.99, measured_bp=estimate(0.98, 0.01), difference=-0.0087
     )
     more |= {"reason": "planted reason", "protocol_differences": ["a", "b"]}
     text = text_of(render_page(Content(accuracies=[more])))
     assert (
-        "98.1 % (best of 5) 99.0 % dtg-ff 97.2 % [97.0, 97.5] 98.0 % [97.0, 99.0] −0.9 pp 3 quick a; b planted reason"
+        "98.1 % (best of 5) 99.0 % class-goodness 97.2 % [97.0, 97.5] 98.0 % [97.0, 99.0] −0.9 pp 3 quick a; b planted reason"
         in text
     )
 
@@ -270,7 +271,7 @@ def test_mathtext_in_a_name_is_drawn_as_typed() -> None:
 
 def test_a_store_of_plain_runs_makes_a_page_of_runs() -> None:
     text = text_of(render_page(Content(runs=[planted_run(30)], command="layerlocal report")))
-    assert "All 1 run, each with its command" in text and "layerlocal train --rule dtg-ff --seed 10" in text
+    assert "All 1 run, each with its command" in text and "layerlocal train --rule class-goodness --seed 10" in text
     assert '"temperature_max": 2.0' in text and "audit" not in text.lower() and "Claims" not in text
     assert "Hardware and versions: each run has its own, in its env.json" in text and "not recorded" not in text
 

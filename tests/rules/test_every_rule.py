@@ -63,7 +63,7 @@ FACTS = {
     "committee": Facts(),
     "cwcomp": Facts(fusion="last"),
     "deeperforward": Facts(fusion="span"),
-    "dtg-ff": Facts(),
+    "class-goodness": Facts(),
     "feedback": Facts("global", step=2),
     "ff": Facts(step=2, answer=K, negatives=True, fusion=None),
     "hcl-ff": Facts(whole=COMPARES, fusion="span"),
@@ -140,14 +140,14 @@ def test_it_is_registered_under_its_name_with_what_its_paper_says(name):
         *[(name, {}, None) for name in FACTS],
         ("ff", {"prediction": "softmax"}, None),
         *[("segmented", {"segment_size": size}, None) for size in (1, 4, 6)],
-        ("bp", {"of": "dtg-ff"}, None),
-        ("dtg-ff", {"fusion": "fitted"}, None),
-        ("bp-every", {"every": 8, "of": "dtg-ff"}, None),
+        ("bp", {"of": "class-goodness"}, None),
+        ("class-goodness", {"fusion": "fitted"}, None),
+        ("bp-every", {"every": 8, "of": "class-goodness"}, None),
         ("bp-every", {"every": 0}, None),
         ("bp-every", {"every": 1, "of": "ff"}, None),
-        ("feedback", {"of": "dtg-ff"}, None),
+        ("feedback", {"of": "class-goodness"}, None),
         ("feedback", {"strength": 0.0}, None),
-        *[("lookahead", options, None) for options in ({"blocks_ahead": 2, "of": "dtg-ff"}, {"blocks_ahead": 0}, {"blocks_ahead": 99})],
+        *[("lookahead", options, None) for options in ({"blocks_ahead": 2, "of": "class-goodness"}, {"blocks_ahead": 0}, {"blocks_ahead": 99})],
         ("lookahead", {"of": "ff", "prediction": "softmax"}, None),
         *[(name, {}, sized("mlp", 8)) for name in GOODNESS],
         *[(name, {}, sized("mlp", 8, 0.05)) for name in ("mono-forward", "predsim")],
@@ -315,15 +315,15 @@ OPTIONS = [
     ("ff", {"label": "one-hot", "goodness": "mean"}),
     ("ff", {"label": "one-hot", "prediction": "softmax"}),
     ("bp", {"of": "ff"}),
-    ("dtg-ff", {"fusion": "last", "decoupled_norm": False}),
-    ("dtg-ff", {"dynamic_temperature": False, "grid": 3}),
+    ("class-goodness", {"fusion": "last", "decoupled_norm": False}),
+    ("class-goodness", {"dynamic_temperature": False, "grid": 3}),
     ("local-heads", {"readout": "mean", "factors": "1x3"}),
     ("local-heads", {"readout": "max"}),
     ("local-heads", {"readout": "max", "head": "mlp"}),
     ("committee", {"readout": "max"}),
     ("local-heads", {"grid": 1}),
     ("local-heads", {"head": "mlp"}),
-    ("segmented", {"of": "dtg-ff", "segment_size": 3}),
+    ("segmented", {"of": "class-goodness", "segment_size": 3}),
     ("asge", {"fusion": "last"}),
     ("asge", {"fusion": "best"}),
     ("cwcomp", {"fusion": "uniform"}),
@@ -461,7 +461,7 @@ def test_its_twins_are_what_they_say_and_read_through_its_heads(name, options, h
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *[(name, {}) for name in ("dtg-ff", "local-heads", "mono-forward", "predsim", "scff", EXAMPLE)],
+        *[(name, {}) for name in ("class-goodness", "local-heads", "mono-forward", "predsim", "scff", EXAMPLE)],
         *[("local-heads", {"head": head}) for head in ("mlp", "conv")],
         ("committee", {"head_width": 8}),
         ("panel", SMALL_PANEL),
@@ -496,7 +496,8 @@ def test_its_heads_start_the_same_at_every_depth_and_differ_by_block_and_seed(na
     ],
 )
 @pytest.mark.parametrize(
-    "name", ["asge", "committee", "cwcomp", "deeperforward", "dtg-ff", "hcl-ff", "mono-forward", "panel"]
+    "name",
+    ["asge", "committee", "cwcomp", "deeperforward", "class-goodness", "dtg-ff", "hcl-ff", "mono-forward", "panel"],
 )
 def test_it_sums_log_probabilities_of_blocks_by_the_weights_of_its_fusion(name, fusion, before, after):
     rule = make(name, fusion=fusion).eval()

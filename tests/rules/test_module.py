@@ -11,7 +11,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from layerlocal.networks import create_network
-from layerlocal.rules import DTGFF, FF, LocalHeads, RuleInfo, create_rule
+from layerlocal.rules import FF, ClassGoodness, LocalHeads, RuleInfo, create_rule
 from layerlocal.rules.core.cells import CellAverage
 from layerlocal.rules.core.export import RuleScores, TrainedNetwork
 from layerlocal.types import InputError
@@ -20,7 +20,7 @@ K = 6
 BATCH = ({0: torch.export.Dim.DYNAMIC},)
 
 
-def make(name="dtg-ff", shape=(3, 8, 8), depth=4, trained=True, **options):
+def make(name="class-goodness", shape=(3, 8, 8), depth=4, trained=True, **options):
     """A rule after a few steps of plain gradient descent, so that statistics, temperatures and weights are none that it began with."""
     if len(shape) == 1:
         network = create_network("mlp", in_channels=shape[0], image_size=1, hidden=18, depth=depth, seed=0)
@@ -60,7 +60,7 @@ def test_a_network_of_any_make_fused_or_channels_last_gives_the_same_scores_in_p
     made = create_network(
         network, in_channels=3, image_size=16, width=0.125, seed=0, channels_last=True, fused=fused
     )  # fmt: skip
-    rule = create_rule("dtg-ff", made, num_classes=K, seed=0)
+    rule = create_rule("class-goodness", made, num_classes=K, seed=0)
     train(rule, (3, 16, 16))
     module = rule.to_module()
     x = samples(3, (3, 16, 16))
@@ -107,7 +107,7 @@ def test_trying_every_label_is_one_pass_of_all_labels_at_once():
 # --- a copy -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["dtg-ff", "ff", "bp-every"])
+@pytest.mark.parametrize("name", ["class-goodness", "ff", "bp-every"])
 def test_training_the_rule_further_does_not_change_the_module_nor_the_other_way_round(name):
     rule = make(name)
     module = rule.to_module()
@@ -146,7 +146,7 @@ def test_a_rule_in_training_mode_stays_in_it_and_the_module_is_in_evaluation_mod
 
 
 def test_blocks_after_the_last_readout_are_dropped():
-    rule = make("dtg-ff")
+    rule = make("class-goodness")
     rule.keep_readouts([0, 1])
     module = rule.to_module()
     assert list(module.blocks) == ["block0", "block1"]
@@ -159,10 +159,10 @@ def test_blocks_after_the_last_readout_are_dropped():
 
 
 def test_a_readout_of_which_the_fusion_makes_nothing_is_dropped():
-    assert list(make("dtg-ff", fusion="last").to_module().readouts) == ["block3"]
+    assert list(make("class-goodness", fusion="last").to_module().readouts) == ["block3"]
     assert list(make("bp").to_module().readouts) == ["block3"]
     assert list(make("ff").to_module().readouts) == ["block1", "block2", "block3"]
-    assert list(make("dtg-ff").to_module().readouts) == ["block0", "block1", "block2", "block3"]
+    assert list(make("class-goodness").to_module().readouts) == ["block0", "block1", "block2", "block3"]
 
 
 # --- raw inputs -------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_images_of_another_number_of_channels_are_not_broadcast(shape):
 # --- rules of a user's own --------------------------------------------------------------------------------------------
 
 
-class Doubled(DTGFF):
+class Doubled(ClassGoodness):
     """Scores of another make: not to be read as DTG-FF's."""
 
     info = RuleInfo(name="doubled", locality="block")
@@ -327,7 +327,7 @@ def test_a_rule_of_ones_own_with_spatial_readouts_exports():
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("name", "options"), [("dtg-ff", {}), ("ff", {"label": "one-hot"})])
+@pytest.mark.parametrize(("name", "options"), [("class-goodness", {}), ("ff", {"label": "one-hot"})])
 def test_onnx_with_any_batch_size_gives_the_scores_of_the_rule(name, options, tmp_path):
     pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
@@ -345,7 +345,7 @@ def test_onnx_with_any_batch_size_gives_the_scores_of_the_rule(name, options, tm
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dtg-ff", "ff"])
+@pytest.mark.parametrize("name", ["class-goodness", "ff"])
 def test_its_weights_go_through_safetensors_and_through_a_state_dict(name, tmp_path):
     trained = make(name).to_module()
     x = samples(4)

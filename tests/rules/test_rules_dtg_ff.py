@@ -1,122 +1,177 @@
-"""DTG-FF: each of its three parts does what it says, and can be switched off."""
+"""DTG-FF as its secondary sources give it: each part does what it says, held to plain PyTorch."""
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from layerlocal.measure import measure_locality
 from layerlocal.networks import create_network
 from layerlocal.rules import create_rule
-from layerlocal.rules.core.functional import clarity, goodness
+from layerlocal.types import InputError
 
 X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(12) % 3
+DEPTH = 3
 
 
-def make(depth=3, **options):
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=depth, seed=0)
-    return create_rule("dtg-ff", network, num_classes=3, seed=0, **options)
+def make(rule="dtg-ff", **options):
+    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=DEPTH, seed=0)
+    return create_rule(rule, network, num_classes=3, seed=0, **options)
 
 
-def run_losses(rule, x=X, y=Y):
-    return [(loss.block, loss.value.item(), loss.metrics) for loss in rule.losses(x, y)]
+def train_step(rule):
+    rule.zero_grad()
+    for loss in rule.losses(X, Y):
+        loss.value.backward()
+    return {name: p.grad.clone() for name, p in rule.named_parameters() if p.grad is not None}
 
 
-def record_inputs(rule):
-    """Inputs of every block, by block index, filled as the rule runs."""
-    seen = {}
-    for index, block in enumerate(rule.network.blocks):
-        block.register_forward_pre_hook(
-            lambda _, inputs, index=index: seen.__setitem__(index, inputs[0].detach().clone())
-        )
-    return seen
+def by_hand(network, heads, *, detached, shared, low=0.1, high=2.0, weight=1.0):
+    """All losses of the method, in plain operations: mean activity of 2×2 cells standardized over the batch, R, T; pools; classifier."""
+    h, pools, losses = X, [], []
+    for index, block in enumerate(network.blocks):
+        a = block(h)
+        head = heads[f"block{index}"]
+        cells = F.adaptive_avg_pool2d(a, min(2, a.shape[-1])).permute(0, 2, 3, 1).flatten(1)
+        cells = (cells - cells.mean(0)) / (cells.var(0, correction=0) + 1e-5).sqrt()
+        temperature = low + (high - low) / (1 + torch.exp(-head.alpha))
+        losses.append(F.cross_entropy(cells @ head.linear.weight.T / temperature, Y))
+        pool = a.mean((2, 3))
+        pools.append(pool if shared or not detached or index == DEPTH - 1 else pool.detach())
+        centred = a - a.mean((1, 2, 3), keepdim=True)
+        h = centred / (a.var((1, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+        h = h.detach() if detached else h
+    classifier = heads[f"block{DEPTH - 1}"].classifier
+    scores = torch.cat(pools, 1) @ classifier.weight.T + classifier.bias
+    return losses, weight * F.cross_entropy(scores, Y), scores
 
 
-def scale_first_activity(rule, factors):
-    rule.network.blocks[0].register_forward_hook(lambda _, __, output: output * factors.view(-1, 1, 1, 1))
+@pytest.mark.parametrize(
+    ("rule", "options", "detached", "shared"),
+    [
+        ("dtg-ff", {}, True, False),
+        ("dtg-ff", {"fusion": "shared", "classifier_weight": 0.5}, True, True),
+        ("bp-deepsup", {"of": "dtg-ff"}, False, False),
+        ("bp-deepsup", {"of": "dtg-ff", "fusion": "shared"}, False, True),
+    ],
+)
+def test_gradients_are_those_of_the_equations(rule, options, detached, shared):
+    made = make(rule, **options)
+    plain = copy.deepcopy(made)
+    found = train_step(made)
+    losses, term, _ = by_hand(
+        plain.network, plain.heads, detached=detached, shared=shared, weight=options.get("classifier_weight", 1.0)
+    )
+    (sum(losses) + term).backward()
+    wanted = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    assert found.keys() == wanted.keys() and any("classifier" in name for name in wanted)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
-# --- decoupled normalization ------------------------------------------------------------------------------------------
+def test_the_bp_twin_learns_from_the_last_block_and_the_classifier_alone():
+    made = make("bp", of="dtg-ff")
+    plain = copy.deepcopy(make())
+    plain.load_state_dict(make().state_dict())
+    found = train_step(made)
+    losses, term, _ = by_hand(plain.network, plain.heads, detached=False, shared=False)
+    (losses[-1] + term).backward()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, plain.get_parameter(name).grad, rtol=1e-3, atol=1e-5)
+    assert "network.blocks.0.0.weight" in found
 
 
-@pytest.mark.parametrize("run", [run_losses, lambda rule: rule.block_scores(X)], ids=["losses", "block_scores"])
-def test_decoupled_norm_hides_goodness_from_the_next_block(run):
-    factors = torch.logspace(-1, 1, 12)
-    rule = make()
-    plain = record_inputs(rule)
-    run(rule)
-    scaled_rule = make()
-    seen = record_inputs(scaled_rule)
-    scale_first_activity(scaled_rule, factors)
-    activity = {}
-    scaled_rule.network.blocks[0].register_forward_hook(lambda _, __, output: activity.update(found=output.detach()))
-    run(scaled_rule)
-    of_activity = goodness(activity["found"], "mean")
-    assert of_activity.max() / of_activity.min() > 100
-    torch.testing.assert_close(seen[1].square().flatten(1).mean(1), torch.ones(12), rtol=1e-4, atol=0)
-    torch.testing.assert_close(seen[1], plain[1], rtol=1e-3, atol=1e-4)
+def test_credit_is_the_projected_error_over_the_temperature():
+    """The published form of what reaches the features: T⁻¹ R (p − e_y), ‖p − e_y‖ ≤ √2."""
+    head = make(temperature_min=0.5, temperature_max=1.5).head(0)
+    features = torch.randn(1, head.linear.in_features, requires_grad=True)
+    scores = head.linear(features) / head.temperature
+    F.cross_entropy(scores, torch.tensor([2])).backward()
+    error = scores.detach().softmax(-1) - F.one_hot(torch.tensor([2]), 3)
+    torch.testing.assert_close(features.grad, error @ head.linear.weight / 1.0)
+    assert error.norm() <= math.sqrt(2)
 
 
-def test_without_decoupled_norm_the_next_block_is_fed_the_activity_itself():
-    rule = make(decoupled_norm=False).eval()
-    seen = record_inputs(rule)
-    rule.block_scores(X)
-    assert torch.equal(seen[1], rule.network.blocks[0](X))
+def test_the_temperature_starts_at_its_midpoint_and_learns_within_its_bounds():
+    rule = make(temperature_min=0.2, temperature_max=3.0)
+    assert [rule.head(index).temperature.item() for index in range(DEPTH)] == pytest.approx([1.6] * DEPTH)
+    gradients = train_step(rule)
+    assert all(gradients[f"heads.block{index}.alpha"] != 0 for index in range(DEPTH))
+    for alpha, bound in ((60.0, 3.0), (-60.0, 0.2)):
+        torch.nn.init.constant_(rule.head(0).alpha, alpha)
+        assert rule.head(0).temperature.item() == pytest.approx(bound)
+    assert not make(learned_temperature=False).head(0).alpha.requires_grad
 
 
-def test_goodness_tells_samples_apart_although_the_next_input_does_not():
-    """The author's prototype read goodness off the normalized map: 1/τ² for every sample."""
-    rule = make().eval()
-    assert rule.block_scores(X).std(1).min() > 1e-3
+def test_the_projection_is_random_fixed_and_drawn_by_the_seed():
+    fixed, learned = make(), make(projection="learned")
+    first = fixed.head(0).linear.weight
+    assert not first.requires_grad and learned.head(0).linear.weight.requires_grad
+    assert torch.equal(first, learned.head(0).linear.weight)
+    assert first.std().item() == pytest.approx(first.shape[1] ** -0.5, rel=0.2)
 
 
-# --- dynamic temperature ----------------------------------------------------------------------------------------------
+def test_layer_norm_feeds_the_next_block_and_not_the_goodness():
+    rule, seen = make(), {}
+    rule.network.blocks[1].register_forward_pre_hook(lambda _, given: seen.update(fed=given[0].detach()))
+    rule.heads["block0"].register_forward_pre_hook(lambda _, given: seen.update(read=given[0].detach()))
+    list(rule.losses(X, Y))
+    torch.testing.assert_close(seen["fed"], F.layer_norm(seen["read"], seen["read"].shape[1:]))
+    plain = make(layer_norm=False)
+    plain.network.blocks[1].register_forward_pre_hook(lambda _, given: seen.update(fed=given[0].detach()))
+    list(plain.losses(X, Y))
+    assert torch.equal(seen["fed"], seen["read"])
 
 
-def test_temperature_follows_the_moving_average_of_the_blocks_own_clarity():
-    low, high, gain, momentum = 0.5, 2.0, 3.0, 0.8
-    rule = make(temperature_min=low, temperature_max=high, temperature_gain=gain, clarity_momentum=momentum)
-    head = rule.heads["block0"]
-    found = []
-    head.register_forward_hook(lambda _, __, output: found.append(output.detach()))
-    average = 0.0
-    for step in range(3):
-        (_, value, metrics), *_ = run_losses(rule, X + step)
-        average = momentum * average + (1 - momentum) * clarity(found[-1], Y).item()
-        tau = low + (high - low) / (1 + math.exp(-gain * average))
-        assert metrics["temperature/block0"].item() == pytest.approx(tau, rel=1e-5)
-        assert value == pytest.approx(F.cross_entropy(found[-1] / tau, Y).item(), rel=1e-5)
-    rule.eval()
-    scores = rule.block_scores(X)[0]
-    torch.testing.assert_close(scores, found[-1] / tau)
-    run_losses(rule)
-    assert head.clarity.item() == pytest.approx(average, rel=1e-5), "the average moves in training only"
+@pytest.mark.parametrize("rule", ["dtg-ff", "bp"])
+def test_the_prediction_is_the_classifiers(rule):
+    made = make(rule, **({"of": "dtg-ff"} if rule == "bp" else {})).eval()
+    with torch.no_grad():
+        blocks, fused = made.answers(X)
+        h, pools = X, []
+        for block in made.network.blocks:
+            h = block(h)
+            pools.append(h.mean((2, 3)))
+            h = F.layer_norm(h, h.shape[1:])
+        classifier = made.head(DEPTH - 1).classifier
+        torch.testing.assert_close(fused, classifier(torch.cat(pools, 1)))
+        torch.testing.assert_close(made.scores(X), fused)
+        assert torch.equal(made.block_scores(X), blocks)
+        exported = made.to_module()
+        torch.testing.assert_close(exported(X), fused, rtol=1e-4, atol=1e-5)
+        assert type(exported).__name__ == "TrainedNetwork"
 
 
-def test_clarity_is_state_that_is_saved():
-    assert {"heads.block0.clarity", "heads.block2.clarity"} <= set(make().state_dict())
+def test_what_a_step_leaves_holds_no_graph():
+    for options in ({}, {"fusion": "shared"}):
+        rule = make(**options)
+        train_step(rule)
+        assert not any(pool.requires_grad for pool in rule.pools.values())
 
 
-def test_without_dynamic_temperature_the_loss_is_the_cross_entropy_of_bare_goodness():
-    rule = make(dynamic_temperature=False)
-    found = {}
-    for name, head in rule.heads.items():
-        head.register_forward_hook(lambda _, __, output, name=name: found.__setitem__(name, output.detach()))
-    losses = run_losses(rule)
-    assert [name for name, *_ in losses] == ["block0", "block1", "block2"]
-    for name, value, metrics in losses:
-        assert value == pytest.approx(F.cross_entropy(found[name], Y).item(), rel=1e-6) and not metrics
-        assert rule.heads[name].clarity == 0
-    rule.eval()
-    assert torch.equal(rule.block_scores(X)[1], found["block1"])
+def test_certificates_show_where_the_classifier_couples_blocks():
+    stopped, shared = measure_locality(make(), X, Y), measure_locality(make(fusion="shared"), X, Y)
+    assert (stopped["measured"], shared["measured"]) == ("block", "global")
+    assert stopped["certified"] and shared["certified"]
 
 
-def test_temperature_and_normalization_off_is_local_heads():
-    """What is left without the three parts is the plain local rule on the same readout."""
-    bare = make(dynamic_temperature=False, decoupled_norm=False)
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, depth=3, seed=0)
-    local = create_rule("local-heads", network, num_classes=3, seed=0)
-    assert [value for _, value, _ in run_losses(bare)] == [value for _, value, _ in run_losses(local)]
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature_min": 0.0}, {"temperature_min": 2.0, "temperature_max": 1.0}, {"projection": "some"}, {"fusion": "mean"},
+        {"classifier_weight": 0.0},
+    ],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options)).partition("_min")[0]):
+        make(**options)
+
+
+def test_the_twin_keeps_all_activities_or_says_why_not():
+    with pytest.raises(InputError, match="reads all blocks"):
+        make("bp", of="dtg-ff").use_checkpointing(X)

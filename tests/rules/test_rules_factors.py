@@ -86,12 +86,12 @@ def test_factors_are_read_from_text(text, found):
 @pytest.mark.parametrize("text", ["3x3", "10", "x10", "2x5x1", "2.0x5", "-2x-5", "²x5", "2X5", "", "axb"])
 def test_other_factors_are_one_clear_sentence(text):
     with pytest.raises(InputError, match=r"factors .*'AxB' .*10 classes") as caught:
-        make("dtg-ff", num_classes=10, factors=text)
+        make("class-goodness", num_classes=10, factors=text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:the heads of .* cost more:UserWarning")
-@pytest.mark.parametrize("name", ["committee", "dtg-ff", "local-heads", "panel"])
+@pytest.mark.parametrize("name", ["committee", "class-goodness", "local-heads", "panel"])
 @pytest.mark.parametrize("twin", [None, "bp", "bp-deepsup", "segmented"])
 def test_rules_and_their_twins_score_pairs_by_factors_at_every_readout(name, twin):
     options = {"factors": "2x3"} | ({"segment_size": 1} if twin == "segmented" else {})

@@ -63,7 +63,7 @@ def test_every_rule_trains_around_blocks_with_nothing_to_train_and_is_certified(
     assert counted["passes_per_prediction"] == rule.passes_per_prediction
 
 
-@pytest.mark.parametrize("name", ["ff", "symba", "cwcomp", "asge", "sigprop", "scff", "local-heads", "dtg-ff"])
+@pytest.mark.parametrize("name", ["ff", "symba", "cwcomp", "asge", "sigprop", "scff", "local-heads", "class-goodness"])
 def test_what_follows_a_block_of_a_local_rule_changes_it_by_no_bit(name):
     """Also where what follows has nothing to train: the first block learns as in a network that is it alone."""
     states = []

@@ -22,8 +22,8 @@ from rules_by_hand import K, assert_equal_bits, batches, gradients, small, train
 DEPTH = 4
 PARTNERS = [
     ("local-heads", {}),
-    ("dtg-ff", {}),
-    ("dtg-ff", {"decoupled_norm": False, "dynamic_temperature": False}),
+    ("class-goodness", {}),
+    ("class-goodness", {"decoupled_norm": False, "dynamic_temperature": False}),
 ]
 """Rules that every hybrid can be made of; those that need one pass only also of `FF_PARTNERS`."""
 FF_PARTNERS = [("ff", {}), ("ff", {"prediction": "softmax"})]
@@ -68,7 +68,7 @@ def test_a_hybrid_turned_off_is_the_rule_itself_to_the_last_bit(name, of, option
 
 @pytest.mark.parametrize(("name", "options"), MIXED)
 def test_a_hybrid_that_is_on_is_not_the_rule_itself(name, options):
-    hybrid, itself = small(name, of="dtg-ff", **options), small("dtg-ff")
+    hybrid, itself = small(name, of="class-goodness", **options), small("class-goodness")
     run(hybrid), run(itself)
     assert not torch.equal(state(hybrid)["network.blocks.0.0.weight"], state(itself)["network.blocks.0.0.weight"])
 
@@ -88,7 +88,7 @@ def test_looking_ahead_moves_no_buffer_but_by_the_rules_own_walk(name, own, of, 
 @pytest.mark.parametrize(("name", "options"), MIXED)
 def test_every_parameter_learns_under_bfloat16(name, options):
     """A forward pass without a graph must not leave autocast a copy of a weight that the next one would train in vain."""
-    rule = small(name, of="dtg-ff", **options).train()
+    rule = small(name, of="class-goodness", **options).train()
     for loss in losses_of(rule, X, Y, "bf16"):
         loss.value.backward()
     assert [key for key, p in rule.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
@@ -120,7 +120,7 @@ def test_the_options_of_hybrids_are_listed_with_their_defaults():
         ("lookahead", {"blocks_ahead": -1}, "blocks_ahead must be"),
         ("lookahead", {"blocks_ahead": 0.5}, "blocks_ahead of rule 'lookahead'"),
         ("lookahead", {"of": "bp"}, "one readout a block"),
-        ("lookahead", {"of": "dtg-ff", "temperture_max": 1.0}, "temperture_max"),
+        ("lookahead", {"of": "class-goodness", "temperture_max": 1.0}, "temperture_max"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_in_a_sentence(name, options, message):
@@ -156,20 +156,20 @@ def test_no_step_is_global_where_every_is_zero():
 def test_each_step_is_that_of_bp_deepsup_or_of_the_rule_itself():
     """One step from the state that the hybrid is in, by the one or the other, on plain SGD (which carries nothing over)."""
     recipe = Recipe(optimizer="sgd", momentum=0.0, learning_rate=0.05)
-    rule = small("bp-every", every=3, of="dtg-ff")
-    for index, other in enumerate(["bp-deepsup", "dtg-ff", "dtg-ff", "bp-deepsup"]):
-        reference = small(other, of="dtg-ff") if other == "bp-deepsup" else small(other)
+    rule = small("bp-every", every=3, of="class-goodness")
+    for index, other in enumerate(["bp-deepsup", "class-goodness", "class-goodness", "bp-deepsup"]):
+        reference = small(other, of="class-goodness") if other == "bp-deepsup" else small(other)
         reference.load_state_dict({key: value for key, value in rule.state_dict().items() if key != "steps"})
         run(rule, 1, start=index, recipe=recipe), run(reference, 1, start=index, recipe=recipe)
         assert_equal_bits(state(rule), dict(reference.state_dict()))
 
 
 def test_a_run_continued_in_the_middle_of_a_cycle_ends_as_if_never_interrupted():
-    whole = small("bp-every", every=4, of="dtg-ff")
+    whole = small("bp-every", every=4, of="class-goodness")
     optimizer = run(whole, 6)
     saved, momenta = copy.deepcopy(whole.state_dict()), copy.deepcopy(optimizer.state_dict())
     run(whole, 5, start=6, optimizer=optimizer)
-    resumed = small("bp-every", every=4, of="dtg-ff")
+    resumed = small("bp-every", every=4, of="class-goodness")
     resumed.load_state_dict(saved)
     assert int(resumed.steps) == 6
     optimizer = make_optimizer(resumed.train(), Recipe(clip=1.0))

@@ -35,9 +35,9 @@ def test_an_unknown_rule_lists_the_known_and_the_nearest():
         create_rule("dtgff", network(), num_classes=3)
 
 
-@pytest.mark.parametrize("name", ["dtg-ff", "bp"])
+@pytest.mark.parametrize("name", ["class-goodness", "bp"])
 def test_an_unknown_option_lists_the_known_even_through_a_twin(name):
-    options = {"of": "dtg-ff"} if name == "bp" else {}
+    options = {"of": "class-goodness"} if name == "bp" else {}
     with pytest.raises(InputError, match=r"temperture_max.*temperature_max"):
         create_rule(name, network(), num_classes=3, temperture_max=2.0, **options)
 
@@ -55,13 +55,13 @@ def test_one_class_is_refused():
         create_rule("local-heads", network(), num_classes=1)
 
 
-@pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "bp-deepsup"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "bp-deepsup"])
 def test_label_smoothing_mixes_the_target_with_the_uniform_distribution(name):
     """(1 − ε) · CE + ε · mean over classes of −log p, summed over the losses; without it, plain cross-entropy."""
     x, y = torch.randn(6, 3, 8, 8), torch.arange(6) % 3
     found = {}
     for smoothing in (0.0, 0.3):
-        options = {"label_smoothing": smoothing} | ({"dynamic_temperature": False} if name == "dtg-ff" else {})
+        options = {"label_smoothing": smoothing} | ({"dynamic_temperature": False} if name == "class-goodness" else {})
         rule = create_rule(name, network(), num_classes=3, seed=0, **options)
         found[smoothing] = sum(loss.value.item() for loss in rule.losses(x, y))
         logs = rule.block_scores(x).log_softmax(-1)  # in training mode still: the same batch statistics
@@ -115,7 +115,7 @@ def test_a_plug_in_that_is_no_rule_is_one_sentence(tmp_path, content, name, mess
 
 def test_making_a_seeded_rule_draws_nothing_from_the_global_generator():
     before = torch.get_rng_state()
-    create_rule("dtg-ff", network(), num_classes=3, seed=0)
+    create_rule("class-goodness", network(), num_classes=3, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -73,15 +73,15 @@ def test_another_type_is_refused_in_one_sentence(options, words):
 
 @pytest.mark.parametrize("twin", ["bp", "bp-deepsup", "segmented", "bp-every", "feedback", "lookahead"])
 def test_a_twin_checks_the_options_of_its_rule_and_hides_its_own_workings(twin):
-    with pytest.raises(InputError, match=r"temperature_gain of rule 'dtg-ff' .*got 'abc'"):
-        create_rule(twin, network(), num_classes=3, of="dtg-ff", temperature_gain="abc")
+    with pytest.raises(InputError, match=r"temperature_gain of rule 'class-goodness' .*got 'abc'"):
+        create_rule(twin, network(), num_classes=3, of="class-goodness", temperature_gain="abc")
     public = {"segmented": {"segments", "readouts"}, "bp-deepsup": {"segments"}}.get(twin, set())
     for hidden in {"segments", "readouts"} - public:
         with pytest.raises(InputError, match=f"unknown option of rule '{twin}': '{hidden}'"):
-            create_rule(twin, network(), num_classes=3, of="dtg-ff", **{hidden: 5})
+            create_rule(twin, network(), num_classes=3, of="class-goodness", **{hidden: 5})
     for option in public:
         with pytest.raises(InputError, match=f"{option} of rule '{twin}'"):
-            create_rule(twin, network(), num_classes=3, of="dtg-ff", **{option: 5})
+            create_rule(twin, network(), num_classes=3, of="class-goodness", **{option: 5})
     with pytest.raises(InputError, match=r"a rule is a name, .*got 5"):
         create_rule(twin, network(), num_classes=3, of=5)
 

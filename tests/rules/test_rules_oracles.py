@@ -15,7 +15,7 @@ from rules_by_hand import small, train
 
 LOCAL = [
     ("local-heads", {}),
-    ("dtg-ff", {}),
+    ("class-goodness", {}),
     ("ff", {}),
     ("ff", {"prediction": "softmax"}),
     ("segmented", {"segment_size": 1}),
@@ -26,7 +26,7 @@ LOCAL = [
 GLOBAL = [
     ("bp", {}),
     ("bp-deepsup", {}),
-    ("bp", {"of": "dtg-ff"}),
+    ("bp", {"of": "class-goodness"}),
     ("bp-every", {"every": 3}),
     ("feedback", {}),
     ("lookahead", {"blocks_ahead": 3}),

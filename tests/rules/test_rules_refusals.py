@@ -54,10 +54,10 @@ REFUSED = {
         ({"fusion": 4}, r"fusion of rule 'deeperforward' .*got 4"),
         ({"label_smoothing": -0.1}, f"{SMOOTHING}-0.1"),
     ],
-    "dtg-ff": [
+    "class-goodness": [
         ({"temperature_min": 0.0}, r"temperature_min .*got 0.0 and 1.0"),
         ({"temperature_min": 2.0, "temperature_max": 1.0}, r"temperature_max .*got 2.0 and"),
-        ({"temperature_max": "hot"}, r"temperature_max of rule 'dtg-ff' .*got 'hot'"),
+        ({"temperature_max": "hot"}, r"temperature_max of rule 'class-goodness' .*got 'hot'"),
         ({"clarity_momentum": 1.0}, r"clarity_momentum .*got 1.0"),
         ({"clarity_momentum": -0.1}, r"clarity_momentum .*got -0.1"),
         ({"fusion": "sum"}, f"{FUSION}'sum'"),

@@ -15,7 +15,7 @@ from torch import nn
 
 from layerlocal.measure.memory import measure_saved_bytes
 from layerlocal.networks import create_network
-from layerlocal.rules import BP, DTGFF, LocalHeads, RuleInfo, create_rule
+from layerlocal.rules import BP, ClassGoodness, LocalHeads, RuleInfo, create_rule
 from layerlocal.rules.core.checkpointing import BlockBytes
 from layerlocal.rules.core.segments import free_segments
 from layerlocal.spec import Recipe
@@ -25,8 +25,8 @@ from rules_by_hand import K, assert_equal_bits, batches, small, train
 DEPTH = 4
 TWINS = [
     ("local-heads", {}),
-    ("dtg-ff", {}),
-    ("dtg-ff", {"decoupled_norm": False, "dynamic_temperature": False}),
+    ("class-goodness", {}),
+    ("class-goodness", {"decoupled_norm": False, "dynamic_temperature": False}),
     ("ff", {}),
     ("ff", {"prediction": "softmax"}),
 ]
@@ -166,7 +166,7 @@ def test_gradients_through_the_rms_readout_are_those_of_plain_autograd(name):
 
 
 def test_dtg_ff_gradients_are_those_of_every_block_trained_alone_on_normalized_inputs():
-    rule = small("dtg-ff", temperature_min=0.5, temperature_max=2.0, clarity_momentum=0.5).train()
+    rule = small("class-goodness", temperature_min=0.5, temperature_max=2.0, clarity_momentum=0.5).train()
     blocks = plain_cnn()
     blocks.load_state_dict(rule.network.blocks.state_dict())
     x, y = next(batches(1))
@@ -285,11 +285,11 @@ def test_a_twin_owns_every_tensor_once(name):
 @pytest.mark.parametrize("name", ["bp", "segmented", "bp-every", "feedback", "lookahead"])
 def test_weights_of_twins_that_held_their_partner_as_a_part_are_loaded(name):
     """As version 0.1.0 saved them: what is the rule's under ``partner.``."""
-    rule = small(name, of="dtg-ff")
+    rule = small(name, of="class-goodness")
     train(rule, Recipe(), steps=1)
-    shared = small("dtg-ff").state_dict().keys()
+    shared = small("class-goodness").state_dict().keys()
     old = {f"partner.{key}" if key in shared else key: value for key, value in rule.state_dict().items()}
-    fresh = small(name, of="dtg-ff")
+    fresh = small(name, of="class-goodness")
     fresh.load_state_dict(old)
     assert_equal_bits(fresh.state_dict(), rule.state_dict())
     with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"nothing\""):
@@ -297,8 +297,8 @@ def test_weights_of_twins_that_held_their_partner_as_a_part_are_loaded(name):
 
 
 def test_a_twin_is_a_rule_of_the_class_that_it_is_made_of_and_is_copied_whole():
-    twin = small("bp", of="dtg-ff")
-    assert isinstance(twin, DTGFF) and isinstance(twin, BP) and twin.info.name == "bp"
+    twin = small("bp", of="class-goodness")
+    assert isinstance(twin, ClassGoodness) and isinstance(twin, BP) and twin.info.name == "bp"
     again = copy.deepcopy(twin)
     assert type(again) is type(twin)
     assert_equal_bits(again.state_dict(), twin.state_dict())
@@ -352,7 +352,7 @@ def test_segments_of_told_sizes():
     )
 
 
-@pytest.mark.parametrize("of", ["local-heads", "dtg-ff"])
+@pytest.mark.parametrize("of", ["local-heads", "class-goodness"])
 def test_one_segment_with_every_readout_is_deep_supervision_to_the_last_bit(of):
     whole, deep = small("segmented", segments="4", readouts="all", of=of), small("bp-deepsup", of=of)
     train(whole, Recipe()), train(deep, Recipe())
@@ -386,7 +386,8 @@ def test_free_segments_are_filled_from_the_end_up_to_the_bytes_there_are():
 
 
 @pytest.mark.parametrize(
-    ("network", "of"), [("vgg8", "local-heads"), ("vgg8", "dtg-ff"), ("vgg8", "committee"), ("resnet18", "dtg-ff")]
+    ("network", "of"),
+    [("vgg8", "local-heads"), ("vgg8", "class-goodness"), ("vgg8", "committee"), ("resnet18", "class-goodness")],
 )
 @pytest.mark.parametrize("readouts", ["ends", "all"])
 @pytest.mark.parametrize("fused", [False, True])
@@ -408,10 +409,10 @@ def test_free_segments_save_no_more_than_a_boundary_after_every_block_and_fewer_
 
 def test_looking_for_free_segments_leaves_the_rule_as_it_would_have_been():
     torch.manual_seed(3)
-    free = small("segmented", segments="free", of="dtg-ff")
+    free = small("segmented", segments="free", of="class-goodness")
     drawn = torch.rand(3)
     torch.manual_seed(3)
-    told = small("segmented", segments="-".join(str(len(segment)) for segment in free.segments), of="dtg-ff")
+    told = small("segmented", segments="-".join(str(len(segment)) for segment in free.segments), of="class-goodness")
     assert torch.equal(drawn, torch.rand(3))
     assert_equal_bits(free.state_dict(), told.state_dict())
     assert free.training == told.training

@@ -17,7 +17,7 @@ DATA = DataSpec(source="fashion_mnist_subset", classes=3, num_train=96, num_test
 SPEC = RunSpec(
     data=DATA,
     network=NetworkSpec(name="mlp", width=0.25, options={"depth": 2}),
-    rule=RuleSpec(name="dtg-ff"),
+    rule=RuleSpec(name="class-goodness"),
     recipe=Recipe(epochs=1, batch_size=32),
 )
 
@@ -136,7 +136,7 @@ def test_bits_that_do_not_fit_the_number_of_test_images_are_refused(made, tmp_pa
 
 def test_composed_images_have_answers_and_no_places(tmp_path):
     data = DataSpec(source="fashion_mnist_subset", classes=2, num_train=64, num_test=40, compose="side", held_out=0.3)
-    spec = SPEC.model_copy(update={"data": data, "rule": RuleSpec(name="dtg-ff", options={"factors": "2x2"})})
+    spec = SPEC.model_copy(update={"data": data, "rule": RuleSpec(name="class-goodness", options={"factors": "2x2"})})
     store = RunStore(tmp_path)
     record = run_spec(spec, store)
     assert not (store.root / record.hash / "images.bin").exists()

@@ -23,15 +23,15 @@ K = 3
 FLOAT, INT = 4, 8
 SPANNING = [
     ("bp", {}),
-    ("bp", {"of": "dtg-ff"}),
+    ("bp", {"of": "class-goodness"}),
     ("bp", {"of": "ff"}),
     ("bp-deepsup", {}),
-    ("bp-deepsup", {"of": "dtg-ff"}),
+    ("bp-deepsup", {"of": "class-goodness"}),
     ("bp-deepsup", {"of": "ff", "prediction": "softmax"}),
-    ("bp-deepsup", {"of": "dtg-ff", "segment_size": 2}),
+    ("bp-deepsup", {"of": "class-goodness", "segment_size": 2}),
     ("segmented", {}),
-    ("segmented", {"segment_size": 3, "of": "dtg-ff"}),
-    ("bp-every", {"of": "dtg-ff", "every": 2}),
+    ("segmented", {"segment_size": 3, "of": "class-goodness"}),
+    ("bp-every", {"of": "class-goodness", "every": 2}),
 ]
 """Rules whose gradient spans several blocks, with options."""
 
@@ -136,7 +136,7 @@ def test_a_whole_run_with_the_option_is_the_run_without():
     for checkpointing in (False, True):
         split = Split(images, torch.arange(24) % K)
         data = data_from_splits("noise", split, split, validation=split)
-        rule = make("bp-deepsup", of="dtg-ff")
+        rule = make("bp-deepsup", of="class-goodness")
         records = train_rule(rule, data, Recipe(epochs=2, batch_size=8, flip=True, checkpointing=checkpointing), seed=3)
         found.append((rule.state_dict(), [(record.losses, record.metrics, record.validation) for record in records]))
         assert bool(rule.cuts) == checkpointing
@@ -183,7 +183,8 @@ def subsets(items):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("bp", {}), ("bp", {"of": "dtg-ff"}), ("bp-deepsup", {}), ("segmented", {"segment_size": 4})]
+    ("name", "options"),
+    [("bp", {}), ("bp", {"of": "class-goodness"}), ("bp-deepsup", {}), ("segmented", {"segment_size": 4})],
 )
 def test_no_cut_of_the_network_has_a_lower_measured_peak(name, options):
     """Blocks of very different size; all 2^(L-1) cuts are tried and measured."""
@@ -318,7 +319,7 @@ def test_losses_without_gradients_are_simply_computed():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("dtg-ff", {}, "no effect on 'dtg-ff'"),
+        ("class-goodness", {}, "no effect on 'class-goodness'"),
         ("local-heads", {}, "no effect on 'local-heads'"),
         ("ff", {}, "no effect on 'ff'"),
         ("segmented", {"segment_size": 1}, "no effect on 'segmented'"),

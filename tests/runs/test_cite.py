@@ -64,7 +64,7 @@ def test_a_card_that_gives_a_title_gives_that_of_the_entry():
 
 def test_a_twin_brings_the_papers_of_its_rule(tmp_path):
     rules, data = citing.used_in(ROOT / "results")
-    assert {"committee", "bp", "dtg-ff"} <= set(rules) and {"cifar10", "teacher_student"} <= set(data)
+    assert {"committee", "bp", "class-goodness"} <= set(rules) and {"cifar10", "teacher_student"} <= set(data)
     cited = {cited.reference: cited.used_by for cited in citing.cite(rules, data).cited}
     assert (
         "committee" in cited["arXiv:2402.17318"] and "cifar100" in cited["https://www.cs.toronto.edu/~kriz/cifar.html"]

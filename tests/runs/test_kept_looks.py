@@ -23,7 +23,7 @@ SPEC = RunSpec.parse(
             "num_test": 8,
         },
         "network": {"name": "mlp", "options": {"hidden": 16, "depth": 2}},
-        "rule": {"name": "dtg-ff"},
+        "rule": {"name": "class-goodness"},
         "recipe": {"batch_size": 8},
     }
 )

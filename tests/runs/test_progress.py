@@ -173,7 +173,7 @@ def test_a_log_gets_a_line_a_tenth_of_the_runs(clock):
     assert found[0] == "2/20 runs: 2 done, 0 running, 0 failed, about 0:36 left at 2 s a run"
     assert found[2] == "6/20 runs: 5 done, 0 running, 1 failed, about 0:28 left at 2 s a run"
     assert found[-1] == "20/20 runs: 19 done, 0 running, 1 failed, about 0:00 left at 2 s a run"
-    assert f"failed: dtg-ff seed 4 ({RunSpec(seed=4).hash}): it broke" in " ".join(lines(console))
+    assert f"failed: class-goodness seed 4 ({RunSpec(seed=4).hash}): it broke" in " ".join(lines(console))
 
 
 def test_a_log_gets_a_line_a_minute_where_runs_are_long(clock):

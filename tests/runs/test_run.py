@@ -147,7 +147,7 @@ def test_the_stored_weights_have_the_stored_accuracies_on_the_test_split(whole):
     store, record = whole
     data = load_data("teacher_student", classes=3, num_train=256, num_test=64)
     network = create_network("mlp", in_channels=64, image_size=1, depth=3, hidden=18)
-    rule = create_rule("dtg-ff", network, num_classes=3)
+    rule = create_rule("class-goodness", network, num_classes=3)
     rule.load_state_dict(weights_of(store, SPEC))
     test = data.take_test()
     with torch.no_grad():
@@ -171,7 +171,7 @@ def test_a_result_holds_every_promised_field_with_values_counted_by_hand(whole):
     store, record = whole
     result = record.result
     assert result == json.loads((store.root / SPEC.hash / "result.json").read_text())
-    assert (result["run"], result["rule"]) == (SPEC.hash, "dtg-ff")
+    assert (result["run"], result["rule"]) == (SPEC.hash, "class-goodness")
     assert (result["num_test"], result["num_classes"], result["chance"]) == (64, 3, 22 / 64)
     assert list(result["block_accuracies"]) == ["block0", "block1", "block2"]
     for value in (result["test_accuracy"], *result["block_accuracies"].values()):
@@ -212,7 +212,7 @@ def test_the_table_has_every_metric_of_every_epoch(whole):
 
 
 LOCALITY = {
-    "bp": "global", "bp-deepsup": "global", "segmented": "segment", "local-heads": "block", "ff": "block", "dtg-ff": "block",
+    "bp": "global", "bp-deepsup": "global", "segmented": "segment", "local-heads": "block", "ff": "block", "class-goodness": "block",
     "bp-every": "global", "feedback": "global", "lookahead": "segment",
     **dict.fromkeys(
         ("asge", "committee", "cwcomp", "deeperforward", "hcl-ff", "mono-forward", "panel", "predsim", "scff", "sigprop", "symba"), "block"
@@ -520,7 +520,7 @@ def test_an_edited_plugin_is_another_run_for_itself_and_for_its_twins(tmp_path, 
 
 
 def test_rules_of_ours_are_not_pinned():
-    assert pin_plugin(SPEC) == SPEC and file_sha256("dtg-ff") is None
+    assert pin_plugin(SPEC) == SPEC and file_sha256("class-goodness") is None
 
 
 def test_a_plugin_that_is_not_there_is_one_sentence(store):

@@ -52,7 +52,7 @@ def store(tmp_path):
     return RunStore(tmp_path / "runs")
 
 
-def spec_of(file, function="ours", rule="dtg-ff", **changes):
+def spec_of(file, function="ours", rule="class-goodness", **changes):
     network = NetworkSpec(name=f"{file}:{function}", **changes)
     return RunSpec(data=DATA, network=network, rule=RuleSpec(name=rule), recipe=Recipe(epochs=2, batch_size=32), seed=3)
 
@@ -64,7 +64,7 @@ def tensors(store, spec):
 MEASURED = ("test_accuracy", "validation_accuracy", "block_accuracies", "last_losses", "confusion", "flops_per_step")
 
 
-@pytest.mark.parametrize("rule", ["dtg-ff", "bp"])
+@pytest.mark.parametrize("rule", ["class-goodness", "bp"])
 def test_a_function_that_makes_a_network_of_ours_runs_as_that_network_does_to_the_last_bit(file, store, rule):
     own = run_spec(spec_of(file, rule=rule, width=0.5, options={"depth": 3}), store)
     ours = NetworkSpec(name="mlp", width=0.5, options={"depth": 3, "hidden": 16})
@@ -89,7 +89,7 @@ def test_an_edited_file_is_another_run(file):
 
 def test_a_plan_keeps_the_sums_of_rules_and_of_the_network(file):
     sha = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert sources_of([f"{file}:Rule", "dtg-ff"], {"network.name": f"{file}:ours", "network.width": 1}) == {
+    assert sources_of([f"{file}:Rule", "class-goodness"], {"network.name": f"{file}:ours", "network.width": 1}) == {
         f"{file}:Rule": sha, f"{file}:ours": sha,
     }  # fmt: skip
     assert sources_of(["ff"], {"network.name": "mlp"}) == sources_of([], {}) == {}

@@ -37,7 +37,7 @@ def test_one_row_a_finished_run_with_its_numbers(store: Path) -> None:
     assert (
         row
         | {
-            "rule": "dtg-ff",
+            "rule": "class-goodness",
             "twin_of": None,
             "data": "planted-data",
             "labels": None,
@@ -75,8 +75,8 @@ def test_one_row_a_finished_run_with_its_numbers(store: Path) -> None:
         "block2": 0.791,
         "block3": 0.891,
     }
-    assert rows[specs[1].hash]["twin_of"] == "dtg-ff" and rows[specs[1].hash]["locality"] == "global"
-    assert str(row["command"]).startswith("layerlocal train --rule dtg-ff --data planted-data")
+    assert rows[specs[1].hash]["twin_of"] == "class-goodness" and rows[specs[1].hash]["locality"] == "global"
+    assert str(row["command"]).startswith("layerlocal train --rule class-goodness --data planted-data")
     assert str(row["command"]).endswith("--seed 1 --threads 1")
 
 
@@ -85,7 +85,7 @@ def test_it_is_a_data_frame_for_pandas(store: Path) -> None:
     frame = load_runs(store).to_pandas()
     assert isinstance(frame, pandas.DataFrame) and len(frame) == 33
     means = frame[frame.seed == 0].groupby("rule").test_accuracy.mean()
-    assert means.to_dict() == pytest.approx({"bp": 0.9, "bp-deepsup": 0.905, "dtg-ff": 0.89})
+    assert means.to_dict() == pytest.approx({"bp": 0.9, "bp-deepsup": 0.905, "class-goodness": 0.89})
     assert hasattr(load_runs(store), "__dataframe__")
 
 

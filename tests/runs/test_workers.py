@@ -147,7 +147,7 @@ def assert_each_once(found, specs):
 
 
 def test_two_workers_make_the_same_runs_as_one_to_the_last_bit(tmp_path, forks):
-    specs = [spec.with_settings({"rule.name": rule}) for spec in seeds(2) for rule in ("dtg-ff", "ff")]
+    specs = [spec.with_settings({"rule.name": rule}) for spec in seeds(2) for rule in ("class-goodness", "ff")]
     one, two = RunStore(tmp_path / "one"), RunStore(tmp_path / "two")
     events = []
     for store, workers in ((one, 1), (two, 2)):

@@ -200,7 +200,7 @@ def identity(path):
 def test_forty_runs_whose_workers_are_killed_at_twenty_random_moments_are_those_of_an_undisturbed_study(
     tmp_path, store, forks
 ):
-    specs = [spec.with_settings({"rule.name": rule}) for spec in seeds(20) for rule in ("dtg-ff", "bp")]
+    specs = [spec.with_settings({"rule.name": rule}) for spec in seeds(20) for rule in ("class-goodness", "bp")]
     killer, watch, reported = Killer(KILLS), Watch(store), []
     watch.start()
     outcome = run_many(

@@ -21,7 +21,7 @@ from layerlocal import fit as fit_rule
 from layerlocal.types import InputError
 
 
-def small(rule="dtg-ff", **options):
+def small(rule="class-goodness", **options):
     given = {"width": 0.125, "epochs": 8, "random_state": 0} | options
     if given.get("network", "auto") in ("auto", "mlp"):
         given = {"network_options": {"depth": 2}} | given
@@ -48,7 +48,7 @@ def test_it_passes_the_checks_of_scikit_learn(estimator, check):
 # --- what it answers --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["dtg-ff", "ff", "bp"])
+@pytest.mark.parametrize("rule", ["class-goodness", "ff", "bp"])
 def test_every_kind_of_rule_learns_separable_classes(rule):
     X, y = vectors(120)
     assert small(rule, epochs=30, learning_rate=0.01).fit(X, y).score(X, y) > 0.9
@@ -128,7 +128,7 @@ def test_a_random_state_makes_two_fits_bit_equal_and_another_one_does_not():
 def test_options_reach_rule_network_and_recipe():
     X, y = vectors()
     model = small(
-        rule="dtg-ff", network="mlp", rule_options={"temperature_max": 3.0}, network_options={"depth": 3, "hidden": 16}, width=0.5,
+        rule="class-goodness", network="mlp", rule_options={"temperature_max": 3.0}, network_options={"depth": 3, "hidden": 16}, width=0.5,
         recipe_options={"schedule": "constant", "warmup": 0.0}, learning_rate=0.004, epochs=2,
     ).fit(X, y)  # fmt: skip
     assert model.rule_.temperature_max == 3.0 and model.rule_.network.activity_shapes == [(8,)] * 3
@@ -160,7 +160,7 @@ def test_verbose_prints_a_line_an_epoch(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rule": "dgt-ff"}, "Did you mean 'dtg-ff'"),
+        ({"rule": "dgt-ff"}, "Did you mean 'class-goodness'"),
         ({"network": "vgg9", "network_options": None}, "unknown network"),
         ({"epochs": 0}, "recipe.epochs"),
         ({"learning_rate": -1.0}, "recipe.learning_rate"),

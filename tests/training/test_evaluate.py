@@ -89,7 +89,7 @@ PAIRS = DataSpec(classes=3, compose="side", num_train=180, num_test=45, held_out
 SPEC = RunSpec(
     data=PAIRS,
     network=NetworkSpec(name="mlp", options={"depth": 2, "hidden": 16}),
-    rule=RuleSpec(name="dtg-ff", options={"factors": "3x3"}),
+    rule=RuleSpec(name="class-goodness", options={"factors": "3x3"}),
     recipe=Recipe(epochs=4, batch_size=32, learning_rate=0.01),
 )
 

@@ -52,10 +52,10 @@ def assert_equal_bits(found, expected):
 def test_a_rule_by_name_is_the_rule_that_was_made_by_hand_with_the_same_seed():
     data = data_from_arrays(*vectors(), validation=0.2, seed=3)
     network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2, seed=3)
-    rule = create_rule("dtg-ff", network, num_classes=3, seed=3, temperature_max=2.0)
+    rule = create_rule("class-goodness", network, num_classes=3, seed=3, temperature_max=2.0)
     records = train_rule(rule, data, RECIPE, seed=3)
     short = fit(
-        "dtg-ff", vectors(), RECIPE, network="mlp", width=0.1, network_options=SMALL, validation=0.2, seed=3, temperature_max=2.0
+        "class-goodness", vectors(), RECIPE, network="mlp", width=0.1, network_options=SMALL, validation=0.2, seed=3, temperature_max=2.0
     )  # fmt: skip
     assert isinstance(short, Fitted)
     assert_equal_bits(weights(short.rule), weights(rule))
@@ -82,9 +82,9 @@ def test_a_network_that_is_made_is_the_one_that_is_trained():
 def test_without_a_name_vectors_get_an_mlp_and_images_a_vgg8():
     assert network_for(data_from_arrays(*vectors())) == "mlp"
     assert network_for(data_from_arrays(*images())) == "vgg8"
-    fitted = fit("dtg-ff", vectors(), RECIPE, width=0.05)
+    fitted = fit("class-goodness", vectors(), RECIPE, width=0.05)
     assert [shape for shape in fitted.rule.network.activity_shapes] == [(13,)] * 4
-    shapes = fit("dtg-ff", images(), RECIPE, width=0.02).rule.network.activity_shapes
+    shapes = fit("class-goodness", images(), RECIPE, width=0.02).rule.network.activity_shapes
     assert [shape[0] for shape in shapes] == [3, 5, 5, 10, 10, 10]
 
 
@@ -98,7 +98,9 @@ def test_the_seed_says_everything_and_torchs_own_generator_is_left_alone():
 
 def test_the_module_of_what_was_fitted_takes_the_arrays_as_they_were_given():
     X, y = vectors(200)
-    fitted = fit("dtg-ff", (X, y), Recipe(epochs=15, batch_size=20, learning_rate=0.01), width=0.1, validation=0)
+    fitted = fit(
+        "class-goodness", (X, y), Recipe(epochs=15, batch_size=20, learning_rate=0.01), width=0.1, validation=0
+    )
     with torch.no_grad():
         found = fitted.to_module()(torch.from_numpy(X))
         expected = fitted.rule.eval().scores(torch.from_numpy((X - X.mean(0)) / X.std(0)))
@@ -124,15 +126,15 @@ def test_data_that_were_loaded_are_taken_as_they_are():
 def test_options_beside_a_rule_that_is_made_are_refused(change, words):
     network = create_network("mlp", in_channels=5, image_size=1, width=0.1, depth=2)
     with pytest.raises(InputError, match=words):
-        fit(create_rule("dtg-ff", network, num_classes=3), vectors(), RECIPE, **change)
+        fit(create_rule("class-goodness", network, num_classes=3), vectors(), RECIPE, **change)
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"rule": "dgt-ff"}, "Did you mean 'dtg-ff'"),
+        ({"rule": "dgt-ff"}, "Did you mean 'class-goodness'"),
         ({"network": "vgg9"}, "unknown network 'vgg9'"),
-        ({"temperature": 2}, "unknown option of rule 'dtg-ff': 'temperature'"),
+        ({"temperature": 2}, "unknown option of rule 'class-goodness': 'temperature'"),
         ({"network_options": {"dept": 2}}, "Did you mean 'depth'"),
         ({"data": vectors()[0]}, r"arrays \(X, y\), got ndarray"),
         ({"data": (1, 2, 3)}, "got tuple"),
@@ -163,7 +165,7 @@ def test_options_beside_a_rule_that_is_made_are_refused(change, words):
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(given, words):
-    arguments = {"rule": "dtg-ff", "data": vectors(), "recipe": RECIPE, "width": 0.05} | given
+    arguments = {"rule": "class-goodness", "data": vectors(), "recipe": RECIPE, "width": 0.05} | given
     with pytest.raises(InputError, match=words):
         fit(arguments.pop("rule"), arguments.pop("data"), arguments.pop("recipe"), **arguments)
 
@@ -171,9 +173,9 @@ def test_what_does_not_fit_is_refused_in_one_sentence(given, words):
 def test_a_network_that_is_made_must_take_the_samples_and_has_its_width():
     network = create_network("mlp", in_channels=4, image_size=1, depth=2)
     with pytest.raises(InputError, match=r"takes \(4,\), the data are \(5,\)"):
-        fit("dtg-ff", vectors(), RECIPE, network=network)
+        fit("class-goodness", vectors(), RECIPE, network=network)
     with pytest.raises(InputError, match="for a network by name"):
-        fit("dtg-ff", vectors(), RECIPE, network=network, width=0.5)
+        fit("class-goodness", vectors(), RECIPE, network=network, width=0.5)
 
 
 # --- what the documents say -------------------------------------------------------------------------------------------
@@ -248,7 +250,7 @@ def test_images_may_have_their_channels_first_or_last_or_none_at_all():
 def test_the_arrays_are_not_written_to():
     X, y = vectors()
     before, X.flags.writeable = X.copy(), False
-    fit("dtg-ff", (X, y), RECIPE, width=0.05)
+    fit("class-goodness", (X, y), RECIPE, width=0.05)
     assert np.array_equal(X, before)
 
 

@@ -161,7 +161,7 @@ def test_accumulated_micro_batches_make_the_step_of_the_whole_batch_even_where_p
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "ff", "bp"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "ff", "bp"])
 def test_bf16_computes_blocks_in_bf16_and_keeps_weights_and_their_gradients_in_float32(name):
     rule, seen = make(name).train(), set()
     rule.network.blocks[1].register_forward_hook(lambda _, __, output: seen.add(output.dtype))
@@ -182,14 +182,14 @@ def test_bf16_computes_blocks_in_bf16_and_keeps_weights_and_their_gradients_in_f
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "ff", "bp", "bp-deepsup", "segmented"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "ff", "bp", "bp-deepsup", "segmented"])
 def test_a_run_learns_what_is_easy(name):
     data = make_data()
     records = train_rule(make(name, depth=2), data, Recipe(epochs=8, batch_size=8, learning_rate=0.01))
     assert records[-1].validation.accuracy >= 0.75
 
 
-@pytest.mark.parametrize("name", ["ff", "dtg-ff"])
+@pytest.mark.parametrize("name", ["ff", "class-goodness"])
 def test_one_seed_is_one_run_to_the_last_bit_whatever_was_drawn_before(name):
     found = []
     for disturbance in (0, 1):
@@ -281,7 +281,7 @@ def test_the_schedule_runs_over_exactly_the_steps_and_ends_at_the_last(schedule)
     assert found == pytest.approx([0.005, 0.01, *[0.01 * share for share in fall]])
 
 
-@pytest.mark.parametrize("name", ["dtg-ff", "bp"])
+@pytest.mark.parametrize("name", ["class-goodness", "bp"])
 def test_whole_epochs_given_in_steps_are_the_same_run_to_the_last_bit(name):
     found, records = [], []
     for recipe in (RECIPE, in_steps(10)):
@@ -483,9 +483,9 @@ def test_garbage_in_the_test_split_changes_no_weight_and_no_validation_accuracy(
     ("name", "options"),
     [
         ("local-heads", {"fusion": "fitted"}),
-        ("dtg-ff", {}),
+        ("class-goodness", {}),
         ("ff", {"prediction": "softmax"}),
-        ("bp", {"of": "dtg-ff"}),
+        ("bp", {"of": "class-goodness"}),
         ("bp-deepsup", {}),
         ("segmented", {}),
     ],

@@ -23,20 +23,20 @@ from layerlocal.types import BlockLoss, InputError
 K = 3
 EVERY = [
     ("local-heads", {}),
-    ("dtg-ff", {}),
+    ("class-goodness", {}),
     ("ff", {}),
     ("ff", {"prediction": "softmax"}),
     ("bp", {}),
-    ("bp-deepsup", {"of": "dtg-ff"}),
+    ("bp-deepsup", {"of": "class-goodness"}),
     ("segmented", {}),
     ("segmented", {"segment_size": 3}),
     ("bp-every", {"every": 2}),
     ("feedback", {}),
-    ("feedback", {"of": "dtg-ff", "strength": 3.0}),
+    ("feedback", {"of": "class-goodness", "strength": 3.0}),
     ("lookahead", {}),
-    ("lookahead", {"blocks_ahead": 3, "of": "dtg-ff"}),
+    ("lookahead", {"blocks_ahead": 3, "of": "class-goodness"}),
 ]
-LOCAL = [("local-heads", {}), ("dtg-ff", {}), ("ff", {}), ("ff", {"prediction": "softmax"})]
+LOCAL = [("local-heads", {}), ("class-goodness", {}), ("ff", {}), ("ff", {"prediction": "softmax"})]
 
 
 def make(name, network="cnn4", depth=4, width=0.25, fused=False, compile=False, **options):
@@ -95,7 +95,7 @@ def grads(rule):
 @pytest.mark.parametrize(
     ("name", "options", "held"),
     [
-        ("dtg-ff", {}, [["block0"], ["block1"], ["block2"], ["block3"]]),
+        ("class-goodness", {}, [["block0"], ["block1"], ["block2"], ["block3"]]),
         ("segmented", {"segment_size": 3}, [["block0", "block1", "block2"], ["block3"]]),
     ],
 )
@@ -116,7 +116,7 @@ def test_with_a_step_a_block_only_the_gradients_of_one_segment_exist(name, optio
 
 
 def test_without_it_gradients_wait_for_the_end_of_the_step():
-    rule, after = make("dtg-ff").train(), []
+    rule, after = make("class-goodness").train(), []
     (x, y), *_ = batches(1)
     train_step(rule, x, y, make_optimizer(rule, Recipe()), observe=lambda _: after.append(len(grads(rule))))
     assert after == [1, 2, 3, 4]
@@ -190,8 +190,8 @@ class Contrast(Rule):
             {"micro_batches": 2},
             r"'bp-every' .*counts steps",
         ),
-        (lambda: make("dtg-ff"), {"micro_batches": 2, "step_per_block": True}, "set recipe.micro_batches to 1"),
-        (lambda: make("dtg-ff"), {"checkpointing": True}, "no effect on 'dtg-ff'"),
+        (lambda: make("class-goodness"), {"micro_batches": 2, "step_per_block": True}, "set recipe.micro_batches to 1"),
+        (lambda: make("class-goodness"), {"checkpointing": True}, "no effect on 'class-goodness'"),
     ],
 )
 def test_options_that_a_rule_cannot_have_are_refused_before_any_step(make_rule, recipe, message):
@@ -211,7 +211,7 @@ def test_running_averages_move_once_a_micro_batch():
     """As batch normalization does everywhere: after n moves of momentum m a share m^n of the old average is left."""
     (x, y), *_ = batches(1)
     for parts in (1, 2, 3):
-        rule = make("dtg-ff", clarity_momentum=0.5).train()
+        rule = make("class-goodness", clarity_momentum=0.5).train()
         for head in rule.heads.values():
             head.clarity.fill_(1e6)
         recipe = Recipe(micro_batches=parts)
@@ -281,12 +281,12 @@ FED = [["x"], ["in1", "x"], ["in2", "x"], ["in3", "x"]]
     ("name", "options", "at_forward", "after_backward"),
     [
         ("local-heads", {}, [["x"], *OUTPUTS[:3]], OUTPUTS),  # a block's activity is the next one's input
-        ("dtg-ff", {}, FED, OUTPUTS),  # the next block is fed another tensor
+        ("class-goodness", {}, FED, OUTPUTS),  # the next block is fed another tensor
         ("ff", {}, [["in0", "x"], *FED[1:]], OUTPUTS),
-        ("feedback", {"of": "dtg-ff"}, FED + FED, OUTPUTS),
+        ("feedback", {"of": "class-goodness"}, FED + FED, OUTPUTS),
         (
             "segmented",
-            {"of": "dtg-ff"},
+            {"of": "class-goodness"},
             [["x"], ["in1", "out0", "x"], ["in2", "x"], ["in2", "in3", "out2", "x"]],
             [["out1", "x"], ["out3", "x"]],
         ),
@@ -312,7 +312,7 @@ def test_at_any_moment_one_segments_graph_its_input_and_its_output_exist(
 def test_prediction_holds_one_activity_at_a_time():
     alive, found = Alive(), []
     blocks = [Watched(index, alive, found) for index in range(4)]
-    rule = create_rule("dtg-ff", Network(blocks, sample_shape=(6,)), num_classes=K, seed=0).eval()
+    rule = create_rule("class-goodness", Network(blocks, sample_shape=(6,)), num_classes=K, seed=0).eval()
     found.clear()
     x = torch.randn(12, 6)
     alive.see("x", x)
@@ -346,7 +346,7 @@ def test_no_gradient_is_computed_at_a_blocks_input(name, options):
 
 
 @pytest.mark.parametrize("network", ["cnn4", "resnet18"])
-@pytest.mark.parametrize(("name", "options"), [*LOCAL, ("bp", {}), ("bp-deepsup", {"of": "dtg-ff"})])
+@pytest.mark.parametrize(("name", "options"), [*LOCAL, ("bp", {}), ("bp-deepsup", {"of": "class-goodness"})])
 def test_rules_train_in_bf16_and_channels_last_and_stay_finite(name, options, network):
     built = create_network(network, in_channels=3, image_size=8, width=1 / 8, channels_last=True, seed=0)
     rule = create_rule(name, built, num_classes=K, seed=0, **options).train()
@@ -429,8 +429,8 @@ def test_every_kind_of_block_is_compiled_for_its_own_sizes_however_many_there_ar
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["bp", "bp-deepsup"])
 def test_checkpointing_a_compiled_network_compiles_nothing_more(name, graphs):
-    plain = make(name, "plain", 8, 1 / 8, compile=True, of="dtg-ff")
-    rule = make(name, "plain", 8, 1 / 8, compile=True, of="dtg-ff")
+    plain = make(name, "plain", 8, 1 / 8, compile=True, of="class-goodness")
+    rule = make(name, "plain", 8, 1 / 8, compile=True, of="class-goodness")
     rule.use_checkpointing(batch(4)[0])
     assert rule.cuts and not graphs, "planning is done on what is not compiled"
     expected = steps(plain)

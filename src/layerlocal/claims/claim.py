@@ -28,6 +28,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.claims.files import invalid, list_entries, own_file, parse_entry, read_yaml
+from layerlocal.names import first_name
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import hundredths
 
@@ -81,7 +82,7 @@ class Claim(_Frozen):
     reported: Reported
     study: str = Field(min_length=1)
     quantity: str = Field(min_length=1)
-    rule: str = "dtg-ff"
+    rule: str = "class-goodness"
     direction: Literal["greater", "less", "none"]
     smallest_effect: float = Field(ge=0)
     reference: float = 0.0
@@ -132,7 +133,10 @@ class ClaimSet(BaseModel):
 
 def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
     """SHA-256 over everything the claims say, and the level; independent of their order and of how the file is laid out."""
-    content = [claim.model_dump(mode="json") for claim in sorted(claims, key=lambda claim: claim.id)]
+    content = [
+        claim.model_dump(mode="json") | {"rule": first_name(claim.rule)}
+        for claim in sorted(claims, key=lambda claim: claim.id)
+    ]
     text = json.dumps({"alpha": alpha, "claims": content}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

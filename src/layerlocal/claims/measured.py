@@ -107,7 +107,7 @@ def _with_option(command: str, names: tuple[str, ...], value: str) -> str:
     return shlex.join([*left[:place], names[0], value, *left[place:]])
 
 
-def study_command(study: str, rule: str = "dtg-ff") -> str:
+def study_command(study: str, rule: str = "class-goodness") -> str:
     """What to type for a study that has not been run."""
     command = "layerlocal cost" if study == COST_STUDY else f"layerlocal study {shlex.quote(study)}"
     return for_rule(command, rule)

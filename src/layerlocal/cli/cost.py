@@ -47,7 +47,7 @@ def cost(
             "--rules",
             "--rule",
             autocompletion=complete.rules_list,
-            help="Beside bp and bp-deepsup; names or FILE.py:CLASS, comma-separated; default dtg-ff,ff.",
+            help="Beside bp and bp-deepsup; names or FILE.py:CLASS, comma-separated; default class-goodness,ff.",
         ),
     ] = None,
     modes: Annotated[

@@ -18,7 +18,7 @@ Rules = Annotated[
         "--rules",
         "--rule",
         autocompletion=complete.rules_list,
-        help="Rules by name or FILE.py:CLASS, comma-separated or repeated; beside ours in an audit, dtg-ff alone elsewhere where left out.",
+        help="Rules by name or FILE.py:CLASS, comma-separated or repeated; beside ours in an audit; left out elsewhere: class-goodness alone.",
     ),
 ]
 SeedList = Annotated[

@@ -108,7 +108,7 @@ def train(
     context: typer.Context,
     rule: Annotated[
         str, typer.Option(autocompletion=complete.rules, help="A name of `layerlocal list rules`, or FILE.py:CLASS.")
-    ] = "dtg-ff",
+    ] = "class-goodness",
     data: Annotated[
         str,
         typer.Option(

@@ -99,7 +99,7 @@ def study(
         prepare_torch(device, None)
     asked: dict[str, Any] = {
         "size": size,
-        "rules": names_of(rules, "--rules") or ["dtg-ff"],
+        "rules": names_of(rules, "--rules") or ["class-goodness"],
         "seeds": seeds_typed(seeds),
         "data": names_of(data, "--data"),
         "settings": chosen_settings(context, settings, network__name=network, network__width=width),

@@ -77,7 +77,7 @@ def tune(
 
     The same command goes on where an interrupted search stopped; with more --trials it goes on from the trials there are.
 
-    - A first look: `layerlocal tune --rule dtg-ff --trials 8 --epochs 2 --width 0.25`
+    - A first look: `layerlocal tune --rule class-goodness --trials 8 --epochs 2 --width 0.25`
     """
     from layerlocal.experiments.tune import DEFAULT_SPACE, TunePlan, parse_dimension
     from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
@@ -86,7 +86,7 @@ def tune(
     if device != "cpu":
         prepare_torch(device, None)
     chosen = chosen_settings(context, settings, network__name=network, network__width=width, recipe__epochs=epochs)
-    names = names_of(rules, "--rules") or ["dtg-ff"]
+    names = names_of(rules, "--rules") or ["class-goodness"]
     plan = TunePlan.parse(
         {
             "rules": tuple(names), "data": DataSpec(source=data).model_dump(),

@@ -47,6 +47,8 @@ def local_segments(rule: Rule) -> tuple[BlockwiseRule, list[list[int]]]:
         why = "every block's update waits for the whole network"
     elif rule.reads_ahead:
         why = f"a block's update depends on the {rule.reads_ahead} after it"
+    elif rule.gathers:
+        why = "a loss of it reads all the blocks before, which lie on other processes"
     elif not isinstance(rule, BlockwiseRule) or type(rule).losses is not own:
         why = "it walks its blocks in a way of its own (`losses`), which is not known to go forward only"
     else:

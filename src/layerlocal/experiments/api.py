@@ -39,7 +39,7 @@ def study(
     name: str,
     *,
     size: str = "quick",
-    rules: Names = "dtg-ff",
+    rules: Names = "class-goodness",
     seeds: int | Sequence[int] = 3,
     data: Names = (),
     network: str | None = None,
@@ -181,7 +181,7 @@ def cost(
 
     Args:
         size: ``"quick"`` (10 minutes on 2 cores), ``"standard"`` (an hour) or ``"full"`` (a GPU).
-        rules: beside ``bp`` and ``bp-deepsup``; ``dtg-ff`` and ``ff`` where none is named.
+        rules: beside ``bp`` and ``bp-deepsup``; ``class-goodness`` and ``ff`` where none is named.
         modes: of ``plain``, ``micro-N``, ``checkpointing``, ``step-per-block``; all where none is named.
         parts: of ``methods``, ``scaling``, ``roofline``, ``budget``, ``distribution``; all where none is named.
         memory: of the part ``budget``, e.g. ``"200 MB"``; the size's own where left out.
@@ -234,7 +234,7 @@ def cost(
 
 
 def tune(
-    rules: Names = "dtg-ff",
+    rules: Names = "class-goodness",
     *,
     space: Names = (),
     trials: int = 16,

@@ -9,7 +9,6 @@ falls with a run that cannot take part. Everything between is here and is the sa
 from __future__ import annotations
 
 import contextlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,6 @@ from pydantic import BaseModel
 from layerlocal.data.medmnist import MEDMNIST, ORIGIN
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.workshop import How, RunShop, Workshop, data_of
-from layerlocal.files import write_atomic
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
 from layerlocal.summary import Summary
@@ -297,7 +295,7 @@ def run(experiment: Experiment[Any, Any], out: Path, how: How) -> Summary:
     is_new = not place.plan.found.exists()
     if experiment.total(plan) is None:
         shop.announce(list(ready.kept.values()))
-    write_atomic(place.plan.path, plan.model_dump_json(indent=1).encode())
+    place.plan.write(plan)
     try:
         failed = _finish(experiment.rounds(plan, ready.kept, shop), shop, how, experiment.total(plan))
     except InputError:
@@ -307,9 +305,9 @@ def run(experiment: Experiment[Any, Any], out: Path, how: How) -> Summary:
             _remove_empty(place.folder, out)
         raise
     missing = [*ready.missing, *failed]
-    write_atomic(place.missing.path, json.dumps([asdict(entry) for entry in missing], indent=1).encode())
+    place.missing.write([asdict(entry) for entry in missing])
     summary = experiment.conclude(out, plan, missing, how)
-    write_atomic(place.summary.path, f"{summary.model_dump_json(indent=1)}\n".encode())
+    place.summary.write(summary)
     return summary
 
 

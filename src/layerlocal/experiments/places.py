@@ -5,13 +5,38 @@ Stores of earlier versions keep loose files instead, and so do folders of publis
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerlocal.files import read_json
+from pydantic import BaseModel
 
-__all__ = ["Kept", "Place"]
+from layerlocal.files import read_json, write_atomic
+from layerlocal.names import EDITION, names_of_today
+
+__all__ = ["Kept", "Place", "read_kept", "write_kept"]
+
+
+def read_kept(path: Path, **options: Any) -> Any:
+    """As `layerlocal.files.read_json`, in the names of today: what an experiment of any version kept. A list is in ``entries`` since 0.2."""
+    kinds = options.pop("kind", dict)
+    content = names_of_today(read_json(path, kind=(dict, list), **options))
+    found = content["entries"] if isinstance(content, dict) and set(content) == {"entries"} else content
+    if found is not None and not isinstance(found, kinds):
+        read_json(path, kind=kinds, **options)  # says so
+    return found
+
+
+def write_kept(path: Path, content: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """What `read_kept` reads: whole or not at all, with the edition of its names.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    found = content.model_dump(mode="json") if isinstance(content, BaseModel) else content
+    whole = {"names": EDITION, **(found if isinstance(found, dict) else {"entries": found})}
+    write_atomic(path, f"{json.dumps(whole, indent=1, ensure_ascii=False)}\n".encode())
 
 
 @dataclass(frozen=True)
@@ -73,9 +98,17 @@ class Kept:
         return self.old if self.old is not None and self.old.exists() and not self.path.exists() else self.path
 
     def read(self, **options: Any) -> Any:
-        """As `layerlocal.files.read_json`: ``None`` where there is no file.
+        """As `read_kept`: ``None`` where there is no file.
 
         Raises:
             InputError: a damaged one.
         """
-        return read_json(self.found, **options)
+        return read_kept(self.found, **options)
+
+    def write(self, content: BaseModel | dict[str, Any] | list[Any]) -> None:
+        """As `write_kept`.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        write_kept(self.path, content)

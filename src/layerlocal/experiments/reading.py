@@ -9,8 +9,9 @@ from typing import Any
 from layerlocal.claims import COST_STUDY
 from layerlocal.experiments.audit.published import summary_of_0_1_0
 from layerlocal.experiments.cost.present import summary_of_finding
+from layerlocal.experiments.places import read_kept
 from layerlocal.experiments.tune.present import summary_of_search
-from layerlocal.files import read_json, read_model
+from layerlocal.files import read_model
 from layerlocal.summary import Summary
 from layerlocal.types import InputError
 
@@ -32,7 +33,7 @@ def read_summary(path: Path, *, damaged: Callable[[Path, object], InputError], c
     Raises:
         InputError: it is damaged, or cannot be read.
     """
-    content = read_json(path, damaged=damaged) if content is None else content
+    content = read_kept(path, damaged=damaged) if content is None else content
     if content is None:
         return None
     try:

@@ -17,12 +17,13 @@ from layerlocal.claims import COST_STUDY, ClaimSet, compare_accuracies, judge, l
 from layerlocal.experiments.audit.plan import SIZES as AUDIT_SIZES
 from layerlocal.experiments.audit.plan import AuditPlan
 from layerlocal.experiments.audit.summary import summarize
-from layerlocal.experiments.places import Kept, Place
+from layerlocal.experiments.places import Kept, Place, read_kept
 from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.summary import summarize_study
-from layerlocal.files import read_json, read_model
+from layerlocal.files import read_model
+from layerlocal.names import first_name
 from layerlocal.report import Content, render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.runs.comparable import Records, comparable
 from layerlocal.runs.store import RunStore
@@ -277,9 +278,9 @@ def _summaries(
 ) -> Iterator[Summary]:
     """Those that there are; one of an earlier version has what it needs, or is damaged."""
     for path in paths:
-        content = read_json(path, damaged=_damaged)
+        content = read_kept(path, damaged=_damaged)
         if content is not None and "experiment" not in content:
-            read_json(path, needs=needs, damaged=_damaged)
+            read_kept(path, needs=needs, damaged=_damaged)
         found = read_summary(path, content=content, damaged=_damaged)
         if found is not None:
             yield found
@@ -353,7 +354,8 @@ def _missed(entry: Mapping[str, Any]) -> Missed:
 
 def cost_kept(out: Path, plan: AuditPlan) -> Kept:
     """Where the cost of an audit's rules is kept."""
-    key = json.dumps([plan.rules, plan.sources, plan.size, *([] if plan.device == "cpu" else [plan.device])])
+    rules = [first_name(rule) for rule in plan.rules]
+    key = json.dumps([rules, plan.sources, plan.size, *([] if plan.device == "cpu" else [plan.device])])
     name = f"cost-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     return Kept(audit_place(out, plan.size).folder / name, out / name)
 

@@ -45,7 +45,7 @@ def twins(rule: str | type[Rule], network: Network, *, num_classes: int, seed: i
 
     Example:
         >>> from layerlocal import create_network
-        >>> three = twins("dtg-ff", create_network("mlp", in_channels=8, image_size=1, depth=2), num_classes=3)
+        >>> three = twins("class-goodness", create_network("mlp", in_channels=8, image_size=1, depth=2), num_classes=3)
         >>> three.local.readout_blocks, three.bp.readout_blocks, three.bp_deepsup.readout_blocks
         (['block0', 'block1'], ['block1'], ['block0', 'block1'])
     """

@@ -84,7 +84,7 @@ def _row(field: Field, frame: Frame, series: Series, point: Point, y: float, beg
 
 def _look(frame: Frame, series: Series, point: Point) -> Look:
     """The series' look; where there is one series only and its words are rules, theirs."""
-    rule = next(iter(base_of(clean(point.y)).split()), "")  # ``dtg-ff micro-4`` is of dtg-ff
+    rule = next(iter(base_of(clean(point.y)).split()), "")  # ``class-goodness micro-4`` is of class-goodness
     return look_of(rule) if _alone(frame) and is_known(rule, frame.figure.rules) else frame.look(series)
 
 

@@ -39,8 +39,8 @@ def render_markdown(content: Content | Summary) -> str:
 
 
 MEANING = (
-    "P are published statements, O are our own. A verdict is about the rule in brackets. `dtg-ff` is **not** the method of arXiv:2606.06539: "
-    "two secondary sources describe parts of that method, and `dtg-ff` has none of them. *n = 6 to 273 would settle it* is how many seeds "
+    "P are published statements, O our own. A verdict is about the rule in brackets. `class-goodness`, called `dtg-ff` until 0.1.0, is **not** "
+    "the method of arXiv:2606.06539: `dtg-ff` is, as secondary sources give it. *n = 6 to 273 would settle it* is how many seeds "
     "settle a claim at both ends of the 95 % interval of the spread. The command runs the number at the measured spread, for 80 % power."
 )
 DOWNLOADS = (

@@ -39,7 +39,7 @@ RULES = {
     "bp": Look(BP, "^", _DASHES[3]),
     "bp-deepsup": Look(EXTRA, "s", _DASHES[1]),
     "committee": Look(WRONG, "o", _DASHES[0]),
-    "dtg-ff": Look(LOCAL, "D", _DASHES[0]),
+    "class-goodness": Look(LOCAL, "D", _DASHES[0]),
     "local-heads": Look(_TEAL, "P", _DASHES[4]),
     "deeperforward": Look(_GREEN, "v", _DASHES[2]),
     "hcl-ff": Look(_GREEN, "X", _DASHES[3]),

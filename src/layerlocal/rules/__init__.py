@@ -2,6 +2,7 @@
 
 from layerlocal.rules.asge import ASGE as ASGE
 from layerlocal.rules.bp_every import BPEvery as BPEvery
+from layerlocal.rules.class_goodness import ClassGoodness as ClassGoodness
 from layerlocal.rules.committee import Committee as Committee
 from layerlocal.rules.core.readout import SpatialReadout as SpatialReadout
 from layerlocal.rules.core.registry import create_rule as create_rule

@@ -14,11 +14,11 @@ The default strength is from a small look at validation accuracy (1,000 images t
 CPU cores, torch 2.13; a lead, not a result): of all strengths above 0, 1 is the largest that cost nothing after 2 epochs.
 
     validation accuracy %          bp     strength 0   0.01   0.1    1      10
-    of=dtg-ff,      2 epochs       70.9   68.2         68.1   68.2   68.2   64.5
-    of=dtg-ff,     10 epochs       78.8   76.6                       76.1
+    of=class-goodness,      2 epochs       70.9   68.2         68.1   68.2   68.2   64.5
+    of=class-goodness,     10 epochs       78.8   76.6                       76.1
     of=local-heads, 2 epochs       67.5   61.3                       62.1   49.3
 
-    layerlocal train --rule feedback --set rule.of=dtg-ff --set rule.strength=1 --data fashion_mnist_subset --set data.num_train=2000
+    layerlocal train --rule feedback --set rule.of=class-goodness --set rule.strength=1 --data fashion_mnist_subset --set data.num_train=2000
         --set data.validation=0.5 --set judged_on=validation --network cnn4 --width 0.25 --epochs 2 --seed 0
 """
 

@@ -111,6 +111,11 @@ class Twin(BlockwiseRule):
         """Cut every segment of several blocks into chunks, by what each block saves (`checkpointing.find_cuts`)."""
         if all(len(segment) == 1 for segment in self.longest_segments):
             super().use_checkpointing(x)
+        if self.gathers:
+            raise InputError(
+                f"activation checkpointing is not made for {self.twin_of.info.name!r}, whose last loss reads all blocks; "
+                "leave recipe.checkpointing off"
+            )
         self.cuts = find_cuts(self, x, self.longest_segments)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from layerlocal.files import cannot_read, is_there, json_text, load_json
-from layerlocal.spec import RunSpec, SpecReader, spec_texts
+from layerlocal.runs.specs import SpecReader, spec_texts
+from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
 
 __all__ = [

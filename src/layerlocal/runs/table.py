@@ -25,6 +25,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from layerlocal.command import command_of
+from layerlocal.names import names_of_today
 from layerlocal.runs.store import RunRecord, RunStore, warn_of, write_atomic
 from layerlocal.spec import FIXED_SOURCES, RunSpec
 from layerlocal.types import InputError
@@ -59,7 +60,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     **dict.fromkeys(("flops_per_step", "passes_per_step", "passes_per_prediction"), pa.float64()),
     **dict.fromkeys(("declared_locality", "locality"), pa.string()),
     "certified": pa.bool_(),
-    **dict.fromkeys(("protocol", "threads"), pa.int64()),
+    **dict.fromkeys(("protocol", "names", "threads"), pa.int64()),
     **dict.fromkeys(("device", "gpu", "processor", "torch", "layerlocal", "commit", "command", "store"), pa.string()),
     "data_sha256": pa.string(),
 }
@@ -160,6 +161,7 @@ def run_row(record: RunRecord, *, options: bool = True) -> dict[str, Any]:
         "certified": locality.get("certified"),
         "data_sha256": data_sha256(record),
         "protocol": spec.protocol,
+        "names": spec.names,
         "command": f"{command_of(spec)} --threads {env.get('threads', 1)}",
     }
     row = {key: _finite(found[key] if key in found else result.get(key, env.get(key))) for key in _COLUMNS}
@@ -311,6 +313,14 @@ def _read_table(path: Path) -> pa.Table:
         raise InputError(
             f"{path} is not a table of runs (no column {sorted(missing)[0]!r}); `write_runs_table` writes one"
         )
+    return table if "names" in table.column_names else _in_names_of_today(table)
+
+
+def _in_names_of_today(table: pa.Table) -> pa.Table:
+    """A table of an earlier version, with the rules' names of today."""
+    for name in {"rule", "twin_of", "command"} & set(table.column_names):
+        values = pa.array(names_of_today(table[name].to_pylist()), table.schema.field(name).type)
+        table = table.set_column(table.column_names.index(name), name, values)
     return table
 
 

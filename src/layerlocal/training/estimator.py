@@ -84,7 +84,7 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        rule: str = "dtg-ff",
+        rule: str = "class-goodness",
         *,
         network: str | Network = "auto",
         width: float = 1.0,

@@ -17,10 +17,20 @@ from layerlocal.options import check_kind
 from layerlocal.rules import Rule
 from layerlocal.types import InputError
 
-__all__ = ["Evaluation", "calibrate", "check_finite", "check_scores", "evaluate_batches", "evaluate_split"]
+__all__ = [
+    "Evaluation",
+    "calibrate",
+    "check_finite",
+    "check_scores",
+    "checked_answers",
+    "evaluate_batches",
+    "evaluate_split",
+]
 
 EVALUATION_BATCH = 500
-OTHER_SCORES = "is not fuse(block_scores()), on which accuracy is counted; write block_scores or fuse instead of it"
+OTHER_SCORES = (
+    "is not what answers() gives, on which accuracy is counted; write block_scores, fuse or answers instead of it"
+)
 
 
 @dataclass(frozen=True)
@@ -39,23 +49,39 @@ class Evaluation:
     places: bytes | None = field(default=None, repr=False)
 
 
-def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor | None = None) -> Tensor:
-    """The fused scores (B, K) of a rule's block scores, once both have the shapes they must have.
+def checked_answers(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
+    """`Rule.answers`, once both have the shapes they must have.
+
+    Raises:
+        InputError: as `check_scores`.
+    """
+    found = rule.answers(x)
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise InputError(
+            f"answers() of rule {rule.info.name!r} gives {type(found).__name__}; it must give (block scores, fused scores)"
+        )
+    blocks, fused = found
+    what = "fuse()" if type(rule).answers is Rule.answers else "answers()"
+    return blocks, check_scores(rule, blocks, len(x), fused, what)
+
+
+def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor, what: str = "scores()") -> Tensor:
+    """The fused scores (B, K), once they and the block scores have the shapes they must have.
 
     Args:
         rule: whose scores they are.
         blocks: what `Rule.block_scores` gave for ``count`` samples.
         count: B.
-        fused: what `Rule.scores` gave; ``None``: what `Rule.fuse` gives.
+        fused: the prediction.
+        what: the method that gave it.
 
     Raises:
         InputError: anything but floats of shape (L, B, K) and (B, K).
     """
     shape = (count, rule.num_classes)
     _refuse_other_shape(rule, "block_scores()", blocks, (len(rule.readout_blocks), *shape), "(L, B, K)")
-    found = rule.fuse(blocks) if fused is None else fused
-    _refuse_other_shape(rule, "fuse()" if fused is None else "scores()", found, shape, "(B, K)")
-    return found
+    _refuse_other_shape(rule, what, fused, shape, "(B, K)")
+    return fused
 
 
 def _refuse_other_shape(rule: Rule, what: str, found: object, shape: tuple[int, ...], letters: str) -> None:
@@ -108,8 +134,7 @@ def evaluate_batches(
     found, marks = [], []
     with _evaluating(rule):
         for x, y in batches.epoch(0):
-            scores = rule.block_scores(x)
-            fused = check_scores(rule, scores, len(x))
+            scores, fused = checked_answers(rule, x)
             found.append(torch.cat([scores.argmax(-1), fused.argmax(-1)[None]]) == y)
             marks.append(torch.cat([_mark(scores.flatten(1)), _mark(fused.flatten()[None])]))
     marked = torch.stack(marks, 1)  # read once, after the last batch: no device is waited for before
@@ -173,7 +198,7 @@ def calibrate(rule: Rule, data: Data, device: str = "cpu") -> None:
     rule.eval()
     found = []
     for x, y in _in_order(rule, data, data.validation, device).epoch(0):
-        scores = rule.block_scores(x)
-        check_finite(rule, scores, check_scores(rule, scores, len(x)), "on the validation split, after the last epoch")
+        scores, fused = checked_answers(rule, x)
+        check_finite(rule, scores, fused, "on the validation split, after the last epoch")
         found.append((scores, y))
     rule.calibrate(torch.cat([scores for scores, _ in found], dim=1), torch.cat([y for _, y in found]))

@@ -84,9 +84,9 @@ def fit(
     Example:
         >>> from layerlocal import Recipe, load_data
         >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
-        >>> fitted = fit("dtg-ff", data, Recipe(epochs=1), network="mlp", width=0.25, temperature_max=2.0)
+        >>> fitted = fit("class-goodness", data, Recipe(epochs=1), network="mlp", width=0.25, temperature_max=2.0)
         >>> fitted.rule.info.name, len(fitted.records)
-        ('dtg-ff', 1)
+        ('class-goodness', 1)
     """
     if not isinstance(recipe, Recipe | None):
         raise InputError(f"recipe must be a Recipe such as Recipe(epochs=5), or None, got {type(recipe).__name__}")
@@ -126,7 +126,7 @@ def evaluate(
     Example:
         >>> from layerlocal import Recipe, load_data
         >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
-        >>> fitted = fit("dtg-ff", data, Recipe(epochs=1), network="mlp", width=0.25)
+        >>> fitted = fit("class-goodness", data, Recipe(epochs=1), network="mlp", width=0.25)
         >>> evaluate(fitted, data).accuracy == evaluate(fitted.to_module(), data).accuracy
         True
     """

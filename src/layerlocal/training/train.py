@@ -331,7 +331,7 @@ def train_rule(
         >>> from layerlocal import create_network, create_rule, load_data, Recipe
         >>> data = load_data("fashion_mnist_subset", num_train=500, num_test=100)
         >>> network = create_network("mlp", in_channels=1, image_size=28, depth=2)
-        >>> records = train_rule(create_rule("dtg-ff", network, num_classes=10), data, Recipe(epochs=1))
+        >>> records = train_rule(create_rule("class-goodness", network, num_classes=10), data, Recipe(epochs=1))
         >>> 0 <= records[-1].validation.accuracy <= 1
         True
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,7 +26,6 @@ from layerlocal.experiments.settings import refuse_fixed, refuse_settings
 from layerlocal.experiments.stored import audit_place, audit_summary, cost_kept, write_report
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import pin, sources_of
-from layerlocal.runs.store import write_atomic
 from layerlocal.spec import WHERE, DataSpec, RunSpec
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
@@ -229,4 +227,4 @@ def _measure_cost(out: Path, plan: AuditPlan, console: Console) -> None:
     if not kept.found.exists():
         with console.status("measuring cost: samples/s, saved bytes, FLOPs"):
             found = measure_cost(plan.rules, options=plan.options, device=plan.device, command=plan.command)
-            write_atomic(kept.path, json.dumps(found, indent=1).encode())
+            kept.write(found)

@@ -45,7 +45,11 @@ SIZES: dict[str, _Size] = {
     ),
 }  # fmt: skip
 
-READOUT: dict[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}, "segmented": {"grid": 4}}
+READOUT: dict[str, dict[str, Any]] = {
+    "local-heads": {"grid": 4},
+    "class-goodness": {"grid": 4},
+    "segmented": {"grid": 4},
+}
 """Options of a rule and of its twins alike in plans that do not say them: those of 0.1.0."""
 
 
@@ -73,8 +77,8 @@ class AuditPlan(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    rules: tuple[str, ...] = ("local-heads", "dtg-ff", "ff")
-    sweep_rule: str = "dtg-ff"
+    rules: tuple[str, ...] = ("local-heads", "class-goodness", "ff")
+    sweep_rule: str = "class-goodness"
     twins_of: dict[str, str] = Field(default_factory=dict)
     data: DataSpec = DataSpec()
     size: Literal["quick", "standard"] = Field(default="quick", validation_alias=AliasChoices("size", "budget"))

@@ -57,7 +57,7 @@ class CostCase(Frozen):
 
     @property
     def label(self) -> str:
-        """The method: ``"dtg-ff"``, ``"bp micro-4"``."""
+        """The method: ``"class-goodness"``, ``"bp micro-4"``."""
         name = self.rule.name.rpartition("/")[2]
         return name if self.mode == "plain" else f"{name} {self.mode}"
 

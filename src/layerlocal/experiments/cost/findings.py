@@ -127,13 +127,13 @@ def _paper(group: Mapping[str, Any], rows: Sequence[Row], words: str) -> Iterato
         return
     anchor = next(row for row in rows if row["label"] == paper["anchor"])
     for row in rows:
-        if row["rule"] == "dtg-ff" and row["mode"] == "plain":
+        if row["rule"] == "class-goodness" and row["mode"] == "plain":
             memory = (memory_ratio(group, row) or 0.0) / (memory_ratio(group, anchor) or 1.0)
             speed = row["speed_ratio"]["median"] / anchor["speed_ratio"]["median"]
             yield (
                 f"arXiv:2606.06539 reports {ratio(paper['memory_factor'])} the memory and {ratio(paper['speed_factor'])} the images/s of BP "
-                f"with gradient accumulation for DTG-FF; here dtg-ff has {ratio(memory)} the {words} and {ratio(speed)} the samples/s of "
-                f"{anchor['label']}."
+                f"with gradient accumulation for DTG-FF; here class-goodness has {ratio(memory)} the {words} and {ratio(speed)} the samples/s "
+                f"of {anchor['label']}."
             )
 
 

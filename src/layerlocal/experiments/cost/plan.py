@@ -24,7 +24,7 @@ __all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "Compared", "CostPlan", "m
 
 PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
 TWINS = (BASELINE, "bp-deepsup")
-RULES = ("dtg-ff", "ff")
+RULES = ("class-goodness", "ff")
 MOST_REPLICAS = 10_000
 """Rounds, or fresh processes, at most: more are never asked for to settle a claim."""
 

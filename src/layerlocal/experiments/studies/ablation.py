@@ -61,7 +61,7 @@ class AblationStudy(AxisStudy):
 
     name = "ablation"
     title = "DTG-FF taken apart"
-    only = ("dtg-ff",)
+    only = ("class-goodness",)
     own_readouts = True
     most_data = 8
     question = "What does each part of DTG-FF bring: dynamic temperature, decoupled normalization, multi-layer fusion?"

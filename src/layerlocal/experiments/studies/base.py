@@ -88,7 +88,7 @@ class StudyPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     study: str
     size: Size = "quick"
-    rules: tuple[str, ...] = ("dtg-ff",)
+    rules: tuple[str, ...] = ("class-goodness",)
     seeds: tuple[int, ...] = (0, 1, 2)
     data: tuple[str, ...] = ()
     twins_of: dict[str, str] = Field(default_factory=dict)

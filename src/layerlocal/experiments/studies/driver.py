@@ -54,7 +54,7 @@ class Studied(RunExperiment[StudyPlan]):
 
     study: Study
     size: str = "quick"
-    rules: Sequence[str] = ("dtg-ff",)
+    rules: Sequence[str] = ("class-goodness",)
     seeds: int | Sequence[int] = 3
     data: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -64,7 +64,7 @@ def _call(
     name: str,
     *,
     size: str = "quick",
-    rules: Sequence[str] = ("dtg-ff",),
+    rules: Sequence[str] = ("class-goodness",),
     seeds: int | Sequence[int] = 3,
     data: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,

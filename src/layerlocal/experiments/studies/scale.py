@@ -115,7 +115,7 @@ _SCALES = {
     ),
 }  # fmt: skip
 
-READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "dtg-ff": {"grid": 4}}
+READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "class-goodness": {"grid": 4}}
 """Options of a rule and of its twins alike: goodness on 4×4 cells."""
 
 

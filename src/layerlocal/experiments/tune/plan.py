@@ -36,7 +36,7 @@ class Method(Frozen):
 
     @property
     def label(self) -> str:
-        """``"dtg-ff"``, ``"bp of dtg-ff"``."""
+        """``"class-goodness"``, ``"bp of class-goodness"``."""
         name = self.rule.rpartition("/")[2]
         return name if self.twin is None else f"{self.twin} of {name}"
 

@@ -96,7 +96,7 @@ class Dimension(Frozen):
 
 
 def parse_dimension(text: str) -> Dimension:
-    """``recipe.learning_rate=log:1e-4:1e-2``, ``rule.grid=1,2,4``, ``rule.label_smoothing=0:0.2``, ``dtg-ff/rule.temperature_max=0.5:4``.
+    """``recipe.learning_rate=log:1e-4:1e-2``, ``rule.grid=1,2,4``, ``rule.label_smoothing=0:0.2``, ``ff/rule.theta=0.5:4``.
 
     Raises:
         InputError: what it should look like.

@@ -129,7 +129,7 @@ def create_rule(
     Example:
         >>> from layerlocal import create_network
         >>> network = create_network("mlp", in_channels=8, image_size=1, depth=2)
-        >>> create_rule("dtg-ff", network, num_classes=3, temperature_max=2.0).readout_blocks
+        >>> create_rule("class-goodness", network, num_classes=3, temperature_max=2.0).readout_blocks
         ['block0', 'block1']
     """
     rule = rule_class(name)

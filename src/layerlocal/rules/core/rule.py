@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Rule", "RuleInfo", "parts_of", "refuse_no_task"]
 
 
-_HOOKS = ("losses", "local_loss", "block_score", "block_scores", "inputs", "feed", "fuse", "calibrate", "rewind")
+_HOOKS = (
+    "losses", "local_loss", "block_score", "block_scores", "answers", "inputs", "feed", "fuse", "calibrate", "rewind",
+)  # fmt: skip
 """What a rule may write for itself: a name like one of these is a slip, and the default would be trained in its place."""
 
 
@@ -53,7 +55,9 @@ class Rule(nn.Module):
     """
 
     info: ClassVar[RuleInfo]
-    predicts_by: ClassVar[tuple[str, ...]] = ("scores", "fuse", "block_scores", "block_score", "feed")
+    predicts_by: ClassVar[tuple[str, ...]] = (
+        "scores", "answers", "fuse", "block_scores", "block_score", "feed",
+    )  # fmt: skip
     """Methods that make a prediction: a subclass with one of its own says `export_parts` anew, or is exported as it is (`parts_of`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -84,6 +88,11 @@ class Rule(nn.Module):
         blocks, or an error is sent back by another way than the gradient, say how far; `measure_locality` finds out by intervention.
         """
         return 0
+
+    @property
+    def gathers(self) -> bool:
+        """Whether a block's loss reads what the blocks before it left in the rule, beside the activity that it is given."""
+        return False
 
     @property
     def passes_per_step(self) -> int:
@@ -165,9 +174,17 @@ class Rule(nn.Module):
         """(L, B, K) → (B, K): from every readout's answer to one."""
         return fuse(block_scores)
 
+    def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`block_scores` (L, B, K) and the prediction (B, K), by one pass: accuracy is counted on these.
+
+        Default: the prediction is `fuse` of the block scores. A rule whose prediction needs more than those says it here.
+        """
+        found = self.block_scores(x)
+        return found, self.fuse(found)
+
     def scores(self, x: Tensor) -> Tensor:
         """(B, K): the prediction, after fusion."""
-        return self.fuse(self.block_scores(x))
+        return self.answers(x)[1]
 
     def to_module(
         self,
