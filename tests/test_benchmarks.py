@@ -138,7 +138,7 @@ def test_the_rate_of_the_protocol_is_the_papers_for_a_mean_over_the_batch(benchm
     from gpu_accuracy import recipe_of
 
     rate, decay = 11.5 / (1024 * (1 + 1 / 0.15)), 0.0153 * 1024 / (1024 * (1 + 1 / 0.15))
-    recipe = recipe_of(1.0, 10, "bf16")
+    recipe = recipe_of(1.0, 10, "bf16", batch=1024)
     assert recipe.learning_rate == pytest.approx(rate * 1024)  # the mean's gradient is smaller by the batch
     assert recipe.learning_rate * recipe.weight_decay == pytest.approx(rate * decay)
 
