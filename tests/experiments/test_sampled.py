@@ -28,7 +28,7 @@ def answers(rng, accuracy, source="test", places=None, count=N):
 def row(seed, found, **more):
     right = {method: one.right.mean() for method, one in found.items()}
     gap = {"gap": right["local"] - right["bp"]} if {"local", "bp"} <= found.keys() else {}
-    return {"rule": "dtg-ff", "seed": seed, **right, **gap, "answers": found, **more}
+    return {"rule": "class-goodness", "seed": seed, **right, **gap, "answers": found, **more}
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def study():
     plan = plan_of("resolution", seeds=(0, 1, 2))
     records = planted(plan, flat)
     rng, found = np.random.default_rng(4), {}
-    order = {name: rng.permutation(200) for name in ("bp", "bp-deepsup", "dtg-ff")}
+    order = {name: rng.permutation(200) for name in ("bp", "bp-deepsup", "class-goodness")}
     for name, record in records.items():
         right = order[record.spec.rule.name] < round(200 * record.result["test_accuracy"])
         found[name] = Answers(right, "test", np.arange(200))
@@ -156,7 +156,7 @@ def test_a_study_says_what_its_intervals_are_over_and_keeps_no_answers(study):
     assert not any("answers" in one for one in summary.rows)
     again = Summary.model_validate(json.loads(summary.model_dump_json()))
     assert again.quantities == summary.quantities
-    gaps = [one for name, one in summary.quantities["dtg-ff"].items() if name.startswith("gap")]
+    gaps = [one for name, one in summary.quantities["class-goodness"].items() if name.startswith("gap")]
     assert gaps and all(one.images is not None for one in gaps)
 
 
@@ -174,7 +174,7 @@ def test_studies_with_columns_of_their_own_know_the_images_of_their_differences(
         right = np.arange(200) < round(200 * record.result["test_accuracy"])
         record.result["test_accuracy"] = right.mean()
         rng[record.hash] = Answers(right, "test", np.arange(200))
-    found = summarize_study(plan, records, answers=lambda record: rng[record.hash]).quantities["dtg-ff"]
+    found = summarize_study(plan, records, answers=lambda record: rng[record.hash]).quantities["class-goodness"]
     chosen = [one for key, one in found.items() if key.startswith(quantity) and "last" not in key and one.values]
     assert chosen and all(one.images is not None for one in chosen)
 
@@ -184,7 +184,7 @@ def test_a_study_of_runs_without_answers_is_as_before(study):
     plain, none = (summarize_study(plan, records, answers=given) for given in (None, lambda record: None))
     assert plain.model_dump(exclude={"created"}) == none.model_dump(exclude={"created"})
     assert not any("over seeds and test images" in note for note in plain.notes)
-    assert all(one.images is None for one in plain.quantities["dtg-ff"].values())
+    assert all(one.images is None for one in plain.quantities["class-goodness"].values())
 
 
 def test_verdicts_and_their_intervals_have_the_images_too(study, tmp_path):
@@ -192,7 +192,7 @@ def test_verdicts_and_their_intervals_have_the_images_too(study, tmp_path):
     name = "gap/32"
     claim = {
         "id": "M1", "source": "layerlocal", "sentence": "The gap is negative.", "reported": {"value": -2, "unit": "pp", "text": "−2 pp"},
-        "study": "resolution", "quantity": name, "rule": "dtg-ff", "direction": "less", "smallest_effect": 0.1,
+        "study": "resolution", "quantity": name, "rule": "class-goodness", "direction": "less", "smallest_effect": 0.1,
         "protocol_differences": "planted", "note": "planted",
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text(json.dumps({"alpha": 0.05, "claims": [claim]}))

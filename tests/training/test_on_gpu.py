@@ -80,7 +80,7 @@ def test_losses_and_scores_are_those_of_the_cpu(name, fused):
     assert name in DRAWS or torch.allclose(losses, other_losses, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "bp", "bp-deepsup", "committee"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "dtg-ff", "bp", "bp-deepsup", "committee"])
 def test_a_rule_is_certified_there(name):
     rule = make(name).to("cuda")
     found = measure_locality(rule, X.to("cuda"), Y.to("cuda"))
@@ -147,7 +147,7 @@ def test_checkpointing_gives_the_same_gradients(precision):
     assert all(torch.allclose(a, b, rtol=2e-2, atol=1e-4) for a, b in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("name", ["local-heads", "dtg-ff", "ff", "committee"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "dtg-ff", "ff", "committee"])
 def test_a_plain_module_answers_as_the_rule_does(name):
     rule = make(name).to("cuda").eval()
     with torch.no_grad():
