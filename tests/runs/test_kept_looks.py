@@ -83,7 +83,9 @@ def test_looks_of_another_package_and_damaged_ones_are_taken_again(fresh, change
 
 
 def test_nothing_is_kept_of_a_rule_of_the_users_own(fresh, tmp_path):
-    (tmp_path / "mine.py").write_text("from layerlocal.rules.class_goodness import ClassGoodness\n\n\nclass Mine(ClassGoodness):\n    pass\n")
+    (tmp_path / "mine.py").write_text(
+        "from layerlocal.rules.class_goodness import ClassGoodness\n\n\nclass Mine(ClassGoodness):\n    pass\n"
+    )
     from layerlocal.runs.pin import pin_plugin
 
     look_ahead(pin_plugin(SPEC.with_settings({"rule.name": f"{tmp_path}/mine.py:Mine"})))
