@@ -141,6 +141,8 @@ def test_pooling_takes_the_root_mean_square_of_spreads_and_counts_half_the_degre
     cells = CHANCE.normal(size=(5, 3))
     found = pooled_spread(cells, level=1e-9)
     assert found.sd == pytest.approx(np.sqrt(cells.var(axis=1, ddof=1).mean()))
+    assert pooled_spread(CHANCE.normal(size=(3, 4)), level=1e-9).df == 4, "9 // 2"
+    assert pooled_spread([[1.0], [2.0, 3.0]], level=1e-9) is None, "a cell of one seed has no spread"
     assert found.df == 5 and found.p == pytest.approx(stats.bartlett(*cells).pvalue)
     assert pooled_spread([[0.0, 1.0, 2.0], [0.0, 100.0, -100.0]]) is None, "Bartlett's test rejects"
     assert pooled_spread([[1.0, 1.0], [2.0, 3.0]]) is None and pooled_spread([[1.0, 2.0]]) is None

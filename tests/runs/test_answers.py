@@ -59,7 +59,7 @@ def test_places_are_those_images_of_the_source(made):
         0
     ].take_test()
     split = build(SPEC)[0].take_test()
-    assert torch.equal(whole.images[torch.from_numpy(store.answers(record).places)], split.images)
+    assert torch.equal(whole.images[torch.tensor(store.answers(record).places)], split.images)
 
 
 def test_one_bit_an_image_is_written_and_named_in_done(made):
