@@ -31,7 +31,7 @@ from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.tune import DEFAULT_SPACE, Search, TunePlan, parse_dimension
 from layerlocal.files import write_whole
 from layerlocal.rules import list_rules
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import is_baseline
 from layerlocal.runs.looks import LOOKS, key_of, kind_of, pace_of, yardstick
 from layerlocal.runs.timing import look_at, one_thread, time_kind
 from layerlocal.spec import TYPED_NETWORK, RunSpec
@@ -47,10 +47,10 @@ def usual_runs() -> Iterator[RunSpec]:
     """
     for rule in list_rules():
         for size in SIZES:
-            if rule_facts(rule).locality != "global":
+            if not is_baseline(rule):
                 audit = Audit([rule], DATA, 1, size, {})
                 yield from audit.jobs(audit.plan(Path("nowhere"), How())).values()
-        if rule_facts(rule).locality != "global":
+        if not is_baseline(rule):
             yield from first_trials(rule)
     for study in STUDIES.values():
         for size in STUDY_SIZES:

@@ -129,6 +129,7 @@ rule            | no such class           | create_rule("mine.py:Other", network
 rule            | unknown option          | create_rule("segmented", network(), num_classes=3, segment=1)
 rule            | no info                 | register_rule(type("Bare", (BlockwiseRule,), {}))
 rule            | unknown locality        | RuleInfo(name="mine", locality="blocks")
+rule            | twins of local-heads    | RuleInfo(name="mine", locality="block", twins_of="local-heads")
 rule            | other classes           | fit(rule(classes=2), data)
 rule            | no Rule                 | evaluate_split(None, data, data.train)
 grid            | below 1                 | create_rule("class-goodness", network(), num_classes=3, grid=0)

@@ -54,12 +54,13 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-@pytest.mark.parametrize("rule", ["class-goodness", "cwcomp", "ff"])
-def test_twins_are_bit_by_bit_what_a_study_trains(rule, tmp_path):
+@pytest.mark.parametrize(
+    ("rule", "partner"), [*((name, name) for name in ("class-goodness", "cwcomp", "ff")), ("dtg-ff-shared", "dtg-ff")]
+)
+def test_twins_are_bit_by_bit_what_a_study_trains(rule, partner, tmp_path):
     """Before training, and after it."""
     source = RunSpec.parse(TINY | {"network": {"name": "mlp", "width": 0.0625, "options": {"depth": 3}}, "seed": 2})
-    blockwise = issubclass(layerlocal.rules.find_rule(rule), layerlocal.BlockwiseRule)
-    plan = StudyPlan(study="accuracy", rules=(rule,), twins_of={} if blockwise else {rule: "local-heads"})
+    plan = StudyPlan(study="accuracy", rules=(rule,), twins_of={} if partner == rule else {rule: partner})
     data = load_task(source.data)
     network = create_network("mlp", in_channels=data.in_channels, image_size=1, width=0.0625, depth=3, seed=2)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -556,6 +556,22 @@ def test_a_rule_without_readouts_of_its_own_gets_twins_of_another():
     assert found["bp"].options == {"of": "local-heads", "grid": 4} and found["bp"].source_sha256 is None
 
 
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in ("composition", "ablation")])
+def test_two_forms_of_a_rule_share_their_twins_and_every_hybrid(name):
+    """The same hash for both, so that each is trained once; the two rules themselves have runs of their own, with the same options."""
+    both = ("dtg-ff", "dtg-ff-shared")
+    plan = plan_of(name, rules=both, twins_of={"dtg-ff-shared": "dtg-ff"}, seeds=(0,))
+    one, other = (
+        {key[1:]: spec for key, spec in plan_runs(find_study(name), plan).items() if key[0] == rule} for rule in both
+    )
+    assert one.keys() == other.keys() and any(key[-1] == "local" for key in one)
+    for key, spec in one.items():
+        if key[-1] == "local":
+            assert (spec.rule.name, other[key].rule.name) == both and spec.rule.options == other[key].rule.options
+        else:
+            assert spec.hash == other[key].hash and spec.rule.options["of"] == "dtg-ff"
+
+
 # --- what is published, and what is declared ---------------------------------------------------------------------------
 
 

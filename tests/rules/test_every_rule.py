@@ -64,6 +64,8 @@ FACTS = {
     "cwcomp": Facts(fusion="last"),
     "deeperforward": Facts(fusion="span"),
     "class-goodness": Facts(),
+    "dtg-ff": Facts(),
+    "dtg-ff-shared": Facts("global"),
     "feedback": Facts("global", step=2),
     "ff": Facts(step=2, answer=K, negatives=True, fusion=None),
     "hcl-ff": Facts(whole=COMPARES, fusion="span"),

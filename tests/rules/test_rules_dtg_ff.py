@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from layerlocal.measure import measure_locality
 from layerlocal.networks import create_network
-from layerlocal.rules import create_rule
+from layerlocal.rules import create_rule, rule_options
 from layerlocal.types import InputError
 
 X = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -72,6 +72,29 @@ def test_gradients_are_those_of_the_equations(rule, options, detached, shared):
     assert found.keys() == wanted.keys() and any("classifier" in name for name in wanted)
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("twin", ["bp", "bp-deepsup"])
+def test_both_forms_have_the_same_twins(twin):
+    """No boundary is left that could stop the classifier's gradient: equal weights, losses and gradients to the last bit."""
+    one, other = make(twin, of="dtg-ff"), make(twin, of="dtg-ff-shared")
+    assert one.state_dict().keys() == other.state_dict().keys()
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    found, same = train_step(one), train_step(other)
+    assert found.keys() == same.keys() and all(torch.equal(value, same[name]) for name, value in found.items())
+    assert torch.equal(one.eval().scores(X), other.eval().scores(X))
+
+
+def test_the_shared_form_is_dtg_ff_with_one_other_default():
+    known = rule_options("dtg-ff-shared")
+    assert known == rule_options("dtg-ff") | {"fusion": "shared"}
+    one, other = train_step(make("dtg-ff-shared")), train_step(make(fusion="shared"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items()) and one.keys() == other.keys()
+
+
+def test_the_shared_form_keeps_all_activities_and_says_so():
+    with pytest.raises(InputError, match="reads all blocks"):
+        make("dtg-ff-shared").use_checkpointing(X)
 
 
 def test_the_bp_twin_learns_from_the_last_block_and_the_classifier_alone():

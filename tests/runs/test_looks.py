@@ -13,7 +13,7 @@ from layerlocal.experiments.audit.driver import DATA, Audit
 from layerlocal.experiments.driver import How
 from layerlocal.rules import list_rules
 from layerlocal.runs.forecast import forecast_seconds
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import is_baseline
 from layerlocal.runs.looks import Look, Pace, find_look, kind_of, pace_of, yardstick
 from layerlocal.runs.preview import look_ahead
 from layerlocal.runs.timing import look_at
@@ -41,7 +41,7 @@ def test_every_kind_of_run_of_an_audit_was_looked_at(size):
     assert [spec for spec, look in usual(size=size) if look is None] == []
 
 
-@pytest.mark.parametrize("rule", [name for name in list_rules() if rule_facts(name).locality != "global"])
+@pytest.mark.parametrize("rule", [name for name in list_rules() if not is_baseline(name)])
 def test_flops_in_the_file_are_those_of_the_rule_and_its_twins_as_they_are(rule):
     """On teacher-student data. Where this fails, `python scripts/make_looks.py` writes them anew."""
     found = {}

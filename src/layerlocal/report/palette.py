@@ -40,6 +40,8 @@ RULES = {
     "bp-deepsup": Look(EXTRA, "s", _DASHES[1]),
     "committee": Look(WRONG, "o", _DASHES[0]),
     "class-goodness": Look(LOCAL, "D", _DASHES[0]),
+    "dtg-ff": Look(_VIOLET, "o", _DASHES[0]),
+    "dtg-ff-shared": Look(_VIOLET, "X", _DASHES[4]),
     "local-heads": Look(_TEAL, "P", _DASHES[4]),
     "deeperforward": Look(_GREEN, "v", _DASHES[2]),
     "hcl-ff": Look(_GREEN, "X", _DASHES[3]),

@@ -17,6 +17,7 @@ from layerlocal.rules.core.walk import BlockwiseRule as BlockwiseRule
 from layerlocal.rules.cwcomp import CwComp as CwComp
 from layerlocal.rules.deeperforward import DeeperForward as DeeperForward
 from layerlocal.rules.dtg_ff import DTGFF as DTGFF
+from layerlocal.rules.dtg_ff import DTGFFShared as DTGFFShared
 from layerlocal.rules.feedback import Feedback as Feedback
 from layerlocal.rules.ff import FF as FF
 from layerlocal.rules.hcl_ff import HCLFF as HCLFF
@@ -33,7 +34,7 @@ from layerlocal.rules.twins import BPDeepSup as BPDeepSup
 from layerlocal.rules.twins import Segmented as Segmented
 
 __all__ = [
-    "ASGE", "BP", "DTGFF", "FF", "HCLFF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Committee", "CwComp", "DeeperForward", "Feedback",
-    "LocalHeads", "Lookahead", "MonoForward", "PredSim", "Rule", "RuleInfo", "Segmented", "SigProp", "SpatialReadout", "SymBa", "create_rule",
-    "find_rule", "list_rules", "register_rule", "rule_options",
+    "ASGE", "BP", "DTGFF", "FF", "HCLFF", "SCFF", "BPDeepSup", "BPEvery", "BlockwiseRule", "Committee", "CwComp", "DTGFFShared",
+    "DeeperForward", "Feedback", "LocalHeads", "Lookahead", "MonoForward", "PredSim", "Rule", "RuleInfo", "Segmented", "SigProp",
+    "SpatialReadout", "SymBa", "create_rule", "find_rule", "list_rules", "register_rule", "rule_options",
 ]  # fmt: skip

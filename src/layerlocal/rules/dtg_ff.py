@@ -15,7 +15,8 @@ otherwise; that is on the goodness path alone. What was tried on validation data
 
 With ``fusion="stopped"``, the default, the classifier reads pools through the gradient boundary: it belongs to the last block, and every
 block is trained by its own loss alone. With ``fusion="shared"`` its loss reaches every block, as the sources describe it: one loss, and
-no block's update can be computed before the last block's forward, so the rule declares itself global.
+no block's update can be computed before the last block's forward, so the rule declares itself global. That form has a name of its own,
+``dtg-ff-shared``, so that it stands beside the other in every table.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import BlockLoss, InputError, Locality
 
-__all__ = ["DTGFF", "DTGHead", "layer_norm", "pooled", "tempered"]
+__all__ = ["DTGFF", "DTGFFShared", "DTGHead", "layer_norm", "pooled", "tempered"]
 
 CLASSIFIED = ("stopped", "shared")
 
@@ -291,6 +292,65 @@ class DTGFF(BlockwiseRule):
         """The head, over a temperature that no longer moves."""
         index = self.network.block_names.index(name)
         return nn.Sequential(super().export_readout(name), Temperature(self.head(index).temperature))
+
+
+@register_rule
+class DTGFFShared(DTGFF):
+    """DTG-FF as its sources describe it: the classifier's loss reaches every block.
+
+    Backprop of it is that of `DTGFF`, so the two share their twins.
+
+    Args:
+        network: what is trained.
+        num_classes: K ≥ 2.
+        seed: of projections and classifier.
+        temperature_min: as of `DTGFF`, like every option that follows.
+        temperature_max: likewise.
+        learned_temperature: likewise.
+        projection: likewise.
+        layer_norm: likewise.
+        fusion: ``"shared"`` unless given.
+        classifier_weight: likewise.
+        readout: likewise.
+        grid: likewise.
+        standardized: likewise.
+        label_smoothing: likewise.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    info = RuleInfo(
+        name="dtg-ff-shared",
+        locality="global",
+        summary="dtg-ff whose classifier's loss reaches every block: a local loss a block and a global term",
+        references=DTGFF.info.references,
+        twins_of="dtg-ff",
+    )
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        num_classes: int,
+        seed: int | None = None,
+        temperature_min: float = 0.1,
+        temperature_max: float = 2.0,
+        learned_temperature: bool = True,
+        projection: str = "random",
+        layer_norm: bool = True,
+        fusion: str = "shared",
+        classifier_weight: float = 1.0,
+        readout: str = "mean",
+        grid: int = 2,
+        standardized: bool = True,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(
+            network, num_classes=num_classes, seed=seed, temperature_min=temperature_min, temperature_max=temperature_max,
+            learned_temperature=learned_temperature, projection=projection, layer_norm=layer_norm, fusion=fusion,
+            classifier_weight=classifier_weight, readout=readout, grid=grid, standardized=standardized, label_smoothing=label_smoothing,
+        )  # fmt: skip
 
 
 class LayerNorm(nn.Module):

@@ -17,7 +17,17 @@ from layerlocal.types import PARTNER, InputError, unknown_name
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
 
-__all__ = ["RuleFacts", "StepFacts", "describe", "look", "partner_of", "refuse_baseline", "rule_facts", "step_facts"]
+__all__ = [
+    "RuleFacts",
+    "StepFacts",
+    "describe",
+    "is_baseline",
+    "look",
+    "partner_of",
+    "refuse_baseline",
+    "rule_facts",
+    "step_facts",
+]
 
 Rows = list[dict[str, Any]]
 Named = TypeVar("Named", bound="str | type[Rule]")
@@ -33,12 +43,14 @@ class RuleFacts:
         locality: ``"block"``, ``"segment"`` or ``"global"``.
         blockwise: whether it has one readout a block, so that twins can be made of it.
         channel_groups: whether it deals channels to classes.
+        twins_of: the rule whose twins it shares, if any.
         options: its keyword options and their defaults.
     """
 
     locality: str
     blockwise: bool
     channel_groups: bool
+    twins_of: str
     options: dict[str, Any]
 
 
@@ -76,17 +88,24 @@ def rule_facts(rule: str | type[Rule]) -> RuleFacts:
 
 
 def partner_of(rule: Named) -> Named | str:
-    """What a rule's twins are made of: itself, or `PARTNER`."""
-    return rule if rule_facts(rule).blockwise else PARTNER
+    """What a rule's twins are made of: itself, the rule whose twins it shares, or `PARTNER`."""
+    facts = rule_facts(rule)
+    return facts.twins_of or (rule if facts.blockwise else PARTNER)
+
+
+def is_baseline(rule: str | type[Rule]) -> bool:
+    """Whether a rule is backprop, or a hybrid with it, of every other rule: its credit crosses all blocks, and it has no twins of its own."""
+    facts = rule_facts(rule)
+    return facts.locality == "global" and not facts.twins_of
 
 
 def refuse_baseline(rule: str | type[Rule]) -> None:
     """An experiment of local rules has no row for a rule that is a twin of every other.
 
     Raises:
-        InputError: its credit crosses all blocks.
+        InputError: it is one (`is_baseline`).
     """
-    if rule_facts(rule).locality == "global":
+    if is_baseline(rule):
         name = rule if isinstance(rule, str) else rule.info.name
         raise InputError(f"{name} is a baseline, not a local rule: bp and bp-deepsup stand beside every rule already")
 
@@ -103,7 +122,7 @@ def _facts_of(name: str | type[Rule]) -> RuleFacts:
 
     rule = rule_class(name)
     blockwise = issubclass(rule, BlockwiseRule) and not issubclass(rule, Twin)
-    return RuleFacts(rule.info.locality, blockwise, rule.info.channel_groups, rule_options(rule))
+    return RuleFacts(rule.info.locality, blockwise, rule.info.channel_groups, rule.info.twins_of, rule_options(rule))
 
 
 def describe(what: str) -> dict[str, Rows]:

@@ -28,6 +28,7 @@ from layerlocal.sampling import Shares, weighted
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Figure, Point, Quantity, Row, Table
+from layerlocal.types import PARTNER
 
 __all__ = [
     "DIFFERENCES",
@@ -203,12 +204,12 @@ def twins_of_rule(plan: StudyPlan, rule: str, **options: Any) -> dict[str, RuleS
     Args:
         plan: knows plug-ins and which rule a rule's twins are made of.
         rule: a name or ``FILE.py:CLASS``.
-        **options: of the rule and, alike, of its twins; left out where the twins are of another rule and the option is not shared.
+        **options: of the rule and, alike, of its twins; not of a rule without readouts, whose twins are of `PARTNER`.
     """
     partner = plan.twins_of.get(rule, rule)
     source = plan.sources.get(rule)
     shared = source if partner == rule else None
-    own = options if partner == rule else {}
+    own = {} if partner == PARTNER != rule else options
     return {
         "local": RuleSpec(name=rule, options=own, source_sha256=source),
         "bp": RuleSpec(name="bp", options={"of": partner, **options}, source_sha256=shared),

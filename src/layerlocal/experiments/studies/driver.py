@@ -201,7 +201,7 @@ def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:
         missing = sorted(study.sets - rule_facts(rule).options.keys())
         if study.only and rule not in study.only:
             found[rule] = f"the study {study.name!r} is about {', '.join(study.only)} alone"
-        elif study.own_readouts and rule in plan.twins_of:
+        elif study.own_readouts and not rule_facts(rule).blockwise:
             found[rule] = (
                 f"it has no readout at every block (it is no BlockwiseRule), so it cannot take part in the study {study.name!r}"
             )

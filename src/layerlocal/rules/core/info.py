@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from layerlocal.networks import Network
 from layerlocal.options import whole_number
-from layerlocal.types import InputError, Locality, unknown_name
+from layerlocal.types import PARTNER, InputError, Locality, unknown_name
 
 __all__ = ["RuleInfo", "refuse_no_task"]
 
@@ -29,6 +29,7 @@ class RuleInfo:
         negatives: whether it makes negative data.
         unsupervised: whether blocks learn without labels, which only readouts that change no block are given.
         channel_groups: whether the channels of every block are dealt to the classes, so that K must divide their number.
+        twins_of: the rule whose twins are this rule's too, where backprop is the same computation for both; it takes the same options.
     """
 
     name: str
@@ -41,12 +42,17 @@ class RuleInfo:
     negatives: bool = False
     unsupervised: bool = False
     channel_groups: bool = False
+    twins_of: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"a rule is named by text, got {self.name!r}")
         if self.locality not in get_args(Locality):
             raise unknown_name(f"locality of rule {self.name!r}:", str(self.locality), get_args(Locality))
+        if self.twins_of == PARTNER:
+            raise InputError(
+                f"rule {self.name!r} cannot share the twins of {PARTNER!r}, which rules without readouts have; leave out twins_of"
+            )
 
 
 def refuse_no_task(network: Any, num_classes: Any) -> int:

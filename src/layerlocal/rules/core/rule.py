@@ -147,8 +147,12 @@ class Rule(nn.Module):
             x: some samples (B, *sample_shape), to see what each block saves.
 
         Raises:
-            InputError: no segment spans several blocks, so there is nothing to win.
+            InputError: no segment spans several blocks, so there is nothing to win; or it does, through a classifier that reads all.
         """
+        if self.gathers and self.locality == "global":
+            raise InputError(
+                f"activation checkpointing is not made for {self.info.name!r}, whose loss reads all blocks; leave recipe.checkpointing off"
+            )
         raise InputError(
             f"activation checkpointing has no effect on {self.info.name!r}: no more than one block's graph exists at any moment; "
             "leave recipe.checkpointing off"
