@@ -16,12 +16,15 @@ BEGIN, END = "<!-- claims: python scripts/claims_table.py -->", "<!-- end of cla
 
 
 def table(claims: list[dict]) -> str:
-    """One row a claim, in the order of the file: what it says, and the verdict."""
-    lines = ["| claim | what it says | verdict |", "|---|---|---|"]
-    for view in claim_rows(claims):
-        _, sign, verdict = view["verdict"]
-        lines.append(f"| {view['id']} | {view['sentence'].replace('|', '∣')} | {sign} {verdict} |")
-    return "\n".join(lines)
+    """One row a statement, in the order of the file: what it says, and the verdict for each rule that it is judged for."""
+    rules = list(dict.fromkeys(claim["rule"] for claim in claims))
+    rows: dict[str, dict[str, str]] = {}
+    for claim, view in zip(claims, claim_rows(claims), strict=True):
+        row = rows.setdefault(claim["id"].partition("@")[0], {"says": view["sentence"].replace("|", "∣")})
+        row[claim["rule"]] = " ".join(view["verdict"][1:])
+    head = ["claim", "what it says", *(f"`{rule}`" for rule in rules)]
+    lines = [[name, row["says"], *(row.get(rule, "–") for rule in rules)] for name, row in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
 
 
 def written(text: str) -> str:

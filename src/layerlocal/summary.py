@@ -195,6 +195,8 @@ class Quantity(_Piece):
         protocol: what was trained, in words.
         images: of a difference, the standard error that the test images add which its seeds share; ``None`` where that is not known, and
             intervals and tests are over seeds alone.
+        headroom: what ordinary backprop still gains with twice the steps, put in place of the differences that the quantity is made of: of
+            a level, a slope or a contrast; a mean over seeds. ``None``: not measured.
     """
 
     what: str = ""
@@ -204,6 +206,7 @@ class Quantity(_Piece):
     reason: str = ""
     protocol: str = ""
     images: float | None = Field(default=None, ge=0)
+    headroom: float | None = None
 
 
 class Missed(_Piece):

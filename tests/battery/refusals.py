@@ -220,6 +220,9 @@ study           | unknown                 | layerlocal study clases
 --file          | a key twice             | layerlocal claims --file twice.yaml
 --file          | unknown key             | layerlocal claims --file other.yaml
 --file          | no claim                | layerlocal claims --file none.yaml
+--file          | a family twice          | layerlocal claims --file own.yaml --file own.yaml
+--file          | no family               | layerlocal claims --file family.yaml
+--file          | no rules                | layerlocal claims --file rules.yaml
 --file          | no id                   | layerlocal claims --file noid.yaml
 --claim         | unknown                 | layerlocal claims --claim P99
 --alpha         | out of range            | layerlocal claims --alpha 1
@@ -305,6 +308,8 @@ claim           | below 0                 | claim {"smallest_effect": -0.5}
 claim           | unknown direction       | claim {"direction": "more"}
 claim           | unknown test            | claim {"test": "wilcoxon"}
 claim           | unknown study           | claim {"study": "clases"}
+claim           | a family of its own     | claim {"family": "x"}
+claim           | texts of other rules    | claim {"protocol_differences": {"ff": "a"}}
 claim           | no sentence             | claim {"sentence": ""}
 
 head_width      | beside head='linear'    | create_rule("local-heads", network(), num_classes=3, head_width=4)

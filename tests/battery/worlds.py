@@ -135,6 +135,9 @@ def _claims(root):
     (root / "twice.yaml").write_text("claims: []\nclaims: []\n")
     (root / "other.yaml").write_text("claims: []\nfoo: 1\n")
     (root / "none.yaml").write_text("claims: []\n")
+    (root / "own.yaml").write_text(json.dumps({"claims": [CLAIM]}))
+    (root / "family.yaml").write_text("family: a@b\nclaims: [{id: P2}]\n")
+    (root / "rules.yaml").write_text("rules: ff\nclaims: [{id: P2}]\n")
     (root / "noid.yaml").write_text("claims:\n- sentence: x\n")
 
 

@@ -108,7 +108,7 @@ def test_claims_need_no_torch():
 def test_a_users_file_is_read_instead_of_ours(tmp_path):
     path = write(tmp_path, {"alpha": 0.1, "claims": [CLAIM]})
     loaded = load_claims([path], known_studies=["classes"])
-    assert loaded.claims == (claim(),) and loaded.alpha == 0.1
+    assert loaded.claims == (claim(family="mine"),) and loaded.alpha == 0.1
     assert load_claims(str(path)) == loaded
 
 
@@ -244,11 +244,105 @@ def test_a_text_may_be_named_once_and_used_again(tmp_path):
     text = "\ufeffclaims:\n" + yaml.safe_dump([CLAIM, {**CLAIM, "id": "P3"}], sort_keys=False)
     text = text.replace("source: arXiv:2606.06539", "source: &paper arXiv:2606.06539", 1)
     text = text.replace("source: arXiv:2606.06539", "source: *paper")
-    assert load_claims(write(tmp_path, text)).claims == (claim(), claim(id="P3"))
+    assert load_claims(write(tmp_path, text)).claims == (claim(family="mine"), claim(id="P3", family="mine"))
+
+
+# --- families and rules ------------------------------------------------------------------------------------------------------------------
+
+
+def test_ours_are_three_families_and_the_papers_are_about_its_method_too():
+    loaded = load_claims().claims
+    sizes = {family: sum(one.family == family for one in loaded) for family in {one.family for one in loaded}}
+    assert sizes == {"paper": 15, "paper@dtg-ff": 15, "ours": 10, "cost": 4, "cost@dtg-ff": 4}
+    published = {one.id for one in loaded if one.id.startswith("P")}
+    statements = {one.statement for one in loaded if one.id.startswith("P")}
+    assert published == statements | {f"{name}@dtg-ff" for name in statements}
+    for one in loaded:
+        assert one.rule == ("dtg-ff" if "@" in one.id else "class-goodness")
+        assert "@" not in one.id or "ours follow the abstract" not in one.protocol_differences
+
+
+def test_a_claim_of_two_rules_is_a_claim_about_each(tmp_path):
+    differences = {"ff": "as released", "scff": "ours"}
+    path = write(tmp_path, {"family": "x", "rules": ["ff", "scff"], "claims": [
+        {**CLAIM, "protocol_differences": differences}, {**CLAIM, "id": "own", "rule": "asge"},
+    ]})  # fmt: skip
+    assert load_claims(path).claims == (
+        claim(rule="ff", family="x", protocol_differences="as released"),
+        claim(id="P2@scff", rule="scff", family="x@scff", protocol_differences="ours"),
+        claim(id="own", rule="asge", family="x"),
+    )
+
+
+def test_a_rule_has_the_same_verdict_by_itself_as_among_others(tmp_path):
+    """Its claims are a family of their own, whoever asks."""
+    path = write(
+        tmp_path,
+        {
+            "family": "x",
+            "rules": ["class-goodness", "ff"],
+            "claims": [CLAIM, {**CLAIM, "id": "P3", "smallest_effect": 0.9}],
+        },
+    )
+    found = summary(VALUES)
+    found.quantities["ff"] = {"gap": measured([2 * value for value in VALUES])}
+    loaded = load_claims(path)
+    rows = {row["id"]: row for row in judge(loaded, [found])}
+    alone = judge(loaded.of_rule("ff"), [found])
+    assert [row["id"] for row in alone] == ["P2@ff", "P3@ff"]
+    for row in alone:
+        assert row | {"claims_sha256": ""} == rows[row["id"]] | {"claims_sha256": ""}
+    assert [one.id for one in loaded.of_rule("scff").claims] == ["P2@scff", "P3@scff"]
+    assert loaded.of_rule("class-goodness").claims == loaded.claims[::2]
+
+
+@pytest.mark.parametrize(("content", "match"), [
+    ({"family": "a@b"}, r"mine.yaml: family: .*without '@'.*'a@b'"),
+    ({"family": " "}, "mine.yaml: family: "),
+    ({"family": 3}, "mine.yaml: family: .*got 3"),
+    ({"rules": []}, "mine.yaml: rules: "),
+    ({"rules": "ff"}, r"mine.yaml: rules: .*list of names.*'ff'"),
+    ({"rules": ["ff", "ff"]}, "mine.yaml: rules: .*each once"),
+    ({"claims": [{**CLAIM, "family": "x"}]}, "mine.yaml: family: .*above the list"),
+    ({"claims": [{**CLAIM, "id": "P2@ff"}]}, "mine.yaml: id: .*@"),
+    ({"rules": ["ff", "scff"], "claims": [{**CLAIM, "protocol_differences": {"ff": "a"}}]}, r"'P2': protocol_differences: .*ff, scff"),
+])  # fmt: skip
+def test_a_family_or_rules_that_are_none_are_refused(tmp_path, content, match):
+    with pytest.raises(InputError, match=match):
+        load_claims(write(tmp_path, {"claims": [CLAIM]} | content))
+
+
+def test_a_family_named_twice_is_refused(tmp_path):
+    one = write(tmp_path, {"family": "x", "claims": [CLAIM]}, "one.yaml")
+    two = write(tmp_path, {"claims": [{**CLAIM, "id": "P3"}]}, "x.yaml")
+    with pytest.raises(InputError, match=r"x.yaml: a family named twice: 'x' is that of one.yaml"):
+        load_claims([one, two])
+
+
+def test_holm_is_over_a_family_and_no_other_claim():
+    """Two claims at p(0.9 pp): together the correction doubles it, in families of their own it is the plain p."""
+    same = [{"id": "a", "smallest_effect": 0.9}, {"id": "b", "smallest_effect": 0.9}]
+    raw = 2 * scipy_p(0.009, "greater")
+    together = judge(claim_set(*same), [summary(VALUES)])
+    assert [row["p_adjusted"] for row in together] == pytest.approx([2 * raw] * 2) and 2 * raw > 0.05 > raw
+    apart = judge(claim_set(same[0] | {"family": "x"}, same[1] | {"family": "y"}), [summary(VALUES)])
+    assert [row["p_adjusted"] for row in apart] == pytest.approx([raw] * 2)
+    assert [row["verdict"] for row in together + apart] == ["inconclusive"] * 2 + ["supported"] * 2
+    assert "after Holm's correction for 1 claim of the family x)" in apart[0]["reason"]
 
 
 def test_claims_are_chosen_by_id_or_by_what_they_are_part_of():
-    assert load_claims().ids_of(["P2", "P1"]) == {"P1-cifar10", "P1-cifar100", "P2"}
+    loaded = load_claims()
+    assert loaded.ids_of(["P1", "P2@dtg-ff"]) == {
+        "P1-cifar10", "P1-cifar100", "P1-cifar10@dtg-ff", "P1-cifar100@dtg-ff", "P2@dtg-ff",
+    }  # fmt: skip
+    assert (
+        loaded.ids_of(["P1@class-goodness"])
+        == {"P1-cifar10", "P1-cifar100"}
+        == loaded.ids_of(["P1-cifar10@class-goodness", "P1-cifar100@class-goodness"])
+    )
+    with pytest.raises(InputError, match=r"'P2@ff'"):
+        loaded.ids_of(["P2@ff"])
     with pytest.raises(InputError, match=r"'P2-x'; known: .*Did you mean 'P2'"):
         load_claims().ids_of(["P2-x"])
 
@@ -274,10 +368,32 @@ def test_the_hash_changes_with_every_field_and_with_the_level():
         {"test": "bootstrap"},
     ]
     others += [{"protocol_differences": "x"}, {"note": "x"}, {"reported": {**CLAIM["reported"], "value": 1.0}}]
-    assert {next(iter(change)) for change in others} == set(Claim.model_fields)
+    assert {next(iter(change)) for change in others} == set(Claim.model_fields) - {"family"}
     hashes = [claims_hash([claim(**change)]) for change in others]
     assert len({base, *hashes}) == len(others) + 1
     assert claims_hash([claim()], 0.01) != base
+
+
+def test_families_are_part_of_the_hash_where_there_are_several():
+    """Of one family its name says nothing: that of a file is the file's."""
+    two = claim(id="P3")
+    together = claims_hash([claim(), two])
+    assert claims_hash([claim(family="a"), two.model_copy(update={"family": "a"})]) == together
+    apart = [claims_hash([claim(family=a), claim(id="P3", family=b)]) for a, b in ("ab", "ac", "ba")]
+    assert len({together, *apart}) == 4
+
+
+def test_a_hash_of_one_family_and_one_rule_still_stands_for_the_same_statements(tmp_path):
+    """Studies were begun under such hashes before files named families; a statement that changes since is seen all the same."""
+    old = claims_hash([claim(), claim(id="P3")])
+    path = write(tmp_path, {"family": "x", "rules": ["class-goodness", "ff"], "claims": [CLAIM, {**CLAIM, "id": "P3"}]})
+    loaded = load_claims(path)
+    assert loaded.sha256_about(["classes"]) != old
+    assert all(loaded.stood(sha256, ["classes"]) for sha256 in (old, loaded.sha256_about(["classes"]), ""))
+    changed = ClaimSet(claims=tuple(one.model_copy(update={"smallest_effect": 0.4}) for one in loaded.claims))
+    assert not changed.stood(old, ["classes"]) and not changed.stood(loaded.sha256_about(["classes"]), ["classes"])
+    moved = ClaimSet(claims=(*loaded.claims[:-1], loaded.claims[-1].model_copy(update={"family": "y"})))
+    assert not moved.stood(loaded.sha256_about(["classes"]), ["classes"])
 
 
 def test_the_hash_does_not_depend_on_order_or_layout(tmp_path):
@@ -297,7 +413,7 @@ def test_every_verdict_carries_the_hash_of_what_was_judged():
     assert judge(claims, [], alpha=0.01)[0]["claims_sha256"] == claims_hash(claims.claims, 0.01) != claims.sha256
     assert judge(claims, [], show=["P2"])[0]["claims_sha256"] == claims.sha256
     assert judge(claims.of_rule("ff"), [])[0]["claims_sha256"] == claims_hash(
-        [claim(rule="ff"), claim(id="P3", rule="ff")]
+        [claim(id="P2@ff", rule="ff"), claim(id="P3@ff", rule="ff")]
     )
 
 
@@ -353,7 +469,7 @@ def test_holm_is_over_all_claims_that_were_tested_and_no_other():
         {"id": "a", "smallest_effect": 0.1},
         {"id": "b", "smallest_effect": 0.9},
         {"id": "c", "smallest_effect": 2.0},
-        {"id": "d", "study": "depth"},
+        {"id": "d", "study": "depth", "quantity": "other"},
         {"id": "e", "test": "bootstrap"},
     ]
     rows = {row["id"]: row for row in judge(claim_set(*changes), [summary(VALUES)])}
@@ -534,12 +650,56 @@ def test_a_claim_without_effect_size_and_difference_asks_for_any_difference():
     assert row["verdict"] == "contradicted" and row["p"] == pytest.approx(stats.ttest_1samp(VALUES, 0).pvalue)
 
 
+# --- how long was trained ----------------------------------------------------------------------------------------------------------------
+
+
+def trained(values, headroom, **more):
+    found = summary(values, **more)
+    found.quantities["class-goodness"]["gap"] = measured(values, headroom=headroom)
+    return found
+
+
+@pytest.mark.parametrize(("headroom", "expected"), [
+    (0.0051, "undertrained"), (-0.0051, "undertrained"), (0.005, "supported"), (-0.004, "supported"), (0.0, "supported"), (None, "supported"),
+])  # fmt: skip
+def test_where_backprop_still_gains_more_than_what_counts_a_claim_is_undertrained_whatever_p_says(headroom, expected):
+    """0.5 pp count, so 0.005 of the values."""
+    row = judge(claim_set(), [trained(VALUES, headroom)])[0]
+    assert (row["verdict"], row["headroom"]) == (expected, headroom)
+    assert row["p"] == pytest.approx(2 * scipy_p(0.005, "greater")) and row["n_needed"] is None
+    json.dumps(row, allow_nan=False)
+
+
+def test_an_undertrained_claim_says_by_how_much_and_stays_in_the_correction():
+    claims = claim_set({"id": "a"}, {"id": "b", "quantity": "other", "smallest_effect": 0.1})
+    found = trained(VALUES, 0.012)
+    found.quantities["class-goodness"]["other"] = measured(VALUES)
+    row, other = judge(claims, [found])
+    assert "twice the steps move backprop by +1.2 pp, more than the 0.5 pp that count" in row["reason"]
+    assert other["p_adjusted"] == pytest.approx(2 * other["p"])
+    one = judge(claim_set(), [trained([0.02], 0.012)])[0]
+    assert one["verdict"] == "undertrained" and not brings_command(one)
+
+
+def test_headroom_and_length_of_training_stand_beside_the_verdict():
+    found = trained(VALUES, 0.004)
+    found.quantities["class-goodness"] |= {
+        "gap/x": measured(VALUES, headroom=0.004),
+        "accuracy/x": measured(VALUES, protocol="cnn4, 3 epochs"),
+    }
+    rows = judge(claim_set({"quantity": "gap/x"}), [found]) + judge(claim_set(), [summary(VALUES)])
+    assert [row["trained"] for row in rows] == ["cnn4, 3 epochs", ""]
+    views = claim_rows([*rows, *judge(claim_set({"study": "cost"}), [summary([1.1, 1.2], study="cost", unit="×")])])
+    assert [view["headroom"] for view in views] == ["headroom +0.4 pp", "headroom not measured", ""]
+    assert "Trained: cnn4, 3 epochs" in views[0]["how"]
+
+
 # --- finding what was measured -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("summaries", "match"), [
     ([], "The study 'classes' has not been run."),
-    ([summary(VALUES, study="depth")], "The study 'classes' has not been run."),
+    ([summary(VALUES, study="depth", quantity="other")], "The study 'classes' has not been run."),
     ([summary(VALUES, rule="ff")], "finished nothing of the rule 'class-goodness' yet; it has ff."),
     ([Summary(name="classes", size="quick")], "finished nothing of the rule"),
     ([summary(VALUES, quantity="gapp")], "not what 'gap' needs; nearest is 'gapp'."),
@@ -570,6 +730,22 @@ def test_a_larger_size_that_lacks_the_quantity_does_not_hide_a_smaller_one():
     assert row["size"] == "quick" and row["verdict"] == "supported"
 
 
+def test_every_study_that_measured_a_quantity_counts_and_the_best_trained_is_taken():
+    """Least headroom, in size and whatever its sign, before a larger study, and measured before not; what came out says nothing in it."""
+    far, near = trained([0.1] * 3, -0.02, study="best", size="full"), trained([0.2] * 3, 0.001, study="equal-time")
+    unknown = summary([0.3] * 3, size="full")
+
+    def taken(*summaries):
+        row = judge(claim_set(), summaries)[0]
+        return row["study"], row["size"], round(row["estimate"]["mean"], 9)
+
+    assert taken(unknown, far, near) == taken(near, far, unknown) == ("equal-time", "quick", 0.2)
+    assert taken(unknown, far) == ("best", "full", 0.1)
+    larger = summary([0.4] * 3, study="best", size="standard")
+    assert taken(summary([0.5] * 3), larger) == ("best", "standard", 0.4)
+    assert taken(larger.model_copy(update={"size": "quick"}), summary([0.5] * 3)) == ("classes", "quick", 0.5)
+
+
 def test_summaries_that_cannot_be_told_apart_are_refused():
     with pytest.raises(InputError, match=r"two summaries .*'classes' .*'quick'"):
         judge(claim_set(), [summary(VALUES), summary(VALUES)])
@@ -593,9 +769,9 @@ def test_seeds_are_listed_in_numeric_order():
 def test_a_verdict_row_is_complete_and_plain_json():
     row = judge(claim_set({"note": "why"}), [summary(VALUES, command="layerlocal study classes --seeds 5")])[0]
     assert set(row) == {
-        "id", "source", "sentence", "reported", "study", "quantity", "what", "rule", "size", "unit", "direction", "reference",
-        "smallest_effect", "test", "estimate", "verdict", "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range", "reason",
-        "protocol_differences", "note", "command", "claims_sha256",
+        "id", "source", "sentence", "reported", "study", "quantity", "what", "rule", "family", "size", "unit", "direction",
+        "reference", "smallest_effect", "test", "estimate", "verdict", "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range",
+        "headroom", "trained", "reason", "protocol_differences", "note", "command", "claims_sha256",
     }  # fmt: skip
     assert row["command"] == "layerlocal study classes --seeds 5" and row["what"] == "the gap" and row["unit"] == "pp"
     assert json.loads(json.dumps(row, allow_nan=False)) == row
@@ -638,8 +814,20 @@ def test_published_accuracies_are_those_of_the_survey():
     found = {(one.method, one.data): one for one in load_accuracies()}
     assert {key: found[key].accuracy_percent for key in PUBLISHED} == PUBLISHED
     assert len({method for method, _ in found}) == 15 and all(one.protocol_differences for one in found.values())
-    rules = {"ff", "class-goodness", "predsim", "symba", "cwcomp", "deeperforward", "hcl-ff", "asge", "scff", "sigprop"}
-    assert {one.rule for one in found.values()} == {None, *rules}
+    rules = {
+        "ff",
+        "class-goodness",
+        "dtg-ff",
+        "predsim",
+        "symba",
+        "cwcomp",
+        "deeperforward",
+        "hcl-ff",
+        "asge",
+        "scff",
+        "sigprop",
+    }
+    assert {one.rule for one in load_accuracies()} == {None, *rules}
     bp = {key: one.bp_percent for key, one in found.items() if one.bp_percent is not None}
     assert bp["predsim, VGG8b", "cifar10"] == 94.01 and bp["HCL-FF", "tiny_imagenet"] == 64.4 and len(bp) == 11
 
@@ -718,7 +906,7 @@ def test_data_files_are_found_wherever_the_package_lies(tmp_path):
     """As from a wheel: a copy of the package elsewhere reads its own files."""
     source = Path(sys.modules["layerlocal.claims"].__file__).parents[1]
     shutil.copytree(source / "claims", tmp_path / "layerlocal/claims", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "__init__.pyi", "types.py", "stats.py", "summary.py", "words.py"):
+    for name in ("__init__.py", "__init__.pyi", "names.py", "types.py", "stats.py", "summary.py", "words.py"):
         shutil.copy(source / name, tmp_path / "layerlocal")
     code = "import layerlocal.claims as c; print(c.__file__, len(c.load_claims().claims), len(c.load_accuracies()))"
     done = subprocess.run(

@@ -60,7 +60,7 @@ def test_constants_of_completion_are_what_there_is():
     assert tuple(STUDIES) == complete.STUDIES and get_args(Size) == complete.STUDY_SIZES
     assert tuple(AUDIT_SIZES) == complete.AUDIT_SIZES and tuple(COST_SIZES) == complete.COST_SIZES
     assert tuple(PARTS) == complete.PARTS
-    assert {name for name, _ in complete.claims("")} == {claim.id for claim in load_claims().claims}
+    assert {name for name, _ in complete.claims("")} == {claim.statement for claim in load_claims().claims}
 
 
 def test_finished_runs_of_the_named_store_are_offered_and_nothing_else(tmp_path):

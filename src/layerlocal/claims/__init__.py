@@ -10,8 +10,8 @@ from layerlocal.claims.accuracies import load_accuracies as load_accuracies
 from layerlocal.claims.claim import Claim as Claim
 from layerlocal.claims.claim import ClaimSet as ClaimSet
 from layerlocal.claims.claim import claims_hash as claims_hash
-from layerlocal.claims.claim import load_claims as load_claims
 from layerlocal.claims.judge import judge as judge
+from layerlocal.claims.loading import load_claims as load_claims
 from layerlocal.claims.measured import COST_STUDY as COST_STUDY
 from layerlocal.words import VERDICTS as VERDICTS
 

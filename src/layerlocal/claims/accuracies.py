@@ -66,9 +66,9 @@ def load_accuracies(path: str | Path | None = None) -> tuple[Accuracy, ...]:
     file = own_file("accuracies.yaml") if path is None else Path(path)
     entries = list_entries(read_yaml(file, "accuracies"), "accuracies", file.name)
     found = tuple(parse_entry(Accuracy, entry, file.name, "method") for entry in entries)
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, str, str, str | None]] = set()
     for entry in found:
-        key = (entry.method, entry.source, entry.data)
+        key = (entry.method, entry.source, entry.data, entry.rule)
         if key in seen:
             raise InputError(f"{file.name}: {entry.method!r} has two accuracies on {entry.data!r}; keep one")
         seen.add(key)

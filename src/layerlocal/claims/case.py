@@ -8,9 +8,9 @@ from functools import cached_property
 from layerlocal.claims.claim import Claim, in_raw_unit
 from layerlocal.claims.measured import Measured, Unmeasured
 from layerlocal.stats import estimate, spread
-from layerlocal.words import CONTRADICTED, NOT_RUN, SUPPORTED, exact, p_value, several
+from layerlocal.words import CONTRADICTED, NOT_RUN, SUPPORTED, UNDERTRAINED, exact, p_value, several
 
-__all__ = ["Case", "reason"]
+__all__ = ["Case", "reason", "undertrained"]
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Case:
         found: what was measured, or why nothing was.
         p_supported: of the test that would show it.
         p_contradicted: of the test that would show the contrary.
-        p_adjusted: after Holm's correction over all claims that were tested.
+        p_adjusted: after Holm's correction over all claims of its family that were tested.
         verdict: one of `VERDICTS`.
         n_needed: seeds that would settle it if mean and spread stay.
         n_range: the same at both ends of the interval of the spread; no second number: more than 10,000.
@@ -61,6 +61,17 @@ class Case:
         """Standard error that test images add to the mean; ``None`` where that is not known."""
         return self.found.images if isinstance(self.found, Measured) else None
 
+    @property
+    def headroom(self) -> float | None:
+        """What backprop still gains with twice the steps; ``None`` where that is not known."""
+        return self.found.headroom if isinstance(self.found, Measured) else None
+
+    @property
+    def is_undertrained(self) -> bool:
+        """Whether that is more than the smallest effect that counts, so that another length of training might say something else."""
+        smallest = in_raw_unit(self.claim.smallest_effect, self.unit)
+        return self.headroom is not None and abs(self.headroom) > smallest
+
     @cached_property
     def spread(self) -> tuple[float, float]:
         """Mean and standard deviation of two values or more."""
@@ -79,10 +90,11 @@ def reason(case: Case, tested: int) -> str:
 
     Args:
         case: with its verdict.
-        tested: claims that were tested together.
+        tested: claims of its family that were tested.
     """
     assert isinstance(case.found, Measured) and case.p_adjusted is not None
-    after = f"{p_value(case.p_adjusted)} after Holm's correction for {several(tested, 'claim')}"
+    of = f" of the family {case.claim.family}" if case.claim.family else ""
+    after = f"{p_value(case.p_adjusted)} after Holm's correction for {several(tested, 'claim')}{of}"
     supports, contradicts = _zones(case)
     over = f"The mean over {len(case.values)} {case.found.of}{'' if case.images is None else ' and the test images'},"
     if case.verdict == SUPPORTED:
@@ -93,6 +105,16 @@ def reason(case: Case, tested: int) -> str:
     return (
         f"{over} {_measured(case)}, is shown to lie neither {supports}, which would support the claim, nor {contradicts}, which would "
         f"contradict it ({after}). {_outlook(case)}"
+    )
+
+
+def undertrained(case: Case) -> str:
+    """Why a claim has no verdict however many seeds there are."""
+    assert case.verdict == UNDERTRAINED and case.headroom is not None
+    least = exact(in_raw_unit(case.claim.smallest_effect, case.unit), case.unit).removeprefix("+")
+    return (
+        f"Training was too short to tell: twice the steps move backprop by {exact(case.headroom, case.unit)}, more than the {least} that "
+        "count, so that the difference may be one of length. More seeds do not help, longer training may."
     )
 
 

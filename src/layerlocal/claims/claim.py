@@ -1,8 +1,11 @@
 """Published statements as data: a claim says what was reported, which measured quantity tests it, and what effect is too small to count.
 
-A file is YAML with a list ``claims`` and, if wanted, ``alpha``; the fields of a claim are those of `Claim`:
+A file is YAML with a list ``claims`` and, if wanted, above it ``alpha``, ``family`` and ``rules`` (`layerlocal.claims.loading`); the fields of a
+claim are those of `Claim`:
 
     alpha: 0.05
+    family: paper
+    rules: [class-goodness, dtg-ff]
     claims:
       - id: P2
         source: arXiv:2606.06539
@@ -20,23 +23,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from layerlocal.claims.files import invalid, list_entries, own_file, parse_entry, read_yaml
 from layerlocal.names import first_name
-from layerlocal.types import InputError, unknown_name
+from layerlocal.types import unknown_name
 from layerlocal.words import hundredths
 
-__all__ = ["ALPHA", "Claim", "ClaimSet", "Reported", "claims_hash", "in_raw_unit", "load_claims"]
+__all__ = ["ALPHA", "Claim", "ClaimSet", "Reported", "claims_hash", "in_raw_unit"]
 
 ALPHA = 0.05
 """Family-wise level where a file does not give its own."""
-OWN = ("paper.yaml", "ours.yaml", "cost.yaml")
 
 
 class _Frozen(BaseModel):
@@ -61,13 +61,14 @@ class Claim(_Frozen):
     """One testable statement about the mean θ of one quantity over seeds.
 
     Args:
-        id: unique, e.g. ``"P2"``; ``"P1-cifar10"`` is one part of P1.
+        id: unique, e.g. ``"P2"``; ``"P1-cifar10"`` is one part of P1, ``"P2@ff"`` the same statement about another rule.
         source: where it was published, e.g. ``"arXiv:2606.06539"``.
         sentence: the statement in our words.
         reported: what the source gives for it.
-        study: the study that measures the quantity.
+        study: the study to run for it; any other that measured the quantity counts as well (`layerlocal.claims.measured`).
         quantity: its name in the study's summary.
         rule: whose quantity.
+        family: the claims that are corrected together; another rule's are a family of their own, ``"paper@ff"``.
         direction: ``"greater"`` or ``"less"`` than the reference, or ``"none"``: no difference from it (equivalence).
         smallest_effect: ≥ 0, in the unit the quantity is shown in: smaller effects do not count.
         reference: what θ is held against, in the same unit.
@@ -82,13 +83,31 @@ class Claim(_Frozen):
     reported: Reported
     study: str = Field(min_length=1)
     quantity: str = Field(min_length=1)
-    rule: str = "class-goodness"
+    rule: str = Field(default="class-goodness", min_length=1)
+    family: str = ""
     direction: Literal["greater", "less", "none"]
     smallest_effect: float = Field(ge=0)
     reference: float = 0.0
     test: Literal["t", "bootstrap"] = "t"
     protocol_differences: str = ""
     note: str = ""
+
+    @property
+    def statement(self) -> str:
+        """What is claimed, of whichever rule: the id without one."""
+        return self.id.partition("@")[0]
+
+    def about(self, rule: str) -> Self:
+        """The same statement about another rule, in a family of that rule's own."""
+        if rule == self.rule:
+            return self
+        family = f"{self.family.partition('@')[0]}@{rule}"
+        return self.model_copy(update={"id": f"{self.statement}@{rule}", "rule": rule, "family": family})
+
+    def is_asked_for(self, name: str) -> bool:
+        """By its id or statement, by what that is part of (``"P1"`` of ``"P1-cifar10"``), or by one of these and its rule (``"P1@ff"``)."""
+        statement, at, rule = name.partition("@")
+        return statement in (self.statement, self.statement.partition("-")[0]) and (not at or rule == self.rule)
 
 
 class ClaimSet(BaseModel):
@@ -109,34 +128,51 @@ class ClaimSet(BaseModel):
         return claims_hash(self.claims, self.alpha)
 
     def ids_of(self, names: Iterable[str]) -> frozenset[str]:
-        """The ids that are asked for; ``"P1"`` also stands for its parts ``"P1-..."``. What is shown is chosen by it, never what is judged.
+        """The ids that are asked for (`Claim.is_asked_for`). What is shown is chosen by it, never what is judged.
 
         Raises:
             InputError: an id that is not known.
         """
         wanted = list(names)
-        known = {claim.id for claim in self.claims} | {claim.id.partition("-")[0] for claim in self.claims}
         for name in wanted:
-            if name not in known:
-                raise unknown_name("claim", name, known)
-        ids = (claim.id for claim in self.claims)
-        return frozenset(name for name in ids if name in wanted or name.partition("-")[0] in wanted)
+            if not any(claim.is_asked_for(name) for claim in self.claims):
+                parts = {claim.statement.partition("-")[0] for claim in self.claims}
+                raise unknown_name("claim", name, {claim.id for claim in self.claims} | parts)
+        return frozenset(claim.id for claim in self.claims if any(map(claim.is_asked_for, wanted)))
 
     def of_rule(self, rule: str) -> Self:
-        """The same claims, every one, about another rule. Other claims, other hash."""
-        return self.model_copy(update={"claims": tuple(c.model_copy(update={"rule": rule}) for c in self.claims)})
+        """Every statement once, about this rule: as its file has it of the rule, otherwise as of the file's first. Other claims, other hash."""
+        own = {claim.statement: claim for claim in self.claims if claim.rule == rule}
+        return self.model_copy(
+            update={"claims": tuple(own.get(claim.statement, claim.about(rule)) for claim in self._first)}
+        )
+
+    @property
+    def _first(self) -> list[Claim]:
+        """Every statement once, of the first rule of its file."""
+        return [claim for claim in self.claims if claim.id == claim.statement]
 
     def sha256_about(self, studies: Collection[str]) -> str:
         """`claims_hash` of the claims that one of these studies speaks to: kept with a study that is begun."""
         return claims_hash([claim for claim in self.claims if claim.study in studies], self.alpha)
 
+    def stood(self, sha256: str, studies: Collection[str]) -> bool:
+        """Whether a hash that was kept with a study is `sha256_about` of these claims; ``""``: none was kept.
+
+        Version 0.1.0 knew one rule a statement and one family in all: its hash says of these claims that the statements were the same.
+        """
+        statements = [claim.model_copy(update={"family": ""}) for claim in self._first if claim.study in studies]
+        return sha256 in ("", self.sha256_about(studies), claims_hash(statements, self.alpha))
+
 
 def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
-    """SHA-256 over everything the claims say, and the level; independent of their order and of how the file is laid out."""
-    content = [
-        claim.model_dump(mode="json") | {"rule": first_name(claim.rule)}
-        for claim in sorted(claims, key=lambda claim: claim.id)
-    ]
+    """SHA-256 over everything the claims say, and the level; independent of their order and of how the file is laid out.
+
+    Families count where there are several: of claims that are all corrected together the family's name says nothing.
+    """
+    ordered = sorted(claims, key=lambda claim: claim.id)
+    left_out = None if len({claim.family for claim in ordered}) > 1 else {"family"}
+    content = [claim.model_dump(mode="json", exclude=left_out) | {"rule": first_name(claim.rule)} for claim in ordered]
     text = json.dumps({"alpha": alpha, "claims": content}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -144,50 +180,3 @@ def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
 def in_raw_unit(shown: float, unit: str) -> float:
     """A number as a reader sees it, in the unit of the values: 0.7 pp → exactly the float 0.007."""
     return float(Decimal(str(shown)) / hundredths(unit))
-
-
-def load_claims(
-    paths: Sequence[str | Path] | str | Path | None = None,
-    *,
-    known_studies: Collection[str] | None = None,
-) -> ClaimSet:
-    """Every claim of one or more files, checked: they are judged together, so there is no reading of a part.
-
-    Args:
-        paths: YAML files; our own (the paper's claims and ours) where left out.
-        known_studies: names a claim's study must be among; not checked where left out.
-
-    Raises:
-        InputError: one sentence: which file, which claim, which field and how to mend it.
-    """
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    claims: dict[str, Claim] = {}
-    levels: dict[float, str] = {}
-    for path in [own_file(name) for name in OWN] if paths is None else [Path(path) for path in paths]:
-        content = read_yaml(path, "claims", optional=("alpha",))
-        if "alpha" in content:
-            levels[_level(content["alpha"], path.name)] = path.name
-        for entry in list_entries(content, "claims", path.name):
-            claim = parse_entry(Claim, entry, path.name)
-            if claim.id != claim.id.strip() or "," in claim.id:
-                raise invalid(
-                    path.name, "id", "has a comma or a blank at an end, so that --claim could not name it", claim.id
-                )
-            if claim.id in claims:
-                raise InputError(f"{path.name}: two claims have the id {claim.id!r}; give each its own")
-            if known_studies is not None and claim.study not in known_studies:
-                raise InputError(
-                    f"{path.name}: claim {claim.id!r}: {unknown_name('study', claim.study, known_studies)}"
-                )
-            claims[claim.id] = claim
-    if len(levels) > 1:
-        told = " and ".join(f"{level:g} ({name})" for level, name in levels.items())
-        raise InputError(f"the files give different levels alpha, {told}; give one, or judge them one by one")
-    return ClaimSet(claims=tuple(claims.values()), alpha=next(iter(levels), ALPHA))
-
-
-def _level(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 0.5:
-        raise invalid(name, "alpha", "must be a number above 0 and at most 0.5, such as 0.05", value)
-    return float(value)

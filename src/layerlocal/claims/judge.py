@@ -1,4 +1,4 @@
-"""Holding claims against what studies measured: supported, contradicted, inconclusive, without a verdict or not run.
+"""Holding claims against what studies measured: supported, contradicted, inconclusive, undertrained, without a verdict or not run.
 
 Let θ be a quantity's mean over seeds, r the claim's reference (0 unless it says otherwise) and d ≥ 0 the smallest effect that counts.
 
@@ -13,16 +13,22 @@ A claim's p is ``min(1, 2 · min(p_supported, p_contradicted))``. It is a valid 
 abs(θ − r) < d only the two outer tests can err, together at most α; where θ = r + d, equivalence and "below r − d" both need the mean to
 lie below ``r + d − t·se`` (at most α/2 together) and "above r + d" adds α/2; beyond, errors only become rarer.
 
-Over all claims of one report that could be tested, Holm's step-down keeps the chance of one or more wrong verdicts at alpha or less.
-A claim that could not be tested (not run, no meaning here, one seed, too few for a bootstrap) takes no part in it. All claims given are judged
-together, whichever of them are shown.
+Over all claims of one family that could be tested, Holm's step-down keeps the chance of one or more wrong verdicts at alpha or less. A
+family is written down with its claims, before any run. A claim that could not be tested (not run, no meaning here, one seed, too few for a
+bootstrap) takes no part in it. Whole families are judged, whichever of their claims are shown.
+
+Where backprop with twice the steps moves the quantity by more than d (`Quantity.headroom`), the verdict is undertrained, whatever p says; the
+claim stays in the correction, so that training never makes the others' test easier. A quantity without headroom is judged as it is.
 
 A verdict row is plain JSON:
 
-    {"id", "source", "sentence", "reported": {"value", "unit", "text"}, "study", "quantity", "what", "rule", "size", "unit", "direction",
-     "reference", "smallest_effect", "test", "estimate": Estimate or None (95 %, in the raw unit: fractions for "pp" and "%"),
-     "verdict": one of `layerlocal.words.VERDICTS`, "p", "p_adjusted", "alpha", "n", "n_needed", "n_needed_range": [fewest, most] or None (most
-     None: more than 10,000), "reason", "protocol_differences", "note", "command", "claims_sha256"}
+    {"id", "source", "sentence", "reported": {"value", "unit", "text"}, "study" and "size" it was measured by, "quantity", "what", "rule",
+     "family", "unit", "direction", "reference", "smallest_effect", "test",
+     "estimate": Estimate or None (95 %, in the raw unit: fractions for "pp" and "%"),
+     "verdict": one of `layerlocal.words.VERDICTS`, "p", "p_adjusted", "alpha", "n", "n_needed",
+     "n_needed_range": [fewest, most] or None (most None: more than 10,000),
+     "headroom" in the raw unit or None, "trained": what and how long, in words,
+     "reason", "protocol_differences", "note", "command", "claims_sha256"}
 
 ``n_needed`` is the number of seeds (of the cost audit: rounds or processes) that would settle an open claim if mean and spread stay; its range
 is that at both ends of the 95 % interval of the spread, of which three seeds say little. The command of an open claim runs that number.
@@ -34,12 +40,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from layerlocal.claims.case import Case, reason
+from layerlocal.claims.case import Case, reason, undertrained
 from layerlocal.claims.claim import ClaimSet, claims_hash
 from layerlocal.claims.measured import (
     REPLICAS,
     Measured,
-    find_measured,
+    find_best_trained,
     for_rule,
     index_summaries,
     study_command,
@@ -48,7 +54,7 @@ from layerlocal.claims.measured import (
 from layerlocal.stats import bootstrap_p, estimate, holm, one_sided_p, samples_needed, sd_interval
 from layerlocal.summary import Summary
 from layerlocal.types import InputError
-from layerlocal.words import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNJUDGED, exact
+from layerlocal.words import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNDERTRAINED, UNJUDGED, exact
 
 __all__ = ["BOOTSTRAP_SEEDS", "judge"]
 
@@ -67,8 +73,8 @@ def judge(
     """One verdict row for each claim, in the claims' order; see the top of this file for what a verdict means.
 
     Args:
-        claims: from `load_claims`, read before the summaries were; all of them are judged together.
-        summaries: of studies and cost audits; of a study with several sizes the largest that has the quantity counts.
+        claims: from `load_claims`, read before the summaries were; those of a family are judged together.
+        summaries: of studies and cost audits; of all that have the quantity the best trained one counts (`find_best_trained`).
         alpha: family-wise level instead of the claims' own; changes their hash.
         show: ids of the claims whose rows are given (`ClaimSet.ids_of`); all where left out. It changes no verdict.
 
@@ -80,12 +86,13 @@ def judge(
         raise InputError(f"alpha must be above 0 and at most 0.5, got {level}")
     indexed = index_summaries(summaries)
     cases = [
-        Case(claim, find_measured(indexed, claim.study, claim.rule, claim.quantity))
+        Case(claim, find_best_trained(indexed, claim.study, claim.rule, claim.quantity))
         for claim in claims.claims
     ]  # fmt: skip
     for case in cases:
         _test(case)
-    _decide(cases, level)
+    for family in dict.fromkeys(claim.family for claim in claims.claims):
+        _decide([case for case in cases if case.claim.family == family], level)
     sha256 = claims_hash(claims.claims, level)
     return [_row(case, level, sha256) for case in cases if show is None or case.claim.id in show]
 
@@ -117,16 +124,20 @@ def _test(case: Case) -> None:
         case.p_contradicted = min(above(case.high), below(case.low))
 
 
-def _decide(cases: Sequence[Case], alpha: float) -> None:
-    """Holm over every claim that was tested, then the verdicts and, where there is none, how many seeds would settle it."""
-    tested = [case for case in cases if case.p is not None]
+def _decide(family: Sequence[Case], alpha: float) -> None:
+    """Holm over the claims of a family that were tested, then the verdicts and, where there is none, how many seeds would settle it."""
+    tested = [case for case in family if case.p is not None]
     for case, adjusted in zip(tested, holm([case.p for case in tested if case.p is not None]), strict=True):
         case.p_adjusted = adjusted
         if adjusted <= alpha:
             assert case.p_supported is not None and case.p_contradicted is not None
             case.verdict = SUPPORTED if case.p_supported < case.p_contradicted else CONTRADICTED
     settled = sum(case.verdict != INCONCLUSIVE for case in tested)
-    for case in cases:
+    for case in family:
+        if case.is_undertrained:
+            case.verdict = UNDERTRAINED
+            case.reason = undertrained(case)
+            continue
         if case.verdict == INCONCLUSIVE and len(case.values) > 1:
             rivals = len(tested) - settled + (case.p is None)
             _plan(case, alpha / rivals)
@@ -163,7 +174,8 @@ def _seeds_needed(case: Case, sd: float, level: float) -> int | None:
 def _row(case: Case, alpha: float, sha256: str) -> dict[str, Any]:
     claim, found = case.claim, case.found if isinstance(case.found, Measured) else None
     return {
-        **claim.model_dump(mode="json"),
+        **claim.model_dump(mode="json"),  # its study is the one to run
+        "study": case.found.study or claim.study,
         "what": found.what if found else "",
         "size": case.found.size,
         "unit": case.unit,
@@ -175,6 +187,8 @@ def _row(case: Case, alpha: float, sha256: str) -> dict[str, Any]:
         "n": len(case.values),
         "n_needed": case.n_needed,
         "n_needed_range": None if case.n_range is None else list(case.n_range),
+        "headroom": case.headroom,
+        "trained": found.protocol if found else "",
         "reason": case.reason,
         "command": _command(case),
         "claims_sha256": sha256,

@@ -1,11 +1,11 @@
-"""Finding one quantity in the summaries of studies: the largest size that has it, or why there is none."""
+"""Finding one quantity in the summaries of studies: the best trained one, or the largest, or why there is none."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from layerlocal.summary import Quantity, Summary
@@ -18,6 +18,7 @@ __all__ = [
     "Indexed",
     "Measured",
     "Unmeasured",
+    "find_best_trained",
     "find_measured",
     "for_rule",
     "index_summaries",
@@ -52,6 +53,13 @@ class Measured:
     """What was trained, in words, where the study says so."""
     images: float | None = None
     """Standard error that test images add to the mean (`Quantity.images`)."""
+    headroom: float | None = None
+    """What backprop still gains with twice the steps, in the raw unit (`Quantity.headroom`)."""
+
+    @property
+    def can_have_headroom(self) -> bool:
+        """Whether training can be too short for it: not of cost, which is no accuracy."""
+        return self.study != COST_STUDY
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,14 @@ class Unmeasured:
     Args:
         reason: the words.
         unjudged: whether the study was run and says that what came out leaves the quantity without a meaning.
+        study: which that was.
         size: of that study.
         command: of that study.
     """
 
     reason: str
     unjudged: bool = False
+    study: str | None = None
     size: str | None = None
     command: str = ""
 
@@ -131,25 +141,51 @@ def index_summaries(summaries: Iterable[Summary]) -> Indexed:
 
 
 def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | Unmeasured:
-    """The quantity at the largest size that has values of it, or says why it cannot; otherwise the reason why it is missing.
+    """The quantity at the largest size of one study that has values of it, or says why it cannot; otherwise the reason why it is missing.
 
     Which size is taken depends on what was run, never on what came out.
 
     Raises:
         InputError: a value that is no finite number.
     """
+    for summary, found in _having(indexed, (study,), rule, quantity):
+        return _read(found, summary, rule, quantity)
+    return _missing(indexed, study, rule, quantity)
+
+
+def find_best_trained(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | Unmeasured:
+    """The quantity where it was best trained, of all studies that measured it: with the least headroom (any before one that was not
+    measured), then of the largest size, then of ``study``; otherwise the reason why it is missing.
+
+    Which is taken depends on what was run and on how far backprop was from done, never on what the rule came out at.
+
+    Raises:
+        InputError: a value that is no finite number.
+    """
+
+    def rank(one: tuple[Summary, Quantity]) -> tuple[bool, float, int, bool]:
+        summary, found = one
+        left = found.headroom
+        return left is None, abs(left or 0.0), -SIZE_ORDER.index(summary.size), summary.name != study
+
+    best = min(_having(indexed, indexed, rule, quantity), key=rank, default=None)
+    return _missing(indexed, study, rule, quantity) if best is None else _read(best[1], best[0], rule, quantity)
+
+
+def _having(indexed: Indexed, studies: Iterable[str], rule: str, quantity: str) -> Iterator[tuple[Summary, Quantity]]:
+    """The summaries that have values of it, or say why they cannot; of one study the largest first."""
+    for study in studies:
+        for summary in indexed.get(study, ()):
+            found = summary.quantities.get(rule, {}).get(quantity, Quantity())
+            if found.values or found.reason:
+                yield summary, found
+
+
+def _missing(indexed: Indexed, study: str, rule: str, quantity: str) -> Unmeasured:
+    """Why nothing is there."""
     if not indexed.get(study):
         return Unmeasured(f"the study {study!r} has not been run")
-    known: set[str] = set()
-    for summary in indexed[study]:
-        quantities = summary.quantities.get(rule, {})
-        known |= set(quantities)
-        found = quantities.get(quantity, Quantity())
-        command = summary.command or study_command(study, rule)
-        if found.values:
-            return _read(found, summary, command, f"{study} ({summary.size}), {rule}, {quantity}")
-        if found.reason:
-            return Unmeasured(found.reason, unjudged=True, size=summary.size, command=command)
+    known = {name for summary in indexed[study] for name in summary.quantities.get(rule, {})}
     if not known:
         return Unmeasured(_other_rules(indexed[study], study, rule))
     if quantity in known:
@@ -166,12 +202,17 @@ def _other_rules(found: Iterable[Summary], study: str, rule: str) -> str:
     return f"the study {study!r} has been run, but has finished nothing of the rule {rule!r} yet{told}"
 
 
-def _read(found: Quantity, summary: Summary, command: str, where: str) -> Measured:
+def _read(found: Quantity, summary: Summary, rule: str, quantity: str) -> Measured | Unmeasured:
+    """Its values in the order of seeds; without any, the reason that the study gives."""
+    command = summary.command or study_command(summary.name, rule)
+    if not found.values:
+        return Unmeasured(found.reason, unjudged=True, study=summary.name, size=summary.size, command=command)
     seeds = sorted(found.values, key=lambda seed: (len(seed), seed))
     for seed in seeds:
         if not math.isfinite(found.values[seed]):
+            where = f"{summary.name} ({summary.size}), {rule}, {quantity}, seed {seed}"
             raise InputError(
-                f"the summary of {where}, seed {seed}: needs a finite number, got {found.values[seed]!r}; run the study again"
+                f"the summary of {where}: needs a finite number, got {found.values[seed]!r}; run the study again"
             )
     return Measured(
         study=summary.name,
@@ -182,6 +223,13 @@ def _read(found: Quantity, summary: Summary, command: str, where: str) -> Measur
         values=[found.values[seed] for seed in seeds],
         command=command,
         of=found.of,
-        protocol=found.protocol,
+        protocol=found.protocol or _protocol(summary, rule, quantity),
         images=found.images,
+        headroom=found.headroom,
     )
+
+
+def _protocol(summary: Summary, rule: str, quantity: str) -> str:
+    """What was trained, as the accuracy says it that stands beside a difference."""
+    name = f"accuracy/{quantity.partition('/')[2]}"
+    return summary.quantities.get(rule, {}).get(name, Quantity()).protocol

@@ -90,7 +90,7 @@ devices = one_of(DEVICES)
 
 
 def claims(incomplete: str) -> Found:
-    """Ids of our claims, comma-separated, without reading more of them."""
+    """Ids of our claims, comma-separated, of whichever rule (`P2` names `P2@dtg-ff` too), without reading more of them."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(OWN_CLAIMS.glob("*.yaml"))]
     ids = [found for text in texts for found in re.findall(r"^  - id: (\S+)", text, re.MULTILINE)]
     return _after_comma(incomplete, [(name, "") for name in ids])

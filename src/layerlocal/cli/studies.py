@@ -33,7 +33,7 @@ from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_
 from layerlocal.types import InputError, unknown_name
 
 CLAIM_FORMATS = ("text", "md")
-_COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow"}
+_COLOURS = {"supported": "green", "contradicted": "red", "inconclusive": "yellow", "undertrained": "yellow"}
 
 
 @app.command()
@@ -158,7 +158,7 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Hold published claims against the finished studies of a store, or list them where there is none: supported, contradicted, inconclusive,
-    cannot be judged or not run. All of them are judged together, whichever are shown.
+    undertrained, cannot be judged or not run. Whole families are judged together, whichever claims are shown.
     """
     if form not in CLAIM_FORMATS:
         raise unknown_name("format", form, CLAIM_FORMATS)
@@ -199,7 +199,7 @@ def claims(
 
     title = f"claims {judged.sha256[:12]}, fixed before the results were read"
     if len(rows) < len(judged.claims):
-        title += f"; {len(rows)} of {len(judged.claims)} shown, all judged together"
+        title += f"; {len(rows)} of {len(judged.claims)} shown, whole families judged"
     console = Console(soft_wrap=True)
     console.print(f"{title}\n", style="italic", highlight=False)
     for view in claim_rows(rows):
@@ -215,7 +215,8 @@ def _print_claim(console: Console, view: dict[str, Any], *, judged: bool) -> Non
     if not judged:
         lines = [f"{reported} ({view['source']})", *view["how"][:1]]
     elif view["measured"][1]:
-        lines = [f"{reported}; measured: {' '.join(view['measured'])}, n = {view['n']}, {view['size']}", view["reason"]]
+        measured = [" ".join(view["measured"]), f"n = {view['n']}", view["size"], view["headroom"]]
+        lines = [f"{reported}; measured: {', '.join(text for text in measured if text)}", view["reason"]]
     else:
         lines = [reported, view["reason"]]
     if view["command"]:

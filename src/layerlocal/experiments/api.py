@@ -307,7 +307,7 @@ def judge(
     files: Place | Sequence[Place] = (),
     alpha: float | None = None,
 ) -> Summary:
-    """Hold claims against the finished studies of a store (``layerlocal claims``); trains nothing. All are judged together.
+    """Hold claims against the finished studies of a store (``layerlocal claims``); trains nothing. Whole families are judged.
 
     Args:
         out: the store, or a folder of published results; where there is none, every claim is "not run".

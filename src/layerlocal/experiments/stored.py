@@ -133,7 +133,7 @@ def _claims_changed(summaries: Sequence[Summary]) -> list[str]:
     changed = [
         f"{found.name} ({found.size})"
         for found in summaries
-        if found.claims_sha256 not in ("", claims.sha256_about(STUDIES if found.name in STUDIES else (found.name,)))
+        if not claims.stood(found.claims_sha256, STUDIES if found.name in STUDIES else (found.name,))
     ]
     if not changed:
         return []
@@ -157,15 +157,15 @@ def judge_claims(
         out: the store, or a folder of published results; where there is none yet, nothing is run.
         files: claim files instead of ours.
         rule: every claim is judged of this one instead of the one it names.
-        names: the claims whose rows are given; all are judged together, whichever are.
+        names: the claims whose rows are given; whole families are judged, whichever are.
         alpha: family-wise error rate instead of the files' own.
 
     Raises:
         InputError: a claim file that cannot be used, an unknown claim, a file in place of a store.
     """
     claims = load_claims(files, known_studies=KNOWN)
-    shown = claims.ids_of(names) if names else None
     claims = claims if rule is None else claims.of_rule(rule)
+    shown = claims.ids_of(names) if names else None
     claims = claims if alpha is None else claims.model_copy(update={"alpha": alpha})
     records, warnings = comparable(out) if out.exists() else ({}, [])
     found = [*study_summaries(out, records), *cost_summaries(out)]

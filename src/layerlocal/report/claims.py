@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from layerlocal.claims import VERDICTS
+from layerlocal.claims import COST_STUDY, VERDICTS
 from layerlocal.report.views import Cell, Grid
 from layerlocal.words import (
     INCONCLUSIVE,
@@ -14,6 +14,7 @@ from layerlocal.words import (
     UNJUDGED,
     cell,
     clean,
+    exact,
     in_two,
     is_number,
     known,
@@ -64,6 +65,7 @@ def _claim(row: Row, studies: Homes) -> View:
         "what": _what(row),
         "verdict": (verdict.replace(" ", "-") if verdict in VERDICTS else "other", VERDICTS.get(verdict, "·"), verdict),
         "needs": _needs(row, verdict),
+        "headroom": _headroom(row, unit),
         "reason": _text(row.get("reason"), ""),
         "left": verdict == NOT_RUN,
         "command": _text(row.get("command"), "") if brings_command(row) else "",
@@ -71,7 +73,7 @@ def _claim(row: Row, studies: Homes) -> View:
         "size": _text(row.get("size")),
         "effect": _as_shown(row.get("smallest_effect"), unit),
         "p": probability(row.get("p_adjusted")),
-        "how": [text for text in (_test(row), _text(row.get("note"), ""), _differences(row)) if text],
+        "how": [text for text in (_test(row), _trained(row), _text(row.get("note"), ""), _differences(row)) if text],
     }
 
 
@@ -117,9 +119,23 @@ def _needs(row: Row, verdict: str) -> str:
     return f"n = {least} would settle it" if least == most else f"n = {least} to {most} would settle it"
 
 
+def _headroom(row: Row, unit: str) -> str:
+    """What backprop still gains with twice the steps; nothing of cost, and of what is not measured."""
+    if "headroom" not in row or not row.get("n") or row.get("study") == COST_STUDY:
+        return ""
+    return f"headroom {exact(row['headroom'], unit)}" if is_number(row["headroom"]) else "headroom not measured"
+
+
+def _trained(row: Row) -> str:
+    """What was trained and how long, in one line."""
+    return f"Trained: {text}" if (text := _text(row.get("trained"), "")) else ""
+
+
 def _test(row: Row) -> str:
     """How it is judged, in one line."""
+    family = _text(row.get("family"), "")
     parts = [f"{_text(row.get('test'))} test" if row.get("test") else "", _bound(row)]
+    parts.append(f"corrected with the family {family}" if family else "")
     if is_number(row.get("p")):
         parts.append(f"p {probability(row['p'])} before adjustment")
     if is_number(row.get("alpha")):

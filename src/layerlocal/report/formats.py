@@ -39,8 +39,10 @@ def render_markdown(content: Content | Summary) -> str:
 
 
 MEANING = (
-    "P are published statements, O our own. A verdict is about the rule in brackets. `class-goodness`, called `dtg-ff` until 0.1.0, is **not** "
-    "the method of arXiv:2606.06539: `dtg-ff` is, as secondary sources give it. *n = 6 to 273 would settle it* is how many seeds "
+    "P are published statements, O our own. A verdict is about the rule in brackets: `P2` about `class-goodness`, `P2@dtg-ff` about `dtg-ff`. "
+    "`class-goodness`, called `dtg-ff` until 0.1.0, is **not** the method of arXiv:2606.06539: `dtg-ff` is, as secondary sources give it. "
+    "*Headroom* is what backprop still gains with twice the steps: where that is more than the smallest effect that counts, a claim is "
+    "*undertrained*. *n = 6 to 273 would settle it* is how many seeds "
     "settle a claim at both ends of the 95 % interval of the spread. The command runs the number at the measured spread, for 80 % power."
 )
 DOWNLOADS = (
@@ -64,7 +66,7 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
             view["source"],
             view["reported"],
             _join([view["what"], _join(view["measured"])], ": ") if view["measured"][1] else NOTHING,
-            f"{view['verdict'][1]} {view['verdict'][2]}",
+            _join([f"{view['verdict'][1]} {view['verdict'][2]}", view["headroom"]], "; "),
             view["n"],
             view["size"],
             _join([view["needs"], view["reason"] if view["verdict"][2] == UNJUDGED else "", view["command"]], "; "),
@@ -74,8 +76,8 @@ def render_claims(rows: Sequence[Mapping[str, Any]], sha256: str, command: str) 
     parts = [
         "# Claims, as published and as measured",
         _escape(claims_headline(rows)),
-        "Brackets are 95 % intervals. Differences are paired by seed. All claims that could be judged are judged together, with Holm's "
-        "correction.",
+        "Brackets are 95 % intervals. Differences are paired by seed. The claims of a family (the paper's, ours, those of "
+        "cost, each by rule) that could be judged are judged together, with Holm's correction.",
         MEANING,
         DOWNLOADS,
         _table(head, body),
@@ -125,7 +127,9 @@ def _claims(rows: Sequence[Mapping[str, Any]], sha256: Any) -> Iterator[str]:
             f"{view['id']}: {view['sentence']}",
             view["reported"],
             _join(view["measured"]),
-            _join([f"{view['verdict'][1]} {view['verdict'][2]}", view["needs"], view["reason"]], "; "),
+            _join(
+                [f"{view['verdict'][1]} {view['verdict'][2]}", view["needs"], view["headroom"], view["reason"]], "; "
+            ),
             view["n"],
             view["size"],
             view["effect"],
