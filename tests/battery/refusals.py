@@ -201,6 +201,7 @@ recipe_options  | no dictionary           | LayerLocalClassifier(recipe_options=
 command         | unknown                 | layerlocal adit
 --rules         | empty name              | layerlocal audit --rules ,
 --seeds         | out of range            | layerlocal audit --seeds 0
+--seeds         | fewer than claims need  | layerlocal study composition --seeds 1
 --seeds         | no number               | layerlocal audit --seeds two
 --data          | vectors                 | layerlocal audit --data teacher_student
 --set           | no value                | layerlocal train --set rule.grid
@@ -310,6 +311,7 @@ claim           | unknown test            | claim {"test": "wilcoxon"}
 claim           | unknown study           | claim {"study": "clases"}
 claim           | a family of its own     | claim {"family": "x"}
 claim           | texts of other rules    | claim {"protocol_differences": {"ff": "a"}}
+claim           | unknown quantity        | claim {"quantity": "slope_diference"}
 claim           | no sentence             | claim {"sentence": ""}
 
 head_width      | beside head='linear'    | create_rule("local-heads", network(), num_classes=3, head_width=4)

@@ -207,6 +207,15 @@ def test_an_unknown_study_is_refused_with_the_nearest(tmp_path):
     assert load_claims([path]).claims[0].study == "clases"
 
 
+def test_a_quantity_that_no_study_has_is_refused_with_those_of_its_study(tmp_path):
+    known = {"classes": ["gap/*", "slope"], "depth": ["depth_slope"]}
+    with pytest.raises(InputError, match=r"'P2': unknown quantity 'slop'; known: gap/\*, slope\. Did you mean 'slope'"):
+        load_claims(write(tmp_path, {"claims": [{**CLAIM, "quantity": "slop"}]}), known_quantities=known)
+    for quantity in ("gap/cifar10", "slope", "depth_slope"):
+        path = write(tmp_path, {"claims": [{**CLAIM, "quantity": quantity}]})
+        assert load_claims(path, known_quantities=known) == load_claims(path)
+
+
 def test_what_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*nothing.yaml.*No such file"):
         load_claims([tmp_path / "nothing.yaml"])

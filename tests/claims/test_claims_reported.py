@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from layerlocal.cli import app
 from layerlocal.experiments.stored import beside_published, judge_claims, read_plan, write_report
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import StudyPlan
+from layerlocal.experiments.studies.quantities import known_quantities
 from layerlocal.report.formats import DOWNLOADS
 from layerlocal.runs.table import RUNS_TABLE, load_runs, write_rows
 from layerlocal.types import InputError
@@ -107,6 +109,15 @@ def test_without_a_store_the_statements_are_listed(cli, tmp_path):
     assert not any(f"{sign} {word}" in text for word, sign in VERDICTS.items())
     rows = json.loads(cli("claims", "--json")[1])["claims"]
     assert {row["verdict"] for row in rows} == {"not run"} and len(rows) == len(load_claims().claims)
+
+
+def test_every_claim_of_ours_and_every_published_quantity_is_one_that_its_study_is_known_to_have():
+    known = known_quantities()
+    load_claims(known_studies=known, known_quantities=known)
+    for path in RESULTS.glob("study-*.json"):
+        study = path.stem.removeprefix("study-").rpartition("-")[0]
+        for of in json.loads(path.read_text())["quantities"].values():
+            assert [name for name in of if not any(fnmatchcase(name, one) for one in known[study])] == []
 
 
 def test_the_command_of_every_open_claim_parses_and_names_the_study_the_judged_rule_and_the_data(judged):

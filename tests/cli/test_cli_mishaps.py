@@ -137,7 +137,7 @@ def test_too_much_of_everything_is_one_sentence(refused):
 
 def test_a_study_that_could_not_begin_leaves_its_folder_to_others(cli, tmp_path):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    code, _, err = cli("study", "composition", "--seeds", "1", "--ray", "nowhere.invalid:1", "--out", "s")
+    code, _, err = cli("study", "composition", "--seeds", "0,", "--ray", "nowhere.invalid:1", "--out", "s")
     assert code == 2 and err.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "s/experiments").exists()
 

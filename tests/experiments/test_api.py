@@ -93,13 +93,13 @@ def test_a_baseline_has_no_twins(rule):
 
 
 def test_a_study_from_python_finds_what_the_command_finds_and_trains_nothing_again(small, cli, tmp_path):
-    found = layerlocal.study("composition", seeds=1, workers=1, out=tmp_path / "runs")
+    found = layerlocal.study("composition", seeds=[0], workers=1, out=tmp_path / "runs")
     assert isinstance(found, Summary) and len(found.rows) == 2 and found.sentences
-    code, text, err = cli("study", "composition", "--seeds", 1, "--workers", 1, "--out", tmp_path / "runs", "--json")
+    code, text, err = cli("study", "composition", "--seeds", "0,", "--workers", 1, "--out", tmp_path / "runs", "--json")
     said, told = json.loads(text), found.to_dict()
     assert code == 0 and "6 of 6 runs are finished already" in err
     assert said["rows"] == told["rows"] and said["quantities"] == told["quantities"]
-    assert told["command"] == f"layerlocal.study('composition', seeds=1, workers=1, out={str(tmp_path / 'runs')!r})"
+    assert told["command"] == f"layerlocal.study('composition', seeds=[0], workers=1, out={str(tmp_path / 'runs')!r})"
     assert found.write_page() == tmp_path / "runs" / "report.html"
     judged = layerlocal.judge(tmp_path / "runs", claims="P11")
     code, text, _ = cli("claims", "--claim", "P11", "--out", tmp_path / "runs", "--json")

@@ -90,6 +90,21 @@ def test_a_dry_run_says_what_would_be_left_out_and_makes_no_store(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_number_of_seeds_that_could_judge_no_claim_is_refused_before_anything_begins(
+    tmp_path, composed, refused, capsys
+):
+    """P11 is about composition and has a t test: two seeds. Those of an earlier call count; of a seed that is named only a note is made."""
+    out = tmp_path / "runs"
+    sentence = refused("study", "composition", "--seeds", "1", "--out", out)
+    assert sentence.startswith("P11 cannot be judged by 1 seed") and "needs 2 or more" in sentence and not out.exists()
+    forecast_study(out, "composition", seeds=[0], workers=1)
+    assert "note: P11 cannot be judged by 1 seed" in capsys.readouterr().err
+    for asked in ({"seeds": 2}, {"seeds": 1, "rules": ["local-heads"]}, {"seeds": 1, "data": ["fashion_mnist_subset"]}):
+        forecast_study(tmp_path / "other", "composition" if "data" not in asked else "accuracy", workers=1, **asked)
+    forecast_study(composed[0], "composition", seeds=1, workers=1)
+    assert "cannot be judged" not in capsys.readouterr().err
+
+
 def test_a_second_rule_joins_the_study_and_one_that_cannot_take_part_is_left_out(composed, tmp_path, capsys):
     out = shutil.copytree(composed[0], tmp_path / "runs")
     found = run_study(out, "composition", rules=["ff", "local-heads"], seeds=1, workers=1)

@@ -41,7 +41,7 @@ from functools import partial
 from typing import Any
 
 from layerlocal.claims.case import Case, reason, undertrained
-from layerlocal.claims.claim import ClaimSet, claims_hash
+from layerlocal.claims.claim import Claim, ClaimSet, claims_hash
 from layerlocal.claims.measured import (
     REPLICAS,
     Measured,
@@ -56,7 +56,7 @@ from layerlocal.summary import Summary
 from layerlocal.types import InputError
 from layerlocal.words import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNDERTRAINED, UNJUDGED, exact
 
-__all__ = ["BOOTSTRAP_SEEDS", "judge"]
+__all__ = ["BOOTSTRAP_SEEDS", "judge", "least_seeds"]
 
 BOOTSTRAP_SEEDS = 6
 """Fewer seeds than this give too few different resamples."""
@@ -97,6 +97,11 @@ def judge(
     return [_row(case, level, sha256) for case in cases if show is None or case.claim.id in show]
 
 
+def least_seeds(claim: Claim) -> int:
+    """Fewer have no test, so that whatever they come out at decides nothing."""
+    return BOOTSTRAP_SEEDS if claim.test == "bootstrap" else 2
+
+
 def _test(case: Case) -> None:
     """Both p values, or the reason why there are none."""
     n = len(case.values)
@@ -109,7 +114,7 @@ def _test(case: Case) -> None:
         one = _ONE.get(case.found.of, case.found.of)
         case.reason = f"One {one}, no interval: {exact(case.values[0], case.found.unit)} alone tells nothing."
         return
-    if case.claim.test == "bootstrap" and n < BOOTSTRAP_SEEDS:
+    if n < least_seeds(case.claim):
         case.reason = f"A bootstrap needs {BOOTSTRAP_SEEDS} {case.found.of} or more, and {n} have been run."
         return
     plain: Callable[..., float] = bootstrap_p if case.claim.test == "bootstrap" else one_sided_p
@@ -167,8 +172,7 @@ def _seeds_needed(case: Case, sd: float, level: float) -> int | None:
     else:
         distances = [abs(mean - (case.high if case.claim.direction == "greater" else case.low))]
     needed = samples_needed(distances, sd, alpha=level / 2, power=POWER, images=case.images or 0.0)
-    least = BOOTSTRAP_SEEDS if case.claim.test == "bootstrap" else 2
-    return None if needed is None else max(needed, len(case.values) + 1, least)
+    return None if needed is None else max(needed, len(case.values) + 1, least_seeds(case.claim))
 
 
 def _row(case: Case, alpha: float, sha256: str) -> dict[str, Any]:

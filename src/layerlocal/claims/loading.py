@@ -13,6 +13,7 @@ A claim of several rules is a claim about each: ``P2`` about the first, ``P2@dtg
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ def load_claims(
     paths: Sequence[str | Path] | str | Path | None = None,
     *,
     known_studies: Collection[str] | None = None,
+    known_quantities: Mapping[str, Collection[str]] | None = None,
 ) -> ClaimSet:
     """Every claim of one or more files, checked: they are judged together, so there is no reading of a part.
 
     Args:
         paths: YAML files; our own (the paper's claims and ours) where left out.
         known_studies: names a claim's study must be among; not checked where left out.
+        known_quantities: study → its quantities, where ``*`` stands for anything: a claim's must be one of some study; likewise.
 
     Raises:
         InputError: one sentence: which file, which claim, which field and how to mend it.
@@ -58,11 +61,20 @@ def load_claims(
                 raise InputError(
                     f"{path.name}: claim {claim.id!r}: {unknown_name('study', claim.study, known_studies)}"
                 )
+            if known_quantities is not None:
+                _refuse_unmeasured(claim, known_quantities, path.name)
             claims[claim.id] = claim
     if len(levels) > 1:
         told = " and ".join(f"{level:g} ({name})" for level, name in levels.items())
         raise InputError(f"the files give different levels alpha, {told}; give one, or judge them one by one")
     return ClaimSet(claims=tuple(claims.values()), alpha=next(iter(levels), ALPHA))
+
+
+def _refuse_unmeasured(claim: Claim, known: Mapping[str, Collection[str]], name: str) -> None:
+    """Of a quantity that no experiment has no verdict would ever come."""
+    if not any(fnmatchcase(claim.quantity, pattern) for patterns in known.values() for pattern in patterns):
+        told = unknown_name("quantity", claim.quantity, known.get(claim.study, ()))
+        raise InputError(f"{name}: claim {claim.id!r}: {told}")
 
 
 def _level(value: Any, name: str) -> float:

@@ -21,6 +21,7 @@ from layerlocal.experiments.places import Kept, Place, read_kept
 from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import SIZES, StudyPlan
+from layerlocal.experiments.studies.quantities import known_quantities
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_model
 from layerlocal.names import first_name
@@ -93,7 +94,7 @@ def write_report_figures(
 
 
 def _content(out: Path, claim_files: Sequence[Path] | None) -> Content:
-    claims = load_claims(claim_files, known_studies=KNOWN)  # before any result is read
+    claims = _claims_of(claim_files)  # before any result is read
     rows: list[dict[str, Any]] = []
     records, warnings = comparable(out, lambda record: rows.append(run_row(record, options=False)))
     audit, studies, costs = audit_summary(out, records), study_summaries(out, records), cost_summaries(out)
@@ -125,6 +126,11 @@ def _published_runs(out: Path) -> list[dict[str, Any]]:
     table = load_runs(out)
     options = [name for name in table.column_names if name.partition(".")[1]]
     return list(table.drop_columns(options).to_pylist())
+
+
+def _claims_of(files: Sequence[Path] | None) -> ClaimSet:
+    """Ours, or those of files, which must be of studies and quantities that there are; ours are, by a test."""
+    return load_claims(files, known_studies=KNOWN, known_quantities=known_quantities()) if files else load_claims()
 
 
 def _claims_changed(summaries: Sequence[Summary]) -> list[str]:
@@ -163,7 +169,7 @@ def judge_claims(
     Raises:
         InputError: a claim file that cannot be used, an unknown claim, a file in place of a store.
     """
-    claims = load_claims(files, known_studies=KNOWN)
+    claims = _claims_of(files)
     claims = claims if rule is None else claims.of_rule(rule)
     shown = claims.ids_of(names) if names else None
     claims = claims if alpha is None else claims.model_copy(update={"alpha": alpha})

@@ -15,7 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["cost_quantities"]
+__all__ = ["COST_QUANTITIES", "cost_quantities"]
+
+COST_QUANTITIES = (
+    "memory_against_bp", "speed_against_bp", "memory_against_micro_bp", "speed_against_micro_bp", "layers_against_pipeline",
+)  # fmt: skip
+"""What claims about cost can name."""
 
 Row = Mapping[str, Any]
 Found = dict[str, dict[str, dict[str, Any]]]

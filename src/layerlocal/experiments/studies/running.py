@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from layerlocal.experiments.driver import How, forecast, run
+from layerlocal.claims import least_seeds, load_claims
+from layerlocal.experiments.driver import How, forecast, run, seeds_of
+from layerlocal.experiments.stored import read_plan
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.at_best import forecast_best, run_best
-from layerlocal.experiments.studies.base import SIZES
+from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.best import BestStudy
 from layerlocal.experiments.studies.choice import SearchPlan, search_of
 from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.studies.equal_time import EqualTimeStudy
 from layerlocal.experiments.studies.paced import forecast_paced, run_paced
 from layerlocal.types import InputError, unknown_name
+from layerlocal.words import several, spoken
 
 __all__ = ["forecast_study", "run_study"]
 
@@ -31,7 +34,8 @@ def run_study(out: Path, name: str, **asked: Any) -> Any:
             `layerlocal.experiments.driver.How`.
 
     Raises:
-        InputError: unknown study, size or rule; data that do not fit the study; a store that cannot be written.
+        InputError: unknown study, size or rule; data that do not fit the study; fewer seeds than any of its claims needs; a store that cannot
+            be written.
     """
     return _call(_RUN, out, name, **asked)
 
@@ -75,6 +79,8 @@ def _call(
     **here: Any,
 ) -> Any:
     study, search, how = find_study(name), _search(name, size, space, trials, trial_seeds), How.of(**here)
+    if not data:
+        _look_at_seeds(read_plan(out, name, size), name, rules, seeds, how)
     asked: dict[str, Any] = {
         "size": size, "rules": rules, "seeds": seeds, "data": data, "settings": settings or {}, "command": command,
     }  # fmt: skip
@@ -83,6 +89,29 @@ def _call(
     if isinstance(study, EqualTimeStudy):
         return ways.paced(out, how=how, **asked)
     return ways.other(Studied(study, **asked), out, how)
+
+
+def _look_at_seeds(
+    before: StudyPlan | None, name: str, rules: Sequence[str], seeds: int | Sequence[int], how: How
+) -> None:
+    """Whether there will be as many seeds as our claims need, those of earlier calls among them. Seeds that are named may have others
+    elsewhere: of too few only a note is made.
+
+    Raises:
+        InputError: a number of seeds with which no claim of the study could be judged.
+    """
+    needs = {c.id: least_seeds(c) for c in load_claims().claims if c.study == name and c.rule in rules}
+    planned = {*seeds_of(seeds), *(before.seeds if before else ())}
+    if not needs or len(planned) >= max(needs.values()):
+        return
+    short = [claim for claim, least in needs.items() if least > len(planned)]
+    told = (
+        f"{spoken(short)} cannot be judged by {several(len(planned), 'seed')}: a claim of the study {name!r} needs "
+        f"{min(needs[claim] for claim in short)} or more"
+    )
+    if isinstance(seeds, int) and len(short) == len(needs):
+        raise InputError(f"{told}; give more seeds, or name the one (0,) where others follow")
+    how.console.print(f"note: {told}", style="yellow", markup=False, highlight=False)
 
 
 def _search(
