@@ -93,8 +93,8 @@ def test_types_imports_nothing_of_ours():
     assert not rooms_imported(SOURCE / "types.py")
 
 
-def test_spec_imports_only_types_and_files():
-    assert rooms_imported(SOURCE / "spec.py") == {"files", "types", "validated"}
+def test_spec_imports_only_names_and_types():
+    assert rooms_imported(SOURCE / "spec.py") == {"names", "types", "validated"}
     assert rooms_imported(SOURCE / "validated.py") == {"types"}
 
 

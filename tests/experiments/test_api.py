@@ -97,7 +97,7 @@ def test_a_study_from_python_finds_what_the_command_finds_and_trains_nothing_aga
     assert isinstance(found, Summary) and len(found.rows) == 2 and found.sentences
     code, text, err = cli("study", "composition", "--seeds", "0,", "--workers", 1, "--out", tmp_path / "runs", "--json")
     said, told = json.loads(text), found.to_dict()
-    assert code == 0 and "6 of 6 runs are finished already" in err
+    assert code == 0 and "10 of 10 runs are finished already" in err
     assert said["rows"] == told["rows"] and said["quantities"] == told["quantities"]
     assert told["command"] == f"layerlocal.study('composition', seeds=[0], workers=1, out={str(tmp_path / 'runs')!r})"
     assert found.write_page() == tmp_path / "runs" / "report.html"

@@ -217,30 +217,37 @@ def test_each_method_is_judged_at_what_its_trials_found_on_other_seeds(finished)
     out, _, _, opened = finished
     records = RunStore(out).finished()
     trials = RunStore(out / "tune").finished()
-    assert (len(records), len(trials), opened) == (6, 18, 6), "the test split is opened once a judged run, by no trial"
+    assert (len(records), len(trials), opened) == (10, 24, 10), (
+        "the test split is opened once a judged run, by no trial"
+    )
     assert {r.spec.seed for r in records} == {0, 1} and {r.spec.seed for r in trials} == {10_000, 10_001}
     assert not any("test_accuracy" in record.result for record in trials)
     for name in ("class-goodness", "bp", "bp-deepsup"):
-        of = [record for record in trials if record.spec.rule.name == name]
+        twins = {"class-goodness", None}  # ordinary BP is of another rule
+        of = [r for r in trials if r.spec.rule.name == name and r.spec.rule.options.get("of") in twins]
         rates = groupby(
             sorted(of, key=lambda r: r.spec.recipe.learning_rate), key=lambda r: r.spec.recipe.learning_rate
         )
         means = {rate: sum(r.result["validation_accuracy"] for r in found) / 2 for rate, found in rates}
-        used = {r.spec.recipe.learning_rate for r in records if r.spec.rule.name == name}
+        used = {
+            r.spec.recipe.learning_rate
+            for r in records
+            if r.spec.rule.name == name and r.spec.rule.options.get("of") in twins
+        }
         assert len(means) == 3 and len(used) == 1
         assert means[used.pop()] == max(means.values())
 
 
 def test_the_summary_has_differences_settings_and_all_trials(finished):
     out, summary, *_ = finished
-    assert (summary.finished, summary.planned, summary.missing) == (6, 6, ())
+    assert (summary.finished, summary.planned, summary.missing) == (10, 10, ())
     own = summary.quantities["class-goodness"]
     assert set(own["gap/fashion_mnist_subset"].values) == {"0", "1"}
     assert set(own["validation/bp/fashion_mnist_subset"].values) == {"10000", "10001"}
     [table] = [table for table in summary.tables if table.caption.startswith("Settings of each method")]
-    assert [row["method"] for row in table.rows] == ["class-goodness", "BP", "BP-DeepSup"]
+    assert [row["method"] for row in table.rows] == ["class-goodness", "BP", "BP-DeepSup", "ordinary BP"]
     [figure] = [figure for figure in summary.figures if figure.name == "best-recipe-learning_rate"]
-    assert [len(series.points) for series in figure.series] == [3, 3, 3]
+    assert [len(series.points) for series in figure.series] == [3, 3, 3, 3]
     assert {point.x for point in figure.series[0].points} == {point.x for point in figure.series[1].points}
     [again] = study_summaries(out, comparable(out)[0])
     assert content_of(again) == content_of(summary), "a page is made from the plan and the runs, without the trials"
@@ -249,12 +256,12 @@ def test_the_summary_has_differences_settings_and_all_trials(finished):
 def test_a_dry_run_counts_what_then_runs_and_writes_nothing(finished, tmp_path):
     out, _, before, _ = finished
     assert {key: before[key] for key in ("planned", "finished", "trials", "left_out")} == {
-        "planned": 24, "finished": 0, "trials": 18, "left_out": 0,
+        "planned": 34, "finished": 0, "trials": 24, "left_out": 0,
     }  # fmt: skip
     assert before["seconds"] > 0
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     now = forecast_study(out, "best", trials=3, seeds=4, space=[RATE])
-    assert (now["planned"], now["finished"], now["trials"]) == (30, 24, 18)
+    assert (now["planned"], now["finished"], now["trials"]) == (42, 34, 24)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == files
     forecast_study(tmp_path / "runs", "best", trials=3, space=[RATE])
     assert not (tmp_path / "runs").exists()
@@ -277,14 +284,14 @@ def trained(monkeypatch):
     return seen, stops
 
 
-@pytest.mark.parametrize("stop", [7, 18])
+@pytest.mark.parametrize("stop", [7, 24])
 def test_cut_off_anywhere_it_goes_on_to_the_same_numbers_and_trains_nothing_twice(finished, tmp_path, trained, stop):
     seen, stops = trained
     stops.append(stop)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(tmp_path / "runs")
     summary = run(tmp_path / "runs")
-    assert len(seen) == len(set(seen)) == 24
+    assert len(seen) == len(set(seen)) == 34
     assert content_of(summary) == content_of(finished[1])
 
 
@@ -356,7 +363,7 @@ def test_a_search_is_of_the_study_best_alone(refused, cli):
     assert "--space is of the study 'best'" in refused("study", "depth", "--space", RATE)
     words = ("study", "best", "--trials", 2, "--trial-seeds", 3, "--space", RATE, "--seeds", 1, "--dry-run")
     code, out, _ = cli(*words)
-    assert code == 0 and out.startswith("21 runs, 18 of them trials: 0 finished, 21 to train")
+    assert code == 0 and out.startswith("29 runs, 24 of them trials: 0 finished, 29 to train")
 
 
 def test_a_plan_is_read_as_it_was_written():

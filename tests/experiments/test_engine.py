@@ -157,7 +157,7 @@ def test_plan_missing_and_summary_are_kept_and_the_page_is_made_of_them(engine):
     summary = case.run()
     assert len(maker.names) == len(set(maker.names)) > 2
     assert read_summary(case.place.summary.path, damaged=InputError) == summary
-    assert json.loads(case.place.missing.path.read_text()) == []
+    assert case.place.missing.read(kind=list) == []
     assert json.loads(case.place.plan.path.read_text())
     assert write_report(case.place.out).read_text().startswith("<!doctype html>")
 
@@ -184,12 +184,12 @@ def test_a_job_that_fails_is_told_with_its_reason_loses_no_other_and_is_made_aga
     case, maker = engine
     maker.breaks = 2
     summary = case.run()
-    [entry] = json.loads(case.place.missing.path.read_text())
+    [entry] = case.place.missing.read(kind=list)
     assert (entry["reason"], entry["left_out"], len(entry["runs"])) == ("a planted reason", False, 1)
     assert "a planted reason" in summary.model_dump_json()
     made, failed = len(maker.names), maker.names[1]
     case.run()
-    assert maker.names[made:] == [failed] and json.loads(case.place.missing.path.read_text()) == []
+    assert maker.names[made:] == [failed] and case.place.missing.read(kind=list) == []
 
 
 def test_a_dry_run_counts_what_is_left_and_writes_nothing(engine):

@@ -33,12 +33,12 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def planted(monkeypatch):
-    """PLANTED paces: the rule twice, DeepSup half as fast as BP; the rules that were timed."""
+    """PLANTED paces: the rule twice, DeepSup half as fast as BP, ordinary BP as fast; the rules that were timed."""
     timed = []
 
     def paces(specs, device):
         timed.append(specs["local"].rule.name)
-        return {"local": 0.5, "bp": 1.0, "bp-deepsup": 2.0}
+        return {"local": 0.5, "bp": 1.0, "bp-deepsup": 2.0, "ordinary": 1.0}
 
     monkeypatch.setattr(paced, "paces", paces)
     return timed
@@ -49,7 +49,12 @@ def run(out, **asked):
 
 
 def steps_of(out):
-    return {record.spec.rule.name: record.result["steps"] for record in RunStore(out).finished()}
+    ordinary = "local-heads"
+    return {
+        record.spec.rule.name: record.result["steps"]
+        for record in RunStore(out).finished()
+        if record.spec.rule.options.get("of") != ordinary
+    }
 
 
 def test_every_method_has_the_steps_that_fit_into_the_time_of_bp_and_keeps_them(planted, tmp_path, monkeypatch):
@@ -59,10 +64,11 @@ def test_every_method_has_the_steps_that_fit_into_the_time_of_bp_and_keeps_them(
     chosen = read_plan(tmp_path, "equal-time", "quick").chosen["class-goodness"][DATA]
     assert {method: choice.settings for method, choice in chosen.items()} == {
         "local": {"recipe.steps": 24}, "bp": {"recipe.steps": 12}, "bp-deepsup": {"recipe.steps": 6},
+        "ordinary": {"recipe.steps": 12},
     }  # fmt: skip
     monkeypatch.setattr(paced, "paces", lambda *_: pytest.fail("timed twice"))
     again = run(tmp_path, seeds=2)
-    assert again.planned == again.finished == 6
+    assert again.planned == again.finished == 10
     assert {row["runs"]["local"] for row in summary.rows} <= {row["runs"]["local"] for row in again.rows}
 
 
@@ -81,10 +87,12 @@ def test_accuracy_against_seconds_is_that_of_the_epochs(planted, tmp_path):
     summary = run(tmp_path)
     [row] = summary.rows
     for method, name in row["runs"].items():
+        if method == "ordinary-2x":
+            continue
         table = RunStore(tmp_path).metrics(name).to_pylist()
         seconds = [e["value"] for e in table if e["metric"] == "train_seconds"]
         accuracy = [e["value"] for e in table if (e["metric"], e["block"]) == ("validation_accuracy", "fused")]
-        assert len(seconds) == len(accuracy) == {"local": 4, "bp": 2, "bp-deepsup": 1}[method]
+        assert len(seconds) == len(accuracy) == {"local": 4, "bp": 2, "bp-deepsup": 1, "ordinary": 2}[method]
         assert [at for at, _ in row["curves"][method]] == pytest.approx(
             [sum(seconds[: i + 1]) for i in range(len(seconds))]
         )
@@ -94,6 +102,7 @@ def test_accuracy_against_seconds_is_that_of_the_epochs(planted, tmp_path):
         ("class-goodness", 4),
         ("BP", 2),
         ("BP-DeepSup", 1),
+        ("ordinary BP", 2),
     ]
     [again] = study_summaries(tmp_path, comparable(tmp_path)[0])
     assert again.figures == summary.figures
@@ -118,7 +127,7 @@ def test_the_steps_are_those_of_the_paces_that_were_measured(tmp_path):
     summary = run(tmp_path)
     chosen = read_plan(tmp_path, "equal-time", "quick").chosen["class-goodness"][DATA]
     seconds = 12 * chosen["bp"].seconds_per_step
-    assert seconds > 0 and summary.finished == 3
+    assert seconds > 0 and summary.finished == 5
     for choice in chosen.values():
         assert choice.settings["recipe.steps"] == max(1, round(seconds / choice.seconds_per_step))
 
@@ -126,5 +135,5 @@ def test_the_steps_are_those_of_the_paces_that_were_measured(tmp_path):
 def test_a_dry_run_counts_what_then_runs_and_times_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(paced, "paces", lambda *_: pytest.fail("timed"))
     found = forecast_study(tmp_path / "runs", "equal-time", seeds=2)
-    assert (found["planned"], found["finished"]) == (6, 0) and found["seconds"] > 0
+    assert (found["planned"], found["finished"]) == (10, 0) and found["seconds"] > 0
     assert not (tmp_path / "runs").exists()

@@ -85,7 +85,11 @@ def test_a_study_trains_rule_and_twins_on_it_and_keeps_the_hash_of_its_file(stud
     out, found = studied
     assert isinstance(found, Summary)
     records = list(RunStore(out).finished())
-    assert len(records) == 6 and {record.spec.rule.name for record in records} == {"class-goodness", "bp", "bp-deepsup"}
+    assert len(records) == 10 and {record.spec.rule.name for record in records} == {
+        "class-goodness",
+        "bp",
+        "bp-deepsup",
+    }
     sha = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
     assert {(r.spec.network.name, r.spec.network.width, r.spec.network.source_sha256) for r in records} == {
         (NAME, 1.0, sha)

@@ -304,7 +304,7 @@ def test_no_task_asks_for_more_images_than_its_data_set_has(name, size):
 def test_rules_that_deal_channels_to_classes_get_the_nearest_width_at_which_they_can(rule, widths):
     """cnn4 has 32, 64, 128 channels: at 0.625 20, 40, 80, ten classes; 100 classes want 100 channels, too many more than 16."""
     plan = plan_of("accuracy", rules=(rule,))
-    plan = plan.model_copy(update={"widths": fitting_widths(plan)})
+    plan = plan.model_copy(update={"widths": fitting_widths(plan, find_study("accuracy").widened(plan))})
     own = summarize_study(plan, planted(plan, flat)).quantities[rule]
     for name, width in zip(("cifar10", "cifar100"), widths, strict=True):
         assert own[f"accuracy/{name}"].protocol == f"cnn4 at width {width:g}, 2,500 images, 3 epochs"

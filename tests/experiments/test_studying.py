@@ -20,6 +20,7 @@ from layerlocal.experiments.driver import Refusal, _told
 from layerlocal.experiments.stored import judge_claims, study_place, write_report
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import StudyPlan, plan_runs
+from layerlocal.experiments.studies.controls import CONTROLS
 from layerlocal.experiments.studies.running import forecast_study, run_study
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.store import RunRecord, RunStore, write_atomic
@@ -61,11 +62,11 @@ def one_sentence(err):
 
 def test_a_study_trains_everything_it_planned_and_says_what_it_found(composed):
     out, summary = composed
-    assert (summary.finished, summary.planned, summary.missing) == (12, 12, ())
-    assert len(RunStore(out).finished()) == 12
+    assert (summary.finished, summary.planned, summary.missing) == (20, 20, ())
+    assert len(RunStore(out).finished()) == 20
     assert {row["how"] for row in summary.rows} == {"side", "overlay"}
     for row in summary.rows:
-        assert set(row["groups"]) == set(TRAINED) and set(row["groups"]["local"]) == {"seen", "unseen"}
+        assert set(row["groups"]) - set(CONTROLS) == set(TRAINED) and set(row["groups"]["local"]) == {"seen", "unseen"}
         assert row["gap"] == pytest.approx(row["local"] - row["bp"])
         assert 0.4 < row["separability"] < 1
     assert set(summary.quantities["class-goodness"]["unseen_minus_seen"].values) == {"0", "1"}
@@ -74,7 +75,7 @@ def test_a_study_trains_everything_it_planned_and_says_what_it_found(composed):
 def test_a_dry_run_by_the_command(composed, tmp_path, cli):
     code, text, _ = cli("study", "composition", "--seeds", 3, "--out", composed[0], "--dry-run", "--workers", 2)
     assert code == 0
-    assert text.splitlines()[0] == "18 runs: 12 finished, 6 to train"
+    assert text.splitlines()[0] == "28 runs: 20 finished, 8 to train"
     assert text.splitlines()[1].startswith("about ") and "on 2 workers" in text
     code, text, _ = cli("study", "composition", "--seeds", 2, "--out", composed[0], "--dry-run", "--json")
     assert code == 0 and json.loads(text)["seconds"] == 0
@@ -84,7 +85,7 @@ def test_a_dry_run_by_the_command(composed, tmp_path, cli):
 
 def test_a_dry_run_says_what_would_be_left_out_and_makes_no_store(tmp_path):
     found = forecast_study(tmp_path / "runs", "accuracy", data=["fashion_mnist_subset", "mnist"], seeds=1, workers=3)
-    assert (found["planned"], found["finished"], found["left_out"], found["workers"]) == (3, 0, 3, 3)
+    assert (found["planned"], found["finished"], found["left_out"], found["workers"]) == (5, 0, 5, 3)
     [reason] = found["reasons"]
     assert "mnist" in reason
     assert not (tmp_path / "runs").exists()
@@ -183,7 +184,7 @@ def test_data_that_cannot_be_reached_are_left_out_and_data_that_do_not_fit_are_r
 
     monkeypatch.setattr("layerlocal.data.raw.hub_sources", offline)
     found = run_study(tmp_path / "runs", "accuracy", data=["fashion_mnist_subset", "mnist"], seeds=1, workers=1)
-    assert (found.finished, found.planned, found.failed) == (3, 6, ())
+    assert (found.finished, found.planned, found.failed) == (5, 10, ())
     assert [entry.reason for entry in found.missing] == ["cannot reach ylecun/mnist"]
     with pytest.raises(InputError, match="num_test"):
         monkeypatch.setattr(scale_module, "SIZES_OF", {})
@@ -242,7 +243,7 @@ def test_runs_of_another_protocol_are_left_out_and_said_so(composed, tmp_path, c
         (folder / f"{name}.json").write_bytes(text)
         sums[f"{name}.json"] = hashlib.sha256(text).hexdigest()
     (folder / "DONE").write_text(json.dumps(sums))
-    assert "1 of 12 runs are of protocol 0 and are left out" in write_report(out).read_text()
+    assert "1 of 20 runs are of protocol 0 and are left out" in write_report(out).read_text()
     code, _, err = cli("claims", "--out", out)
     assert code == 0 and "two protocols do not compare" in err
 

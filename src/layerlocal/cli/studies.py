@@ -81,6 +81,12 @@ def study(
             help="Of the study best: a dimension that is searched, as of tune, repeatable; learning rate and weight decay."
         ),
     ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            help="Train ordinary BP too, and for twice the steps on two seeds: the price of the objective, and headroom."
+        ),
+    ] = True,
     reread: Reread = False,
     workers: Workers = None,
     ray: Ray = None,
@@ -106,6 +112,7 @@ def study(
         "space": space or [],
         "trials": trials,
         "trial_seeds": trial_seeds,
+        "controls": controls,
     }
     here: dict[str, Any] = {"workers": workers, "device": device, "reread": reread, "console": err}
     if dry_run:

@@ -34,7 +34,7 @@ def tune(
     space: Annotated[
         list[str] | None,
         typer.Option(
-            help="A dimension, repeatable: recipe.learning_rate=log:0.0005:0.03, rule.grid=1,2,4, rule.label_smoothing=0:0.2; with RULE/ in "
+            help="A dimension, repeatable: recipe.learning_rate=log:0.0005:0.1, rule.grid=1,2,4, rule.label_smoothing=0:0.2; with RULE/ in "
             "front for one rule and its twins. Default: learning rate and weight decay."
         ),
     ] = None,

@@ -48,6 +48,7 @@ def study(
     space: Names = (),
     trials: int | None = None,
     trial_seeds: int | None = None,
+    controls: bool = True,
     reread: bool = False,
     workers: int | None = None,
     ray: str | None = None,
@@ -71,6 +72,7 @@ def study(
         space: of the study ``"best"``: dimensions that are searched, as of `tune`; learning rate and weight decay where none is given.
         trials: of the study ``"best"``: of each method, 1 to 100,000, all at the same points; the size's own where left out.
         trial_seeds: of the study ``"best"``: runs of each trial, 1 to 10,000; 2 where left out.
+        controls: train ordinary backprop too, and for twice the steps on two seeds: the price of the objective, and headroom.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each, ≥ 1; ``None``: one a core.
         ray: address of a Ray cluster instead of processes here, or ``"local"`` (extra ``ray``).
@@ -83,6 +85,7 @@ def study(
     """
     from layerlocal.experiments.studies.running import run_study
 
+    check_kind("controls", controls, bool)
     asked: dict[str, Any] = {
         "size": text_of("size", size),
         "rules": some_names("rules", rules),
@@ -91,6 +94,7 @@ def study(
         "space": names_of("space", space),
         "trials": whole_or_none("trials", trials, 1, most=100_000),
         "trial_seeds": whole_or_none("trial_seeds", trial_seeds, 1, most=MOST_SEEDS),
+        "controls": controls,
     }
     asked["settings"] = dotted_settings(
         settings, {"network.name": ("network", network), "network.width": ("width", width)}
@@ -257,7 +261,7 @@ def tune(
 
     Args:
         rules: local rules: a name or several, or ``FILE.py:CLASS``.
-        space: dimensions such as ``"recipe.learning_rate=log:0.0005:0.03"`` or ``"rule.grid=1,2,4"``; learning rate and weight decay where
+        space: dimensions such as ``"recipe.learning_rate=log:0.0005:0.1"`` or ``"rule.grid=1,2,4"``; learning rate and weight decay where
             none is given.
         trials: for each rule and each twin, 1 to 100,000; the first is the settings as they are, where they lie in the space.
         seeds: runs of each trial: how many, 1 to 10,000, or which; their mean counts.

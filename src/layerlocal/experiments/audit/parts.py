@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.base import METHODS, estimates, group_rows
-from layerlocal.experiments.studies.parts import COLUMNS, NAMES, columns, difference_figure, difference_table
+from layerlocal.experiments.studies.parts import COLUMNS, OF_TWINS, columns, difference_figure, difference_table
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Axis, Figure, Guide, Part, Point, Row, Series, Table
 from layerlocal.words import mean_of, percent
@@ -90,14 +90,14 @@ def _forest(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> Figure:
         y=Axis(scale="category"),
         series=tuple(
             Series(name=name, points=tuple(Point(x=row[key], y=row["rule"]) for row in verdicts))
-            for key, name in NAMES.items()
+            for key, name in OF_TWINS.items()
         ),
         runs=runs_of(rows),
     )
 
 
 def _steps(verdicts: Sequence[Verdict]) -> Figure:
-    steps = {key: name for key, name in NAMES.items() if key != "gap"}
+    steps = {key: name for key, name in OF_TWINS.items() if key != "gap"}
     return Figure(
         name="audit-steps",
         kind="bars",

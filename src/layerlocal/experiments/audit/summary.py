@@ -11,9 +11,9 @@ from layerlocal.experiments.audit.certificates import Certificate, certificate_p
 from layerlocal.experiments.audit.parts import ARMS, accuracy_part, block_part, class_part, cost_part
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs, class_specs
 from layerlocal.experiments.audit.sentences import class_sentence, headline, split_sentence
-from layerlocal.experiments.studies.base import DIFFERENCES, by_seed, estimates, group_rows, make_row, quantity
+from layerlocal.experiments.studies.base import by_seed, estimates, group_rows, make_row, quantity
 from layerlocal.experiments.studies.effects import slopes
-from layerlocal.experiments.studies.parts import NAMES
+from layerlocal.experiments.studies.parts import OF_TWINS
 from layerlocal.experiments.studies.sampled import AnswersOf, interval_notes, kept
 from layerlocal.plugins import file_of
 from layerlocal.runs.environment import shared_environment
@@ -149,7 +149,7 @@ def _verdict(
     text = "not measured" if found.get("failed") else MISSING
     return {
         "rule": rule,
-        **estimates(rows, *ROLES, *DIFFERENCES),
+        **estimates(rows, *ROLES, *OF_TWINS),
         "speed": found["speed_ratio"]["median"] if "speed_ratio" in found else text,
         "saved": found.get("saved_ratio", text),
         "locality": locality_of(certificates, rule),
@@ -278,11 +278,11 @@ def _quantities(plan: AuditPlan, compared: Sequence[Row], sweep: Arms) -> dict[s
     """Rule → the three differences and its accuracy; of the rule of the class sweep also how they change with K."""
     found: dict[str, dict[str, Quantity]] = {}
     for (rule,), rows in group_rows(compared, "rule").items():
-        own = {key: quantity(NAMES[key], by_seed(rows, key)) for key in DIFFERENCES}
+        own = {key: quantity(OF_TWINS[key], by_seed(rows, key)) for key in OF_TWINS}
         found[rule] = own | {"accuracy": quantity("test accuracy", by_seed(rows, "local"), unit="%")}
     for arm, rows in sweep.items():
-        for key in DIFFERENCES:
+        for key in OF_TWINS:
             if values := slopes(rows, key, "classes"):
-                what = f"change of {NAMES[key]} per doubling of K, {ARMS[arm].lower()}"
+                what = f"change of {OF_TWINS[key]} per doubling of K, {ARMS[arm].lower()}"
                 found.setdefault(plan.sweep_rule, {})[f"{key}_slope/{arm}"] = quantity(what, values)
     return found

@@ -13,8 +13,9 @@ from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan, by_seed, plan_runs, quantity
 from layerlocal.experiments.studies.effects import between
 from layerlocal.experiments.studies.parts import STANDS
-from layerlocal.experiments.studies.scale import methods_of, network_of, scale_of
+from layerlocal.experiments.studies.scale import Scale, methods_of, network_of, scale_of
 from layerlocal.experiments.studies.views import Along
+from layerlocal.spec import NetworkSpec
 from layerlocal.summary import Quantity, Row
 
 __all__ = ["AccuracyStudy"]
@@ -32,7 +33,6 @@ class AccuracyStudy(AxisStudy):
     question = "How far is the rule from backprop on real images, and how much of that is locality?"
     optional_data = True
     tasks_apart = True
-    own_widths = True
     most_data = 100
     axis = Along("data", "data set")
     differences = (
@@ -58,11 +58,23 @@ class AccuracyStudy(AxisStudy):
         """One a data set."""
         return [self._cell(plan, rule, name, seed) for name in plan.data or self.sources(plan)]
 
+    def scale(self, plan: StudyPlan) -> Scale:
+        """How much is trained."""
+        return scale_of(plan)
+
+    def widened(self, plan: StudyPlan) -> NetworkSpec:
+        """The scale's."""
+        return self.scale(plan).network
+
+    def options(self, plan: StudyPlan, rule: str) -> dict[str, Any]:
+        """Of a rule and its twins alike."""
+        return {}
+
     def _cell(self, plan: StudyPlan, rule: str, name: str, seed: int) -> Cell:
-        scale = scale_of(plan)
+        scale = self.scale(plan)
         size = IMAGE_SIZE.get(name) if plan.size != "full" else (224 if name == "imagenet100" else None)
         data = scale.images(name, image_size=size, seed=seed)
-        network, methods = network_of(plan, rule, name), methods_of(plan, rule)
+        network, methods = network_of(plan, rule, name, scale), methods_of(plan, rule, **self.options(plan, rule))
         return Cell({"data": name}, data, network, scale.recipe_on(name), methods, plan.own_settings(rule, name))
 
     def more(self, plan: StudyPlan, rule: str, value: Any, rows: Sequence[Row]) -> Mapping[str, Quantity]:

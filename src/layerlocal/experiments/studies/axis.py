@@ -24,7 +24,9 @@ from layerlocal.experiments.studies.base import (
     group_rows,
     over_seeds,
     quantity,
+    with_headroom,
 )
+from layerlocal.experiments.studies.controls import headroom_of
 from layerlocal.experiments.studies.effects import Measure, chosen, ratio_of_means
 from layerlocal.experiments.studies.parts import Words
 from layerlocal.experiments.studies.sampled import BySeed
@@ -34,6 +36,12 @@ from layerlocal.words import difference, several
 
 __all__ = ["AxisStudy", "Each", "Finding", "Share"]
 
+CONTROLLED = {
+    "total": "local − ordinary BP, {at}",
+    "objective": "BP of the rule's loss − ordinary BP, {at}",
+    "headroom": "ordinary BP with twice the steps − ordinary BP, {at}",
+}
+"""Columns of controls, measured at each value of every study that has differences there."""
 LEAST_GAP = 0.005
 """Where a lead is on average less than half a point, or seeds cannot tell it from zero, no share of it is given, and that is said: a share
 of what may be nothing is any number.
@@ -189,7 +197,10 @@ class AxisStudy(Study):
         """Quantities of one rule and sentences on them."""
         own = {name: of for value, part in self._at(rows) for name, of in self._each(plan, rule, value, part)}
         over = {one: values for one in self.findings(plan) if (values := one.of(rows))}
-        found.quantities[rule] = own | {one.name: quantity(one.what, values) for one, values in over.items()}
+        headroom = headroom_of(rows)
+        found.quantities[rule] = own | {
+            one.name: with_headroom(quantity(one.what, values), one.of(headroom)) for one, values in over.items()
+        }
         told = {one.name: one.told(values) for one, values in over.items()}
         for one in over:
             if one.said:
@@ -212,5 +223,9 @@ class AxisStudy(Study):
     def _each(self, plan: StudyPlan, rule: str, value: Any, rows: Sequence[Row]) -> Iterator[tuple[str, Quantity]]:
         for each in self.differences:
             name = each.name.format_map(Words(rows, at=value)) or f"{each.key}/{value}"
-            yield name, each.quantity(rows, self.axis.named(value))
+            yield name, with_headroom(each.quantity(rows, self.axis.named(value)), by_seed(rows, "headroom"))
+        for key, what in CONTROLLED.items() if self.differences else ():
+            if values := by_seed(rows, key):
+                own = quantity(what.format(at=self.axis.named(value)), values)
+                yield f"{key}/{value}", with_headroom(own, by_seed(rows, "headroom"))
         yield from self.more(plan, rule, value, rows).items()

@@ -6,8 +6,8 @@ from specs to rows to the summary that claims and the report read, is here and i
 A row is one rule, one cell, one seed; accuracies are fractions:
 
     {"rule", "seed", <axes of the cell>, "num_classes", "chance", "separability",
-     <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality",
-     the same three with "_last": of the last block's own readout, without fusion,
+     <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality", with controls also
+     "total", "objective", "headroom", the same with "_last": of the last block's own readout, without fusion,
      "validation": {method: accuracy}, "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
 """
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.experiments.settings import set_on
 from layerlocal.experiments.studies.choice import Choice, SearchPlan
+from layerlocal.experiments.studies.controls import CONTROLS, LONGER, ORDINARY, doubled, with_controls
 from layerlocal.experiments.studies.sampled import ANSWERS, DIFFERENCES, AnswersOf, BySeed, pair_of, row_shares
 from layerlocal.runs.store import RunRecord
 from layerlocal.sampling import Shares, weighted
@@ -41,6 +42,7 @@ __all__ = [
     "Study",
     "StudyPlan",
     "by_seed",
+    "cells_of",
     "estimates",
     "group_rows",
     "last_accuracy",
@@ -52,6 +54,7 @@ __all__ = [
     "quantity",
     "twins_of_rule",
     "whole_seeds",
+    "with_headroom",
 ]  # fmt: skip
 
 Size = Literal["quick", "medium", "standard", "full"]
@@ -84,6 +87,8 @@ class StudyPlan(BaseModel):
         settings: of every run, dotted (`layerlocal.experiments.settings`).
         search: how the settings of each method were searched, in a study of methods at their best.
         chosen: rule → data set → method → settings of its own, in studies that find them before they begin.
+        controls: whether ordinary BP is trained too, and for twice the steps (`layerlocal.experiments.studies.controls`); not in plans of
+            earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +106,7 @@ class StudyPlan(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     search: SearchPlan | None = None
     chosen: dict[str, dict[str, dict[str, Choice]]] = Field(default_factory=dict)
+    controls: bool = False
 
     def source(self, usual: str) -> str:
         """The data set that takes the place of a study's usual one, where the user named one."""
@@ -169,8 +175,6 @@ class Study(ABC):
     """Whether cells whose data cannot be reached are left out (and said so) rather than refused."""
     tasks_apart: ClassVar[bool] = False
     """Whether a rule that one task refuses still takes part in the others; its conclusions are of each task by itself."""
-    own_widths: ClassVar[bool] = False
-    """Whether rules that deal channels to classes get a network of a width at which they can (`StudyPlan.widths`)."""
     own_readouts: ClassVar[bool] = False
     """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
     only: ClassVar[tuple[str, ...]] = ()
@@ -179,6 +183,10 @@ class Study(ABC):
     """Options of a rule that its runs set beyond those of `twins_of_rule`: a rule must have them to take part."""
     most_data: ClassVar[int] = 1
     """How many data sets of the user's own it takes."""
+
+    def widened(self, plan: StudyPlan) -> NetworkSpec | None:
+        """The network that rules which deal channels to classes get at a width at which they can (`StudyPlan.widths`); none: as it is."""
+        return None
 
     @abstractmethod
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
@@ -227,27 +235,44 @@ def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
         (rule, seed, position): cell
         for seed in plan.seeds
         for rule in plan.rules
-        for position, cell in enumerate(study.cells(plan, rule, seed))
+        for position, cell in enumerate(cells_of(study, plan, rule, seed))
     }
     specs = {
         (*at, method): spec for at, cell in cells.items() for method, spec in cell.specs(at[1], plan.contents).items()
     }
-    runs = set_on(specs, plan.settings, plan.contents, plan.sources)
+    runs = _set(specs, plan)
     own = {(*at, method): settings for at, cell in cells.items() for method, settings in cell.settings.items()}
-    return runs | {key: runs[key].with_settings(settings) for key, settings in own.items()}
+    runs |= {key: runs[key].with_settings(settings) for key, settings in own.items()}
+    return runs | {key: doubled(runs[(*key[:3], ORDINARY)]) for key in runs if key[3] == LONGER}
+
+
+def cells_of(study: Study, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
+    """Every task of one rule and one seed, with the controls if the plan has them."""
+    cells = study.cells(plan, rule, seed)
+    return [with_controls(cell, seed, plan.seeds) for cell in cells] if plan.controls else cells
+
+
+def _set(specs: Mapping[Key, RunSpec], plan: StudyPlan) -> dict[Key, RunSpec]:
+    """With the plan's settings; those of rules are none of ordinary BP's, which has no readout of theirs."""
+    others = {key: value for key, value in plan.settings.items() if not key.startswith("rule.")}
+    controls = {key: spec for key, spec in specs.items() if key[3] in CONTROLS}
+    apart = {key: spec for key, spec in specs.items() if key not in controls}
+    found = set_on(apart, plan.settings, plan.contents, plan.sources)
+    found |= set_on(controls, others, plan.contents, plan.sources)
+    return {key: found[key] for key in specs}
 
 
 def make_rows(
     study: Study, plan: StudyPlan, records: Mapping[str, RunRecord], answers: AnswersOf | None = None
 ) -> list[Row]:
-    """One row a rule, seed and cell of which every method is finished; ``answers``: what a run answered on its test images."""
+    """One row a rule, seed and cell of which every method but the controls is finished; ``answers``: what a run answered on its test images."""
     rows, planned = [], plan_runs(study, plan)
     for rule in plan.rules:
         for seed in plan.seeds:
-            for position, cell in enumerate(study.cells(plan, rule, seed)):
+            for position, cell in enumerate(cells_of(study, plan, rule, seed)):
                 runs = {method: planned[rule, seed, position, method].hash for method in cell.methods}
-                if all(run in records for run in runs.values()):
-                    found = {method: records[run] for method, run in runs.items()}
+                found = {method: records[run] for method, run in runs.items() if run in records}
+                if {*runs} - {*CONTROLS} <= {*found}:
                     rows.append(make_row(rule, seed, cell.at, found, answers))
     return rows
 
@@ -261,15 +286,16 @@ def make_row(
         rule: a local rule.
         seed: of the runs.
         at: where the task lies on the axes.
-        found: method → its run; ``"local"``, ``"bp"`` and ``"bp-deepsup"`` give the paired differences.
+        found: method → its run; the paired differences are those of `DIFFERENCES` of which both are there.
         answers: what a run answered on its test images; the row has it until it is `kept`.
     """
     results = {name: record.result for name, record in found.items()}
     first = next(iter(results.values()))
     accuracies = {name: result["test_accuracy"] for name, result in results.items()}
     last = {name: list(result["block_accuracies"].values())[-1] for name, result in results.items()}
-    differences = {name: accuracies[left] - accuracies[right] for name, (left, right) in DIFFERENCES.items()}
-    differences |= {f"{name}_last": last[left] - last[right] for name, (left, right) in DIFFERENCES.items()}
+    pairs = {name: pair for name, pair in DIFFERENCES.items() if {*pair} <= results.keys()}
+    differences = {name: accuracies[left] - accuracies[right] for name, (left, right) in pairs.items()}
+    differences |= {f"{name}_last": last[left] - last[right] for name, (left, right) in pairs.items()}
     return {
         "rule": rule,
         "seed": seed,
@@ -343,6 +369,11 @@ def quantity(what: str, values: Mapping[int, float], **more: str) -> Quantity:
     by_name = {str(seed): float(value) for seed, value in sorted(values.items())}
     images = values.images if isinstance(values, BySeed) else None
     return Quantity.model_validate({"what": what, "values": by_name, "images": images, **more})
+
+
+def with_headroom(found: Quantity, headroom: Mapping[int, float]) -> Quantity:
+    """A quantity beside what training left of it: the same of the headroom, a mean over the seeds that have it."""
+    return found.model_copy(update={"headroom": sum(headroom.values()) / len(headroom)}) if headroom else found
 
 
 def plotted(rows: Sequence[Row], x: str, key: str) -> Iterator[Point]:

@@ -17,8 +17,10 @@ from layerlocal.types import InputError
 
 __all__ = ["Choice", "SearchPlan", "Trial", "best_of", "search_of"]
 
-USUAL = {"quick": (8, 1.0), "medium": (16, 1.0), "standard": (8, 0.25), "full": (16, 0.25)}
+USUAL = {"quick": (8, 1.0), "medium": (16, 1.0), "standard": (6, 0.125), "full": (16, 0.25)}
 """Size → trials of a method, and their length beside the runs that are judged."""
+TRAINED_SPACE = ("recipe.learning_rate=log:0.05:3", "recipe.weight_decay=log:0.0002:0.01")
+"""Of sizes standard and full, which train by SGD."""
 EQUAL = {
     "recipe.epochs": "every method trains equally long",
     "recipe.steps": "every method trains equally long",
@@ -121,7 +123,8 @@ def search_of(
     Raises:
         InputError: a dimension that is none, or that methods are not compared by.
     """
-    dimensions = tuple(map(parse_dimension, space or DEFAULT_SPACE))
+    usually = TRAINED_SPACE if size in ("standard", "full") else DEFAULT_SPACE
+    dimensions = tuple(map(parse_dimension, space or usually))
     for dimension in dimensions:
         part = dimension.key.partition(".")[0]
         if part in ("data", "network"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
-from layerlocal.experiments.studies.base import DIFFERENCES, METHODS, Cell, StudyPlan, estimates, group_rows
+from layerlocal.experiments.studies.base import DIFFERENCES, Cell, StudyPlan, estimates, group_rows
 from layerlocal.experiments.studies.effects import between
 from layerlocal.experiments.studies.scale import methods_of, scale_of
 from layerlocal.experiments.studies.views import Along
@@ -74,6 +74,8 @@ class CompositionStudy(AxisStudy):
 
 
 def _on_pairs(row: Row, name: str) -> Row:
-    on = {method: row["groups"][method][name] for method in METHODS}
-    differences = {key: on[left] - on[right] for key, (left, right) in DIFFERENCES.items()}
+    on = {method: groups[name] for method, groups in row["groups"].items()}
+    differences = {
+        key: on[left] - on[right] for key, (left, right) in DIFFERENCES.items() if {left, right} <= on.keys()
+    }
     return row | {"pairs": name, **on, **differences}

@@ -50,6 +50,7 @@ class Studied(RunExperiment[StudyPlan]):
         data: data sets instead of the study's own.
         settings: of every run, dotted, e.g. ``{"network.width": 0.25}``.
         command: noted beside the numbers.
+        controls: whether ordinary BP is trained too, and for twice the steps.
     """
 
     study: Study
@@ -59,6 +60,7 @@ class Studied(RunExperiment[StudyPlan]):
     data: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    controls: bool = True
 
     def place(self, out: Path, plan: StudyPlan) -> Place:
         """Its folder."""
@@ -73,8 +75,9 @@ class Studied(RunExperiment[StudyPlan]):
             refuse_baseline(rule)
         plan = _joined(out, _asked_plan(self))
         plan = _with_own(self.study, plan, read_plan(out, self.study.name, self.size))
+        compared = plan.model_copy(update={"controls": False})  # they differ in what may be set
         refuse_settings(
-            plan.settings, lambda settings: plan_runs(self.study, plan.model_copy(update={"settings": settings}))
+            plan.settings, lambda settings: plan_runs(self.study, compared.model_copy(update={"settings": settings}))
         )
         return plan
 
@@ -148,6 +151,7 @@ def _asked_plan(asked: Studied) -> StudyPlan:
             "data": tuple(asked.data),
             "settings": dict(asked.settings),
             "command": asked.command,
+            "controls": asked.controls,
         }
     )
     if len(plan.data) > study.most_data:
@@ -173,7 +177,8 @@ def _joined(out: Path, plan: StudyPlan) -> StudyPlan:
                 f"{out} holds the study {plan.study!r} at this size on {told}; give another folder with --out for other {word}"
             )
     rules = tuple(dict.fromkeys([*before.rules, *plan.rules]))
-    return plan.model_copy(update={"rules": rules, "seeds": tuple(sorted({*before.seeds, *plan.seeds}))})
+    seeds, controls = tuple(sorted({*before.seeds, *plan.seeds})), before.controls or plan.controls
+    return plan.model_copy(update={"rules": rules, "seeds": seeds, "controls": controls})
 
 
 def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyPlan:
@@ -184,7 +189,8 @@ def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyP
     twins = {rule: partner for rule in plan.rules if (partner := partner_of(rule)) != rule}
     sources = sources_of(plan.rules, plan.settings)
     plan = plan.model_copy(update={"twins_of": twins, "sources": sources, "claims_sha256": begun})
-    return plan.model_copy(update={"widths": fitting_widths(plan)}) if study.own_widths else plan
+    network = study.widened(plan)
+    return plan if network is None else plan.model_copy(update={"widths": fitting_widths(plan, network)})
 
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:

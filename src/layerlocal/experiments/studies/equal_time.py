@@ -12,6 +12,7 @@ from typing import Any
 
 from layerlocal.experiments.studies.accuracy import AccuracyStudy
 from layerlocal.experiments.studies.base import Conclusion, Row, StudyPlan, group_rows
+from layerlocal.experiments.studies.controls import LONGER
 from layerlocal.experiments.studies.parts import called
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, Column, Figure, Point, Series, Table
@@ -36,7 +37,9 @@ class EqualTimeStudy(AccuracyStudy):
 
     def with_history(self, row: Row, metrics: Callable[[str], Any]) -> Row:
         """With ``curves``: method → (seconds of training so far, validation accuracy) after each epoch."""
-        return row | {"curves": {method: _curve(metrics(run)) for method, run in row["runs"].items()}}
+        return row | {
+            "curves": {method: _curve(metrics(run)) for method, run in row["runs"].items() if method != LONGER}
+        }
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Differences, what each method trained in its time, and how accurate it was when."""

@@ -14,6 +14,7 @@ from layerlocal.experiments.driver import How, Round, forecast, prepare, run
 from layerlocal.experiments.stored import read_plan
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.choice import Choice
+from layerlocal.experiments.studies.controls import LONGER
 from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.studies.equal_time import EqualTimeStudy
 from layerlocal.runs.forecast import forecast_seconds
@@ -92,7 +93,7 @@ def _untimed(plan: StudyPlan, kept: Round, chosen: Chosen) -> list[tuple[str, st
     cells = {(rule, place): list(keys) for (rule, place), keys in groupby(first, key=lambda key: (key[0], key[2]))}
     found = []
     for (rule, _), keys in cells.items():
-        specs = {key[3]: kept[key] for key in keys}
+        specs = {key[3]: kept[key] for key in keys if key[3] != LONGER}
         data = specs["bp"].data.source
         if data not in chosen.get(rule, {}):
             found.append((rule, data, specs))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from layerlocal.experiments.studies.base import estimates, group_rows, last_accuracy, plotted
+from layerlocal.experiments.studies.controls import LONGER, ORDINARY
 from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, CellKind, Column, Figure, Row, Series, Table
@@ -14,6 +15,7 @@ from layerlocal.words import BELOW, against, difference, relation
 __all__ = [
     "COLUMNS",
     "NAMES",
+    "OF_TWINS",
     "STANDS",
     "Words",
     "called",
@@ -31,9 +33,15 @@ COLUMNS: tuple[tuple[str, str, CellKind], ...] = (
     ("gap", "gap: local − BP", "points"),
     ("extra_supervision", "extra supervision: DeepSup − BP", "points"),
     ("price_of_locality", "price of locality: local − DeepSup", "points"),
+    (ORDINARY, "ordinary BP", "percent"),
+    ("total", "local − ordinary BP", "points"),
+    ("objective", "price of the objective: BP − ordinary BP", "points"),
+    ("headroom", "headroom: ordinary BP with twice the steps", "points"),
 )
-NAMES = {key: label for key, label, kind in COLUMNS if kind == "points"}
-"""The three differences, as figures and tables call them."""
+NAMES = {key: label for key, label, kind in COLUMNS if kind == "points" and key not in ("total", "headroom")}
+"""The differences that figures show, as figures and tables call them."""
+OF_TWINS = {key: label for key, label in NAMES.items() if key != "objective"}
+"""Those between a rule and its twins."""
 STANDS = "{at}: {against} ({gap}); price of locality {price_of_locality}."
 """How a rule stands to its twins at one value of an axis; made of `Words`."""
 
@@ -77,7 +85,12 @@ def gains(row: Row, method: str) -> Row:
 
 def called(rule: str, method: str) -> str:
     """A method of a rule in figures and tables."""
-    return {"bp": "BP", "bp-deepsup": "BP-DeepSup"}.get(method, rule)
+    return {
+        "bp": "BP",
+        "bp-deepsup": "BP-DeepSup",
+        ORDINARY: "ordinary BP",
+        LONGER: "ordinary BP, twice the steps",
+    }.get(method, rule)
 
 
 def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> str | None:

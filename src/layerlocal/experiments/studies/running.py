@@ -29,7 +29,8 @@ def run_study(out: Path, name: str, **asked: Any) -> Any:
     Args:
         out: the run store.
         name: see `STUDIES`.
-        **asked: ``size``, ``rules``, ``seeds``, ``data``, ``settings``, ``command`` of `Studied`; ``space``, ``trials``, ``trial_seeds`` of
+        **asked: ``size``, ``rules``, ``seeds``, ``data``, ``settings``, ``controls``, ``command`` of `Studied`;
+            ``space``, ``trials``, ``trial_seeds`` of
             the study `best` (`search_of`); ``workers``, ``ray``, ``device``, ``reread``, ``console`` of
             `layerlocal.experiments.driver.How`.
 
@@ -75,6 +76,7 @@ def _call(
     space: Sequence[str] = (),
     trials: int | None = None,
     trial_seeds: int | None = None,
+    controls: bool = True,
     command: str = "",
     **here: Any,
 ) -> Any:
@@ -83,6 +85,7 @@ def _call(
         _look_at_seeds(read_plan(out, name, size), name, rules, seeds, how)
     asked: dict[str, Any] = {
         "size": size, "rules": rules, "seeds": seeds, "data": data, "settings": settings or {}, "command": command,
+        "controls": controls,
     }  # fmt: skip
     if search is not None:
         return ways.best(out, search=search, how=how, **asked)

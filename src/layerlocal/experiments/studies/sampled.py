@@ -40,7 +40,11 @@ DIFFERENCES = {
     "gap": ("local", "bp"),
     "extra_supervision": ("bp-deepsup", "bp"),
     "price_of_locality": ("local", "bp-deepsup"),
+    "total": ("local", "ordinary"),
+    "objective": ("bp", "ordinary"),
+    "headroom": ("ordinary-2x", "ordinary"),
 }
+"""Column of a row → the two methods it is the difference of, where both were trained; the last three are with `controls`."""
 PAIRS = "methods_of"
 """Where an entry of a study says of which two methods its own columns are the differences."""
 AnswersOf = Callable[[RunRecord], Answers | None]

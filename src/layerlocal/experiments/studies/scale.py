@@ -124,9 +124,9 @@ def scale_of(plan: StudyPlan) -> Scale:
     return _SCALES[plan.size]
 
 
-def network_of(plan: StudyPlan, rule: str, source: str) -> NetworkSpec:
-    """The scale's network, at the width that the plan has for this rule and as many classes, twins alike."""
-    network = scale_of(plan).network
+def network_of(plan: StudyPlan, rule: str, source: str, scale: Scale | None = None) -> NetworkSpec:
+    """The network of a scale, unless given the plan's, at the width that the plan has for this rule and as many classes, twins alike."""
+    network = (scale or scale_of(plan)).network
     width = plan.widths.get(rule, {}).get(SIZES_OF[source][2]) if source in SIZES_OF else None
     return network if width is None else network.model_copy(update={"width": width})
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from layerlocal.experiments.studies.base import Study, StudyPlan, plan_runs
 from layerlocal.experiments.studies.choice import Choice, SearchPlan, Trial, best_of
-from layerlocal.experiments.tune import of_rule, setting_of, shared_points
+from layerlocal.experiments.studies.controls import LONGER, ORDINARY
+from layerlocal.experiments.tune import Dimension, of_rule, setting_of, shared_points
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import RunSpec
+from layerlocal.types import InputError
 
 __all__ = ["PlannedTrial", "choose", "planned_trials"]
 
@@ -51,20 +53,44 @@ def planned_trials(study: Study, plan: StudyPlan) -> Iterator[PlannedTrial]:
     judged = plan_runs(study, unchosen)
     first = [key for key in judged if key[1] == search.seed_list[0]]
     for (rule, position), keys in groupby(first, key=lambda key: (key[0], key[2])):
-        methods = [key[3] for key in keys]
+        methods = [key[3] for key in keys if key[3] != LONGER]  # which has the settings of ordinary BP
         space = of_rule(search.space, rule)
         specs = {
             method: {seed: judged[rule, seed, position, method] for seed in search.seed_list} for method in methods
         }
         usual = {
-            method: {d.key: setting_of(of[search.seed_list[0]], d.key) for d in space} for method, of in specs.items()
+            method: {d.key: setting_of(of[search.seed_list[0]], d.key) for d in space if is_of(d.key, method)}
+            for method, of in specs.items()
         }
-        points = shared_points(space, list(usual.values()), search.trials, seed=POINTS_SEED)
+        _refuse_without_usual(space, usual)
+        whole = [found for found in usual.values() if len(found) == len(space)]
+        points = shared_points(space, whole, search.trials, seed=POINTS_SEED)
         data = study.cells(unchosen, rule, search.seed_list[0])[position].at["data"]
         for number, settings in enumerate(points):
             for method, of in specs.items():
-                runs = {seed: _trial_run(spec, plan, search, settings) for seed, spec in of.items()}
-                yield PlannedTrial(rule, position, data, method, number, settings, usual[method], runs)
+                own = {key: value for key, value in settings.items() if is_of(key, method)}
+                runs = {seed: _trial_run(spec, plan, search, own) for seed, spec in of.items()}
+                yield PlannedTrial(rule, position, data, method, number, own, usual[method], runs)
+
+
+def _refuse_without_usual(space: Sequence[Dimension], usual: Mapping[str, Mapping[str, Any]]) -> None:
+    """What is usual is a trial of every method, so that a search cannot make one worse than it was.
+
+    Raises:
+        InputError: a dimension that does not hold it.
+    """
+    for dimension in space:
+        for method, settings in usual.items():
+            if dimension.key in settings and not dimension.holds(settings[dimension.key]):
+                raise InputError(
+                    f"--space {dimension.text} does not hold {dimension.key}={settings[dimension.key]}, which {method} has unless it is "
+                    "searched; widen it, or set another value with --set"
+                )
+
+
+def is_of(key: str, method: str) -> bool:
+    """Whether a setting is one of a method: ordinary BP has no options of rules."""
+    return method != ORDINARY or not key.startswith("rule.")
 
 
 def _trial_run(spec: RunSpec, plan: StudyPlan, search: SearchPlan, settings: Mapping[str, Any]) -> RunSpec:

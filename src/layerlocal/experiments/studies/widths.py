@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from layerlocal.experiments.studies.base import StudyPlan
-from layerlocal.experiments.studies.scale import SIZES_OF, scale_of
+from layerlocal.experiments.studies.scale import SIZES_OF
 from layerlocal.runs.listing import rule_facts
+from layerlocal.spec import NetworkSpec
 
 __all__ = ["fitting_widths"]
 
@@ -12,12 +13,11 @@ WIDER = 2.0
 """How many times the scale's width such a rule may ask for."""
 
 
-def fitting_widths(plan: StudyPlan) -> dict[str, dict[int, float]]:
-    """Rule → number of classes → the width nearest to the scale's at which K divides the channels of every block.
+def fitting_widths(plan: StudyPlan, network: NetworkSpec) -> dict[str, dict[int, float]]:
+    """Rule → number of classes → the width nearest to the network's at which K divides the channels of every block.
 
     Rules that need none, and numbers of classes that would take more than `WIDER` times the width, are left out.
     """
-    network = scale_of(plan).network
     rules = [rule for rule in plan.rules if rule_facts(rule).channel_groups]
     if not rules:
         return {}

@@ -14,7 +14,7 @@ from layerlocal.types import InputError, shown
 
 __all__ = ["DEFAULT_SPACE", "Dimension", "of_rule", "parse_dimension", "refuse_unfair", "settings_words"]
 
-DEFAULT_SPACE = ("recipe.learning_rate=log:0.0005:0.03", "recipe.weight_decay=log:0.0001:0.1")
+DEFAULT_SPACE = ("recipe.learning_rate=log:0.0005:0.1", "recipe.weight_decay=log:0.0001:0.1")
 """What every method has."""
 EDGE = 0.1
 """Share of a range on either side in which a value is at its edge."""
