@@ -30,6 +30,7 @@ from layerlocal.cli import runs, studies
 from layerlocal.cli import tune as tune_command
 from layerlocal.experiments.reading import read_summary
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
+from layerlocal.names import names_of_today
 from layerlocal.runs.export import load_trained
 from layerlocal.runs.run import build, load_task, run_spec
 
@@ -174,7 +175,7 @@ def test_without_pandas_a_sentence_says_how_to_get_it(monkeypatch):
 def test_published_audits_and_costs_have_a_row_a_method_and_sentences():
     results = Path(__file__).resolve().parents[2] / "results"
     old = Path(__file__).parent / "0.1.0" / "audit-quick.json"
-    audit = json.loads(old.read_text())
+    audit = names_of_today(json.loads(old.read_text()))
     found, published = (read_summary(path, damaged=InputError) for path in (old, results / "audit-quick.json"))
     assert (found.rows, found.sentences, found.tables) == (published.rows, published.sentences, published.tables)
     assert [row["rule"] for row in found.tables[0].rows] == [row["rule"] for row in audit["accuracy"]["rules"]]
