@@ -94,12 +94,12 @@ def test_a_dry_run_says_what_would_be_left_out_and_makes_no_store(tmp_path):
 def test_a_number_of_seeds_that_could_judge_no_claim_is_refused_before_anything_begins(
     tmp_path, composed, refused, capsys
 ):
-    """P11 is about composition and has a t test: two seeds. Those of an earlier call count; of a seed that is named only a note is made."""
+    """P11 is about composition and has a t test: two seeds. Those of an earlier call count; a seed that is named is only warned of."""
     out = tmp_path / "runs"
     sentence = refused("study", "composition", "--seeds", "1", "--out", out)
     assert sentence.startswith("P11 cannot be judged by 1 seed") and "needs 2 or more" in sentence and not out.exists()
     forecast_study(out, "composition", seeds=[0], workers=1)
-    assert "note: P11 cannot be judged by 1 seed" in capsys.readouterr().err
+    assert "warning: P11 cannot be judged by 1 seed" in capsys.readouterr().err
     for asked in ({"seeds": 2}, {"seeds": 1, "rules": ["local-heads"]}, {"seeds": 1, "data": ["fashion_mnist_subset"]}):
         forecast_study(tmp_path / "other", "composition" if "data" not in asked else "accuracy", workers=1, **asked)
     forecast_study(composed[0], "composition", seeds=1, workers=1)

@@ -98,7 +98,7 @@ def _look_at_seeds(
     before: StudyPlan | None, name: str, rules: Sequence[str], seeds: int | Sequence[int], how: How
 ) -> None:
     """Whether there will be as many seeds as our claims need, those of earlier calls among them. Seeds that are named may have others
-    elsewhere: of too few only a note is made.
+    elsewhere: too few of them are only warned of.
 
     Raises:
         InputError: a number of seeds with which no claim of the study could be judged.
@@ -114,7 +114,7 @@ def _look_at_seeds(
     )
     if isinstance(seeds, int) and len(short) == len(needs):
         raise InputError(f"{told}; give more seeds, or name the one (0,) where others follow")
-    how.console.print(f"note: {told}", style="yellow", markup=False, highlight=False)
+    how.console.print(f"warning: {told}", style="yellow", markup=False, highlight=False)
 
 
 def _search(
