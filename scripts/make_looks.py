@@ -42,8 +42,8 @@ NAMED = {"fashion_mnist_subset": ("quick", "medium"), "cifar10": ("quick", "medi
 
 
 def usual_runs() -> Iterator[RunSpec]:
-    """Of an audit of each rule at each size; of each study at each size with the rules that it has without being told, on its own data
-    and on those that are `NAMED`; and of a search of each rule.
+    """Of an audit of each rule at each size; of each study at each size with the rules it is about, or has without being told, on its own
+    data and on those that are `NAMED`; and of a search of each rule.
     """
     for rule in list_rules():
         for size in SIZES:
@@ -56,7 +56,7 @@ def usual_runs() -> Iterator[RunSpec]:
         for size in STUDY_SIZES:
             named = [[data] for data, sizes in NAMED.items() if size in sizes]
             for data in ([], *named):
-                yield from runs_of(Studied(study, size, seeds=1, data=data))
+                yield from runs_of(Studied(study, size, study.only, seeds=1, data=data))
 
 
 def first_trials(rule: str) -> Iterator[RunSpec]:

@@ -477,6 +477,64 @@ def test_a_data_sets_own_gap_takes_no_part_in_its_prediction():
     assert low["Fashion-MNIST"] < high["Fashion-MNIST"]
 
 
+def test_planted_effects_of_the_parts_of_dtg_ff_come_out():
+    """Planted: 0.5 + 0.03 T + 0.01 R + 0.02 T·R − 0.04 N, R a random projection; 0.05 by the classifier, 0.02 more shared, 0.01 in the twin."""
+
+    def accuracy(spec, seed, method):
+        options = spec.rule.options
+        t, n = options.get("learned_temperature", True), options.get("layer_norm", True)
+        r = options.get("projection", "random") == "random"
+        fixed = {0.25: 0.01, 0.5: 0.02, 2.0: -0.02}.get(options.get("temperature_min"), 0.0)
+        value = 0.5 + 0.03 * t + 0.01 * r + 0.02 * (t and r) - 0.04 * n - fixed + 0.001 * seed
+        classifier = 0.01 if spec.rule.name == "bp-deepsup" else 0.05
+        return value - classifier * (options.get("fusion") == "uniform") + 0.02 * (spec.rule.name == "dtg-ff-shared")
+
+    plan = plan_of("ablation", rules=("dtg-ff",), data=("cifar10",))
+    found = summarize_study(plan, planted(plan, accuracy))
+    own = {key: list(of.values.values()) for key, of in found.quantities["dtg-ff"].items()}
+    expected = {
+        "effect/temperature": 0.04, "effect/projection": 0.02, "effect/normalization": -0.04, "effect/temperature+projection": 0.01,
+        "effect/temperature+normalization": 0, "effect/projection+normalization": 0, "effect/temperature+projection+normalization": 0,
+        "learned_against_fixed": -0.02, "shared_classifier": 0.02, "stopped_classifier": 0.05, "classifier_of_deepsup": 0.01,
+    }  # fmt: skip
+    assert own == {f"{key}/cifar10": pytest.approx([value] * 3, abs=1e-9) for key, value in expected.items()}
+    said = " ".join(found.sentences)
+    assert "fixed at 2, the best on validation data" in said and "no gain is shown of LayerNorm onward (" in said
+    assert [figure.name for figure in found.figures] == ["ablation-effects"]
+
+
+def test_the_ablation_of_dtg_ff_trains_every_combination_once_and_the_classifier_at_the_whole_rule():
+    """8 combinations, both twins, 3 fixed temperatures; the shared classifier, none, and none of BP-DeepSup."""
+    assert find_study("ablation").usual == ("dtg-ff",)
+    specs = plan_runs(
+        find_study("ablation"), plan_of("ablation", rules=("dtg-ff",), data=("cifar10",), seeds=(0,))
+    ).values()
+    assert len({spec.hash for spec in specs}) == len(specs) == 8 + 2 + 3 + 3
+    parts = ("learned_temperature", "projection", "layer_norm")
+    off = [
+        {part for part in parts if part in spec.rule.options}
+        for spec in specs
+        if spec.rule.name == "dtg-ff"
+        and "fusion" not in spec.rule.options
+        and "temperature_min" not in spec.rule.options
+    ]
+    assert len(off) == 8 and len({frozenset(each) for each in off}) == 8
+    accuracy = plan_runs(
+        find_study("accuracy"), plan_of("accuracy", rules=("dtg-ff-shared",), twins_of={"dtg-ff-shared": "dtg-ff"})
+    )
+    shared = [spec.hash for spec in specs if spec.rule.name == "dtg-ff-shared"]
+    assert set(shared) <= {spec.hash for spec in accuracy.values()}
+
+
+def test_two_rules_taken_apart_have_tables_and_figures_of_their_own():
+    both = ("dtg-ff", "class-goodness")
+    plan = plan_of("ablation", rules=both, data=("cifar10",))
+    found = summarize_study(plan, planted(plan, lambda spec, seed, _: 0.5 + 0.01 * seed))
+    assert [table.caption for table in found.tables[::2]] == [f"What each part of {rule} brings" for rule in both]
+    assert [len(table.rows) for table in found.tables] == [11, 1, 10, 1]
+    assert [figure.name for figure in found.figures] == [f"ablation-effects-{rule}" for rule in both]
+
+
 def test_planted_effects_and_interactions_of_the_parts_come_out():
     """Planted: 0.5 + 0.03 T + 0.01 N + 0.02 T·N, and 0.04 more with fusion. Effects T 0.04, N 0.02, F 0.04, T·N 0.01, the others 0."""
 

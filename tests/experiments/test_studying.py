@@ -153,10 +153,10 @@ def test_a_rule_that_does_not_fit_one_data_set_takes_part_in_the_others(tmp_path
     assert f"left out: cwcomp on {folder}" in "".join(capsys.readouterr().err.splitlines())
 
 
-def test_the_ablation_is_of_one_rule(tmp_path, refused):
+def test_the_ablation_is_of_two_rules(tmp_path, refused):
     sentence = refused("study", "ablation", "--rules", "ff,local-heads", "--out", tmp_path / "runs")
     assert sentence.startswith(
-        "ff: the study 'ablation' is about class-goodness alone; local-heads: the study 'ablation' is about"
+        "ff: the study 'ablation' is about dtg-ff and class-goodness alone; local-heads: the study 'ablation' is about"
     )
 
 

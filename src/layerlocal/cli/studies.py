@@ -105,7 +105,7 @@ def study(
         prepare_torch(device, None)
     asked: dict[str, Any] = {
         "size": size,
-        "rules": names_of(rules, "--rules") or ["class-goodness"],
+        "rules": names_of(rules, "--rules"),
         "seeds": seeds_typed(seeds),
         "data": names_of(data, "--data"),
         "settings": chosen_settings(context, settings, network__name=network, network__width=width),

@@ -39,7 +39,7 @@ def study(
     name: str,
     *,
     size: str = "quick",
-    rules: Names = "class-goodness",
+    rules: Names | None = None,
     seeds: int | Sequence[int] = 3,
     data: Names = (),
     network: str | None = None,
@@ -63,7 +63,7 @@ def study(
     Args:
         name: ``"accuracy"``, ``"classes"``, ``"composition"``, ... as `layerlocal study` lists them.
         size: ``"quick"`` (10 minutes on 2 cores), ``"medium"`` (an hour), ``"standard"`` (a night) or ``"full"`` (a day on a GPU).
-        rules: local rules: a name or several, or ``FILE.py:CLASS``.
+        rules: local rules: a name or several, or ``FILE.py:CLASS``; ``None``: those of the study, ``class-goodness`` in most.
         seeds: how many, 1 to 10,000, or which; intervals need 2 or more.
         data: data sets instead of the study's own: a name or folder, or several.
         network: a name of `list_networks()`, or ``FILE.py:FUNCTION``, instead of the size's own.
@@ -88,7 +88,7 @@ def study(
     check_kind("controls", controls, bool)
     asked: dict[str, Any] = {
         "size": text_of("size", size),
-        "rules": some_names("rules", rules),
+        "rules": () if rules is None else some_names("rules", rules),
         "seeds": seeds_of(seeds),
         "data": names_of("data", data),
         "space": names_of("space", space),

@@ -1,6 +1,7 @@
 """Class goodness: Forward-Forward by a learned class readout of goodness, with a temperature from its clarity and fusion of all blocks.
 
-Paper: arXiv:2606.06539 (2026). Only its abstract was at hand; this is our definition, with each of the three parts switchable:
+Paper: arXiv:2606.06539 (2026). This is our definition after its abstract; what secondary sources say of its method is `dtg-ff`. Each of the
+three parts can be switched off:
 goodness g_l,k = W_l r(a_l), r the root mean square of each channel on a small spatial grid; loss CE(g_l / τ_l, y), one pass, no negatives.
 Differs from the author's public 2025 prototype, whose goodness carried no information, whose blocks were not detached and whose loss
 was NaN at the first step.

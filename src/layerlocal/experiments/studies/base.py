@@ -179,6 +179,8 @@ class Study(ABC):
     """Whether the rule itself must have one readout a block (twins made of another rule's readouts would change the question)."""
     only: ClassVar[tuple[str, ...]] = ()
     """Rules that it is about; none: any."""
+    usual: ClassVar[tuple[str, ...]] = ("class-goodness",)
+    """Rules of a plan that names none."""
     sets: ClassVar[frozenset[str]] = frozenset()
     """Options of a rule that its runs set beyond those of `twins_of_rule`: a rule must have them to take part."""
     most_data: ClassVar[int] = 1

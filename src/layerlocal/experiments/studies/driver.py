@@ -45,7 +45,8 @@ class Studied(RunExperiment[StudyPlan]):
     Args:
         study: which.
         size: see `SIZES`.
-        rules: local rules, by name or ``FILE.py:CLASS``; rules of an earlier call with the same data stay part of the study.
+        rules: local rules, by name or ``FILE.py:CLASS``, the study's usual ones where none is named; rules of an earlier call with the same
+            data stay part of the study.
         seeds: how many, from 0 on, or which; those of an earlier call stay part of the study too.
         data: data sets instead of the study's own.
         settings: of every run, dotted, e.g. ``{"network.width": 0.25}``.
@@ -55,7 +56,7 @@ class Studied(RunExperiment[StudyPlan]):
 
     study: Study
     size: str = "quick"
-    rules: Sequence[str] = ("class-goodness",)
+    rules: Sequence[str] = ()
     seeds: int | Sequence[int] = 3
     data: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -146,7 +147,7 @@ def _asked_plan(asked: Studied) -> StudyPlan:
         {
             "study": study.name,
             "size": asked.size,
-            "rules": tuple(dict.fromkeys(asked.rules)),
+            "rules": tuple(dict.fromkeys(asked.rules)) or study.usual,
             "seeds": seeds_of(asked.seeds),
             "data": tuple(asked.data),
             "settings": dict(asked.settings),
@@ -206,7 +207,7 @@ def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:
     for rule in plan.rules:
         missing = sorted(study.sets - rule_facts(rule).options.keys())
         if study.only and rule not in study.only:
-            found[rule] = f"the study {study.name!r} is about {', '.join(study.only)} alone"
+            found[rule] = f"the study {study.name!r} is about {' and '.join(study.only)} alone"
         elif study.own_readouts and not rule_facts(rule).blockwise:
             found[rule] = (
                 f"it has no readout at every block (it is no BlockwiseRule), so it cannot take part in the study {study.name!r}"

@@ -69,7 +69,7 @@ def _call(
     name: str,
     *,
     size: str = "quick",
-    rules: Sequence[str] = ("class-goodness",),
+    rules: Sequence[str] = (),
     seeds: int | Sequence[int] = 3,
     data: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
