@@ -81,6 +81,7 @@ def _call(
     **here: Any,
 ) -> Any:
     study, search, how = find_study(name), _search(name, size, space, trials, trial_seeds), How.of(**here)
+    rules = rules or study.usual
     if not data:
         _look_at_seeds(read_plan(out, name, size), name, rules, seeds, how)
     asked: dict[str, Any] = {
