@@ -9,13 +9,11 @@ from typing import get_args
 from layerlocal.claims import COST_STUDY
 from layerlocal.experiments.cost.quantities import COST_QUANTITIES
 from layerlocal.experiments.studies import STUDIES
-from layerlocal.experiments.studies.axis import AxisStudy
+from layerlocal.experiments.studies.axis import CONTROLLED, AxisStudy
 from layerlocal.experiments.studies.base import Size, StudyPlan
 
 __all__ = ["known_quantities"]
 
-CONTROLLED = ("total/*", "objective/*", "headroom/*")
-"""Of every study that has differences."""
 BESIDE = {
     "accuracy": ("accuracy/*",),
     "best": ("accuracy/*", "validation/*"),
@@ -40,5 +38,6 @@ def _of(name: str) -> list[str]:
         for size in get_args(Size)
         for one in study.findings(StudyPlan.model_validate({"study": name, "size": size}))
     ]
-    names = [*each, *over, *(CONTROLLED if study.differences else ()), *BESIDE.get(name, ())]
+    controlled = [f"{key}/*" for key in CONTROLLED] if study.differences else []
+    names = [*each, *over, *controlled, *BESIDE.get(name, ())]
     return [one for one in dict.fromkeys(names) if one != "*"]
