@@ -87,7 +87,7 @@ def test_every_method_is_tried_at_the_same_points_on_the_same_images_and_differs
     assert len({json.dumps(trial.settings) for trial in lists["local"]}) == 8
 
 
-@pytest.mark.parametrize(("size", "share"), [("quick", 1), ("medium", 1), ("standard", 0.25), ("full", 0.25)])
+@pytest.mark.parametrize(("size", "share"), [("quick", 1), ("medium", 1), ("standard", 0.125), ("full", 0.25)])
 def test_a_trial_is_a_run_of_the_study_but_for_seed_length_and_what_it_is_judged_on(size, share):
     plan = plan_of(size=size, seeds=(0,), data=("cifar10",))
     judged = {method: spec for (*_, method), spec in plan_runs(BEST, plan).items()}
@@ -104,7 +104,7 @@ def test_how_much_is_searched_at_each_size_and_where_the_list_begins():
     """A study that goes on has the points that it began with, so these are held to scrambled Sobol numbers of their own making."""
     usual = {size: search_of(size) for size in ("quick", "medium", "standard", "full")}
     assert {size: (found.trials, found.seeds, found.length) for size, found in usual.items()} == {
-        "quick": (8, 2, 1.0), "medium": (16, 2, 1.0), "standard": (8, 2, 0.25), "full": (16, 2, 0.25),
+        "quick": (8, 2, 1.0), "medium": (16, 2, 1.0), "standard": (6, 2, 0.125), "full": (16, 2, 0.25),
     }  # fmt: skip
     digits = hashlib.sha256(b"0/points/1").digest()[:8]
     generator = np.random.default_rng(int.from_bytes(digits, "big") >> 1)
@@ -116,7 +116,7 @@ def test_how_much_is_searched_at_each_size_and_where_the_list_begins():
 def test_settings_of_the_plan_are_those_of_every_trial_and_of_every_run():
     plan = plan_of(settings={"recipe.steps": 40, "data.validation": 0.3, "rule.grid": 1}, size="standard", seeds=(0,))
     specs = [spec for trial in planned_trials(BEST, plan) for spec in trial.specs.values()]
-    assert {(spec.recipe.steps, spec.data.validation, spec.rule.options["grid"]) for spec in specs} == {(10, 0.3, 1)}
+    assert {(spec.recipe.steps, spec.data.validation, spec.rule.options["grid"]) for spec in specs} == {(5, 0.3, 1)}
     judged = plan_runs(BEST, plan).values()
     assert {(spec.recipe.steps, spec.data.validation, spec.rule.options["grid"]) for spec in judged} == {(40, 0.3, 1)}
 
@@ -330,8 +330,17 @@ def test_killed_outright_it_goes_on_to_the_same_numbers(finished, tmp_path):
 
 
 def test_a_method_of_which_no_trial_ends_takes_no_part_and_says_why(tmp_path):
+    broken = {"recipe.weight_decay": 1e30, "recipe.optimizer": "sgd"}
     with pytest.raises(InputError, match=r"class-goodness on fashion_mnist_subset .*finite"):
-        run(tmp_path / "runs", space=["recipe.learning_rate=1e29,1e30"], trials=2, trial_seeds=1)
+        run(tmp_path / "runs", space=["recipe.learning_rate=0.005,0.01"], trials=2, trial_seeds=1, settings=broken)
+
+
+def test_a_space_that_does_not_hold_what_is_usual_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"recipe\.learning_rate=0\.1,0\.2 does not hold recipe\.learning_rate=0\.005.*widen it"
+    ):
+        run(tmp_path / "runs", space=["recipe.learning_rate=0.1,0.2"])
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
