@@ -38,6 +38,7 @@ from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.driver import How, prepare
 from layerlocal.experiments.stored import write_report
 from layerlocal.rules import find_rule, list_rules, rule_options
+from layerlocal.runs.listing import is_baseline
 from layerlocal.runs.run import build, pin_plugin, run_spec
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import PROTOCOL, Recipe, RuleSpec
@@ -423,7 +424,7 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
 
 # --- what is known before -----------------------------------------------------------------------------------------------
 
-LOCAL = [name for name in list_rules() if find_rule(name).info.locality != "global"]
+LOCAL = [name for name in list_rules() if not is_baseline(name)]
 
 
 def store_planted(spec, folder, *_):

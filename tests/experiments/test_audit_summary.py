@@ -244,6 +244,14 @@ def test_a_rule_of_its_own_width_or_reading_is_told_beside_the_table():
     assert not any(text.startswith("Blocks are read") for text in planted_summary().sentences)
 
 
+def test_a_rule_that_shares_its_twins_is_told_beside_the_table():
+    plan = planted_plan(("dtg-ff", "dtg-ff-shared"), 2, twins_of={"dtg-ff-shared": "dtg-ff"}, options={})
+    summary = summarize(plan, planted_records(plan))
+    assert "dtg-ff-shared: its twins are those of dtg-ff" in summary.notes
+    runs = {row["rule"]: row["runs"] for row in summary.rows if row["arm"] == "accuracy" and row["seed"] == 0}
+    assert {runs["dtg-ff"][twin] == runs["dtg-ff-shared"][twin] for twin in ("bp", "bp-deepsup")} == {True}
+
+
 def test_the_sentences_of_a_planted_audit():
     assert planted_summary().sentences == (
         "On planted-data (10 classes), all 3 local rules are below backprop. The most accurate is local-heads: 88.7 % beside 90.0 % of its BP "

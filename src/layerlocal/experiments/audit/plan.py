@@ -59,7 +59,8 @@ class AuditPlan(BaseModel):
     Args:
         rules: the local rules compared; each is run with its own twins.
         sweep_rule: the rule of the class sweep.
-        twins_of: rule → the rule its twins are made of: itself, or ``local-heads`` for a plug-in without one readout a block.
+        twins_of: rule → the rule its twins are made of, where it is not the rule itself: ``local-heads`` for a plug-in without one readout a
+            block, or the rule whose twins it shares.
         data: the real data set.
         size: ``"quick"`` or ``"standard"``; ``budget`` in plans of 0.1.0.
         seeds: of the runs.

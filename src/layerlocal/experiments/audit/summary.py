@@ -20,6 +20,7 @@ from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
 from layerlocal.spec import PROTOCOL
 from layerlocal.summary import Column, Missed, Quantity, Row, Summary, Table
+from layerlocal.types import PARTNER
 from layerlocal.words import MISSING, percent
 
 __all__ = ["summarize"]
@@ -220,7 +221,8 @@ def _notes(plan: AuditPlan, verdicts: Sequence[dict[str, Any]], cost: Mapping[st
     for row in verdicts:
         partner = plan.twins_of.get(row["rule"], row["rule"])
         if partner != row["rule"]:
-            yield f"{row['rule']}: twins made with the readout of {partner}"
+            own = "twins made with the readout of" if partner == PARTNER else "its twins are those of"
+            yield f"{row['rule']}: {own} {partner}"
         if row["own_width"]:
             yield (
                 f"{row['rule']}: it and its twins at width {row['own_width']:g}, at which channels can be dealt to the classes: compare it with "
