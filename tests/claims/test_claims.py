@@ -75,9 +75,12 @@ def test_our_claims_load_and_cover_what_the_paper_says():
 
 
 def test_claims_about_cost_do_not_change_the_hash_of_those_about_studies():
-    files = [Path(layerlocal.claims.__file__).parent / name for name in ("paper.yaml", "ours.yaml", "cost.yaml")]
+    files = [
+        Path(layerlocal.claims.__file__).parent / name
+        for name in ("paper.yaml", "ours.yaml", "cost.yaml", "trained.yaml")
+    ]
     loaded = load_claims()
-    assert loaded.sha256_about(STUDIES) == load_claims(files[:2]).sha256 != loaded.sha256
+    assert loaded.sha256_about(STUDIES) == load_claims([*files[:2], files[3]]).sha256 != loaded.sha256
     assert loaded.sha256_about(["cost"]) == load_claims(files[2]).sha256
 
 
@@ -259,14 +262,14 @@ def test_a_text_may_be_named_once_and_used_again(tmp_path):
 # --- families and rules ------------------------------------------------------------------------------------------------------------------
 
 
-def test_ours_are_three_families_and_the_papers_are_about_its_method_too():
+def test_ours_are_four_families_and_the_papers_are_about_its_method_too():
     loaded = load_claims().claims
     sizes = {family: sum(one.family == family for one in loaded) for family in {one.family for one in loaded}}
-    assert sizes == {"paper": 15, "paper@dtg-ff": 15, "ours": 10, "cost": 4, "cost@dtg-ff": 4}
+    assert sizes == {"paper": 15, "paper@dtg-ff": 15, "ours": 10, "cost": 4, "cost@dtg-ff": 4, "trained": 5}
     published = {one.id for one in loaded if one.id.startswith("P")}
     statements = {one.statement for one in loaded if one.id.startswith("P")}
     assert published == statements | {f"{name}@dtg-ff" for name in statements}
-    for one in loaded:
+    for one in (one for one in loaded if one.family != "trained"):
         assert one.rule == ("dtg-ff" if "@" in one.id else "class-goodness")
         assert "@" not in one.id or "ours follow the abstract" not in one.protocol_differences
 
@@ -375,6 +378,7 @@ def test_the_hash_changes_with_every_field_and_with_the_level():
         {"smallest_effect": 0.4},
         {"reference": 1.0},
         {"test": "bootstrap"},
+        {"trained": True},
     ]
     others += [{"protocol_differences": "x"}, {"note": "x"}, {"reported": {**CLAIM["reported"], "value": 1.0}}]
     assert {next(iter(change)) for change in others} == set(Claim.model_fields) - {"family"}
@@ -753,6 +757,15 @@ def test_every_study_that_measured_a_quantity_counts_and_the_best_trained_is_tak
     larger = summary([0.4] * 3, study="best", size="standard")
     assert taken(summary([0.5] * 3), larger) == ("best", "standard", 0.4)
     assert taken(larger.model_copy(update={"size": "quick"}), summary([0.5] * 3)) == ("classes", "quick", 0.5)
+
+
+def test_a_claim_about_trained_networks_reads_no_study_without_headroom():
+    short, long = summary(VALUES, size="full"), trained(VALUES, 0.001, study="best", size="standard")
+    row = judge(claim_set({"trained": True}), [short])[0]
+    assert row["verdict"] == "not run" and "twice the steps" in row["reason"]
+    assert judge(claim_set({"trained": True}), [])[0]["command"].endswith("--size standard --rules class-goodness")
+    row = judge(claim_set({"trained": True}), [short, long])[0]
+    assert (row["verdict"], row["study"], row["size"]) == ("supported", "best", "standard")
 
 
 def test_summaries_that_cannot_be_told_apart_are_refused():

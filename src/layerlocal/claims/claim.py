@@ -72,6 +72,7 @@ class Claim(_Frozen):
         direction: ``"greater"`` or ``"less"`` than the reference, or ``"none"``: no difference from it (equivalence).
         smallest_effect: ≥ 0, in the unit the quantity is shown in: smaller effects do not count.
         reference: what θ is held against, in the same unit.
+        trained: whether it is about networks that are trained: a study that measured no headroom does not count.
         test: ``"t"``, or ``"bootstrap"`` where seeds may be far from normal (needs `judge.BOOTSTRAP_SEEDS` of them).
         protocol_differences: how our measurement differs from the source's.
         note: why this quantity and this smallest effect, written before any result.
@@ -88,6 +89,7 @@ class Claim(_Frozen):
     direction: Literal["greater", "less", "none"]
     smallest_effect: float = Field(ge=0)
     reference: float = 0.0
+    trained: bool = False
     test: Literal["t", "bootstrap"] = "t"
     protocol_differences: str = ""
     note: str = ""
@@ -159,10 +161,17 @@ class ClaimSet(BaseModel):
     def stood(self, sha256: str, studies: Collection[str]) -> bool:
         """Whether a hash that was kept with a study is `sha256_about` of these claims; ``""``: none was kept.
 
-        Version 0.1.0 knew one rule a statement and one family in all: its hash says of these claims that the statements were the same.
+        A family that came later says nothing of those before it. Version 0.1.0 knew one rule a statement and one family in all: its hash says
+        of these claims that the statements were the same.
         """
-        statements = [claim.model_copy(update={"family": ""}) for claim in self._first if claim.study in studies]
-        return sha256 in ("", self.sha256_about(studies), claims_hash(statements, self.alpha))
+        asked = [claim for claim in self.claims if claim.study in studies]
+        families = list(dict.fromkeys(claim.family.partition("@")[0] for claim in asked))
+        found = {""}
+        for number in range(1, len(families) + 1):
+            then = [claim for claim in asked if claim.family.partition("@")[0] in families[:number]]
+            bare = [claim.model_copy(update={"family": ""}) for claim in then if claim.id == claim.statement]
+            found |= {claims_hash(then, self.alpha), claims_hash(bare, self.alpha)}
+        return sha256 in found
 
 
 def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
@@ -173,6 +182,7 @@ def claims_hash(claims: Iterable[Claim], alpha: float = ALPHA) -> str:
     ordered = sorted(claims, key=lambda claim: claim.id)
     left_out = None if len({claim.family for claim in ordered}) > 1 else {"family"}
     content = [claim.model_dump(mode="json", exclude=left_out) | {"rule": first_name(claim.rule)} for claim in ordered]
+    content = [{key: value for key, value in one.items() if (key, value) != ("trained", False)} for one in content]
     text = json.dumps({"alpha": alpha, "claims": content}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -86,7 +86,7 @@ def judge(
         raise InputError(f"alpha must be above 0 and at most 0.5, got {level}")
     indexed = index_summaries(summaries)
     cases = [
-        Case(claim, find_best_trained(indexed, claim.study, claim.rule, claim.quantity))
+        Case(claim, find_best_trained(indexed, claim.study, claim.rule, claim.quantity, trained=claim.trained))
         for claim in claims.claims
     ]  # fmt: skip
     for case in cases:
@@ -203,7 +203,7 @@ def _command(case: Case) -> str:
     """What measures it; of an open claim, with as many seeds, rounds or processes as would settle it."""
     claim, found = case.claim, case.found
     if not found.command:
-        return study_command(claim.study, claim.rule)
+        return study_command(claim.study, claim.rule, trained=claim.trained)
     number = case.n_needed if len(case.values) > 1 else FEW
     if case.verdict != INCONCLUSIVE or number is None or not isinstance(found, Measured) or found.of not in REPLICAS:
         return found.command

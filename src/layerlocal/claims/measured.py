@@ -117,9 +117,10 @@ def _with_option(command: str, names: tuple[str, ...], value: str) -> str:
     return shlex.join([*left[:place], names[0], value, *left[place:]])
 
 
-def study_command(study: str, rule: str = "class-goodness") -> str:
-    """What to type for a study that has not been run."""
+def study_command(study: str, rule: str = "class-goodness", *, trained: bool = False) -> str:
+    """What to type for a study that has not been run; ``trained``: at the size at which networks are."""
     command = "layerlocal cost" if study == COST_STUDY else f"layerlocal study {shlex.quote(study)}"
+    command = f"{command} --size standard" if trained else command
     return for_rule(command, rule)
 
 
@@ -153,11 +154,14 @@ def find_measured(indexed: Indexed, study: str, rule: str, quantity: str) -> Mea
     return _missing(indexed, study, rule, quantity)
 
 
-def find_best_trained(indexed: Indexed, study: str, rule: str, quantity: str) -> Measured | Unmeasured:
+def find_best_trained(
+    indexed: Indexed, study: str, rule: str, quantity: str, *, trained: bool = False
+) -> Measured | Unmeasured:
     """The quantity where it was best trained, of all studies that measured it: with the least headroom (any before one that was not
     measured), then of the largest size, then of ``study``; otherwise the reason why it is missing.
 
-    Which is taken depends on what was run and on how far backprop was from done, never on what the rule came out at.
+    Which is taken depends on what was run and on how far backprop was from done, never on what the rule came out at. ``trained``: only
+    those with a headroom.
 
     Raises:
         InputError: a value that is no finite number.
@@ -168,7 +172,10 @@ def find_best_trained(indexed: Indexed, study: str, rule: str, quantity: str) ->
         left = found.headroom
         return left is None, abs(left or 0.0), -SIZE_ORDER.index(summary.size), summary.name != study
 
-    best = min(_having(indexed, indexed, rule, quantity), key=rank, default=None)
+    having = _having(indexed, indexed, rule, quantity)
+    best = min((one for one in having if one[1].headroom is not None or not trained), key=rank, default=None)
+    if best is None and trained and next(_having(indexed, indexed, rule, quantity), None) is not None:
+        return Unmeasured("no study has measured what backprop still gains with twice the steps, beside it")
     return _missing(indexed, study, rule, quantity) if best is None else _read(best[1], best[0], rule, quantity)
 
 
