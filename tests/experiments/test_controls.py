@@ -8,8 +8,8 @@ from test_studies import planted
 from layerlocal.experiments.studies import STUDIES, find_study
 from layerlocal.experiments.studies.base import StudyPlan, make_rows, plan_runs
 from layerlocal.experiments.studies.controls import HEADROOM_SEEDS, doubled
-from layerlocal.experiments.studies.summary import summarize_study
-from layerlocal.spec import Recipe, RuleSpec, RunSpec
+from layerlocal.experiments.studies.summary import drawn_by_seeds, summarize_study
+from layerlocal.spec import DataSpec, Recipe, RuleSpec, RunSpec
 
 PLANTED = {"local": 0.60, "bp": 0.66, "bp-deepsup": 0.69, "ordinary": 0.65, "ordinary-2x": 0.67}
 """Objective +1 pp, extra supervision +3, price of locality −9: −5 in all; headroom 2."""
@@ -94,3 +94,12 @@ def test_doubled_is_twice_as_long_and_nothing_else(recipe, steps):
     assert twice.recipe.count_steps(10) == steps
     same = recipe.model_copy(update={"epochs": twice.recipe.epochs, "steps": twice.recipe.steps})
     assert twice == spec.model_copy(update={"recipe": same})
+
+
+def test_a_summary_says_what_a_seed_draws():
+    whole = [RunSpec(data=DataSpec(source="cifar10"), seed=seed) for seed in range(3)]
+    drawn = [RunSpec(data=DataSpec(source="cifar10", num_train=500, seed=seed), seed=seed) for seed in range(3)]
+    synthetic = [RunSpec(data=DataSpec(source="teacher_student", classes=4, seed=seed), seed=seed) for seed in range(3)]
+    assert "the same for all seeds" in drawn_by_seeds(whole)
+    assert "which images" in drawn_by_seeds(drawn) and "teacher" not in drawn_by_seeds(drawn)
+    assert drawn_by_seeds(synthetic).endswith("and the teacher.")

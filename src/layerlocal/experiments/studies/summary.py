@@ -11,7 +11,7 @@ from layerlocal.experiments.studies.base import SHORT, SIZES, StudyPlan, make_ro
 from layerlocal.experiments.studies.sampled import AnswersOf, interval_notes, kept
 from layerlocal.runs.environment import shared_environment
 from layerlocal.runs.store import RunRecord
-from layerlocal.spec import PROTOCOL
+from layerlocal.spec import PROTOCOL, RunSpec
 from layerlocal.summary import Missed, Row, Summary
 
 __all__ = ["summarize_study"]
@@ -71,7 +71,13 @@ def summarize_study(
             Missed(label=_counted(labels), runs=len(labels), reason=reason, left_out=before)
             for (reason, before), labels in missing.items()
         ),
-        notes=(*_short(plan, rows, whole), *interval_notes(whole), *found.notes, *_warnings(used.values())),
+        notes=(
+            *_short(plan, rows, whole),
+            drawn_by_seeds(specs.values()),
+            *interval_notes(whole),
+            *found.notes,
+            *_warnings(used.values()),
+        ),
         sentences=tuple(found.sentences),
         figures=tuple(found.figures),
         tables=tuple(found.tables),
@@ -89,6 +95,21 @@ def _short(plan: StudyPlan, rows: Sequence[Row], whole: Sequence[Row]) -> list[s
             f"Seeds {', '.join(map(str, seeds))} are not finished yet: their rows are in the CSV, but in no figure, table or quantity."
         )
     return notes
+
+
+def drawn_by_seeds(specs: Iterable[RunSpec]) -> str:
+    """What a seed draws, and so what an interval over seeds is about: for the notes."""
+    by_task: dict[str, set[int]] = {}
+    teachers = False
+    for spec in specs:
+        task = spec.data.model_copy(update={"seed": 0}).model_dump_json()
+        by_task.setdefault(task, set()).add(spec.data.seed)
+        teachers |= spec.data.source == "teacher_student"
+    always = "A seed draws initial weights, batches and augmentation"
+    if all(len(seeds) == 1 for seeds in by_task.values()):
+        return f"{always}; the images, their validation split and, where there is one, the subset are the same for all seeds."
+    drawn = "which images are trained on, held out and, of a subset, tested on" + ", and the teacher" * teachers
+    return f"{always}, and {drawn}."
 
 
 def _counted(labels: Sequence[str]) -> str:
