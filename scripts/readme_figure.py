@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from layerlocal.experiments.studies.base import DIFFERENCES
+from layerlocal.experiments.studies.parts import OF_TWINS
 from layerlocal.report import figure_of
 from layerlocal.report.canvas import FORMATS
 from layerlocal.summary import Summary
@@ -14,7 +14,7 @@ def lines(summary):
     """A row of Markdown a rule: accuracies of rule, BP and BP-DeepSup, and how the gap to BP comes about."""
     for row in summary.tables[0].rows:
         found = [f"{100 * row[role]['mean']:.1f} %" for role in ("local", "bp", "bp-deepsup")]
-        found += [difference(row[key], bare=True) for key in DIFFERENCES]
+        found += [difference(row[key], bare=True) for key in OF_TWINS]
         yield f"| `{row['rule']}` | {' | '.join(found)} |"
 
 

@@ -37,6 +37,7 @@ from layerlocal.experiments.audit.plan import (
 from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.driver import How, prepare
 from layerlocal.experiments.stored import write_report
+from layerlocal.experiments.studies.controls import CONTROLS
 from layerlocal.rules import find_rule, list_rules, rule_options
 from layerlocal.runs.listing import is_baseline
 from layerlocal.runs.run import build, pin_plugin, run_spec
@@ -116,18 +117,18 @@ class Plain(Rule):
             heads = {f"block{i}": torch.nn.Linear(size, num_classes) for i, size in enumerate(sizes)}
         self.heads = torch.nn.ModuleDict(heads)
 
-    def answers(self, x):
+    def read(self, x):
         h = self.network.prepare(x)
         for i, block in enumerate(self.network.blocks):
             h = block(h.detach())
             yield f"block{i}", self.heads[f"block{i}"](h.flatten(1))
 
     def losses(self, x, y):
-        for name, scores in self.answers(x):
+        for name, scores in self.read(x):
             yield BlockLoss(name, torch.nn.functional.cross_entropy(scores, y), {})
 
     def block_scores(self, x):
-        return torch.stack([scores for _, scores in self.answers(x)])
+        return torch.stack([scores for _, scores in self.read(x)])
 """
 
 
@@ -314,7 +315,8 @@ def test_every_number_of_an_audit_is_that_of_a_run_on_disk(audited):
     accuracy = {record.hash: record.result["test_accuracy"] for record in store.finished()}
     summary = found_in(out)
     for row in summary.rows:
-        assert {role: row[role] for role in ROLES} == {role: accuracy[run] for role, run in row["runs"].items()}
+        roles = (*ROLES, *CONTROLS) if row["arm"] == "accuracy" else ROLES
+        assert {role: row[role] for role in roles} == {role: accuracy[run] for role, run in row["runs"].items()}
         assert row["gap"] == accuracy[row["runs"]["local"]] - accuracy[row["runs"]["bp"]]
         rules = {role: store.load(run).spec.rule for role, run in row["runs"].items()}
         assert rules["local"].name == row["rule"]
@@ -499,8 +501,10 @@ def test_a_plain_audit_plans_the_runs_that_it_has_always_planned(monkeypatch):
     monkeypatch.setitem(SIZES, "quick", QUICK)
     monkeypatch.setattr(layerlocal.experiments.audit.driver, "AuditPlan", AuditPlan)
     published = json.loads((Path(__file__).parent / "0.1.0/audit-quick.json").read_text())
-    plan = planned()
-    assert {spec.hash for spec in audit_specs(plan)} == {run["run"] for run in published["runs"]}
+    before = {run["run"] for run in published["runs"]}
+    assert {spec.hash for spec in audit_specs(planned(controls=False))} == before
+    more = {key[1]: spec for key, spec in accuracy_specs(planned()).items() if spec.hash not in before}
+    assert more.keys() == {*CONTROLS} and len({spec.hash for spec in audit_specs(planned())} - before) == 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,18 @@ from layerlocal.cli import complete
 from layerlocal.cli.app import MOST_SEEDS, parse_settings, typed_options
 from layerlocal.types import InputError, shown
 
-__all__ = ["NamedNetwork", "Network", "Ray", "Rules", "SeedList", "Width", "chosen_settings", "names_of", "seeds_typed"]
+__all__ = [
+    "Controls",
+    "NamedNetwork",
+    "Network",
+    "Ray",
+    "Rules",
+    "SeedList",
+    "Width",
+    "chosen_settings",
+    "names_of",
+    "seeds_typed",
+]
 
 Rules = Annotated[
     list[str] | None,
@@ -37,6 +48,12 @@ Network = Annotated[
         "--network",
         autocompletion=complete.networks,
         help=f"One network instead of those that would be taken; a {_NETWORKS}.",
+    ),
+]
+Controls = Annotated[
+    bool,
+    typer.Option(
+        help="Train ordinary BP too, and for twice the steps on two seeds: the price of the objective, and headroom."
     ),
 ]
 Width = Annotated[float | None, typer.Option("--width", help="Factor on the network's widths.")]

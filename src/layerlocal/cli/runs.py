@@ -30,6 +30,7 @@ from layerlocal.cli.app import (
 )
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import (
+    Controls,
     NamedNetwork,
     Network,
     Ray,
@@ -71,6 +72,7 @@ def audit(
     network: Network = None,
     width: Width = None,
     settings: Settings = None,
+    controls: Controls = True,
     reread: Reread = False,
     workers: Workers = None,
     ray: Ray = None,
@@ -90,6 +92,7 @@ def audit(
         "seeds": seeds_typed(seeds),
         "settings": chosen_settings(context, settings, network__name=network, network__width=width),
         "size": size,
+        "controls": controls,
         "device": device,
         "reread": reread,
         "workers": workers,

@@ -29,7 +29,17 @@ from layerlocal.cli.app import (
     typed,
 )
 from layerlocal.cli.found import print_summary
-from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
+from layerlocal.cli.options import (
+    Controls,
+    Network,
+    Ray,
+    Rules,
+    SeedList,
+    Width,
+    chosen_settings,
+    names_of,
+    seeds_typed,
+)
 from layerlocal.types import InputError, unknown_name
 
 CLAIM_FORMATS = ("text", "md")
@@ -81,12 +91,7 @@ def study(
             help="Of the study best: a dimension that is searched, as of tune, repeatable; learning rate and weight decay."
         ),
     ] = None,
-    controls: Annotated[
-        bool,
-        typer.Option(
-            help="Train ordinary BP too, and for twice the steps on two seeds: the price of the objective, and headroom."
-        ),
-    ] = True,
+    controls: Controls = True,
     reread: Reread = False,
     workers: Workers = None,
     ray: Ray = None,

@@ -114,6 +114,7 @@ def audit(
     network: str | None = None,
     width: float | None = None,
     settings: Mapping[str, Any] | None = None,
+    controls: bool = True,
     reread: bool = False,
     workers: int | None = None,
     ray: str | None = None,
@@ -131,6 +132,7 @@ def audit(
         network: a name of `list_networks()`, or ``FILE.py:FUNCTION``, instead of the size's own.
         width: factor on the network's widths, > 0.
         settings: more settings of every run, dotted: ``{"recipe.epochs": 2}``.
+        controls: train ordinary backprop too, and for twice the steps on two seeds: the price of the objective, and headroom.
         reread: read the files of the data again, even where their sizes and times of change are the old ones.
         workers: processes of one thread each, ≥ 1; ``None``: one a core.
         ray: address of a Ray cluster instead of processes here, or ``"local"`` (extra ``ray``).
@@ -143,11 +145,13 @@ def audit(
     """
     from layerlocal.experiments.audit.driver import run_audit
 
+    check_kind("controls", controls, bool)
     asked: dict[str, Any] = {
         "rules": names_of("rules", rules),
         "data": text_of("data", data),
         "size": text_of("size", size),
         "seeds": seeds_of(seeds),
+        "controls": controls,
     }
     asked["settings"] = dotted_settings(
         settings, {"network.name": ("network", network), "network.width": ("width", width)}

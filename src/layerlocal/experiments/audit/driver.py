@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from layerlocal.data.task import refuse_vectors, task_of
-from layerlocal.experiments.audit.plan import SIZES, AuditPlan, accuracy_specs, audit_runs
+from layerlocal.experiments.audit.plan import ROLES, SIZES, AuditPlan, accuracy_specs, audit_runs
 from layerlocal.experiments.driver import (
     How,
     Key,
@@ -48,6 +48,7 @@ class Audit(RunExperiment[AuditPlan]):
         size: ``"quick"`` or ``"standard"``.
         settings: of every run, dotted, e.g. ``{"network.width": 0.25}``.
         command: noted beside the numbers.
+        controls: whether ordinary BP is trained too, and for twice the steps.
     """
 
     rules: Sequence[str] = ()
@@ -56,6 +57,7 @@ class Audit(RunExperiment[AuditPlan]):
     size: Any = "quick"
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = "layerlocal audit"
+    controls: bool = True
 
     def place(self, out: Path, plan: AuditPlan) -> Place:
         """Its folder."""
@@ -72,7 +74,8 @@ class Audit(RunExperiment[AuditPlan]):
             if ":" in rule:
                 _refuse_broken(rule)
         content = _plan_of(self, seeds, how)
-        refuse_settings(self.settings, lambda settings: audit_runs(_set(content, _of_runs(settings))))
+        compared = content.model_copy(update={"controls": False})  # they differ in what may be set
+        refuse_settings(self.settings, lambda settings: audit_runs(_set(compared, _of_runs(settings))))
         return _set(content, _of_runs(self.settings))
 
     def jobs(self, plan: AuditPlan) -> dict[Key, RunSpec]:
@@ -80,9 +83,12 @@ class Audit(RunExperiment[AuditPlan]):
         return audit_runs(plan)
 
     def parts(self, plan: AuditPlan, key: Key) -> tuple[str, ...]:
-        """A comparison of which one run cannot take part is left out whole."""
+        """A comparison of which one run cannot take part is left out whole, and without it its controls; they alone leave it as it is."""
         if len(key) == 3:
-            return (f"{key[0]} on {plan.data.source}",)
+            compared = f"{key[0]} on {plan.data.source}"
+            network = plan.trained(key[0])
+            ordinary = f"ordinary BP on {plan.data.source}, {network.name} of width {network.width:g}"
+            return (compared,) if key[1] in ROLES else (ordinary, compared)
         return (f"{plan.sweep_rule}, class sweep, {key[0]} data, {key[1]} classes",)
 
     def blame(self, plan: AuditPlan, key: Key, spec: RunSpec, error: InputError) -> tuple[str, Refusal]:
@@ -91,12 +97,12 @@ class Audit(RunExperiment[AuditPlan]):
 
         if len(key) == 3 and not is_about_rule(spec):
             raise error
-        (part,) = self.parts(plan, key)
+        part = self.parts(plan, key)[0]
         return part, Refusal(str(error), part)
 
     def is_asked(self, plan: AuditPlan, key: Key) -> bool:
         """The rules that were named, on the real data."""
-        return len(key) == 3 and key[0] in (self.rules or plan.rules)
+        return len(key) == 3 and key[1] in ROLES and key[0] in (self.rules or plan.rules)
 
     def settled(self, plan: AuditPlan) -> AuditPlan:
         """What each rule reads, said by the rule; nothing is said for one that cannot be built."""
@@ -124,7 +130,7 @@ def run_audit(out: Path, **asked: Any) -> Summary:
 
     Args:
         out: the run store.
-        **asked: ``rules``, ``data``, ``seeds``, ``size``, ``settings``, ``command`` of `Audit`; ``workers``, ``ray``, ``device``,
+        **asked: ``rules``, ``data``, ``seeds``, ``size``, ``settings``, ``command``, ``controls`` of `Audit`; ``workers``, ``ray``, ``device``,
             ``reread``, ``console`` of `layerlocal.experiments.driver.How`.
 
     Returns:
@@ -170,6 +176,7 @@ def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:
         rules=names, sweep_rule=audit.rules[0] if audit.rules else AuditPlan().sweep_rule, twins_of=twins, data=pinned,
         size=audit.size, seeds=seeds, real_classes=classes, sources=sources, command=audit.command, device=how.device,
         whole_train=task.num_train + task.num_validation < size.num_train, whole_test=task.num_test < size.num_test,
+        controls=audit.controls,
     )  # fmt: skip
     options = {rule: {"grid": plan.grid} for rule in {*names, *twins.values()} if _has_grid(rule)}
     return plan.model_copy(update={"options": options, "widths": _widths(plan)})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.base import METHODS, estimates, group_rows
+from layerlocal.experiments.studies.controls import ORDINARY
 from layerlocal.experiments.studies.parts import COLUMNS, OF_TWINS, columns, difference_figure, difference_table
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Axis, Figure, Guide, Part, Point, Row, Series, Table
@@ -42,9 +43,28 @@ def accuracy_part(verdicts: Sequence[Verdict], rows: Sequence[Row], data: Mappin
     return Part(
         title="Accuracy beside the twins",
         figures=(_forest(verdicts, rows), _steps(verdicts)),
-        tables=(Table(caption="Test accuracy with 95 % intervals", columns=named, rows=tuple(body)), _data_table(data)),
+        tables=(
+            *_beside_ordinary(rows),
+            Table(caption="Test accuracy with 95 % intervals", columns=named, rows=tuple(body)),
+            _data_table(data),
+        ),
         notes=(READING,),
     )
+
+
+def _beside_ordinary(rows: Sequence[Row]) -> Iterator[Table]:
+    """The difference to ordinary backprop as the sum of its three terms, over the seeds that have it; nothing where it was not trained."""
+    named = columns(
+        ("rule", "rule", "text"), ("local", "accuracy", "percent"), (ORDINARY, "ordinary BP", "percent"),
+        ("total", "local − ordinary BP", "points"), ("objective", "= price of the objective", "points"),
+        ("extra_supervision", "+ extra supervision", "points"), ("price_of_locality", "+ price of locality", "points"),
+        ("headroom", "headroom: ordinary BP with twice the steps", "points"),
+    )  # fmt: skip
+    having = group_rows([row for row in rows if ORDINARY in row], "rule")
+    keys = [column.key for column in named[1:]]
+    body = tuple({"rule": rule, **estimates(part, *keys)} for (rule,), part in having.items())
+    if body:
+        yield Table(caption="Beside ordinary backprop, which is read as is best for it", columns=named, rows=body)
 
 
 def _data_table(data: Mapping[str, Any]) -> Table:

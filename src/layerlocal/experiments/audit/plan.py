@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from layerlocal.experiments.settings import set_on
+from layerlocal.experiments.studies.controls import controls_at, ordinary_bp, set_beside, with_doubled
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 
 __all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_runs", "audit_specs", "class_specs"]
@@ -14,7 +15,8 @@ __all__ = ["AuditPlan", "Role", "accuracy_specs", "audit_runs", "audit_specs", "
 Role = Literal["local", "bp", "bp-deepsup"]
 ROLES: tuple[Role, ...] = ("local", "bp", "bp-deepsup")
 SweepKey = tuple[str, int, Role, int]
-AccuracyKey = tuple[str, Role, int]
+AccuracyKey = tuple[str, str, int]
+"""(rule, one of `ROLES` or of the controls, seed)."""
 
 
 class _Size(BaseModel):
@@ -75,6 +77,8 @@ class AuditPlan(BaseModel):
         whole_test: likewise, of the test images.
         device: of every run and of the cost.
         settings: of every run, dotted (`layerlocal.experiments.settings`).
+        controls: whether ordinary BP is trained beside the comparison of accuracies, and for twice the steps
+            (`layerlocal.experiments.studies.controls`); not in plans of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +99,7 @@ class AuditPlan(BaseModel):
     whole_test: bool = False
     device: str = "cpu"
     settings: dict[str, Any] = Field(default_factory=dict)
+    controls: bool = False
 
     @property
     def contents(self) -> dict[str, str]:
@@ -122,7 +127,9 @@ class AuditPlan(BaseModel):
         return SIZES[self.size]
 
 
-def _rule_spec(plan: AuditPlan, rule: str, role: Role) -> RuleSpec:
+def _rule_spec(plan: AuditPlan, rule: str, role: str) -> RuleSpec:
+    if role not in ROLES:
+        return ordinary_bp(plan.trained(rule).name)
     partner = plan.twins_of.get(rule, rule)
     options = dict(plan.options.get(rule if role == "local" else partner, {}))
     source = plan.sources.get(rule) if role == "local" or partner == rule else None
@@ -143,19 +150,22 @@ def _real_data(plan: AuditPlan, num_classes: int, seed: int) -> DataSpec:
 
 
 def accuracy_specs(plan: AuditPlan) -> dict[AccuracyKey, RunSpec]:
-    """(rule, role, seed) → run: every rule and its two twins on the same task."""
+    """(rule, role, seed) → run: every rule and its two twins on the same task, and the plan's controls on that of each rule's network."""
     size, most = plan.detail, max(plan.real_classes)
     data = _real_data(plan, most, 0)
+    keys: list[AccuracyKey] = []
+    for rule in plan.rules:
+        keys += [(rule, role, seed) for role in ROLES for seed in plan.seeds]
+        if plan.controls:
+            keys += [(rule, role, seed) for seed in plan.seeds for role in controls_at(seed, plan.seeds)]
     specs = {
         (rule, role, seed): RunSpec(
             data=data, network=plan.network(rule, size.network, size.width, most), rule=_rule_spec(plan, rule, role),
             recipe=size.recipe, seed=seed,
         )
-        for rule in plan.rules
-        for role in ROLES
-        for seed in plan.seeds
+        for rule, role, seed in keys
     }  # fmt: skip
-    return set_on(specs, plan.settings, plan.contents, plan.sources)
+    return with_doubled(set_beside(specs, plan.settings, plan.contents, plan.sources, at=1), at=1)
 
 
 def class_specs(plan: AuditPlan) -> dict[SweepKey, RunSpec]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.base import estimates, group_rows
+from layerlocal.experiments.studies.controls import ORDINARY
 from layerlocal.summary import Row
 from layerlocal.words import (
     ABOVE,
@@ -23,7 +24,7 @@ from layerlocal.words import (
     spoken,
 )
 
-__all__ = ["class_sentence", "headline", "split_sentence"]
+__all__ = ["class_sentence", "headline", "headroom_sentence", "split_sentence"]
 
 Verdict = Mapping[str, Any]
 
@@ -86,6 +87,20 @@ def split_sentence(verdicts: Sequence[Verdict]) -> str:
         f"Of {best['rule']}'s {gap}, extra supervision brings {extra} (BP with the same local losses has it too) and local learning itself "
         f"{price}: the price of locality."
     )
+
+
+def headroom_sentence(verdicts: Sequence[Verdict]) -> str:
+    """How accurate ordinary backprop is in the network of the rule that the headline names, and what it gains with twice the steps; empty
+    where it was not trained."""
+    best = _most_accurate(verdicts) if verdicts else {}
+    if ORDINARY not in best:
+        return ""
+    accuracy, gain = f"Ordinary BP has {percent(best[ORDINARY]['mean'])} here", best.get("headroom")
+    if gain is None:
+        return f"{accuracy}; what it gains with twice the steps was not measured."
+    if gain["mean"] <= 0:
+        return f"{accuracy}, and gains nothing with twice the steps ({difference(gain)})."
+    return f"{accuracy}, and with twice the steps gains {difference(gain)}: smaller differences may be of training that is too short."
 
 
 def class_sentence(rule: str, arms: Mapping[str, Sequence[Row]]) -> str:

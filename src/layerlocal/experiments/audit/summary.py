@@ -10,10 +10,11 @@ from typing import Any
 from layerlocal.experiments.audit.certificates import Certificate, certificate_part, locality_of
 from layerlocal.experiments.audit.parts import ARMS, accuracy_part, block_part, class_part, cost_part
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs, class_specs
-from layerlocal.experiments.audit.sentences import class_sentence, headline, split_sentence
-from layerlocal.experiments.studies.base import by_seed, estimates, group_rows, make_row, quantity
+from layerlocal.experiments.audit.sentences import class_sentence, headline, headroom_sentence, split_sentence
+from layerlocal.experiments.studies.base import by_seed, estimates, group_rows, make_row, quantity, with_headroom
+from layerlocal.experiments.studies.controls import CONTROLS, ORDINARY
 from layerlocal.experiments.studies.effects import slopes
-from layerlocal.experiments.studies.parts import OF_TWINS
+from layerlocal.experiments.studies.parts import CONTROLLED, OF_TWINS
 from layerlocal.experiments.studies.sampled import AnswersOf, interval_notes, kept
 from layerlocal.plugins import file_of
 from layerlocal.runs.environment import shared_environment
@@ -27,6 +28,8 @@ __all__ = ["summarize"]
 
 Records = Mapping[str, RunRecord]
 Arms = dict[str, list[Row]]
+DIFFERENCES = OF_TWINS | {key: what.removesuffix(", {at}") for key, what in CONTROLLED.items()}
+"""Columns that are quantities, in words."""
 CAPTION = "test accuracy in %; differences paired by seed with 95 % intervals"
 MEANING = (
     "Every local rule against backprop (BP) on the same network, heads, data and seeds. Gap in test accuracy (local − BP) = extra supervision "
@@ -54,7 +57,9 @@ def summarize(
     compared, sweep, cost = _compared(plan, records, answers), _sweep(plan, records, answers), cost or {}
     specs = {spec.hash: spec for spec in [*accuracy_specs(plan).values(), *class_specs(plan).values()]}
     used = [records[name] for name in specs if name in records]
-    main = [records[spec.hash] for spec in accuracy_specs(plan).values() if spec.hash in records]
+    main = [
+        records[spec.hash] for key, spec in accuracy_specs(plan).items() if key[1] in ROLES and spec.hash in records
+    ]
     certificates = [_certificate(record) for record in main if record.result.get("locality")]
     verdicts = [
         _verdict(plan, rule, part, cost, certificates) for (rule,), part in group_rows(compared, "rule").items()
@@ -96,14 +101,14 @@ def summarize(
 
 
 def _compared(plan: AuditPlan, records: Records, answers: AnswersOf | None) -> list[Row]:
-    """A row a rule and seed of which the rule and both twins are finished."""
+    """A row a rule and seed of which the rule and both twins are finished, with the controls that are."""
     specs, most = accuracy_specs(plan), max(plan.real_classes)
-    keys = [(rule, seed) for rule in plan.rules for seed in plan.seeds]
-    found = [
-        _row(rule, seed, "accuracy", most, {role: records.get(specs[rule, role, seed].hash) for role in ROLES}, answers)
-        for rule, seed in keys
-    ]
-    return [row for row in found if row is not None]
+    rows = []
+    for rule, seed in product(plan.rules, plan.seeds):
+        keys = {role: (rule, role, seed) for role in (*ROLES, *CONTROLS)}
+        found = {role: records.get(specs[key].hash) for role, key in keys.items() if key in specs}
+        rows.append(_row(rule, seed, "accuracy", most, found, answers))
+    return [row for row in rows if row is not None]
 
 
 def _sweep(plan: AuditPlan, records: Records, answers: AnswersOf | None) -> Arms:
@@ -124,7 +129,7 @@ def _row(
 ) -> Row | None:
     """The row of a study, with what each run cost."""
     runs = {role: record for role, record in found.items() if record is not None}
-    if len(runs) < len(found):
+    if not {*ROLES} <= {*runs}:
         return None
     measured = {
         key: {role: record.result[key] for role, record in runs.items()}
@@ -150,7 +155,7 @@ def _verdict(
     text = "not measured" if found.get("failed") else MISSING
     return {
         "rule": rule,
-        **estimates(rows, *ROLES, *OF_TWINS),
+        **estimates(rows, *ROLES, *OF_TWINS, ORDINARY, "headroom"),
         "speed": found["speed_ratio"]["median"] if "speed_ratio" in found else text,
         "saved": found.get("saved_ratio", text),
         "locality": locality_of(certificates, rule),
@@ -201,6 +206,7 @@ def _sentences(
         result = main[0].result
         where = f"On {result['data']['name']} ({result['num_classes']} classes)"
     yield headline(where, verdicts)
+    yield headroom_sentence(verdicts)
     yield split_sentence(verdicts)
     yield class_sentence(plan.sweep_rule, {"teacher-student data": sweep["synthetic"], "real classes": sweep["real"]})
     yield _reading_sentence(plan, verdicts)
@@ -277,10 +283,12 @@ def _facts(plan: AuditPlan, main: Sequence[RunRecord]) -> Iterator[tuple[str, st
 
 
 def _quantities(plan: AuditPlan, compared: Sequence[Row], sweep: Arms) -> dict[str, dict[str, Quantity]]:
-    """Rule → the three differences and its accuracy; of the rule of the class sweep also how they change with K."""
+    """Rule → its differences to its twins and to ordinary BP, and its accuracy; of the rule of the class sweep also how they change with K."""
     found: dict[str, dict[str, Quantity]] = {}
     for (rule,), rows in group_rows(compared, "rule").items():
-        own = {key: quantity(OF_TWINS[key], by_seed(rows, key)) for key in OF_TWINS}
+        measured = {key: (what, values) for key, what in DIFFERENCES.items() if (values := by_seed(rows, key))}
+        headroom = by_seed(rows, "headroom")
+        own = {key: with_headroom(quantity(what, values), headroom) for key, (what, values) in measured.items()}
         found[rule] = own | {"accuracy": quantity("test accuracy", by_seed(rows, "local"), unit="%")}
     for arm, rows in sweep.items():
         for key in OF_TWINS:

@@ -28,7 +28,7 @@ from layerlocal.experiments.studies.base import (
 )
 from layerlocal.experiments.studies.controls import headroom_of
 from layerlocal.experiments.studies.effects import Measure, chosen, ratio_of_means
-from layerlocal.experiments.studies.parts import Words
+from layerlocal.experiments.studies.parts import CONTROLLED, Words
 from layerlocal.experiments.studies.sampled import BySeed
 from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid, View
 from layerlocal.summary import Quantity, Row
@@ -36,12 +36,6 @@ from layerlocal.words import difference, several
 
 __all__ = ["AxisStudy", "Each", "Finding", "Share"]
 
-CONTROLLED = {
-    "total": "local − ordinary BP, {at}",
-    "objective": "BP of the rule's loss − ordinary BP, {at}",
-    "headroom": "ordinary BP with twice the steps − ordinary BP, {at}",
-}
-"""Columns of controls, measured at each value of every study that has differences there."""
 LEAST_GAP = 0.005
 """Where a lead is on average less than half a point, or seeds cannot tell it from zero, no share of it is given, and that is said: a share
 of what may be nothing is any number.

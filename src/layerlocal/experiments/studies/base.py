@@ -20,9 +20,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from layerlocal.experiments.settings import set_on
 from layerlocal.experiments.studies.choice import Choice, SearchPlan
-from layerlocal.experiments.studies.controls import CONTROLS, LONGER, ORDINARY, doubled, with_controls
+from layerlocal.experiments.studies.controls import CONTROLS, set_beside, with_controls, with_doubled
 from layerlocal.experiments.studies.sampled import ANSWERS, DIFFERENCES, AnswersOf, BySeed, pair_of, row_shares
 from layerlocal.runs.store import RunRecord
 from layerlocal.sampling import Shares, weighted
@@ -242,26 +241,16 @@ def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
     specs = {
         (*at, method): spec for at, cell in cells.items() for method, spec in cell.specs(at[1], plan.contents).items()
     }
-    runs = _set(specs, plan)
+    runs = set_beside(specs, plan.settings, plan.contents, plan.sources, at=3)
     own = {(*at, method): settings for at, cell in cells.items() for method, settings in cell.settings.items()}
     runs |= {key: runs[key].with_settings(settings) for key, settings in own.items()}
-    return runs | {key: doubled(runs[(*key[:3], ORDINARY)]) for key in runs if key[3] == LONGER}
+    return with_doubled(runs, at=3)
 
 
 def cells_of(study: Study, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
     """Every task of one rule and one seed, with the controls if the plan has them."""
     cells = study.cells(plan, rule, seed)
     return [with_controls(cell, seed, plan.seeds) for cell in cells] if plan.controls else cells
-
-
-def _set(specs: Mapping[Key, RunSpec], plan: StudyPlan) -> dict[Key, RunSpec]:
-    """With the plan's settings; those of rules are none of ordinary BP's, which has no readout of theirs."""
-    others = {key: value for key, value in plan.settings.items() if not key.startswith("rule.")}
-    controls = {key: spec for key, spec in specs.items() if key[3] in CONTROLS}
-    apart = {key: spec for key, spec in specs.items() if key not in controls}
-    found = set_on(apart, plan.settings, plan.contents, plan.sources)
-    found |= set_on(controls, others, plan.contents, plan.sources)
-    return {key: found[key] for key in specs}
 
 
 def make_rows(

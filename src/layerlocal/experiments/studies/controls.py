@@ -1,4 +1,4 @@
-"""What every study trains beside a rule and its twins: ordinary backprop, a method of its own, and the same for twice the steps.
+"""What every study, and the audit, trains beside a rule and its twins: ordinary backprop, a method of its own, and the same for twice the steps.
 
 `ORDINARY` is backprop of cross-entropy at one readout that was chosen for it (`READS`), whatever the rule reads. With it the difference to
 backprop has three terms instead of two:
@@ -15,14 +15,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from layerlocal.experiments.settings import set_on
 from layerlocal.experiments.studies.sampled import DIFFERENCES
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.summary import Row
 from layerlocal.types import PARTNER
 
-__all__ = ["CONTROLS", "HEADROOM_SEEDS", "LONGER", "ORDINARY", "doubled", "headroom_of", "ordinary_bp", "with_controls"]
+__all__ = [
+    "CONTROLS",
+    "HEADROOM_SEEDS",
+    "LONGER",
+    "ORDINARY",
+    "controls_at",
+    "doubled",
+    "headroom_of",
+    "ordinary_bp",
+    "set_beside",
+    "with_controls",
+    "with_doubled",
+]
+
+Key = TypeVar("Key", bound=tuple[Any, ...])
 
 ORDINARY, LONGER = "ordinary", "ordinary-2x"
 CONTROLS = (ORDINARY, LONGER)
@@ -45,8 +60,38 @@ def with_controls(cell: Any, seed: int, seeds: Sequence[int]) -> Any:
     pair = cell.methods.get("bp")
     alike = {} if pair is None else {key: pair.options[key] for key in ALIKE if key in pair.options}
     rule = ordinary_bp(cell.network.name, **alike)
-    longer = {LONGER: rule} if seed in seeds[:HEADROOM_SEEDS] else {}
-    return replace(cell, methods={**cell.methods, ORDINARY: rule, **longer})
+    return replace(cell, methods={**cell.methods, **dict.fromkeys(controls_at(seed, seeds), rule)})
+
+
+def controls_at(seed: int, seeds: Sequence[int]) -> tuple[str, ...]:
+    """Those of `CONTROLS` that are trained on a seed of a plan."""
+    return CONTROLS if seed in seeds[:HEADROOM_SEEDS] else (ORDINARY,)
+
+
+def set_beside(
+    specs: Mapping[Key, RunSpec],
+    settings: Mapping[str, Any],
+    contents: Mapping[str, str],
+    sources: Mapping[str, str],
+    *,
+    at: int,
+) -> dict[Key, RunSpec]:
+    """As `set_on`, where a key says at ``at`` which method it is of; settings of rules are none of the controls', which have no readout of
+    theirs."""
+    others = {key: value for key, value in settings.items() if not key.startswith("rule.")}
+    controls = {key: spec for key, spec in specs.items() if key[at] in CONTROLS}
+    apart = {key: spec for key, spec in specs.items() if key not in controls}
+    found = set_on(apart, settings, contents, sources) | set_on(controls, others, contents, sources)
+    return {key: found[key] for key in specs}
+
+
+def with_doubled(runs: Mapping[Key, RunSpec], *, at: int) -> dict[Key, RunSpec]:
+    """Runs of which those that are `LONGER` at ``at`` of their key are the `ORDINARY` ones, `doubled`."""
+    usual: Mapping[Any, RunSpec] = runs
+    return {
+        key: doubled(usual[(*key[:at], ORDINARY, *key[at + 1 :])]) if key[at] == LONGER else spec
+        for key, spec in runs.items()
+    }
 
 
 def doubled(spec: RunSpec) -> RunSpec:

@@ -14,6 +14,7 @@ from layerlocal.words import BELOW, against, difference, relation
 
 __all__ = [
     "COLUMNS",
+    "CONTROLLED",
     "NAMES",
     "OF_TWINS",
     "STANDS",
@@ -42,6 +43,12 @@ NAMES = {key: label for key, label, kind in COLUMNS if kind == "points" and key 
 """The differences that figures show, as figures and tables call them."""
 OF_TWINS = {key: label for key, label in NAMES.items() if key != "objective"}
 """Those between a rule and its twins."""
+CONTROLLED = {
+    "total": "local − ordinary BP, {at}",
+    "objective": "BP of the rule's loss − ordinary BP, {at}",
+    "headroom": "ordinary BP with twice the steps − ordinary BP, {at}",
+}
+"""Columns of controls, measured at each value of every study that has differences there."""
 STANDS = "{at}: {against} ({gap}); price of locality {price_of_locality}."
 """How a rule stands to its twins at one value of an axis; made of `Words`."""
 

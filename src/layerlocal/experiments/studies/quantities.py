@@ -9,8 +9,9 @@ from typing import get_args
 from layerlocal.claims import COST_STUDY
 from layerlocal.experiments.cost.quantities import COST_QUANTITIES
 from layerlocal.experiments.studies import STUDIES
-from layerlocal.experiments.studies.axis import CONTROLLED, AxisStudy
+from layerlocal.experiments.studies.axis import AxisStudy
 from layerlocal.experiments.studies.base import Size, StudyPlan
+from layerlocal.experiments.studies.parts import CONTROLLED
 
 __all__ = ["known_quantities"]
 
