@@ -201,6 +201,7 @@ study("classes", settings=3)                                                    
 study("composition", network="nowhere")                                                      | nowhere
 study("classes", width="x")                                                                  | width
 study("classes", width=1, settings={"network.width": 2})                                     | width
+study("composition", controls=1)                                                             | controls
 audit(network=3)                                                                             | network
 audit(settings={"seed": 3})                                                                  | seed
 audit("nowhere")                                                                             | nowhere
@@ -211,6 +212,7 @@ audit(size="medium")                                                            
 audit(seeds=0)                                                                               | seeds
 audit(workers=-1)                                                                            | workers
 audit(device="tpu")                                                                          | tpu
+audit(controls="no")                                                                         | controls
 audit(out="afile")                                                                           | afile
 cost("medium")                                                                               | medium
 cost(3)                                                                                      | size
