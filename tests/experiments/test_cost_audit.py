@@ -232,7 +232,7 @@ def test_a_measurement_that_fails_loses_no_other_and_is_made_again(tmp_path):
         and row(budget, "bp")["failed"]
         and not row(budget, "class-goodness").get("failed")
     )
-    kept = json.loads(cost_place(tmp_path, "quick").missing.path.read_text())
+    kept = cost_place(tmp_path, "quick").missing.read(kind=list)
     assert len(kept) == summary["failed"] and {entry["left_out"] for entry in kept} == {False}
     assert write_report(tmp_path).exists()
     whole = audit(tmp_path, parts=["methods", "budget"], modes=["plain"])
