@@ -58,7 +58,7 @@ CLAIM = {
     "sentence": "It widens.",
     "reported": {"value": None, "unit": "pp", "text": "2.4"},
     "study": "classes",
-    "quantity": "gap",
+    "quantity": "gap_slope/synthetic",
     "direction": "greater",
     "smallest_effect": 0.5,
 }

@@ -355,9 +355,9 @@ def test_a_study_on_a_folder_that_was_changed_is_of_the_folder_as_it_is(tmp_path
     asked = {"rules": ["local-heads"], "seeds": 1, "data": [str(folder)], "workers": 1}
     before = run_study(tmp_path / "store", "accuracy", **asked)
     swap(folder, "test")
-    with pytest.warns(UserWarning, match=r"3 runs .*other data"):
+    with pytest.warns(UserWarning, match=r"5 runs .*other data"):
         after = run_study(tmp_path / "store", "accuracy", **asked)
-    assert before.finished == after.finished == after.planned == 3
+    assert before.finished == after.finished == after.planned == 5
     mirrored = {key: 1 - before.rows[0][key] for key in ("local", "bp", "bp-deepsup")}
     assert {key: after.rows[0][key] for key in mirrored} == pytest.approx(mirrored)
 

@@ -691,7 +691,7 @@ FIRST = {
         "validation": 0.1, "seed": 0, "teacher": None,
     },
     "network": {"name": "vgg8", "width": 1.0, "channels_last": True, "compile": False, "options": {}},
-    "rule": {"name": "class-goodness", "options": {}, "source_sha256": None},
+    "rule": {"name": "dtg-ff", "options": {}, "source_sha256": None},  # as class-goodness was called
     "recipe": {
         "epochs": 10, "batch_size": 64, "micro_batches": 1, "optimizer": "adamw", "learning_rate": 0.002, "momentum": 0.9,
         "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.1, "clip": None, "precision": "float32", "crop": 0, "flip": False,

@@ -213,7 +213,7 @@ def test_the_table_has_every_metric_of_every_epoch(whole):
 
 LOCALITY = {
     "bp": "global", "bp-deepsup": "global", "segmented": "segment", "local-heads": "block", "ff": "block", "class-goodness": "block",
-    "bp-every": "global", "feedback": "global", "lookahead": "segment",
+    "bp-every": "global", "feedback": "global", "lookahead": "segment", "dtg-ff": "block", "dtg-ff-shared": "global",
     **dict.fromkeys(
         ("asge", "committee", "cwcomp", "deeperforward", "hcl-ff", "mono-forward", "panel", "predsim", "scff", "sigprop", "symba"), "block"
     ),

@@ -160,7 +160,7 @@ def test_verbose_prints_a_line_an_epoch(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rule": "dgt-ff"}, "Did you mean 'class-goodness'"),
+        ({"rule": "dgt-ff"}, "Did you mean 'dtg-ff'"),
         ({"network": "vgg9", "network_options": None}, "unknown network"),
         ({"epochs": 0}, "recipe.epochs"),
         ({"learning_rate": -1.0}, "recipe.learning_rate"),

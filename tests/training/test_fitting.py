@@ -132,7 +132,7 @@ def test_options_beside_a_rule_that_is_made_are_refused(change, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"rule": "dgt-ff"}, "Did you mean 'class-goodness'"),
+        ({"rule": "dgt-ff"}, "Did you mean 'dtg-ff'"),
         ({"network": "vgg9"}, "unknown network 'vgg9'"),
         ({"temperature": 2}, "unknown option of rule 'class-goodness': 'temperature'"),
         ({"network_options": {"dept": 2}}, "Did you mean 'depth'"),

@@ -55,14 +55,16 @@ def checked_answers(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: as `check_scores`.
     """
+    if type(rule).answers is Rule.answers:
+        blocks = rule.block_scores(x)
+        _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, len(x)), "(L, B, K)")
+        return blocks, check_scores(rule, blocks, len(x), rule.fuse(blocks), "fuse()")
     found = rule.answers(x)
     if not (isinstance(found, tuple) and len(found) == 2):
         raise InputError(
             f"answers() of rule {rule.info.name!r} gives {type(found).__name__}; it must give (block scores, fused scores)"
         )
-    blocks, fused = found
-    what = "fuse()" if type(rule).answers is Rule.answers else "answers()"
-    return blocks, check_scores(rule, blocks, len(x), fused, what)
+    return found[0], check_scores(rule, found[0], len(x), found[1], "answers()")
 
 
 def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor, what: str = "scores()") -> Tensor:
@@ -78,10 +80,13 @@ def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor, what: st
     Raises:
         InputError: anything but floats of shape (L, B, K) and (B, K).
     """
-    shape = (count, rule.num_classes)
-    _refuse_other_shape(rule, "block_scores()", blocks, (len(rule.readout_blocks), *shape), "(L, B, K)")
-    _refuse_other_shape(rule, what, fused, shape, "(B, K)")
+    _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, count), "(L, B, K)")
+    _refuse_other_shape(rule, what, fused, (count, rule.num_classes), "(B, K)")
     return fused
+
+
+def _shape_of_blocks(rule: Rule, count: int) -> tuple[int, int, int]:
+    return len(rule.readout_blocks), count, rule.num_classes
 
 
 def _refuse_other_shape(rule: Rule, what: str, found: object, shape: tuple[int, ...], letters: str) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from layerlocal.experiments.driver import seeds_of
 from layerlocal.experiments.settings import FIXED
 from layerlocal.experiments.tune.space import Dimension, of_rule, refuse_unfair
+from layerlocal.names import first_name
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
@@ -87,7 +88,9 @@ class TunePlan(Frozen):
     @property
     def name(self) -> str:
         """Of its file: the same for a search with more trials, which goes on with the trials there are."""
-        content = self.model_dump_json(exclude={"trials", *(() if self.contents else ("contents",))})
+        rules = tuple(first_name(rule) for rule in self.rules)
+        named = self.model_copy(update={"rules": rules})
+        content = named.model_dump_json(exclude={"trials", *(() if self.contents else ("contents",))})
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
     @field_validator("seeds")
