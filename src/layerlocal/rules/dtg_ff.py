@@ -10,8 +10,8 @@ The paper's full text was not at hand. Two secondary sources that worked from it
     parameters: a hybrid, not strictly local
 
 What they leave open is ours to choose: T_min and T_max; what f is; the weight of the classifier's term; the axes of LayerNorm (all of
-a sample's, nothing learned). Raw means of squares as f hardly learn, so f is standardized over the batch (no learned scale) unless told
-otherwise; that is on the goodness path alone. What was tried on validation data is in docs/rules/dtg-ff.md.
+a sample's, nothing learned). f is the mean of each channel in a few cells, standardized over the batch (no learned scale) unless told
+otherwise, on the goodness path alone: raw means of squares learn worst. What was tried on validation data is in docs/rules/dtg-ff.md.
 
 With ``fusion="stopped"``, the default, the classifier reads pools through the gradient boundary: it belongs to the last block, and every
 block is trained by its own loss alone. With ``fusion="shared"`` its loss reaches every block, as the sources describe it: one loss, and

@@ -44,7 +44,9 @@ CONTROLS = (ORDINARY, LONGER)
 HEADROOM_SEEDS = 2
 """On how many seeds ordinary BP is trained twice as long, the first of a plan."""
 READS: Mapping[str, dict[str, Any]] = {"speedrun": {"readout": "max", "grid": 1}}
-"""Network → what ordinary BP reads of its last block; for others as `READ`. From validation data: see docs/studies.md."""
+"""Network → what ordinary BP reads of its last block: as published. For others `READ`, which was best on validation data of CIFAR-10
+(results/search-log.md).
+"""
 READ: dict[str, Any] = {"readout": "mean", "grid": 2}
 ALIKE = ("factors", "label_smoothing")
 """Options of a task that every readout has as the twins have them."""
