@@ -14,6 +14,7 @@ Letters: B batch, K classes, L readouts.
 from __future__ import annotations
 
 import difflib
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -66,6 +67,12 @@ class Rule(nn.Module):
             meant = difflib.get_close_matches(name, _HOOKS, n=1, cutoff=0.85)
             if meant and meant[0] not in vars(cls) and not hasattr(super(cls, cls), name):
                 warnings.warn(f"{cls.__name__} defines {name}, which nothing calls: is {meant[0]} meant?", stacklevel=2)
+        own = vars(cls).get("answers")
+        if own is not None and not (callable(own) and len(inspect.signature(own).parameters) == 2):
+            raise InputError(
+                f"{cls.__name__} has something of its own called answers, which is a method of every rule: answers(self, x) gives the block "
+                "scores and the prediction; give yours another name"
+            )
 
     def __init__(self, network: Network, *, num_classes: int) -> None:
         super().__init__()
