@@ -52,6 +52,17 @@ def test_settings_of_rules_are_none_of_ordinary_bps():
         assert spec.network.width == 0.25 and spec.recipe.epochs == (10 if method == "ordinary-2x" else 5)
 
 
+@pytest.mark.parametrize(("network", "reads"), [("speedrun", ("max", 1)), ("vgg8", ("mean", 2))])
+def test_ordinary_bp_reads_what_is_best_on_the_network_that_is_set(network, reads):
+    plan = plan_of("accuracy", data=("fashion_mnist_subset",), settings={"network.name": network})
+    found = {
+        spec.rule.options["readout"]: spec
+        for key, spec in plan_runs(find_study("accuracy"), plan).items()
+        if "ordinary" in key[3]
+    }
+    assert [(name, spec.rule.options["grid"], spec.network.name) for name, spec in found.items()] == [(*reads, network)]
+
+
 def test_the_three_terms_add_up_to_the_difference_to_ordinary_bp():
     plan = plan_of("accuracy", data=("fashion_mnist_subset",))
     for row in make_rows(find_study("accuracy"), plan, planted(plan, flat)):

@@ -367,7 +367,7 @@ STEPS = {name for name in CLAUSES if not name.startswith(("Losses", "Scores"))}
         (Raises, "no score today", clauses("Scores", "No label", "state", "The same", "Beats", "Declared", "Any")),
         (WrongShape, "gives shape (12, 2)", clauses("state", "The same", "Beats")),
         (NaNScores, "scores are not finite", clauses("No label", "state", "The same", "Beats")),
-        (OtherScores, "scores() is not what answers() gives", clauses("state", "The same", "Beats")),
+        (OtherScores, "scores() is not what all_scores() gives", clauses("state", "The same", "Beats")),
         (OtherName, "a loss names its blocks as 'block1', 'block2-3' or 'all', got 'layer1'", clauses("state", "The same", "Beats")),
     ],
 )  # fmt: skip

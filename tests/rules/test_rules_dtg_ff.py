@@ -155,7 +155,7 @@ def test_layer_norm_feeds_the_next_block_and_not_the_goodness():
 def test_the_prediction_is_the_classifiers(rule):
     made = make(rule, **({"of": "dtg-ff"} if rule == "bp" else {})).eval()
     with torch.no_grad():
-        blocks, fused = made.answers(X)
+        blocks, fused = made.all_scores(X)
         h, pools = X, []
         for block in made.network.blocks:
             h = block(h)

@@ -13,8 +13,8 @@ from scipy import optimize, special, stats
 from layerlocal.kernels import grid_max
 from layerlocal.rules.core.auxiliary import ConvReadout
 from layerlocal.rules.core.functional import (
+    bounded_temperature,
     clarity,
-    dynamic_temperature,
     ff_loss,
     fit_fusion_weights,
     fuse,
@@ -264,11 +264,11 @@ def test_clarity_is_positive_exactly_where_the_true_class_leads_and_finite_where
     assert clarity(torch.ones(2, 3), y) == 0
 
 
-def test_dynamic_temperature_lies_between_its_ends_is_monotone_and_halfway_at_zero():
+def test_a_bounded_temperature_lies_between_its_ends_is_monotone_and_halfway_at_zero():
     values = torch.linspace(-50, 50, 101, dtype=torch.float64)
-    tau = dynamic_temperature(values, 0.5, 3.0, 1.0)
+    tau = bounded_temperature(values, 0.5, 3.0)
     assert tau[0].item() == pytest.approx(0.5) and tau[-1].item() == pytest.approx(3.0)
     assert tau[50].item() == pytest.approx(1.75)
-    assert (tau.diff() >= 0).all() and (dynamic_temperature(values, 0.5, 3.0, -1.0).diff() <= 0).all()
+    assert (tau.diff() >= 0).all() and (bounded_temperature(-values, 0.5, 3.0).diff() <= 0).all()
     expected = 0.5 + 2.5 / (1 + math.exp(-2.0 * 0.3))
-    assert dynamic_temperature(torch.tensor(0.3).double(), 0.5, 3.0, 2.0).item() == pytest.approx(expected)
+    assert bounded_temperature(torch.tensor(2.0 * 0.3).double(), 0.5, 3.0).item() == pytest.approx(expected)

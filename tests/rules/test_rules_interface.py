@@ -182,10 +182,3 @@ def test_vectors_are_read_as_they_are():
 def test_a_readout_of_other_shapes_is_refused():
     with pytest.raises(InputError, match="takes activities"):
         SpatialReadout((5, 7), 4)
-
-
-@pytest.mark.parametrize("own", [lambda self, x, y: None, lambda self: None, 3])
-def test_a_name_that_every_rule_has_is_not_taken_for_something_else(own):
-    with pytest.raises(InputError, match=r"Mine has something of its own called answers.*another name"):
-        type("Mine", (LocalHeads,), {"answers": own})
-    assert type("Mine", (LocalHeads,), {"answers": lambda self, x: None})

@@ -129,7 +129,7 @@ class OwnScores(Sound):
         ),
         (
             lambda s: -s,
-            r"scores\(\) of rule 'mine' .*answers\(\) gives",
+            r"scores\(\) of rule 'mine' .*all_scores\(\) gives",
         ),
     ],
 )

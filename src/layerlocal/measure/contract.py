@@ -132,7 +132,7 @@ def check_scores(bench: Bench) -> None:
     order = torch.arange(len(bench.x)).flip(0)
     with torch.no_grad():
         scores, blocks = rule.scores(bench.x), rule.block_scores(bench.x)
-        answered = rule.answers(bench.x)
+        both = rule.all_scores(bench.x)
         turned = rule.scores(bench.x[order])[order]
         single = torch.cat([rule.scores(sample) for sample in bench.x.split(1)])
     expected = (len(bench.x), NUM_CLASSES)
@@ -146,7 +146,7 @@ def check_scores(bench: Bench) -> None:
     _require(
         torch.allclose(scores, single, rtol=1e-3, atol=1e-4), "the score of a sample depends on the others of its batch"
     )
-    same = all(torch.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in zip((blocks, scores), answered, strict=True))
+    same = all(torch.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in zip((blocks, scores), both, strict=True))
     _require(same, f"scores() {OTHER_SCORES}", "shapes")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.export import ExportParts, RMSNormalize, Temperature
-from layerlocal.rules.core.functional import clarity, dynamic_temperature, rms_normalize
+from layerlocal.rules.core.functional import bounded_temperature, clarity, rms_normalize
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
@@ -110,7 +110,7 @@ class ClassGoodness(BlockwiseRule):
         if not self.dynamic_temperature:
             return 1.0
         found: Tensor = self.heads[f"block{index}"].clarity  # type: ignore[assignment]
-        return dynamic_temperature(found, self.temperature_min, self.temperature_max, self.temperature_gain)
+        return bounded_temperature(self.temperature_gain * found, self.temperature_min, self.temperature_max)
 
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """The activity, or (decoupled) the activity at unit root mean square."""

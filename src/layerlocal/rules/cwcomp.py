@@ -13,6 +13,7 @@ from torch import Tensor
 
 from layerlocal.kernels import cells_of
 from layerlocal.networks import Network
+from layerlocal.rules.core.functional import average_positions
 from layerlocal.rules.core.readout import CellReader
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
@@ -36,9 +37,7 @@ def class_goodness(activity: Tensor, num_classes: int, statistic: str = "mean-sq
         statistic: ``"mean-square"``, g_k = mean a_c² over the channels c of class k (arXiv:2312.12668), or ``"mean"``, g_k = mean a_c.
     """
     numbers = activity.square() if statistic == "mean-square" else activity
-    if numbers.dim() > 2:
-        numbers = numbers.flatten(2).mean(2)
-    return mean_by_class(numbers, num_classes)
+    return mean_by_class(average_positions(numbers), num_classes)
 
 
 class ChannelGroups(CellReader):

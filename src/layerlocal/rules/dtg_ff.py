@@ -31,30 +31,21 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.export import ExportParts, Temperature
+from layerlocal.rules.core.functional import average_positions, bounded_temperature
 from layerlocal.rules.core.readout import SpatialReadout
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
 from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import BlockLoss, InputError, Locality
 
-__all__ = ["DTGFF", "DTGFFShared", "DTGHead", "layer_norm", "pooled", "tempered"]
+__all__ = ["DTGFF", "DTGFFShared", "DTGHead", "layer_norm"]
 
 CLASSIFIED = ("stopped", "shared")
-
-
-def tempered(alpha: Tensor, low: float, high: float) -> Tensor:
-    """T = T_min + (T_max − T_min) σ(α): a scalar in (low, high)."""
-    return low + (high - low) * torch.sigmoid(alpha)
 
 
 def layer_norm(activity: Tensor) -> Tensor:
     """Each sample at mean 0 and variance 1 over all of its values, with nothing learned: same shape."""
     return F.layer_norm(activity, activity.shape[1:])
-
-
-def pooled(activity: Tensor) -> Tensor:
-    """Global average pool: (B, C, H, W) → (B, C); vectors (B, D) as they are."""
-    return activity.flatten(2).mean(2) if activity.dim() > 2 else activity
 
 
 class DTGHead(SpatialReadout):
@@ -107,7 +98,7 @@ class DTGHead(SpatialReadout):
     @property
     def temperature(self) -> Tensor:
         """T = T_min + (T_max − T_min) σ(α): a scalar."""
-        return tempered(self.alpha, self.low, self.high)
+        return bounded_temperature(self.alpha, self.low, self.high)
 
 
 @register_rule
@@ -210,7 +201,7 @@ class DTGFF(BlockwiseRule):
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """The activity layer-normalized, or as it is; its pool is kept for the classifier, with gradient as far as the activity has one."""
         if self.classified:
-            self.pools[index] = pooled(activity)
+            self.pools[index] = average_positions(activity)
         return self._onward(activity)
 
     def _onward(self, activity: Tensor) -> Tensor:
@@ -233,7 +224,9 @@ class DTGFF(BlockwiseRule):
 
     def _pools(self, activity: Tensor) -> Tensor:
         """Of all blocks, the last of which has this activity: (B, ΣC)."""
-        return torch.cat([*(self.pools[index] for index in range(self.network.depth - 1)), pooled(activity)], 1)
+        return torch.cat(
+            [*(self.pools[index] for index in range(self.network.depth - 1)), average_positions(activity)], 1
+        )
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a block; where the classifier is shared, the sum of all as one."""
@@ -252,16 +245,16 @@ class DTGFF(BlockwiseRule):
         self.pools = {}
         yield BlockLoss("all", torch.stack(values).sum(), metrics)
 
-    def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def all_scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What each block alone answers (L, B, K), and the classifier (B, K): one forward pass."""
         classifier = self.classifier
         if classifier is None:
-            return super().answers(x)
+            return super().all_scores(x)
         h = self.network.prepare(x)
         found, pools = [], []
         for index, block in enumerate(self.network.blocks):
             h = block(h)
-            pools.append(pooled(h))
+            pools.append(average_positions(h))
             if index in self.readouts:
                 found.append(self.block_score(index, h))
             h = self._onward(h)
@@ -269,7 +262,7 @@ class DTGFF(BlockwiseRule):
 
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K): what each block alone answers."""
-        return super().block_scores(x) if self.classifier is None else self.answers(x)[0]
+        return super().block_scores(x) if self.classifier is None else self.all_scores(x)[0]
 
     @property
     def calibrates(self) -> bool:
@@ -379,7 +372,7 @@ class Share(nn.Module):
 
     def forward(self, activity: Tensor) -> Tensor:
         """The pool times the weight."""
-        return F.linear(pooled(activity), self.weight, self.shift)
+        return F.linear(average_positions(activity), self.weight, self.shift)
 
 
 class Sum(nn.Module):

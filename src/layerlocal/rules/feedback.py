@@ -34,6 +34,7 @@ from torch import Tensor
 
 from layerlocal.networks import Network
 from layerlocal.rules.core.frozen import call_frozen
+from layerlocal.rules.core.functional import average_positions
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import Rule, RuleInfo
 from layerlocal.rules.core.walk import segment_losses
@@ -50,8 +51,7 @@ def output_error(scores: Tensor, y: Tensor) -> Tensor:
 
 def feedback_term(activity: Tensor, error: Tensor, projection: Tensor) -> Tensor:
     """mean_b ⟨ā_b, e_b B⟩: (B, C, ...), (B, K), (K, C) → scalar. Its gradient at a position is e_b B / (batch · positions)."""
-    mean = activity.flatten(2).mean(2) if activity.dim() > 2 else activity
-    return (mean.float() * (error @ projection)).sum(1).mean()
+    return (average_positions(activity).float() * (error @ projection)).sum(1).mean()
 
 
 @register_rule

@@ -22,14 +22,14 @@ __all__ = [
     "calibrate",
     "check_finite",
     "check_scores",
-    "checked_answers",
+    "checked_scores",
     "evaluate_batches",
     "evaluate_split",
 ]
 
 EVALUATION_BATCH = 500
 OTHER_SCORES = (
-    "is not what answers() gives, on which accuracy is counted; write block_scores, fuse or answers instead of it"
+    "is not what all_scores() gives, on which accuracy is counted; write block_scores, fuse or all_scores instead of it"
 )
 
 
@@ -49,22 +49,22 @@ class Evaluation:
     places: bytes | None = field(default=None, repr=False)
 
 
-def checked_answers(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
-    """`Rule.answers`, once both have the shapes they must have.
+def checked_scores(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
+    """`Rule.all_scores`, once both have the shapes they must have.
 
     Raises:
         InputError: as `check_scores`.
     """
-    if type(rule).answers is Rule.answers:
+    if type(rule).all_scores is Rule.all_scores:
         blocks = rule.block_scores(x)
         _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, len(x)), "(L, B, K)")
         return blocks, check_scores(rule, blocks, len(x), rule.fuse(blocks), "fuse()")
-    found = rule.answers(x)
+    found = rule.all_scores(x)
     if not (isinstance(found, tuple) and len(found) == 2):
         raise InputError(
-            f"answers() of rule {rule.info.name!r} gives {type(found).__name__}; it must give (block scores, fused scores)"
+            f"all_scores() of rule {rule.info.name!r} gives {type(found).__name__}; it must give (block scores, fused scores)"
         )
-    return found[0], check_scores(rule, found[0], len(x), found[1], "answers()")
+    return found[0], check_scores(rule, found[0], len(x), found[1], "all_scores()")
 
 
 def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor, what: str = "scores()") -> Tensor:
@@ -139,7 +139,7 @@ def evaluate_batches(
     found, marks = [], []
     with _evaluating(rule):
         for x, y in batches.epoch(0):
-            scores, fused = checked_answers(rule, x)
+            scores, fused = checked_scores(rule, x)
             found.append(torch.cat([scores.argmax(-1), fused.argmax(-1)[None]]) == y)
             marks.append(torch.cat([_mark(scores.flatten(1)), _mark(fused.flatten()[None])]))
     marked = torch.stack(marks, 1)  # read once, after the last batch: no device is waited for before
@@ -203,7 +203,7 @@ def calibrate(rule: Rule, data: Data, device: str = "cpu") -> None:
     rule.eval()
     found = []
     for x, y in _in_order(rule, data, data.validation, device).epoch(0):
-        scores, fused = checked_answers(rule, x)
+        scores, fused = checked_scores(rule, x)
         check_finite(rule, scores, fused, "on the validation split, after the last epoch")
         found.append((scores, y))
     rule.calibrate(torch.cat([scores for scores, _ in found], dim=1), torch.cat([y for _, y in found]))

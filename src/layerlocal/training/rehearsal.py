@@ -21,7 +21,7 @@ from layerlocal.rules import Rule
 from layerlocal.rules.core.channels import uneven_channels
 from layerlocal.rules.core.frozen import untouched
 from layerlocal.spec import Recipe
-from layerlocal.training.evaluate import OTHER_SCORES, check_finite, check_scores, checked_answers
+from layerlocal.training.evaluate import OTHER_SCORES, check_finite, check_scores, checked_scores
 from layerlocal.training.optimizer import loss_without_name, second_loss
 from layerlocal.types import BlockLoss, InputError, describe_error, first_line, trained_blocks
 
@@ -167,7 +167,7 @@ def refuse_other_loss(rule: Rule, loss: Any) -> None:
 
 
 def _see_scores(rule: Rule, x: Tensor) -> None:
-    blocks, fused = checked_answers(rule, x)
+    blocks, fused = checked_scores(rule, x)
     check_finite(rule, blocks, fused, WHERE)
     if type(rule).scores is not Rule.scores:
         _refuse_other_scores(rule, check_scores(rule, blocks, len(x), rule.scores(x)), fused)

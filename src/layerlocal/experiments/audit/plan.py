@@ -129,7 +129,7 @@ class AuditPlan(BaseModel):
 
 def _rule_spec(plan: AuditPlan, rule: str, role: str) -> RuleSpec:
     if role not in ROLES:
-        return ordinary_bp(plan.trained(rule).name)
+        return ordinary_bp()
     partner = plan.twins_of.get(rule, rule)
     options = dict(plan.options.get(rule if role == "local" else partner, {}))
     source = plan.sources.get(rule) if role == "local" or partner == rule else None

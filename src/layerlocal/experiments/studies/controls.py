@@ -52,16 +52,16 @@ ALIKE = ("factors", "label_smoothing")
 """Options of a task that every readout has as the twins have them."""
 
 
-def ordinary_bp(network: str, **options: Any) -> RuleSpec:
-    """Backprop of cross-entropy at the readout that is best for it on a network; ``options`` of the readout that a task needs (``factors``)."""
-    return RuleSpec(name="bp", options={"of": PARTNER, **READS.get(network, READ), **options})
+def ordinary_bp(**options: Any) -> RuleSpec:
+    """Backprop of cross-entropy; ``options`` that a task needs (``factors``). What it reads, `set_beside` says by the network it is on."""
+    return RuleSpec(name="bp", options={"of": PARTNER, **options})
 
 
 def with_controls(cell: Any, seed: int, seeds: Sequence[int]) -> Any:
     """A `layerlocal.experiments.studies.base.Cell` with ordinary BP, and on the first seeds also for twice the steps (`doubled`)."""
     pair = cell.methods.get("bp")
     alike = {} if pair is None else {key: pair.options[key] for key in ALIKE if key in pair.options}
-    rule = ordinary_bp(cell.network.name, **alike)
+    rule = ordinary_bp(**alike)
     return replace(cell, methods={**cell.methods, **dict.fromkeys(controls_at(seed, seeds), rule)})
 
 
@@ -79,12 +79,18 @@ def set_beside(
     at: int,
 ) -> dict[Key, RunSpec]:
     """As `set_on`, where a key says at ``at`` which method it is of; settings of rules are none of the controls', which have no readout of
-    theirs."""
+    theirs, but that of the network that they come to have."""
     others = {key: value for key, value in settings.items() if not key.startswith("rule.")}
     controls = {key: spec for key, spec in specs.items() if key[at] in CONTROLS}
     apart = {key: spec for key, spec in specs.items() if key not in controls}
-    found = set_on(apart, settings, contents, sources) | set_on(controls, others, contents, sources)
+    found = set_on(apart, settings, contents, sources)
+    found |= {key: _reading(spec) for key, spec in set_on(controls, others, contents, sources).items()}
     return {key: found[key] for key in specs}
+
+
+def _reading(spec: RunSpec) -> RunSpec:
+    reads = READS.get(spec.network.name, READ)
+    return spec.model_copy(update={"rule": spec.rule.model_copy(update={"options": spec.rule.options | reads})})
 
 
 def with_doubled(runs: Mapping[Key, RunSpec], *, at: int) -> dict[Key, RunSpec]:

@@ -12,11 +12,16 @@ from layerlocal.kernels import grid_mean as grid_mean
 from layerlocal.kernels import grid_rms as grid_rms
 
 __all__ = [
-    "clarity", "dynamic_temperature", "ff_loss", "fit_fusion_weights", "fuse", "goodness", "grid_mean", "grid_rms",
+    "average_positions", "bounded_temperature", "clarity", "ff_loss", "fit_fusion_weights", "fuse", "goodness", "grid_mean", "grid_rms",
     "rms_normalize", "supervised_contrast", "wrong_labels",
 ]  # fmt: skip
 
 EPS = 1e-6
+
+
+def average_positions(activity: Tensor) -> Tensor:
+    """Global average pool: (B, C, ...) → (B, C); vectors (B, D) as they are."""
+    return activity.flatten(2).mean(2) if activity.dim() > 2 else activity
 
 
 def goodness(activity: Tensor, kind: str = "sum", *, average: bool = True) -> Tensor:
@@ -28,8 +33,7 @@ def goodness(activity: Tensor, kind: str = "sum", *, average: bool = True) -> Te
         average: over positions, where there are any. Off: the goodness of each position, (B, ...).
     """
     squares = activity.square()
-    if average and squares.dim() > 2:
-        squares = squares.flatten(2).mean(2)
+    squares = average_positions(squares) if average else squares
     return squares.sum(1) if kind == "sum" else squares.mean(1)
 
 
@@ -114,6 +118,6 @@ def clarity(class_goodness: Tensor, y: Tensor, whole_mean: Callable[[Tensor], Te
     return margin / (spread + EPS)
 
 
-def dynamic_temperature(clarity: Tensor, low: float, high: float, gain: float) -> Tensor:
-    """τ = τ_min + (τ_max − τ_min) · σ(gain · clarity): a clear block gets a high temperature, so that it does not saturate."""
-    return low + (high - low) * torch.sigmoid(gain * clarity)
+def bounded_temperature(given: Tensor, low: float, high: float) -> Tensor:
+    """τ = τ_min + (τ_max − τ_min) · σ(given): in (τ_min, τ_max), in the middle at 0."""
+    return low + (high - low) * torch.sigmoid(given)

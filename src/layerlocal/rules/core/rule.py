@@ -14,7 +14,6 @@ Letters: B batch, K classes, L readouts.
 from __future__ import annotations
 
 import difflib
-import inspect
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,7 +36,7 @@ __all__ = ["Rule", "RuleInfo", "parts_of", "refuse_no_task"]
 
 
 _HOOKS = (
-    "losses", "local_loss", "block_score", "block_scores", "answers", "inputs", "feed", "fuse", "calibrate", "rewind",
+    "losses", "local_loss", "block_score", "block_scores", "all_scores", "inputs", "feed", "fuse", "calibrate", "rewind",
 )  # fmt: skip
 """What a rule may write for itself: a name like one of these is a slip, and the default would be trained in its place."""
 
@@ -57,7 +56,7 @@ class Rule(nn.Module):
 
     info: ClassVar[RuleInfo]
     predicts_by: ClassVar[tuple[str, ...]] = (
-        "scores", "answers", "fuse", "block_scores", "block_score", "feed",
+        "scores", "all_scores", "fuse", "block_scores", "block_score", "feed",
     )  # fmt: skip
     """Methods that make a prediction: a subclass with one of its own says `export_parts` anew, or is exported as it is (`parts_of`)."""
 
@@ -67,12 +66,6 @@ class Rule(nn.Module):
             meant = difflib.get_close_matches(name, _HOOKS, n=1, cutoff=0.85)
             if meant and meant[0] not in vars(cls) and not hasattr(super(cls, cls), name):
                 warnings.warn(f"{cls.__name__} defines {name}, which nothing calls: is {meant[0]} meant?", stacklevel=2)
-        own = vars(cls).get("answers")
-        if own is not None and not (callable(own) and len(inspect.signature(own).parameters) == 2):
-            raise InputError(
-                f"{cls.__name__} has something of its own called answers, which is a method of every rule: answers(self, x) gives the block "
-                "scores and the prediction; give yours another name"
-            )
 
     def __init__(self, network: Network, *, num_classes: int) -> None:
         super().__init__()
@@ -185,7 +178,7 @@ class Rule(nn.Module):
         """(L, B, K) → (B, K): from every readout's answer to one."""
         return fuse(block_scores)
 
-    def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def all_scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`block_scores` (L, B, K) and the prediction (B, K), by one pass: accuracy is counted on these.
 
         Default: the prediction is `fuse` of the block scores. A rule whose prediction needs more than those says it here.
@@ -195,7 +188,7 @@ class Rule(nn.Module):
 
     def scores(self, x: Tensor) -> Tensor:
         """(B, K): the prediction, after fusion."""
-        return self.answers(x)[1]
+        return self.all_scores(x)[1]
 
     def to_module(
         self,
