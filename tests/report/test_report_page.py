@@ -17,6 +17,7 @@ import pytest
 
 from layerlocal.report import Content, render_page, write_page
 from layerlocal.report.rows import LARGEST_LINK, data_uri
+from layerlocal.report.views import Cell
 from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import run_row
 from layerlocal.summary import Summary
@@ -375,3 +376,10 @@ def test_a_page_loads_neither_torch_nor_matplotlib() -> None:
         "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_long_count_stands_under_its_interval_and_a_short_one_beside_it():
+    long, short = Cell("+0.8", "[−0.1, +1.6], n=3 + images"), Cell("+0.8", "[−0.1, +1.6], n=3")
+    assert long.lines == ["[−0.1, +1.6],", "n=3 + images"]
+    assert short.lines == ["[−0.1, +1.6], n=3"]
+    assert (str(long), str(short)) == ("+0.8 [−0.1, +1.6], n=3 + images", "+0.8 [−0.1, +1.6], n=3")

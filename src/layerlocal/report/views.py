@@ -37,6 +37,12 @@ class Cell:
         whole = f"{self.text}{between}{self.rest}".strip()
         return f"{whole}, {self.words}" if self.words else whole
 
+    @property
+    def lines(self) -> list[str]:
+        """`rest` on the lines of a page: how many of what a long count is of stands under the interval, not beside it."""
+        interval, comma, over = self.rest.partition(", n=")
+        return [f"{interval},", f"n={over}"] if comma and " " in over else [self.rest]
+
 
 @dataclass(frozen=True)
 class Grid:
