@@ -21,7 +21,7 @@ os.environ.setdefault(
 
 
 def pytest_collection_modifyitems(items):
-    """Heavy files first, so that workers that take a file each (``--dist loadfile --no-loadscope-reorder``) end together."""
+    """Heavy files first, so that the workers, which take tests as they end others, end together."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         rank = {Path(__file__).parent / f"{name}.py": place for place, name in enumerate(HEAVY)}
         items.sort(key=lambda item: rank.get(item.path, len(rank)))

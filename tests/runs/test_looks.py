@@ -102,7 +102,10 @@ def test_the_yardstick_is_the_same_within_a_process():
 )
 def test_a_dry_run_of_a_usual_plan_loads_no_torch(words, tmp_path):
     command = [sys.executable, "-c", LIGHT, *words, "--dry-run", "--json", "--out", str(tmp_path / "runs")]
-    own = {**os.environ, "LAYERLOCAL_CACHE": str(tmp_path / "cache")}  # looks that this machine took before are no answer
+    own = {
+        **os.environ,
+        "LAYERLOCAL_CACHE": str(tmp_path / "cache"),
+    }  # looks that this machine took before are no answer
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     assert found.returncode == 0 and '"seconds"' in found.stdout, found.stderr
     assert not (tmp_path / "runs").exists()
