@@ -2,7 +2,7 @@
 
     python scripts/published_figures.py            # docs/audit.*, results/*.svg, .png and .pdf
     python scripts/published_figures.py /tmp/new   # into this folder instead
-    python scripts/published_figures.py --tables   # print the tables of the CPU protocol, for docs/findings.md
+    python scripts/published_figures.py --tables   # print the tables of the CPU protocol, for docs/findings-appendix.md
 
 Which scripts and commands made the numbers: `results/README.md`.
 """
