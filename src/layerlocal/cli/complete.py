@@ -23,6 +23,7 @@ STUDIES = (
     "accuracy",
     "best",
     "equal-time",
+    "equal-cost",
     "classes",
     "hierarchy",
     "depth",

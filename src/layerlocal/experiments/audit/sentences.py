@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.base import estimates, group_rows
-from layerlocal.experiments.studies.controls import ORDINARY
+from layerlocal.experiments.studies.controls import ORDINARY, cost_sentence
 from layerlocal.summary import Row
 from layerlocal.words import (
     ABOVE,
@@ -24,7 +24,7 @@ from layerlocal.words import (
     spoken,
 )
 
-__all__ = ["class_sentence", "headline", "headroom_sentence", "split_sentence"]
+__all__ = ["class_sentence", "cost_sentences", "headline", "headroom_sentence", "split_sentence"]
 
 Verdict = Mapping[str, Any]
 
@@ -101,6 +101,11 @@ def headroom_sentence(verdicts: Sequence[Verdict]) -> str:
     if gain["mean"] <= 0:
         return f"{accuracy}, and gains nothing with twice the steps ({difference(gain)})."
     return f"{accuracy}, and with twice the steps gains {difference(gain)}: smaller differences may be of training that is too short."
+
+
+def cost_sentences(verdicts: Sequence[Verdict]) -> list[str]:
+    """Of each rule that is above ordinary backprop, what to ask then."""
+    return [cost_sentence(row["rule"], "here") for row in verdicts if relation(row.get("total")) == ABOVE]
 
 
 def class_sentence(rule: str, arms: Mapping[str, Sequence[Row]]) -> str:

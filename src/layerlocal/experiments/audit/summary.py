@@ -10,7 +10,13 @@ from typing import Any
 from layerlocal.experiments.audit.certificates import Certificate, certificate_part, locality_of
 from layerlocal.experiments.audit.parts import ARMS, accuracy_part, block_part, class_part, cost_part
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs, class_specs
-from layerlocal.experiments.audit.sentences import class_sentence, headline, headroom_sentence, split_sentence
+from layerlocal.experiments.audit.sentences import (
+    class_sentence,
+    cost_sentences,
+    headline,
+    headroom_sentence,
+    split_sentence,
+)
 from layerlocal.experiments.studies.base import by_seed, estimates, group_rows, make_row, quantity, with_headroom
 from layerlocal.experiments.studies.controls import CONTROLS, ORDINARY
 from layerlocal.experiments.studies.effects import slopes
@@ -155,7 +161,7 @@ def _verdict(
     text = "not measured" if found.get("failed") else MISSING
     return {
         "rule": rule,
-        **estimates(rows, *ROLES, *OF_TWINS, ORDINARY, "headroom"),
+        **estimates(rows, *ROLES, *OF_TWINS, ORDINARY, "total", "headroom"),
         "speed": found["speed_ratio"]["median"] if "speed_ratio" in found else text,
         "saved": found.get("saved_ratio", text),
         "locality": locality_of(certificates, rule),
@@ -207,6 +213,7 @@ def _sentences(
         where = f"On {result['data']['name']} ({result['num_classes']} classes)"
     yield headline(where, verdicts)
     yield headroom_sentence(verdicts)
+    yield from cost_sentences(verdicts)
     yield split_sentence(verdicts)
     yield class_sentence(plan.sweep_rule, {"teacher-student data": sweep["synthetic"], "real classes": sweep["real"]})
     yield _reading_sentence(plan, verdicts)

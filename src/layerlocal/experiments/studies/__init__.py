@@ -10,6 +10,7 @@ from layerlocal.experiments.studies.calibration import CalibrationStudy
 from layerlocal.experiments.studies.classes import ClassesStudy
 from layerlocal.experiments.studies.composition import CompositionStudy
 from layerlocal.experiments.studies.depth import DepthStudy
+from layerlocal.experiments.studies.equal_cost import EqualCostStudy
 from layerlocal.experiments.studies.equal_time import EqualTimeStudy
 from layerlocal.experiments.studies.hierarchy import HierarchyStudy
 from layerlocal.experiments.studies.hybrid import HybridStudy
@@ -19,7 +20,7 @@ from layerlocal.types import unknown_name
 __all__ = ["STUDIES", "find_study"]
 
 _ALL: tuple[Study, ...] = (
-    AccuracyStudy(), BestStudy(), EqualTimeStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(),
+    AccuracyStudy(), BestStudy(), EqualTimeStudy(), EqualCostStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), ResolutionStudy(),
     CompositionStudy(), HybridStudy(), CalibrationStudy(), AblationStudy(),
 )  # fmt: skip
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}

@@ -7,7 +7,7 @@ left out and said so. Rules that deal channels to classes have, with their twins
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan, by_seed, plan_runs, quantity
@@ -15,7 +15,7 @@ from layerlocal.experiments.studies.effects import between
 from layerlocal.experiments.studies.parts import STANDS
 from layerlocal.experiments.studies.scale import Scale, methods_of, network_of, scale_of
 from layerlocal.experiments.studies.views import Along
-from layerlocal.spec import NetworkSpec
+from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.summary import Quantity, Row
 
 __all__ = ["AccuracyStudy"]
@@ -35,18 +35,18 @@ class AccuracyStudy(AxisStudy):
     tasks_apart = True
     most_data = 100
     axis = Along("data", "data set")
-    differences = (
+    differences: ClassVar[tuple[Each, ...]] = (
         Each("gap", "local − BP on {at}"),
         Each("extra_supervision", "DeepSup − BP on {at}"),
         Each("price_of_locality", "local − DeepSup on {at}"),
     )
-    measured = (
+    measured: ClassVar[tuple[Finding, ...]] = (
         Finding(
             "price_complexity/cifar100_minus_cifar10", "price of locality, cifar100 − cifar10",
             between("price_of_locality", "data", "cifar100", "cifar10"),
         ),
     )  # fmt: skip
-    said = (f"{{rule}} on {STANDS}",)
+    said: ClassVar[tuple[str, ...]] = (f"{{rule}} on {STANDS}",)
     table = "Fused test accuracy by data set"
     figure = "Differences to the twins by data set"
 
@@ -70,11 +70,15 @@ class AccuracyStudy(AxisStudy):
         """Of a rule and its twins alike."""
         return {}
 
+    def methods(self, plan: StudyPlan, rule: str) -> dict[str, RuleSpec]:
+        """What is compared."""
+        return methods_of(plan, rule, **self.options(plan, rule))
+
     def _cell(self, plan: StudyPlan, rule: str, name: str, seed: int) -> Cell:
         scale = self.scale(plan)
         size = IMAGE_SIZE.get(name) if plan.size != "full" else (224 if name == "imagenet100" else None)
         data = scale.images(name, image_size=size, seed=seed)
-        network, methods = network_of(plan, rule, name, scale), methods_of(plan, rule, **self.options(plan, rule))
+        network, methods = network_of(plan, rule, name, scale), self.methods(plan, rule)
         return Cell({"data": name}, data, network, scale.recipe_on(name), methods, plan.own_settings(rule, name))
 
     def more(self, plan: StudyPlan, rule: str, value: Any, rows: Sequence[Row]) -> Mapping[str, Quantity]:

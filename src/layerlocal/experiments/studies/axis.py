@@ -26,13 +26,13 @@ from layerlocal.experiments.studies.base import (
     quantity,
     with_headroom,
 )
-from layerlocal.experiments.studies.controls import headroom_of
+from layerlocal.experiments.studies.controls import cost_sentence, headroom_of
 from layerlocal.experiments.studies.effects import Measure, chosen, ratio_of_means
 from layerlocal.experiments.studies.parts import CONTROLLED, Words
 from layerlocal.experiments.studies.sampled import BySeed
 from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid, View
 from layerlocal.summary import Quantity, Row
-from layerlocal.words import difference, several
+from layerlocal.words import ABOVE, difference, relation, several, spoken
 
 __all__ = ["AxisStudy", "Each", "Finding", "Share"]
 
@@ -140,6 +140,8 @@ class AxisStudy(Study):
     """Tables and figures; unless given, one table and two figures of these captions:"""
     table: ClassVar[str]
     figure: ClassVar[str]
+    asks_cost: ClassVar[bool] = False
+    """Whether it compares at equal cost itself; another study says which does, where a rule is above ordinary BP."""
 
     def entries(self, rows: Sequence[Row]) -> Sequence[Row]:
         """What is compared: the rows, with more columns, or several entries of each."""
@@ -203,6 +205,15 @@ class AxisStudy(Study):
                 )
         reasons = dict.fromkeys(of.reason for of in own.values() if of.reason)
         found.sentences += [*self.sentences(rule, rows), *(f"{rule}: {reason}." for reason in reasons)]
+        if not self.asks_cost and (led := self._led(rows)):
+            found.sentences.append(
+                cost_sentence(rule, f"on {spoken(led)}" if self.axis.key == "data" else f"at {spoken(led)}")
+            )
+
+    def _led(self, rows: Sequence[Row]) -> list[str]:
+        """The values of the axis at which a rule is above ordinary BP."""
+        totals = {value: estimates(part, "total").get("total") for value, part in self._at(rows)}
+        return [str(self.axis.named(value)) for value, total in totals.items() if relation(total) == ABOVE]
 
     def _filled(self, rows: Sequence[Row]) -> list[Row]:
         """With the shares, which are made of other columns."""

@@ -94,13 +94,17 @@ class Choice(Frozen):
         settings: dotted; beyond those that all methods have.
         usual: what was searched, as it is where nothing is chosen.
         trials: in the order of the list; of a search.
-        seconds_per_step: as it was timed; of equal time.
+        seconds_per_step: as it was timed; of studies at equal cost, as what follows.
+        flops_per_step: of a whole batch.
+        saved_bytes: that autograd holds for backward at most in a step.
     """
 
     settings: dict[str, Any]
     usual: dict[str, Any] = Field(default={})
     trials: tuple[Trial, ...] = ()
     seconds_per_step: float | None = None
+    flops_per_step: float | None = None
+    saved_bytes: int | None = None
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

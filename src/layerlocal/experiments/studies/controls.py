@@ -24,11 +24,13 @@ from layerlocal.summary import Row
 from layerlocal.types import PARTNER
 
 __all__ = [
+    "AT_COST",
     "CONTROLS",
     "HEADROOM_SEEDS",
     "LONGER",
     "ORDINARY",
     "controls_at",
+    "cost_sentence",
     "doubled",
     "headroom_of",
     "ordinary_bp",
@@ -41,6 +43,8 @@ Key = TypeVar("Key", bound=tuple[Any, ...])
 
 ORDINARY, LONGER = "ordinary", "ordinary-2x"
 CONTROLS = (ORDINARY, LONGER)
+AT_COST = ("ordinary-flops", "ordinary-time", "ordinary-bytes")
+"""Ordinary BP that spends what a rule spends; in the study `equal-cost` alone."""
 HEADROOM_SEEDS = 2
 """On how many seeds ordinary BP is trained twice as long, the first of a plan."""
 READS: Mapping[str, dict[str, Any]] = {"speedrun": {"readout": "max", "grid": 1}}
@@ -81,7 +85,7 @@ def set_beside(
     """As `set_on`, where a key says at ``at`` which method it is of; settings of rules are none of the controls', which have no readout of
     theirs, but that of the network that they come to have."""
     others = {key: value for key, value in settings.items() if not key.startswith("rule.")}
-    controls = {key: spec for key, spec in specs.items() if key[at] in CONTROLS}
+    controls = {key: spec for key, spec in specs.items() if key[at] in (*CONTROLS, *AT_COST)}
     apart = {key: spec for key, spec in specs.items() if key not in controls}
     found = set_on(apart, settings, contents, sources)
     found |= {key: _reading(spec) for key, spec in set_on(controls, others, contents, sources).items()}
@@ -117,3 +121,11 @@ def headroom_of(rows: Sequence[Row]) -> list[Row]:
         for row in rows
         if row.get("headroom") is not None
     ]
+
+
+def cost_sentence(rule: str, where: str) -> str:
+    """What to ask where a rule is above ordinary BP of as many steps."""
+    return (
+        f"{rule} is above ordinary BP {where}, at the same number of steps: `layerlocal study equal-cost --rules {rule}` asks "
+        "whether it is where BP may spend as many FLOPs, as much time, or as much memory."
+    )

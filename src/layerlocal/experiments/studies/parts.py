@@ -97,6 +97,9 @@ def called(rule: str, method: str) -> str:
         "bp-deepsup": "BP-DeepSup",
         ORDINARY: "ordinary BP",
         LONGER: "ordinary BP, twice the steps",
+        "ordinary-flops": "ordinary BP, the rule's FLOPs",
+        "ordinary-time": "ordinary BP, the rule's time",
+        "ordinary-bytes": "ordinary BP, the rule's memory",
     }.get(method, rule)
 
 

@@ -19,6 +19,7 @@ BESIDE = {
     "accuracy": ("accuracy/*",),
     "best": ("accuracy/*", "validation/*"),
     "equal-time": ("accuracy/*",),
+    "equal-cost": ("accuracy/*",),
     "ablation": ("effect/*", "dynamic_against_fixed/*", "fusion_against_best_block/*", "fusion_of_deepsup/*"),
 }
 """Study → what it has beside what it declares."""

@@ -15,7 +15,7 @@ from layerlocal.experiments.studies.base import SIZES, StudyPlan
 from layerlocal.experiments.studies.best import BestStudy
 from layerlocal.experiments.studies.choice import SearchPlan, search_of
 from layerlocal.experiments.studies.driver import Studied
-from layerlocal.experiments.studies.equal_time import EqualTimeStudy
+from layerlocal.experiments.studies.equal import EqualStudy
 from layerlocal.experiments.studies.paced import forecast_paced, run_paced
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import several, spoken
@@ -52,7 +52,7 @@ def forecast_study(out: Path, name: str, **asked: Any) -> dict[str, Any]:
 
 
 class _Ways(NamedTuple):
-    """One thing that is done with a study: of the study `best`, of `equal-time`, and of every other."""
+    """One thing that is done with a study: of the study `best`, of those at equal cost, and of every other."""
 
     best: Callable[..., Any]
     paced: Callable[..., Any]
@@ -90,8 +90,8 @@ def _call(
     }  # fmt: skip
     if search is not None:
         return ways.best(out, search=search, how=how, **asked)
-    if isinstance(study, EqualTimeStudy):
-        return ways.paced(out, how=how, **asked)
+    if isinstance(study, EqualStudy):
+        return ways.paced(out, study, how=how, **asked)
     return ways.other(Studied(study, **asked), out, how)
 
 

@@ -43,8 +43,11 @@ DIFFERENCES = {
     "total": ("local", "ordinary"),
     "objective": ("bp", "ordinary"),
     "headroom": ("ordinary-2x", "ordinary"),
+    "total_flops": ("local", "ordinary-flops"),
+    "total_time": ("local", "ordinary-time"),
+    "total_bytes": ("local", "ordinary-bytes"),
 }
-"""Column of a row → the two methods it is the difference of, where both were trained; the last three are with `controls`."""
+"""Column of a row → the two methods it is the difference of, where both were trained; those from ``total`` on are with `controls`."""
 PAIRS = "methods_of"
 """Where an entry of a study says of which two methods its own columns are the differences."""
 AnswersOf = Callable[[RunRecord], Answers | None]
