@@ -35,7 +35,7 @@ def test_every_task_of_every_study_has_ordinary_bp_and_twice_the_steps_on_two_se
         usual, twice = (runs[rule, seed, position, name] for name in ("ordinary", "ordinary-2x"))
         assert usual.rule == twice.rule and (usual.rule.name, usual.rule.options["of"]) == ("bp", "local-heads")
         assert twice.recipe.count_steps(10) == 2 * usual.recipe.count_steps(10)
-        assert usual.network == runs[rule, seed, position, "bp"].network
+        assert usual.network == runs[rule, seed, position, "local"].network
 
 
 def test_several_rules_share_the_runs_of_a_task():
