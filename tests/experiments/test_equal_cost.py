@@ -158,25 +158,29 @@ def rows_of(**methods):
 @pytest.mark.parametrize(
     ("at_time", "at_memory", "said"),
     [
-        (0.7, 0.7, " It is above BP at every one of these costs."),
-        (0.9, 0.7, " Its lead at the same steps is not seen at the same time."),
-        (0.9, 0.9, " Its lead at the same steps is not seen at the same time and memory."),
+        (0.7, 0.7, "above ordinary BP at the same steps, FLOPs, time and memory"),
+        (0.9, 0.7, "above ordinary BP at the same steps, FLOPs and memory; below ordinary BP at the same time"),
+        (
+            0.801,
+            0.9,
+            "above ordinary BP at the same steps and FLOPs; not told apart from ordinary BP at the same time; below ordinary BP at the same memory",
+        ),
     ],
 )
-def test_what_becomes_of_a_lead_is_said(at_time, at_memory, said):
+def test_how_the_rule_stands_at_each_cost_is_said(at_time, at_memory, said):
     choices = {method: Choice(settings={"recipe.steps": 2}, saved_bytes=1) for method in METHODS}
     plan = StudyPlan(study="equal-cost", seeds=(0, 1, 2), chosen={"class-goodness": {DATA: choices}})
     rows = rows_of(local=0.8, ordinary=0.7, ordinary_flops=0.7, ordinary_time=at_time, ordinary_bytes=at_memory)
-    [sentence] = find_study("equal-cost").conclude(plan, rows).sentences
-    assert sentence.endswith(said)
-
-
-def test_without_a_lead_nothing_becomes_of_it():
-    choices = {method: Choice(settings={"recipe.steps": 2}, saved_bytes=1) for method in METHODS}
-    plan = StudyPlan(study="equal-cost", seeds=(0, 1, 2), chosen={"class-goodness": {DATA: choices}})
-    rows = rows_of(local=0.6, ordinary=0.7, ordinary_flops=0.5, ordinary_time=0.5, ordinary_bytes=0.5)
-    [sentence] = find_study("equal-cost").conclude(plan, rows).sentences
-    assert "lead" not in sentence and "above" not in sentence
+    found = find_study("equal-cost").conclude(plan, rows)
+    assert found.sentences == [f"class-goodness on {DATA}: {said} (at the same steps +10.1 pp [+9.9, +10.3], n=3)."]
+    of = {
+        row["same"]: (row["local"]["mean"], row["bp"]["mean"], row["difference"]["mean"])
+        for row in found.tables[0].rows
+    }
+    assert of == {
+        what: pytest.approx((0.801, bp, 0.801 - bp))
+        for what, bp in {"steps": 0.7, "FLOPs": 0.7, "time": at_time, "memory": at_memory}.items()
+    }
 
 
 def test_another_study_names_it_where_a_rule_is_above_ordinary_backprop():
@@ -194,6 +198,7 @@ def test_another_study_names_it_where_a_rule_is_above_ordinary_backprop():
 def test_a_dry_run_counts_what_then_runs_and_measures_nothing(tmp_path, monkeypatch):
     for place, name in ((paced, "paces"), (equal_cost, "_flops"), (equal_cost, "_saved_bytes")):
         monkeypatch.setattr(place, name, lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(paced, "forecast_seconds", lambda specs, **_: [3.0, 2.0])  # the rule, and BP, which is faster
     found = forecast_study(tmp_path / "runs", "equal-cost", seeds=2)
     assert (found["planned"], found["finished"]) == (12, 0) and found["seconds"] > 0
     assert not (tmp_path / "runs").exists()

@@ -15,28 +15,37 @@ from layerlocal.experiments.studies.base import Row, StudyPlan, estimates
 from layerlocal.experiments.studies.choice import Choice
 from layerlocal.experiments.studies.controls import AT_COST, ORDINARY, ordinary_bp
 from layerlocal.experiments.studies.equal import EqualStudy, steps_of
-from layerlocal.experiments.studies.parts import called
+from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.experiments.studies.scale import methods_of
 from layerlocal.experiments.studies.views import RULE, Along, Differences, Grid
 from layerlocal.runs.looks import find_look, kind_of, pace_of
 from layerlocal.spec import RuleSpec, RunSpec
-from layerlocal.summary import CellKind
-from layerlocal.words import ABOVE, difference, relation, spoken
+from layerlocal.summary import CellKind, Table
+from layerlocal.words import against, difference, spoken
 
 __all__ = ["EqualCostStudy"]
 
 FLOPS, TIME, MEMORY = AT_COST
 SAME = {"total": "steps", "total_flops": "FLOPs", "total_time": "time", "total_bytes": "memory"}
 """Column → what BP has as much of as the rule."""
+METHODS = dict(zip(SAME, (ORDINARY, *AT_COST), strict=True))
 SHOWN: tuple[tuple[str, str, CellKind], ...] = (
     ("local", "local", "percent"),
-    (ORDINARY, "ordinary BP", "percent"),
-    *((method, called("", method), "percent") for method in AT_COST),
-    *((key, f"local − BP of the same {what}", "points") for key, what in SAME.items()),
+    ("bp", "ordinary BP", "percent"),
+    ("difference", "local − ordinary BP", "points"),
     ("headroom", "headroom: ordinary BP with twice the steps", "points"),
 )
 LEAST = 2
 """Samples in a part of a batch."""
+
+
+class Costs(Grid):
+    """A table with a row for each thing that BP has as much of."""
+
+    def make(self, study: str, rule: str, rows: Sequence[Row]) -> Table:
+        """Of each row as many entries."""
+        entries = [_at(row, key) for row in rows for key in SAME if key in row]
+        return super().make(study, rule, entries)
 
 
 class EqualCostStudy(EqualStudy):
@@ -52,7 +61,7 @@ class EqualCostStudy(EqualStudy):
     measured = ()
     said = ()
     shown = (
-        Grid("Test accuracy beside ordinary BP at the rule's cost", (RULE, axis), SHOWN),
+        Costs("Test accuracy beside ordinary BP that spends as much", (RULE, axis, Along("same", "of the same")), SHOWN),
         Differences(
             "total", "The rule beside ordinary BP that spends as much", axis,
             names={key: f"same {what}" for key, what in SAME.items()},
@@ -92,13 +101,15 @@ class EqualCostStudy(EqualStudy):
         }
 
     def sentences(self, rule: str, rows: Sequence[Row]) -> Iterator[str]:
-        """The four differences on each data set, and what becomes of a lead."""
+        """How it stands to BP at each cost, on each data set."""
         for value, part in self._at(rows):
             found = estimates(part, *SAME)
-            told = ", ".join(
-                f"{difference(found[key])} at the same {what}" for key, what in SAME.items() if key in found
-            )
-            yield f"{rule} on {value} against ordinary BP: {told}.{_lead(found)}"
+            stands: dict[str, list[str]] = {}
+            for key, difference_to in found.items():
+                stands.setdefault(against(difference_to, "ordinary BP"), []).append(SAME[key])
+            told = "; ".join(f"{how} at the same {spoken(what)}" for how, what in stands.items())
+            steps = f" (at the same steps {difference(found['total'])})" if "total" in found else ""
+            yield f"{rule} on {value}: {told}{steps}."
 
     def notes(self, plan: StudyPlan) -> list[str]:
         """What memory is here, and where BP does not come down to the rule's."""
@@ -115,14 +126,10 @@ class EqualCostStudy(EqualStudy):
         ]
 
 
-def _lead(found: Mapping[str, Any]) -> str:
-    """What becomes of a lead at the same steps where BP may spend as much; empty where there is none."""
-    if "total" not in found or relation(found["total"]) != ABOVE:
-        return ""
-    lost = [what for key, what in SAME.items() if key != "total" and key in found and relation(found[key]) != ABOVE]
-    if not lost:
-        return " It is above BP at every one of these costs."
-    return f" Its lead at the same steps is not seen at the same {spoken(lost)}."
+def _at(row: Row, key: str) -> Row:
+    """The entry of a row for what BP has as much of; ``bp`` is that BP."""
+    pair = {"difference": ("local", METHODS[key])}
+    return row | {"same": SAME[key], "bp": row[METHODS[key]], "difference": row[key], PAIRS: pair}
 
 
 def _likely_flops(specs: Mapping[str, RunSpec]) -> dict[str, float]:
