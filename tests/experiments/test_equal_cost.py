@@ -163,7 +163,8 @@ def rows_of(**methods):
         (
             0.801,
             0.9,
-            "above ordinary BP at the same steps and FLOPs; not told apart from ordinary BP at the same time; below ordinary BP at the same memory",
+            "above ordinary BP at the same steps and FLOPs; not told apart from ordinary BP at the same time; "
+            "below ordinary BP at the same memory",
         ),
     ],
 )
