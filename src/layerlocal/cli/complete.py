@@ -27,6 +27,7 @@ STUDIES = (
     "classes",
     "hierarchy",
     "depth",
+    "length",
     "resolution",
     "composition",
     "hybrid",

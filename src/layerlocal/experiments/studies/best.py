@@ -7,17 +7,14 @@ have other seeds, and each opens the test split once, after its last epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from layerlocal.experiments.studies.accuracy import AccuracyStudy
 from layerlocal.experiments.studies.base import Conclusion, Row, StudyPlan, quantity
 from layerlocal.experiments.studies.choice import Choice, SearchPlan, Trial, best_of
 from layerlocal.experiments.studies.parts import called
-from layerlocal.experiments.studies.scale import Scale, scale_of
+from layerlocal.experiments.studies.scale import Scale, trained_options, trained_scale_of
 from layerlocal.experiments.tune import Dimension, of_rule, settings_words
-from layerlocal.runs.listing import rule_facts
-from layerlocal.spec import NetworkSpec, Recipe
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, Column, Figure, Point, Series, Table
 from layerlocal.words import percent
@@ -31,21 +28,6 @@ DATA = {
     "full": ("cifar10", "cifar100"),
 }
 """Size → data sets: what fits into its time, and at the smallest what is always at hand."""
-_SPEEDRUN = Recipe(
-    epochs=16, batch_size=500, optimizer="sgd", learning_rate=0.7, momentum=0.85, weight_decay=1.3e-3, schedule="triangular", warmup=0.23,
-    crop=2, flip="alternating", average_every=5,
-)  # fmt: skip
-"""That of arXiv:2404.00498, at a batch of 500."""
-
-
-def _trained(width: float, epochs: int) -> Scale:
-    """The network `speedrun` on whole data sets."""
-    usual = scale_of(StudyPlan(study="best", size="standard"))
-    recipe = _SPEEDRUN.model_copy(update={"epochs": epochs})
-    return replace(usual, num_train=50_000, network=NetworkSpec(name="speedrun", width=width), recipe=recipe)
-
-
-TRAINED = {"standard": _trained(0.25, 16), "full": _trained(1.0, 32)}
 Found = tuple[str, str, str, Choice]
 """Rule, data set, method and what was chosen for it."""
 
@@ -63,12 +45,11 @@ class BestStudy(AccuracyStudy):
 
     def scale(self, plan: StudyPlan) -> Scale:
         """Its own where networks are trained to their end."""
-        return TRAINED.get(plan.size) or super().scale(plan)
+        return trained_scale_of(plan)
 
     def options(self, plan: StudyPlan, rule: str) -> dict[str, Any]:
         """Labels are smoothed there, for every method alike."""
-        smooths = "label_smoothing" in rule_facts(plan.twins_of.get(rule, rule)).options
-        return {"label_smoothing": 0.2} if plan.size in TRAINED and smooths else {}
+        return trained_options(plan, rule)
 
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Differences, and what was chosen for each method out of what."""

@@ -15,13 +15,14 @@ from layerlocal.experiments.studies.base import Row, StudyPlan, estimates
 from layerlocal.experiments.studies.choice import Choice
 from layerlocal.experiments.studies.controls import AT_COST, ORDINARY, ordinary_bp
 from layerlocal.experiments.studies.equal import EqualStudy, steps_of
+from layerlocal.experiments.studies.parts import standings
 from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.experiments.studies.scale import methods_of
 from layerlocal.experiments.studies.views import RULE, Along, Differences, Grid
 from layerlocal.runs.looks import find_look, kind_of, pace_of
 from layerlocal.spec import RuleSpec, RunSpec
 from layerlocal.summary import CellKind, Table
-from layerlocal.words import against, difference, spoken
+from layerlocal.words import difference
 
 __all__ = ["EqualCostStudy"]
 
@@ -104,10 +105,7 @@ class EqualCostStudy(EqualStudy):
         """How it stands to BP at each cost, on each data set."""
         for value, part in self._at(rows):
             found = estimates(part, *SAME)
-            stands: dict[str, list[str]] = {}
-            for key, difference_to in found.items():
-                stands.setdefault(against(difference_to, "ordinary BP"), []).append(SAME[key])
-            told = "; ".join(f"{how} at the same {spoken(what)}" for how, what in stands.items())
+            told = standings({SAME[key]: found[key] for key in found}, "ordinary BP", "at the same {}")
             steps = f" (at the same steps {difference(found['total'])})" if "total" in found else ""
             yield f"{rule} on {value}: {told}{steps}."
 

@@ -10,7 +10,7 @@ from layerlocal.experiments.studies.controls import LONGER, ORDINARY
 from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.stats import estimate
 from layerlocal.summary import Axis, CellKind, Column, Figure, Row, Series, Table
-from layerlocal.words import BELOW, against, difference, relation
+from layerlocal.words import BELOW, against, difference, relation, spoken
 
 __all__ = [
     "COLUMNS",
@@ -25,6 +25,7 @@ __all__ = [
     "difference_table",
     "fusion_sentence",
     "gains",
+    "standings",
 ]
 
 COLUMNS: tuple[tuple[str, str, CellKind], ...] = (
@@ -101,6 +102,20 @@ def called(rule: str, method: str) -> str:
         "ordinary-time": "ordinary BP, the rule's time",
         "ordinary-bytes": "ordinary BP, the rule's memory",
     }.get(method, rule)
+
+
+def standings(found: Mapping[str, Any], other: str, where: str) -> str:
+    """Where a rule is above another, where below, where neither is seen.
+
+    Args:
+        found: where → the difference.
+        other: against what.
+        where: in words, made of ``{}``.
+    """
+    stands: dict[str, list[str]] = {}
+    for at, estimated in found.items():
+        stands.setdefault(against(estimated, other), []).append(at)
+    return "; ".join(f"{how} {where.format(spoken(at))}" for how, at in stands.items())
 
 
 def fusion_sentence(where: str, rows: Sequence[Row], method: str = "local") -> str | None:

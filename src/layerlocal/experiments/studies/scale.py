@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from layerlocal.data.medmnist import MEDMNIST
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
+from layerlocal.runs.listing import rule_facts
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
 
-__all__ = ["Scale", "beside", "methods_of", "network_of", "readout_of", "scale_of"]
+__all__ = [
+    "TRAINED",
+    "Scale",
+    "beside",
+    "methods_of",
+    "network_of",
+    "readout_of",
+    "scale_of",
+    "trained_options",
+    "trained_scale_of",
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,11 @@ class Scale:
         """The same for teacher-student data."""
         return _equal_steps(self.synthetic_recipe, self.synthetic_train, num_train)
 
+    @property
+    def steps(self) -> int:
+        """Of the image recipe on ``num_train`` images."""
+        return _steps(self.recipe, self.num_train)
+
     def images(self, source: str, **options: Any) -> DataSpec:
         """A task on a data set, with the scale's numbers of images unless given, and no more of either than the data set has."""
         classes = options.get("classes")
@@ -75,8 +91,12 @@ class Scale:
 def _equal_steps(recipe: Recipe, usual: int, number: int) -> Recipe:
     if number == usual:
         return recipe
-    kept = round(usual * (1 - DataSpec().validation))
-    return recipe.model_copy(update={"epochs": 1, "steps": recipe.epochs * (kept // recipe.batch_size)})
+    return recipe.model_copy(update={"epochs": 1, "steps": _steps(recipe, usual)})
+
+
+def _steps(recipe: Recipe, number: int) -> int:
+    kept = round(number * (1 - DataSpec().validation))
+    return recipe.epochs * (kept // recipe.batch_size)
 
 
 SIZES_OF: Mapping[str, tuple[int, int, int]] = {
@@ -115,6 +135,23 @@ _SCALES = {
     ),
 }  # fmt: skip
 
+_SPEEDRUN = Recipe(
+    epochs=16, batch_size=500, optimizer="sgd", learning_rate=0.7, momentum=0.85, weight_decay=1.3e-3, schedule="triangular", warmup=0.23,
+    crop=2, flip="alternating", average_every=5,
+)  # fmt: skip
+"""That of arXiv:2404.00498, at a batch of 500."""
+
+
+def _trained(width: float, epochs: int) -> Scale:
+    """The network `speedrun` on whole data sets."""
+    recipe = _SPEEDRUN.model_copy(update={"epochs": epochs})
+    network = NetworkSpec(name="speedrun", width=width)
+    return replace(_SCALES["standard"], num_train=50_000, network=network, recipe=recipe)
+
+
+TRAINED = {"standard": _trained(0.25, 16), "full": _trained(1.0, 32)}
+"""Sizes of studies that train networks to their end."""
+
 READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "class-goodness": {"grid": 4}}
 """Options of a rule and of its twins alike: goodness on 4×4 cells."""
 
@@ -122,6 +159,17 @@ READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "class-good
 def scale_of(plan: StudyPlan) -> Scale:
     """The plan's scale."""
     return _SCALES[plan.size]
+
+
+def trained_scale_of(plan: StudyPlan) -> Scale:
+    """The plan's scale in a study of networks that are trained to their end: its own at sizes `TRAINED`."""
+    return TRAINED.get(plan.size) or scale_of(plan)
+
+
+def trained_options(plan: StudyPlan, rule: str) -> dict[str, Any]:
+    """Options of a rule and its twins in such a study: at sizes `TRAINED` labels are smoothed for every method alike."""
+    smooths = "label_smoothing" in rule_facts(plan.twins_of.get(rule, rule)).options
+    return {"label_smoothing": 0.2} if plan.size in TRAINED and smooths else {}
 
 
 def network_of(plan: StudyPlan, rule: str, source: str, scale: Scale | None = None) -> NetworkSpec:
