@@ -70,6 +70,16 @@ def test_a_change_of_sign_is_found_where_it_was_planted():
         slopes = own[f"total_length_slope/{images}"].values
         assert all(value == pytest.approx(-0.01, abs=1e-4) for value in slopes.values())
     assert own["total_images_slope"].values["2"] == pytest.approx((-0.02 - 0.03) / log2(5))
-    assert "class-goodness on 500 images: above ordinary BP at 1/4, 1/2, 1 and 2 of the training." in found.sentences
-    [on_more] = [sentence for sentence in found.sentences if "on 2,500 images" in sentence]
-    assert on_more.startswith("class-goodness on 2,500 images: ") and "below ordinary BP at 1/2, 1 and 2" in on_more
+    on_few, on_more, moved, asked = found.sentences
+    assert on_few.startswith(
+        "class-goodness on 500 images: above ordinary BP at 1/4, 1/2, 1 and 2 of the training; with every doubling "
+    )
+    assert "of the training −1.0 pp [" in on_few
+    assert (
+        on_more.startswith("class-goodness on 2,500 images: ")
+        and "below ordinary BP at 1/2, 1 and 2 of the training; " in on_more
+    )
+    assert moved.startswith(
+        "class-goodness at the usual length, with every doubling of the number of images: −2.2 pp ["
+    )
+    assert "500 images, 1/4; 500 images, 1/2; 500 images, 1; 500 images, 2; " in asked

@@ -207,13 +207,21 @@ class AxisStudy(Study):
         found.sentences += [*self.sentences(rule, rows), *(f"{rule}: {reason}." for reason in reasons)]
         if not self.asks_cost and (led := self._led(rows)):
             found.sentences.append(
-                cost_sentence(rule, f"on {spoken(led)}" if self.axis.key == "data" else f"at {spoken(led)}")
+                cost_sentence(rule, f"on {spoken(led)}" if self.axis.key == "data" else f"at {'; '.join(led)}")
             )
 
     def _led(self, rows: Sequence[Row]) -> list[str]:
-        """The values of the axis at which a rule is above ordinary BP."""
-        totals = {value: estimates(part, "total").get("total") for value, part in self._at(rows)}
-        return [str(self.axis.named(value)) for value, total in totals.items() if relation(total) == ABOVE]
+        """Where on the axes a rule is above ordinary BP."""
+        axes = (self.axis,) if self.panel is None else (self.panel, self.axis)
+        totals = {
+            at: estimates(part, "total").get("total")
+            for at, part in group_rows(rows, *(one.key for one in axes)).items()
+        }
+        return [
+            ", ".join(str(one.named(value)) for one, value in zip(axes, at, strict=True))
+            for at, total in totals.items()
+            if relation(total) == ABOVE
+        ]
 
     def _filled(self, rows: Sequence[Row]) -> list[Row]:
         """With the shares, which are made of other columns."""

@@ -7,12 +7,13 @@ from fractions import Fraction
 from typing import TypeVar
 
 from layerlocal.experiments.studies.axis import AxisStudy, Finding
-from layerlocal.experiments.studies.base import Cell, StudyPlan, estimates, group_rows
-from layerlocal.experiments.studies.effects import mean, slope
+from layerlocal.experiments.studies.base import Cell, StudyPlan, estimates, group_rows, over_seeds
+from layerlocal.experiments.studies.effects import mean, slope, slopes
 from layerlocal.experiments.studies.parts import NAMES, standings
 from layerlocal.experiments.studies.scale import methods_of, trained_options, trained_scale_of
 from layerlocal.experiments.studies.views import RULE, Along, Differences, Grid
 from layerlocal.summary import Row
+from layerlocal.words import difference
 
 __all__ = ["LengthStudy"]
 
@@ -59,15 +60,19 @@ class LengthStudy(AxisStudy):
                 what = f"{words} per doubling of the training, {images:,} images"
                 yield Finding(f"{key}_length_slope/{images}", what, slope(key, "length", images=images))
             what = f"{words} per doubling of the number of images, at the usual length"
-            yield Finding(f"{key}_images_slope", what, slope(key, "images", length=1.0), "{rule}: {what}: {found}.")
+            yield Finding(f"{key}_images_slope", what, slope(key, "images", length=1.0))
 
     def sentences(self, rule: str, rows: Sequence[Row]) -> Iterator[str]:
-        """At which lengths the rule is above ordinary BP, and at which below, for each number of images."""
+        """At which lengths the rule is above ordinary BP, and at which below, for each number of images, and how that moves."""
         for (images,), part in sorted(group_rows(rows, "images").items()):
             by = {length: estimates(own, "total") for (length,), own in group_rows(part, "length").items()}
             found = {LENGTH.named(length): of["total"] for length, of in sorted(by.items()) if of}
             if found:
-                yield f"{rule} on {images:,} images: {standings(found, 'ordinary BP', 'at {} of the training')}."
+                moved = f"with every doubling of the training {difference(over_seeds(slopes(part, 'total', 'length')))}"
+                stands = standings(found, "ordinary BP", "at {} of the training")
+                yield f"{rule} on {images:,} images: {stands}; {moved}."
+        if by_images := slope("total", "images", length=1.0)(rows):
+            yield f"{rule} at the usual length, with every doubling of the number of images: {difference(over_seeds(by_images))}."
 
     def _of(self, table: Mapping[str, tuple[X, ...]], plan: StudyPlan) -> tuple[X, ...]:
         return table.get(plan.size) or table["standard"]
