@@ -100,10 +100,10 @@ def flat(spec, seed, method):
     return 0.5 + 0.01 * seed - (0.02 if method == "local" else 0.0)
 
 
-def test_the_thirteen_studies_are_there():
+def test_the_fourteen_studies_are_there():
     assert list(STUDIES) == [
-        "accuracy", "best", "equal-time", "equal-cost", "classes", "hierarchy", "depth", "length", "resolution", "composition", "hybrid",
-        "calibration", "ablation",
+        "accuracy", "best", "equal-time", "equal-cost", "classes", "hierarchy", "depth", "length", "scaling", "resolution", "composition",
+        "hybrid", "calibration", "ablation",
     ]  # fmt: skip
 
 

@@ -28,6 +28,7 @@ STUDIES = (
     "hierarchy",
     "depth",
     "length",
+    "scaling",
     "resolution",
     "composition",
     "hybrid",

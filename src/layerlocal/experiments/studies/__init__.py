@@ -16,13 +16,14 @@ from layerlocal.experiments.studies.hierarchy import HierarchyStudy
 from layerlocal.experiments.studies.hybrid import HybridStudy
 from layerlocal.experiments.studies.length import LengthStudy
 from layerlocal.experiments.studies.resolution import ResolutionStudy
+from layerlocal.experiments.studies.scaling import ScalingStudy
 from layerlocal.types import unknown_name
 
 __all__ = ["STUDIES", "find_study"]
 
 _ALL: tuple[Study, ...] = (
     AccuracyStudy(), BestStudy(), EqualTimeStudy(), EqualCostStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), LengthStudy(),
-    ResolutionStudy(), CompositionStudy(), HybridStudy(), CalibrationStudy(), AblationStudy(),
+    ScalingStudy(), ResolutionStudy(), CompositionStudy(), HybridStudy(), CalibrationStudy(), AblationStudy(),
 )  # fmt: skip
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

@@ -82,6 +82,7 @@ class StudyPlan(BaseModel):
         contents: what the data of its runs are, by ``DataSpec.place``; empty in plans of 0.1.0.
         widths: rule that deals channels to classes → number of classes → width of its network, where it is not the usual one.
         command: what was typed.
+        predicted: rule → seed → what the study `scaling` predicted of a larger network before that was trained.
         claims_sha256: of our claims when the study was first started; a report says so where they have changed since.
         settings: of every run, dotted (`layerlocal.experiments.settings`).
         search: how the settings of each method were searched, in a study of methods at their best.
@@ -105,6 +106,7 @@ class StudyPlan(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     search: SearchPlan | None = None
     chosen: dict[str, dict[str, dict[str, Choice]]] = Field(default_factory=dict)
+    predicted: dict[str, dict[str, float]] = Field(default_factory=dict)
     controls: bool = False
 
     def source(self, usual: str) -> str:

@@ -20,6 +20,7 @@ BESIDE = {
     "best": ("accuracy/*", "validation/*"),
     "equal-time": ("accuracy/*",),
     "equal-cost": ("accuracy/*",),
+    "scaling": ("prediction",),
     "ablation": ("effect/*", "dynamic_against_fixed/*", "fusion_against_best_block/*", "fusion_of_deepsup/*"),
 }
 """Study → what it has beside what it declares."""

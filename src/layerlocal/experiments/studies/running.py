@@ -17,6 +17,8 @@ from layerlocal.experiments.studies.choice import SearchPlan, search_of
 from layerlocal.experiments.studies.driver import Studied
 from layerlocal.experiments.studies.equal import EqualStudy
 from layerlocal.experiments.studies.paced import forecast_paced, run_paced
+from layerlocal.experiments.studies.predicted import forecast_predicted, run_predicted
+from layerlocal.experiments.studies.scaling import ScalingStudy
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import several, spoken
 
@@ -52,15 +54,16 @@ def forecast_study(out: Path, name: str, **asked: Any) -> dict[str, Any]:
 
 
 class _Ways(NamedTuple):
-    """One thing that is done with a study: of the study `best`, of those at equal cost, and of every other."""
+    """One thing that is done with a study: of the study `best`, of those at equal cost, of `scaling`, and of every other."""
 
     best: Callable[..., Any]
     paced: Callable[..., Any]
+    predicted: Callable[..., Any]
     other: Callable[[Studied, Path, How], Any]
 
 
-_RUN = _Ways(run_best, run_paced, run)
-_FORECAST = _Ways(forecast_best, forecast_paced, forecast)
+_RUN = _Ways(run_best, run_paced, run_predicted, run)
+_FORECAST = _Ways(forecast_best, forecast_paced, forecast_predicted, forecast)
 
 
 def _call(
@@ -92,6 +95,8 @@ def _call(
         return ways.best(out, search=search, how=how, **asked)
     if isinstance(study, EqualStudy):
         return ways.paced(out, study, how=how, **asked)
+    if isinstance(study, ScalingStudy):
+        return ways.predicted(out, study, how=how, **asked)
     return ways.other(Studied(study, **asked), out, how)
 
 
