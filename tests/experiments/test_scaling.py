@@ -51,8 +51,14 @@ def test_a_planted_law_is_found_and_extended_to_four_times_the_parameters():
         assert own[f"{key}_effect"].values == pytest.approx(dict.fromkeys("012", slope))
     expected = -0.03 + LAW["width"] + LAW["depth"] + LAW["modules"]
     assert own["prediction"].values == pytest.approx({str(seed): expected + 0.0005 * (seed - 1) for seed in range(3)})
-    assert found.sentences[-1].endswith("The same command again trains it.")
-    assert "(width 1, 2,500 images, depth 8) is predicted to have a price of −4.2 pp [" in found.sentences[-1]
+    assert found.sentences[0].endswith("The same command again trains it.")
+    [figure] = found.figures
+    assert {series.panel for series in figure.series} == {"625 images", "2,500 images"}
+    assert sorted({series.name for series in figure.series}) == [
+        "depth 4, 2 modules", "depth 4, 4 modules", "depth 8, 4 modules", "depth 8, 8 modules",
+    ]  # fmt: skip
+    assert all([point.x for point in series.points] == [0.25, 0.5] for series in figure.series)
+    assert "(width 1, 2,500 images, depth 8) is predicted to have a price of −4.2 pp [" in found.sentences[0]
 
 
 def test_the_larger_network_has_four_times_the_weights_of_the_largest_corner():
@@ -66,22 +72,28 @@ def test_the_larger_network_has_four_times_the_weights_of_the_largest_corner():
     assert weights(scaling.GRIDS["quick"].target[0]) == 4 * weights(largest)
 
 
-@pytest.mark.parametrize(("price", "said"), [(-0.0425, "a hit"), (-0.02, "a miss")])
-def test_a_prediction_is_held_to_what_was_measured_later(price, said):
+@pytest.mark.parametrize(
+    ("price", "spread", "said"),
+    [
+        (-0.0425, 0.0005, "a hit"),
+        (-0.02, 0.0005, "a miss"),
+        (-0.0425, 0.02, "not told apart, by intervals too wide for a hit"),
+    ],
+)
+def test_a_prediction_is_held_to_what_was_measured_later(price, spread, said):
     values = {str(seed): -0.042 + 0.0005 * (seed - 1) for seed in range(3)}
 
     def accuracy(spec, seed, method):
         is_target = spec.network.width == 1.0 and method == "local"
-        return 0.6 + price + 0.0005 * (seed - 1) if is_target else lawful(spec, seed, method) - 0.001 * seed
+        return 0.6 + price + spread * (seed - 1) if is_target else lawful(spec, seed, method) - 0.001 * seed
 
     found = concluded(accuracy, predicted={RULE: values})
     assert (
-        found.sentences[-1].endswith(f": {said}.")
-        and "was predicted to have a price of −4.2 pp [" in found.sentences[-1]
+        found.sentences[0].endswith(f": {said}.") and "was predicted to have a price of −4.2 pp [" in found.sentences[0]
     )
     assert found.quantities[RULE]["prediction"].values == pytest.approx(values)
     measured = found.quantities[RULE]["price/target"].values
-    assert measured == pytest.approx({str(seed): price + 0.0005 * (seed - 1) for seed in range(3)})
+    assert measured == pytest.approx({str(seed): price + spread * (seed - 1) for seed in range(3)})
 
 
 def test_while_a_corner_is_missing_nothing_is_predicted():
@@ -122,7 +134,7 @@ def test_the_first_call_predicts_and_the_second_trains_what_it_predicted(tiny, t
     assert {record.spec.network.width for record in RunStore(tmp_path).finished()} == {0.0625, 0.125, 0.25}
     assert read_plan(tmp_path, "scaling", "quick").predicted == {"local-heads": said}
     assert second.quantities["local-heads"]["prediction"].values == said
-    assert second.sentences[-1].startswith("local-heads: the larger network") and second.sentences[-1].endswith(
+    assert second.sentences[0].startswith("local-heads: the larger network") and second.sentences[0].endswith(
         "one seed, not judged."
     )
     assert call().rows == second.rows

@@ -17,9 +17,9 @@ from layerlocal.experiments.studies.base import Cell, Conclusion, StudyPlan, by_
 from layerlocal.experiments.studies.effects import Factor, chosen, doublings, effect, effects_by_seed, mean
 from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.experiments.studies.scale import beside, methods_of, scale_of
-from layerlocal.experiments.studies.views import RULE, Along, Grid
+from layerlocal.experiments.studies.views import RULE, Along, Grid, Marks
 from layerlocal.stats import Estimate
-from layerlocal.summary import Row
+from layerlocal.summary import Axis, Row
 from layerlocal.words import difference
 
 __all__ = ["PREDICTION", "ScalingStudy"]
@@ -29,6 +29,8 @@ AXES = ("width", "images", "depth", "modules")
 FACTORS: Mapping[str, Factor] = {key: doublings(key) for key in AXES}
 PREDICTION = "prediction"
 """The quantity that a larger network is held to."""
+CLOSE = 0.01
+"""How far prediction and measurement may be apart, by their intervals, where it is a hit."""
 PAIR = 2
 """Blocks of a module where not every block is one."""
 
@@ -70,7 +72,10 @@ class ScalingStudy(AxisStudy):
     axis = Along("width", "width", scale="log2", kind="number")
     measured = (
         *(
-            Finding(f"{key}_effect", f"price of isolation per doubling of {key}", effect("price", key, FACTORS, role="corner"))
+            Finding(
+                f"{key}_effect", f"price of isolation per doubling of {key}", effect("price", key, FACTORS, role="corner"),
+                said="{rule}: {what}: {found}.",
+            )
             for key in AXES
         ),
         Finding("price/target", "price of locality of the larger network", mean("price", role="target", whole=True)),
@@ -85,7 +90,12 @@ class ScalingStudy(AxisStudy):
             ),
             (("accuracy", "accuracy", "percent"), ("price", "price", "points"), ("headroom", "headroom", "points")),
         ),
-    )
+        Marks(
+            "price", "{rule}: price of isolation against width. Means over seeds, 95 % intervals.", ("width", Axis(label="width", scale="log2")),
+            ({"price": "price"}, Axis(label="price of isolation", unit="pp")), ("width", "images", "net"), series=Along("net"),
+            panel=Along("images", "images", {n: f"{n:,} images" for grid in GRIDS.values() for n in grid.images}), apart=True,
+        ),
+    )  # fmt: skip
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """The corners, and the larger network once its price has been predicted; two methods and their twins of each: a module a block, and two
@@ -110,8 +120,8 @@ class ScalingStudy(AxisStudy):
     def conclude(self, plan: StudyPlan, rows: Sequence[Row]) -> Conclusion:
         """Effects, the prediction while there is only that, and whether it held."""
         found = super().conclude(plan, rows)
-        for (rule,), part in group_rows(rows, "rule").items():
-            found.sentences += self._told(plan, rule, self.entries(part), found)
+        by_rule = group_rows(self.entries(rows), "rule").items()
+        found.sentences[:0] = [text for (rule,), part in by_rule for text in self._told(plan, rule, part, found)]
         return found
 
     def notes(self, plan: StudyPlan) -> list[str]:
@@ -142,8 +152,14 @@ class ScalingStudy(AxisStudy):
 def _by_modules(row: Row) -> Iterator[Row]:
     """The price is against BP with readouts at the same places."""
     for size, own, twin in ((PAIR, "modules", "deepsup"), (1, "local", "bp-deepsup")):
-        of = {"modules": row["depth"] // size, "whole": size == 1, "accuracy": row[own], PAIRS: {"price": (own, twin)}}
-        yield row | of | {"price": row[own] - row[twin]}
+        depth, modules = row["depth"], row["depth"] // size
+        of = {
+            "modules": modules,
+            "whole": size == 1,
+            "net": f"depth {depth}, {modules} modules",
+            PAIRS: {"price": (own, twin)},
+        }
+        yield row | of | {"accuracy": row[own], "price": row[own] - row[twin]}
 
 
 def _extended(grid: Corners, rows: Sequence[Row]) -> dict[int, float]:
@@ -161,12 +177,15 @@ def _extended(grid: Corners, rows: Sequence[Row]) -> dict[int, float]:
 
 
 def _held(expected: Estimate, measured: Estimate) -> str:
-    """Whether the two are apart by more than their intervals allow."""
+    """Whether the two are apart by more than their intervals allow, and whether these are narrow enough to call it a hit."""
     apart = abs(measured["mean"] - expected["mean"])
     halves = [_half(expected), _half(measured)]
     if None in halves:
         return "one seed, not judged"
-    return "a hit" if apart <= hypot(*(half for half in halves if half is not None)) else "a miss"
+    room = hypot(*(half for half in halves if half is not None))
+    if apart > room:
+        return "a miss"
+    return "a hit" if room <= CLOSE else "not told apart, by intervals too wide for a hit"
 
 
 def _half(of: Estimate) -> float | None:
