@@ -95,6 +95,8 @@ def test_the_yardstick_is_the_same_within_a_process():
         *(["study", name, "--data", "fashion_mnist_subset"] for name in ("depth", "hybrid", "ablation")),
         ["study", "composition"],
         ["study", "best"],
+        *(["study", name, "--data", "fashion_mnist_subset"] for name in ("length", "scaling")),
+        ["study", "equal-cost"],
         ["tune", "--trials", "4"],
         ["tune", "--rule", "mono-forward"],
     ],
