@@ -12,10 +12,8 @@ import pytest
 import torch
 
 import layerlocal
-import layerlocal.experiments.studies.scale as scale_module
 from layerlocal import (
     InputError,
-    NetworkSpec,
     Recipe,
     RuleSpec,
     RunSpec,
@@ -33,6 +31,7 @@ from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.names import names_of_today
 from layerlocal.runs.export import load_trained
 from layerlocal.runs.run import build, load_task, run_spec
+from sizes import shrink_quick
 
 TINY = {
     "data": {"source": "teacher_student", "classes": 4, "num_train": 96, "num_test": 48},
@@ -43,12 +42,7 @@ TINY = {
 @pytest.fixture
 def small(monkeypatch):
     """Quick, made quicker still."""
-    quick = scale_module._SCALES["quick"]
-    changed = dict(
-        num_train=500, num_test=200, network=NetworkSpec(name="cnn4", width=0.125), synthetic_train=256, draws=1
-    )
-    recipe = quick.recipe.model_copy(update={"epochs": 1})
-    monkeypatch.setitem(scale_module._SCALES, "quick", type(quick)(**{**vars(quick), **changed, "recipe": recipe}))
+    shrink_quick(monkeypatch, num_train=500, num_test=200, recipe={"epochs": 1}, synthetic_train=256, draws=1)
 
 
 def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -17,7 +16,6 @@ import pytest
 from rich.console import Console
 from scipy.stats import qmc
 
-import layerlocal.experiments.studies.scale as scale_module
 import layerlocal.runs.run
 from layerlocal.data import Data
 from layerlocal.experiments.stored import study_summaries
@@ -29,8 +27,9 @@ from layerlocal.experiments.studies.trials import choose, planned_trials
 from layerlocal.experiments.tune import parse_dimension
 from layerlocal.runs.comparable import comparable
 from layerlocal.runs.store import RunStore
-from layerlocal.spec import NetworkSpec, RuleSpec
+from layerlocal.spec import RuleSpec
 from layerlocal.types import InputError
+from sizes import shrink_quick
 
 METHODS = ["local", "bp", "bp-deepsup"]
 RATE = "recipe.learning_rate=log:0.001:1"
@@ -40,12 +39,7 @@ BEST = find_study("best")
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Quick, made quicker still."""
-    quick = scale_module._SCALES["quick"]
-    recipe = quick.recipe.model_copy(update={"epochs": 1})
-    small = dataclasses.replace(
-        quick, num_train=300, num_test=100, network=NetworkSpec(name="cnn4", width=0.125), recipe=recipe
-    )
-    monkeypatch.setitem(scale_module._SCALES, "quick", small)
+    shrink_quick(monkeypatch, num_train=300, num_test=100, recipe={"epochs": 1})
 
 
 def plan_of(*space, size="quick", trials=4, trial_seeds=2, **options):
@@ -307,7 +301,7 @@ def test_a_rule_that_joins_makes_its_own_trials_alone(finished, tmp_path, traine
 def test_killed_outright_it_goes_on_to_the_same_numbers(finished, tmp_path):
     """SIGKILL after some trials and again after some judged runs."""
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pytest, test_best\n"
+        f"import sys; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}; import pytest, test_best\n"
         "with pytest.MonkeyPatch.context() as patch:\n"
         f"    test_best.tiny.__wrapped__(patch); test_best.run(test_best.Path({str(tmp_path / 'runs')!r}))"
     )

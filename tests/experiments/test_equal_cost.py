@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from rich.console import Console
 
-import layerlocal.experiments.studies.scale as scale_module
 from layerlocal.data.task import task_of
 from layerlocal.experiments.stored import read_plan, study_summaries
 from layerlocal.experiments.studies import equal_cost, find_study, paced
@@ -18,7 +15,7 @@ from layerlocal.measure import measure_flops, measure_saved_bytes
 from layerlocal.runs.comparable import comparable
 from layerlocal.runs.store import RunStore
 from layerlocal.runs.timing import build_on, noise
-from layerlocal.spec import NetworkSpec
+from sizes import shrink_quick
 
 DATA = "fashion_mnist_subset"
 METHODS = ("local", "ordinary", "ordinary-flops", "ordinary-time", "ordinary-bytes")
@@ -27,12 +24,7 @@ METHODS = ("local", "ordinary", "ordinary-flops", "ordinary-time", "ordinary-byt
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Quick, made quicker still: 180 images left for training, 30 a batch, 2 epochs are 12 steps."""
-    quick = scale_module._SCALES["quick"]
-    recipe = quick.recipe.model_copy(update={"epochs": 2, "batch_size": 30})
-    small = dataclasses.replace(
-        quick, num_train=200, num_test=60, network=NetworkSpec(name="cnn4", width=0.125), recipe=recipe
-    )
-    monkeypatch.setitem(scale_module._SCALES, "quick", small)
+    shrink_quick(monkeypatch, num_train=200, num_test=60, recipe={"epochs": 2, "batch_size": 30})
 
 
 @pytest.fixture

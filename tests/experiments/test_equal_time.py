@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from rich.console import Console
 
-import layerlocal.experiments.studies.scale as scale_module
 from layerlocal.experiments.stored import read_plan, study_summaries
 from layerlocal.experiments.studies import find_study, paced
 from layerlocal.experiments.studies.base import StudyPlan
@@ -15,7 +12,7 @@ from layerlocal.experiments.studies.choice import Choice
 from layerlocal.experiments.studies.running import forecast_study, run_study
 from layerlocal.runs.comparable import comparable
 from layerlocal.runs.store import RunStore
-from layerlocal.spec import NetworkSpec
+from sizes import shrink_quick
 
 DATA = "fashion_mnist_subset"
 
@@ -23,12 +20,7 @@ DATA = "fashion_mnist_subset"
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Quick, made quicker still."""
-    quick = scale_module._SCALES["quick"]
-    recipe = quick.recipe.model_copy(update={"epochs": 2, "batch_size": 30})
-    small = dataclasses.replace(
-        quick, num_train=200, num_test=60, network=NetworkSpec(name="cnn4", width=0.125), recipe=recipe
-    )
-    monkeypatch.setitem(scale_module._SCALES, "quick", small)
+    shrink_quick(monkeypatch, num_train=200, num_test=60, recipe={"epochs": 2, "batch_size": 30})
 
 
 @pytest.fixture

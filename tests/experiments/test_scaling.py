@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from math import log2
 
 import pytest
 from rich.console import Console
 from test_studies import plan_of, planted
 
-import layerlocal.experiments.studies.scale as scale_module
 from layerlocal.experiments.stored import read_plan
 from layerlocal.experiments.studies import find_study, scaling
 from layerlocal.experiments.studies.base import make_rows, plan_runs
 from layerlocal.experiments.studies.running import forecast_study, run_study
 from layerlocal.runs.store import RunStore
+from sizes import shrink_quick
 
 STUDY = find_study("scaling")
 RULE = "class-goodness"
@@ -96,10 +95,12 @@ def test_a_prediction_is_held_to_what_was_measured_later(price, spread, said):
     assert measured == pytest.approx({str(seed): price + spread * (seed - 1) for seed in range(3)})
 
 
-def test_while_a_corner_is_missing_nothing_is_predicted():
+@pytest.mark.parametrize("without", [(0, 1), (1,)])
+def test_while_a_corner_of_any_seed_is_missing_nothing_is_predicted(without):
+    """What is predicted is never predicted again, so that it waits for all of them."""
     plan = plan_of("scaling", seeds=(0, 1), controls=True)
     records = planted(plan, lawful)
-    for seed in plan.seeds:
+    for seed in without:
         del records[plan_runs(STUDY, plan)[RULE, seed, 3, "local"].hash]
     found = STUDY.conclude(plan, make_rows(STUDY, plan, records))
     assert "prediction" not in found.quantities[RULE] and not [text for text in found.sentences if "predicted" in text]
@@ -108,9 +109,7 @@ def test_while_a_corner_is_missing_nothing_is_predicted():
 @pytest.fixture
 def tiny(monkeypatch):
     """Quick, made quicker still."""
-    quick = scale_module._SCALES["quick"]
-    small = dataclasses.replace(quick, num_train=120, num_test=40, recipe=quick.recipe.model_copy(update={"epochs": 1}))
-    monkeypatch.setitem(scale_module._SCALES, "quick", small)
+    shrink_quick(monkeypatch, num_train=120, num_test=40, recipe={"epochs": 1})
     monkeypatch.setitem(scaling.GRIDS, "quick", scaling.Corners((0.0625, 0.125), (60, 120), (2, 4)))
 
 

@@ -24,8 +24,8 @@ from layerlocal.experiments.studies.controls import CONTROLS
 from layerlocal.experiments.studies.running import forecast_study, run_study
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.runs.store import RunRecord, RunStore, write_atomic
-from layerlocal.spec import NetworkSpec
 from layerlocal.types import InputError
+from sizes import shrink_quick
 
 TRAINED = ("local", "bp", "bp-deepsup")
 
@@ -33,12 +33,7 @@ TRAINED = ("local", "bp", "bp-deepsup")
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     """Quick, made quicker still."""
-    quick = scale_module._SCALES["quick"]
-    recipe = quick.recipe.model_copy(update={"epochs": 1})
-    small = dataclasses.replace(
-        quick, num_train=500, num_test=200, network=NetworkSpec(name="cnn4", width=0.125), recipe=recipe, synthetic_train=256, draws=1
-    )  # fmt: skip
-    monkeypatch.setitem(scale_module._SCALES, "quick", small)
+    shrink_quick(monkeypatch, num_train=500, num_test=200, recipe={"epochs": 1}, synthetic_train=256, draws=1)
 
 
 @pytest.fixture(scope="module")

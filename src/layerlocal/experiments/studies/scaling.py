@@ -128,7 +128,7 @@ class ScalingStudy(AxisStudy):
         """What the fit is."""
         return [
             "The fit is linear in log2 of width, images, depth and modules, in each seed alone; every network has as many steps. The larger "
-            "network has twice the width of the largest corner, which is four times its parameters."
+            "network has twice the width of the largest corner, which is about four times its parameters."
         ]
 
     def _told(self, plan: StudyPlan, rule: str, rows: Sequence[Row], found: Conclusion) -> Iterator[str]:
@@ -136,7 +136,7 @@ class ScalingStudy(AxisStudy):
         grid, early = GRIDS[plan.size], plan.predicted.get(rule)
         width, images, depth = grid.target
         where = f"the larger network (width {width:g}, {images:,} images, depth {depth})"
-        expected = {int(seed): value for seed, value in early.items()} if early else _extended(grid, rows)
+        expected = {int(seed): value for seed, value in early.items()} if early else _extended(grid, plan.seeds, rows)
         if not expected:
             return
         found.quantities[rule][PREDICTION] = quantity(f"price of locality of {where}, as predicted", expected)
@@ -162,12 +162,15 @@ def _by_modules(row: Row) -> Iterator[Row]:
         yield row | of | {"accuracy": row[own], "price": row[own] - row[twin]}
 
 
-def _extended(grid: Corners, rows: Sequence[Row]) -> dict[int, float]:
-    """Seed → the price of the larger network by the fit to the seed's corners; of the seeds that have all of them."""
+def _extended(grid: Corners, seeds: Sequence[int], rows: Sequence[Row]) -> dict[int, float]:
+    """Seed → the price of the larger network by the fit to the seed's corners; nothing while one of any seed is missing, since what is predicted
+    stays as it is."""
     width, images, depth = grid.target
     target = {"width": width, "images": images, "depth": depth, "modules": depth}
     by = group_rows(chosen(rows, {"role": "corner"}), "seed")
     whole = {seed: part for (seed,), part in by.items() if len(part) == len(grid.places) * len((1, PAIR))}
+    if {*whole} < {*seeds}:
+        return {}
     fitted = effects_by_seed([row for part in whole.values() for row in part], "price", FACTORS)
     return {
         seed: fmean(row["price"] for row in part)
