@@ -140,7 +140,7 @@ class Stage(Rule):
         else:
             h = self.receiver.receive()
         for segment in self.segments:
-            value, metrics, h = segment_loss(rule, segment, rule.local_loss, h.detach(), y, self.cuts)
+            value, metrics, h = segment_loss(rule, segment, rule.block_loss, h.detach(), y, self.cuts)
             name = segment_name(segment, depth)
             if value is None:
                 raise InputError(f"{name} has no readout, so nothing would train it")

@@ -123,7 +123,7 @@ class PipelineBP:
         self.stage = _CountingStage(_Blocks(rule, dealt[group.rank]), group.rank, group.size, torch.device(device))
 
         def loss(activity: Tensor, y: Tensor) -> Tensor:
-            return rule.local_loss(depth - 1, activity, y)[0] / micro_batches
+            return rule.block_loss(depth - 1, activity, y)[0] / micro_batches
 
         self.schedule = SCHEDULES[schedule](self.stage, micro_batches, loss_fn=loss, scale_grads=False)
         self.step_seconds = 0.0

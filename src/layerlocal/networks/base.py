@@ -21,6 +21,8 @@ from layerlocal.networks.blocks import (
     refuse_shared_parts,
     run_watched,
 )
+from layerlocal.networks.tokens import is_tokens, read_tokens, tokens_of
+from layerlocal.options import whole_number
 from layerlocal.types import InputError, derive_seed, describe_error
 
 __all__ = ["CompiledForward", "Network", "as_found", "build_blocks", "check_depth", "seeded"]
@@ -36,7 +38,10 @@ class Network(nn.Module):
 
     Args:
         blocks: the units of depth, in order; any modules, in float32, that map one tensor to one tensor.
-        sample_shape: shape of one input without the batch dimension, ``(C, H, W)`` or ``(D,)``.
+        sample_shape: shape of one input without the batch dimension, ``(C, H, W)``, ``(D,)``, or ``(T,)`` for tokens.
+        vocabulary: V where the input is tokens, whole numbers from 0 to V − 1; ``None``: it is floats.
+        tokens: what is read of activities of tokens (B, T, D): their ``"mean"``, the first (``"class"``), or ``"every"`` one, which has a label
+            of its own. ``None``: every one where the input is tokens, else their mean.
 
     Attributes:
         width: factor on its channels, where `create_network` made it.
@@ -47,10 +52,18 @@ class Network(nn.Module):
             not float32, or weights that two blocks share.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], *, sample_shape: Sequence[int]) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[nn.Module],
+        *,
+        sample_shape: Sequence[int],
+        vocabulary: int | None = None,
+        tokens: str | None = None,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(as_blocks(blocks))
         self.sample_shape = as_shape(sample_shape)
+        self.vocabulary = None if vocabulary is None else whole_number("vocabulary", vocabulary, least=2)
         refuse_other_types(self, "network")
         refuse_shared_parts(list(self.blocks))
         self.channels_last = False
@@ -58,6 +71,7 @@ class Network(nn.Module):
         self.width = 1.0
         self.resized: Callable[..., Network] | None = None
         self.activity_shapes = self._trace_shapes()
+        self.tokens = tokens_of(tokens, self.activity_shapes, self.vocabulary)
 
     @property
     def depth(self) -> int:
@@ -68,6 +82,33 @@ class Network(nn.Module):
     def block_names(self) -> list[str]:
         """``["block0", ..., "block{L-1}"]``."""
         return [f"block{index}" for index in range(self.depth)]
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """P of the labels (B, *P) and scores (B, *P, K): () for one label a sample, (T,) for one a token."""
+        return self.activity_shapes[-1][:1] if self.tokens == "every" else ()
+
+    @property
+    def read_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of what is read of each block's activity, without the first dimension: (C, H, W), or (D,) of vectors and of tokens."""
+        return [shape[1:] if is_tokens(shape) else shape for shape in self.activity_shapes]
+
+    def read(self, activity: Tensor) -> Tensor:
+        """What is read of an activity: of tokens (B, T, D) vectors (`read_tokens`); maps and vectors as they are."""
+        return activity if self.tokens is None or activity.dim() != 3 else read_tokens(activity, self.tokens)
+
+    def random_inputs(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Samples without meaning, on the device of the weights: (count, *sample_shape), normal numbers, or tokens drawn alike.
+
+        Args:
+            count: how many.
+            generator: of the CPU; ``None``: always the same.
+        """
+        generator = generator or torch.Generator().manual_seed(0)
+        like = next(self.parameters(), torch.empty(0))
+        if self.vocabulary is not None:
+            return torch.randint(self.vocabulary, (count, *self.sample_shape), generator=generator).to(like.device)
+        return torch.randn(count, *self.sample_shape, generator=generator).to(like.device, like.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *sample_shape) → the last block's activity."""
@@ -171,7 +212,7 @@ class Network(nn.Module):
         """Shape of each block's activity without the batch dimension, read off one batch of two random inputs."""
         shapes = []
         with as_found(self), torch.no_grad():
-            h = _random_batch(self)
+            h = self.random_inputs(2)
             for name, block in zip(self.block_names, self.blocks, strict=True):
                 h = run_watched(name, block, h)
                 shapes.append(tuple(h.shape[1:]))
@@ -206,12 +247,6 @@ class as_found:
             part.training = training
 
 
-def _random_batch(network: Network) -> Tensor:
-    like = next(network.parameters(), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, *network.sample_shape, generator=generator).to(like.device, like.dtype)
-
-
 def _names_by_block(module: Any, blocks: Any) -> list[list[str]]:
     if not isinstance(module, nn.Module):
         raise InputError(f"a network is cut from an nn.Module, got {type(module).__name__}")
@@ -225,7 +260,7 @@ def _names_by_block(module: Any, blocks: Any) -> list[list[str]]:
 
 
 def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
-    x = _random_batch(network)
+    x = network.random_inputs(2)
     with as_found(module), torch.no_grad():
         try:
             expected = module(x.clone())

@@ -37,11 +37,18 @@ def flop_counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=FORMULAS)
 
 
-def forward_flops(module: nn.Module, sample_shape: Sequence[int]) -> int:
-    """Of the forward pass of one sample in evaluation mode; the module is left as it was found."""
+def forward_flops(module: nn.Module, sample_shape: Sequence[int], *, samples: int = 1, whole: bool = False) -> int:
+    """Of the forward pass of one sample in evaluation mode; the module is left as it was found.
+
+    Args:
+        module: any.
+        sample_shape: without the batch.
+        samples: how many are run, where they are the parts of one.
+        whole: whether a sample is whole numbers.
+    """
     like = next(module.parameters(), torch.empty(0))
     with as_found(module), torch.no_grad(), flop_counter() as counter:
-        module(like.new_zeros(1, *sample_shape))
+        module(like.new_zeros(samples, *sample_shape, dtype=torch.long if whole else None))
     return counter.get_total_flops()
 
 

@@ -84,7 +84,7 @@ class ASGE(BlockwiseRule):
             raise InputError(f"alpha must be at least 0 and finite, got {alpha}")
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         self.decoupled_norm = decoupled_norm
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         grids = [patches_per_side(shape[0], shapes[-1][0], min(shape[1:], default=1), alpha) for shape in shapes]
         self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, grid=grids[i]))
         if projection == "fixed":

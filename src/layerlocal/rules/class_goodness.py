@@ -102,7 +102,7 @@ class ClassGoodness(BlockwiseRule):
         self.temperature_gain = temperature_gain
         self.clarity_momentum = clarity_momentum
         self.decoupled_norm = decoupled_norm
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         self.heads = self.head_per_block(lambda i: GoodnessHead(shapes[i], num_classes, grid=grid, factors=factors))
 
     def temperature(self, index: int) -> Tensor | float:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
+from layerlocal.networks.tokens import by_token
 from layerlocal.rules.core.export import ExportParts, copied
 from layerlocal.rules.core.registry import register_rule
 from layerlocal.rules.core.rule import RuleInfo
@@ -63,8 +64,8 @@ class GroupNormalize(nn.Module):
         self.groups = groups
 
     def forward(self, activity: Tensor) -> Tensor:
-        """(a − mean) / sqrt(variance + 1e-5) of the own group."""
-        return F.group_norm(activity, self.groups)
+        """(a − mean) / sqrt(variance + 1e-5) of the own group; of tokens (B, T, D) each token by itself."""
+        return by_token(lambda each: F.group_norm(each, self.groups), activity)
 
 
 @register_rule
@@ -157,7 +158,7 @@ def refuse_lone_numbers(network: Network, num_classes: int, names: Sequence[str]
     Raises:
         InputError: the first of them with one number a class.
     """
-    for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
+    for name, shape in zip(network.block_names, network.read_shapes, strict=True):
         if name in names and torch.Size(shape).numel() == num_classes:
             raise InputError(
                 f"{name} has one number for each of the {num_classes} classes, and a single number normalized to mean 0 is always 0; "

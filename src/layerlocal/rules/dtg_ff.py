@@ -44,8 +44,8 @@ CLASSIFIED = ("stopped", "shared")
 
 
 def layer_norm(activity: Tensor) -> Tensor:
-    """Each sample at mean 0 and variance 1 over all of its values, with nothing learned: same shape."""
-    return F.layer_norm(activity, activity.shape[1:])
+    """Each sample (of tokens each token) at mean 0 and variance 1 over all of its values, with nothing learned: same shape."""
+    return F.layer_norm(activity, activity.shape[-1:] if activity.dim() == 3 else activity.shape[1:])
 
 
 class DTGHead(SpatialReadout):
@@ -163,7 +163,7 @@ class DTGFF(BlockwiseRule):
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=base, label_smoothing=label_smoothing)
         self.classifier_weight, self.layer_norm = classifier_weight, layer_norm
         self.pools: dict[int, Tensor] = {}
-        shapes, last = network.activity_shapes, network.depth - 1
+        shapes, last = self.read_shapes, network.depth - 1
 
         def head_of(index: int) -> DTGHead:
             head = DTGHead(
@@ -201,7 +201,7 @@ class DTGFF(BlockwiseRule):
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """The activity layer-normalized, or as it is; its pool is kept for the classifier, with gradient as far as the activity has one."""
         if self.classified:
-            self.pools[index] = average_positions(activity)
+            self.pools[index] = average_positions(self.read(activity))
         return self._onward(activity)
 
     def _onward(self, activity: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ class DTGFF(BlockwiseRule):
         metrics: dict[str, Tensor] = {}
         for index, block in enumerate(self.network.blocks):
             h = block(h)
-            value, found = self.local_loss(index, h, y)
+            value, found = self.block_loss(index, h, y)
             values.append(value)
             metrics |= {f"{name}/block{index}": metric for name, metric in found.items()}
             h = self.feed(index, h).detach()
@@ -254,11 +254,12 @@ class DTGFF(BlockwiseRule):
         found, pools = [], []
         for index, block in enumerate(self.network.blocks):
             h = block(h)
-            pools.append(average_positions(h))
+            read = self.read(h)
+            pools.append(average_positions(read))
             if index in self.readouts:
-                found.append(self.block_score(index, h))
+                found.append(self.block_score(index, read))
             h = self._onward(h)
-        return torch.stack(found), classifier(torch.cat(pools, 1))
+        return self.by_label(torch.stack(found)), self.by_label(classifier(torch.cat(pools, 1)))
 
     def block_scores(self, x: Tensor) -> Tensor:
         """(L, B, K): what each block alone answers."""
@@ -275,7 +276,7 @@ class DTGFF(BlockwiseRule):
         classifier = self.classifier
         if classifier is None:
             return replace(super().export_parts(), feed=feed)
-        shares = classifier.weight.detach().split([shape[0] for shape in self.network.activity_shapes], 1)
+        shares = classifier.weight.detach().split([shape[0] for shape in self.read_shapes], 1)
         assert classifier.bias is not None
         shifts = [*[torch.zeros_like(classifier.bias)] * (self.network.depth - 1), classifier.bias.detach()]
         readouts = map(Share, shares, shifts)

@@ -98,7 +98,7 @@ class Feedback(Twin):
                 f"{super().passes_per_step} passes"
             )
         self.strength = strength
-        for index, (channels, *_) in enumerate(network.activity_shapes):
+        for index, (channels, *_) in enumerate(self.read_shapes):
             generator = None
             if seed is not None:
                 generator = torch.Generator().manual_seed(derive_seed(seed, "feedback", index))
@@ -132,11 +132,11 @@ class Feedback(Twin):
             yield from super().losses(x, y)
             return
         with torch.no_grad():
-            error = output_error(call_frozen([self], self.scores, x), y)
+            error = output_error(call_frozen([self], self.scores, x).flatten(0, -2), y.flatten())
 
         def local_loss(index: int, activity: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            value, metrics = self.local_loss(index, activity, labels)
-            term = feedback_term(activity, error, self.get_buffer(f"projection{index}"))
+            value, metrics = self.block_loss(index, activity, labels)
+            term = feedback_term(self.read(activity), error, self.get_buffer(f"projection{index}"))
             return value + self.strength * term, metrics | {"feedback": term.detach()}
 
         yield from segment_losses(self, x, y, self.segments, local_loss)

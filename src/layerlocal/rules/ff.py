@@ -104,6 +104,7 @@ class FF(BlockwiseRule):
         negatives=True,
     )
     predicts_by = (*BlockwiseRule.predicts_by, "write_label")
+    reads_lengths = True
     patterns: Tensor
 
     def __init__(
@@ -154,7 +155,7 @@ class FF(BlockwiseRule):
 
     def _head(self, index: int) -> nn.Module:
         """The one-pass readout, and what peer normalization remembers, where there are such."""
-        shape = self.network.activity_shapes[index]
+        shape = self.read_shapes[index]
         peers = PeerMean(shape[0], self.peer_momentum) if self.peer_normalization else None
         if self.prediction == "labels":
             return nn.ModuleDict({"peers": peers} if peers else {})

@@ -238,7 +238,7 @@ class HCLFF(DeeperForward):
         if hierarchy is not None:
             found = class_levels(hierarchy, num_classes)
             groups = [found[level] for level in block_levels(network.depth, len(found), levels)]
-        shapes, contrasts = network.activity_shapes, contrast > 0
+        shapes, contrasts = self.read_shapes, contrast > 0
         self.heads = self.head_per_block(
             lambda i: ContrastedGroups(
                 shapes[i], num_classes, temperature=temperature, contrasts=contrasts, group_of=groups[i]

@@ -71,7 +71,7 @@ class LocalHeads(AuxiliaryRule):
             "head_layers": head_layers, "head_width": head_width, "head_kernel": head_kernel, "head_reduction": head_reduction,
         }  # fmt: skip
         sizes = head_sizes(head, given)
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         self.heads = self.head_per_block(
             lambda i: make_head(head, shapes[i], num_classes, sizes, statistic=readout, grid=grid, factors=factors)
         )

@@ -96,20 +96,20 @@ class Lookahead(Twin):
             "leave recipe.checkpointing off"
         )
 
-    def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def block_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss read ahead, which trains the block, plus the block's own on its detached activity, which trains the head."""
         last = reading_block(index, self.blocks_ahead, self.network.depth)
         if last == index:
-            return super().local_loss(index, activity, y)
+            return super().block_loss(index, activity, y)
         held = [*self.network.blocks[index + 1 : last + 1]]
         if (name := f"block{last}") in self.heads:
             held.append(self.heads[name])
         ahead: Tensor = call_frozen(held, self._read_ahead, index, last, activity, y)
-        own, metrics = super().local_loss(index, activity.detach(), y)
+        own, metrics = super().block_loss(index, activity.detach(), y)
         metrics = metrics | {"ahead": ahead.detach()}
         return (ahead + own if own.requires_grad else ahead), metrics
 
     def _read_ahead(self, index: int, last: int, activity: Tensor, y: Tensor) -> Tensor:
         for position in range(index, last):
             activity = self.network.blocks[position + 1](self.feed(position, activity))
-        return super().local_loss(last, activity, y)[0]
+        return super().block_loss(last, activity, y)[0]

@@ -90,5 +90,5 @@ class MonoForward(BlockwiseRule):
         factors: str | None = None,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         self.heads = self.head_per_block(lambda i: Projection(shapes[i], num_classes, grid=grid, factors=factors))

@@ -142,7 +142,7 @@ class PredSim(BlockwiseRule):
             raise InputError(f"beta must be in [0, 1), got {beta}{why}")
         self.beta = beta
         kind = PredSimReadout if beta else SpatialReadout
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         self.heads = self.head_per_block(
             lambda i: kind(shapes[i], num_classes, statistic=readout, grid=grid, factors=factors)
         )

@@ -73,6 +73,8 @@ class SCFF(BlockwiseRule):
         unsupervised=True,
     )
 
+    reads_lengths = True
+
     def __init__(
         self,
         network: Network,
@@ -98,7 +100,7 @@ class SCFF(BlockwiseRule):
         self.goodness = goodness
         self.theta = theta
         self.average = average
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         self.heads = self.head_per_block(lambda i: SpatialReadout(shapes[i], num_classes, statistic=readout, grid=grid))
 
     @property

@@ -171,7 +171,7 @@ class SigProp(BlockwiseRule):
         self.over_class = over_class
         signs = label_patterns(num_classes, (torch.Size(network.sample_shape).numel(),))
         self.register_buffer("patterns", signs.view(num_classes, *network.sample_shape), persistent=False)
-        shapes = network.activity_shapes
+        shapes = self.read_shapes
         self.heads = self.head_per_block(
             lambda i: ClassTargets(shapes[i], num_classes, grid=grid, temperature=temperature)
         )

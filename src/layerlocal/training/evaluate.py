@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from layerlocal.data import Batches, Data, Split
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 EVALUATION_BATCH = 500
+EVALUATION_LABELS = 4000
+"""Samples in one pass, and labels where each sample has several: their scores are held at once."""
 OTHER_SCORES = (
     "is not what all_scores() gives, on which accuracy is counted; write block_scores, fuse or all_scores instead of it"
 )
@@ -39,6 +42,9 @@ class Evaluation:
 
     ``answers`` is one bit a sample, in the split's order (`numpy.packbits`): whether the fused prediction is right. ``places`` is one bit for
     each of the source's samples up to the last one here: whether it is in the split. ``None`` where they are not known.
+
+    Where every token has a label, ``num_samples`` counts labels, and ``nats`` is the mean cross-entropy of a label after fusion, in nats (bits:
+    over ln 2), ``block_nats`` that of each readout alone; otherwise they are ``None`` and empty, as ``answers`` is there.
     """
 
     accuracy: float
@@ -47,6 +53,8 @@ class Evaluation:
     group_accuracies: dict[str, float] = field(default_factory=dict)
     answers: bytes | None = field(default=None, repr=False)
     places: bytes | None = field(default=None, repr=False)
+    nats: float | None = None
+    block_nats: dict[str, float] = field(default_factory=dict)
 
 
 def checked_scores(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +65,8 @@ def checked_scores(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
     """
     if type(rule).all_scores is Rule.all_scores:
         blocks = rule.block_scores(x)
-        _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, len(x)), "(L, B, K)")
+        letters = "(L, B, T, K)" if rule.label_shape else "(L, B, K)"
+        _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, len(x)), letters)
         return blocks, check_scores(rule, blocks, len(x), rule.fuse(blocks), "fuse()")
     found = rule.all_scores(x)
     if not (isinstance(found, tuple) and len(found) == 2):
@@ -68,7 +77,7 @@ def checked_scores(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor, what: str = "scores()") -> Tensor:
-    """The fused scores (B, K), once they and the block scores have the shapes they must have.
+    """The fused scores (B, *P, K), once they and the block scores have the shapes they must have.
 
     Args:
         rule: whose scores they are.
@@ -78,15 +87,16 @@ def check_scores(rule: Rule, blocks: Tensor, count: int, fused: Tensor, what: st
         what: the method that gave it.
 
     Raises:
-        InputError: anything but floats of shape (L, B, K) and (B, K).
+        InputError: anything but floats of shape (L, B, *P, K) and (B, *P, K).
     """
-    _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, count), "(L, B, K)")
-    _refuse_other_shape(rule, what, fused, (count, rule.num_classes), "(B, K)")
+    letters = "B, T, K" if rule.label_shape else "B, K"
+    _refuse_other_shape(rule, "block_scores()", blocks, _shape_of_blocks(rule, count), f"(L, {letters})")
+    _refuse_other_shape(rule, what, fused, (count, *rule.label_shape, rule.num_classes), f"({letters})")
     return fused
 
 
-def _shape_of_blocks(rule: Rule, count: int) -> tuple[int, int, int]:
-    return len(rule.readout_blocks), count, rule.num_classes
+def _shape_of_blocks(rule: Rule, count: int) -> tuple[int, ...]:
+    return len(rule.readout_blocks), count, *rule.label_shape, rule.num_classes
 
 
 def _refuse_other_shape(rule: Rule, what: str, found: object, shape: tuple[int, ...], letters: str) -> None:
@@ -133,22 +143,35 @@ def evaluate_batches(
         where: which samples these are, for messages.
 
     Raises:
-        InputError: scores of another shape than (L, B, K), or such that are not finite.
+        InputError: scores of another shape than (L, B, *P, K), or such that are not finite.
     """
     names = rule.readout_blocks
-    found, marks = [], []
+    found, marks, nats = [], [], []
     with _evaluating(rule):
         for x, y in batches.epoch(0):
             scores, fused = checked_scores(rule, x)
-            found.append(torch.cat([scores.argmax(-1), fused.argmax(-1)[None]]) == y)
-            marks.append(torch.cat([_mark(scores.flatten(1)), _mark(fused.flatten()[None])]))
+            both = torch.cat([scores, fused[None]])  # (L + 1, B, *P, K)
+            found.append((both.argmax(-1) == y).flatten(1))
+            marks.append(_mark(both.flatten(1)))
+            if rule.label_shape:
+                nats.append(_summed_nats(both, y))
     marked = torch.stack(marks, 1)  # read once, after the last batch: no device is waited for before
     check_finite(rule, marked[:-1], marked[-1], where)
     correct = torch.cat(found, dim=1).cpu()  # (L + 1, N)
     *blocks, fused_accuracy = correct.double().mean(1).tolist()
     by_group = {name: float(correct[-1, mask].double().mean()) for name, mask in (groups or {}).items() if mask.any()}
+    accuracies = dict(zip(names, blocks, strict=True))
+    if nats:
+        *losses, fused_nats = (torch.stack(nats).sum(0) / correct.shape[1]).tolist()
+        by_block = dict(zip(names, losses, strict=True))
+        return Evaluation(fused_accuracy, accuracies, correct.shape[1], by_group, nats=fused_nats, block_nats=by_block)
     answers = np.packbits(correct[-1].numpy()).tobytes()
-    return Evaluation(fused_accuracy, dict(zip(names, blocks, strict=True)), correct.shape[1], by_group, answers)
+    return Evaluation(fused_accuracy, accuracies, correct.shape[1], by_group, answers)
+
+
+def _summed_nats(scores: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of each row of scores, summed over labels, in double precision: (L, B, *P, K), (B, *P) → (L,)."""
+    return torch.stack([F.cross_entropy(each.flatten(0, -2), y.flatten(), reduction="sum").double() for each in scores])
 
 
 def _mark(scores: Tensor) -> Tensor:
@@ -167,8 +190,9 @@ def _evaluating(rule: Rule) -> Iterator[None]:
 
 
 def _in_order(rule: Rule, data: Data, split: Split, device: str) -> Batches:
+    size = min(EVALUATION_BATCH, max(1, EVALUATION_LABELS // torch.Size(rule.label_shape).numel()))
     return Batches(
-        split, batch_size=EVALUATION_BATCH, mean=data.mean, std=data.std, shuffle=False, device=device,
+        split, batch_size=size, mean=data.mean, std=data.std, shuffle=False, device=device,
         channels_last=rule.network.channels_last, seed=0,
     )  # fmt: skip
 
@@ -205,5 +229,5 @@ def calibrate(rule: Rule, data: Data, device: str = "cpu") -> None:
     for x, y in _in_order(rule, data, data.validation, device).epoch(0):
         scores, fused = checked_scores(rule, x)
         check_finite(rule, scores, fused, "on the validation split, after the last epoch")
-        found.append((scores, y))
+        found.append((scores.flatten(1, -2), y.flatten()))
     rule.calibrate(torch.cat([scores for scores, _ in found], dim=1), torch.cat([y for _, y in found]))

@@ -234,8 +234,11 @@ class AuxiliaryRule(BlockwiseRule):
 def head_cost(network: Network, index: int, head: nn.Module) -> HeadCost:
     """What a head costs beside block ``index``, counted on one sample in evaluation mode; both are left as they were."""
     shapes = [network.sample_shape, *network.activity_shapes]
-    parts = (head, shapes[index + 1]), (network.blocks[index], shapes[index])
+    rows = shapes[index + 1][0] if network.tokens == "every" else 1
     eager = torch.compiler.set_stance("force_eager") if network.compiled else contextlib.nullcontext()
     with eager:
-        flops = [forward_flops(module, shape) for module, shape in parts]
-    return HeadCost(*flops, *(sum(p.numel() for p in module.parameters()) for module, _ in parts))
+        head_flops = forward_flops(head, network.read_shapes[index], samples=rows)
+        whole = network.vocabulary is not None and not index
+        block_flops = forward_flops(network.blocks[index], shapes[index], whole=whole)
+    sizes = (sum(p.numel() for p in module.parameters()) for module in (head, network.blocks[index]))
+    return HeadCost(head_flops, block_flops, *sizes)

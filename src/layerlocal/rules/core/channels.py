@@ -17,7 +17,7 @@ MOST_WIDTHS = 64
 
 def uneven_channels(network: Network, num_classes: int) -> tuple[str, int] | None:
     """The first block whose channels (units, in an mlp) K does not divide, and how many it has; ``None`` where all are even."""
-    counts = zip(network.block_names, [shape[0] for shape in network.activity_shapes], strict=True)
+    counts = zip(network.block_names, [shape[0] for shape in network.read_shapes], strict=True)
     return next(((name, count) for name, count in counts if count % num_classes), None)
 
 
@@ -30,7 +30,7 @@ def refuse_uneven_channels(network: Network, num_classes: int) -> None:
     if (found := uneven_channels(network, num_classes)) is None:
         return
     name, count = found
-    word = "channels" if len(network.activity_shapes[network.block_names.index(name)]) > 1 else "units"
+    word = "channels" if len(network.read_shapes[network.block_names.index(name)]) > 1 else "units"
     raise InputError(
         f"{name} has {count} {word}, which cannot be dealt evenly to {num_classes} classes; "
         f"{_way_out(network, num_classes, count)}, or take a rule whose readout works with any number of {word} "
@@ -40,7 +40,7 @@ def refuse_uneven_channels(network: Network, num_classes: int) -> None:
 
 def fitting_width(network: Network, num_classes: int) -> float | None:
     """The width nearest to the network's at which K divides the channels of every block; ``None``: not found, or a network of one's own."""
-    first = network.activity_shapes[0][0]
+    first = network.read_shapes[0][0]
 
     def may_fit(width: float) -> bool:
         scale = width / network.width  # the first block's channels were rounded once and will be again
@@ -56,7 +56,7 @@ def fitting_width(network: Network, num_classes: int) -> float | None:
 def _channels(network: Network, width: float) -> list[int]:
     """Of every block, were the network of this width."""
     with torch.device("meta"):
-        return [shape[0] for shape in network.resized(width=width).activity_shapes]  # type: ignore[misc]
+        return [shape[0] for shape in network.resized(width=width).read_shapes]  # type: ignore[misc]
 
 
 def _way_out(network: Network, num_classes: int, count: int) -> str:

@@ -135,7 +135,7 @@ def _look_at(
     with SavedBytes([*rule.parameters(), *rule.buffers()]) as counter:
         for index in segment:
             given, version, before = h, h._version, counter.holders.copy()
-            h, losses, _ = run_blocks(rule, [index], segment[-1], rule.local_loss, y, h)
+            h, losses, _ = run_blocks(rule, [index], segment[-1], rule.block_loss, y, h)
             if again and given._version != version:
                 raise InputError(
                     f"activation checkpointing computes blocks again from their inputs, and block{index} changes its input in place; "

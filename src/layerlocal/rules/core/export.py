@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.networks.base import CompiledForward
 from layerlocal.networks.blocks import FusableBlock
+from layerlocal.networks.tokens import ReadTokens, is_tokens
 from layerlocal.options import check_kind
 from layerlocal.rules.core.cells import CellAverage, CellMax
 from layerlocal.rules.core.functional import fuse, goodness, rms_normalize
@@ -300,8 +301,8 @@ class ExportParts:
     """What a rule makes its prediction of, beside the blocks.
 
     Args:
-        readouts: by the name of their block, those that count; activity (B, ...) → (B, K), or what ``fusion`` takes.
-        fusion: (L, B, K) → (B, K).
+        readouts: by the name of their block, those that count; what is read of an activity (N, ...) → (N, K), or what ``fusion`` takes.
+        fusion: (L, B, *P, K) → (B, *P, K).
         feed: what the next block gets of a block's activity.
         writes: what is done to the input before the first block, one after another.
     """
@@ -311,15 +312,21 @@ class ExportParts:
     feed: nn.Module = field(default_factory=nn.Identity)
     writes: Sequence[nn.Module] = ()
 
-    def join(self, network: Network, before: Sequence[nn.Module]) -> TrainedNetwork:
-        """One module of these and copies of the network's blocks, ``before`` at its begin."""
+    def join(self, network: Network, before: Sequence[nn.Module], *, lengths: bool = False) -> TrainedNetwork:
+        """One module of these and copies of the network's blocks, ``before`` at its begin; tokens are read as ``lengths`` says."""
+        how = "map" if lengths else network.tokens
+        shapes = dict(zip(network.block_names, network.activity_shapes, strict=True))
+        readouts = {
+            name: ReadTokens(readout, how) if how and is_tokens(shapes[name]) else readout
+            for name, readout in self.readouts.items()
+        }
         layout = [ChannelsLast()] if network.channels_last and len(network.sample_shape) == 3 else []
         names = network.block_names
         last = max(names.index(name) for name in self.readouts)
         return TrainedNetwork(
             prepare=nn.Sequential(*before, *self.writes, *layout),
             blocks=copied(nn.ModuleDict(dict(zip(names[: last + 1], network.blocks, strict=False)))),
-            readouts=self.readouts,
+            readouts=readouts,
             feed=self.feed,
             fusion=self.fusion,
         )
@@ -361,7 +368,7 @@ def copied_rule(rule: Copied, network: Network) -> Copied:
     """A copy of a rule, its spatial readouts in plain operations."""
     found = copied(rule)
     heads: Any = getattr(found, "heads", {})
-    for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
+    for name, shape in zip(network.block_names, network.read_shapes, strict=True):
         if name in heads and type(heads[name]) is SpatialReadout:
             heads[name] = Readout(heads[name], shape)
     return found

@@ -67,18 +67,19 @@ def wrong_labels(y: Tensor, num_classes: int) -> Tensor:
 
 
 def rms_normalize(activity: Tensor) -> Tensor:
-    """Divide each sample by its root mean square, so that its goodness (sum or mean of squares) is the same for all: same shape."""
-    dims = tuple(range(1, activity.dim()))
-    scale = torch.linalg.vector_norm(activity, dim=dims, keepdim=True) / activity[0].numel() ** 0.5
+    """Divide each sample, of tokens (B, T, D) each token, by its root mean square, so that its goodness is the same for all: same shape."""
+    dims = (2,) if activity.dim() == 3 else tuple(range(1, activity.dim()))
+    numbers = activity.shape[-1] if activity.dim() == 3 else activity[0].numel()
+    scale = torch.linalg.vector_norm(activity, dim=dims, keepdim=True) / numbers**0.5
     return activity / scale.clamp_min(1e-12)
 
 
 def fuse(block_scores: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Σ_l w_l · log softmax(scores_l): (L, B, K) → (B, K). Weights (L,), uniform where not given."""
+    """Σ_l w_l · log softmax(scores_l): (L, B, *P, K) → (B, *P, K). Weights (L,), uniform where not given."""
     log_probabilities = block_scores.log_softmax(-1)
     if weights is None:
         return log_probabilities.mean(0)
-    return torch.einsum("lbk,l->bk", log_probabilities, weights.to(log_probabilities.dtype))
+    return torch.einsum("l...,l->...", log_probabilities, weights.to(log_probabilities.dtype))
 
 
 def fit_fusion_weights(block_scores: Tensor, y: Tensor, *, steps: int = 100) -> Tensor:

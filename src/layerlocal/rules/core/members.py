@@ -132,7 +132,7 @@ class MemberRule(AuxiliaryRule):
         """Give every block its `CommitteeHead`: ``make_nets`` of an activity's shape, and a `SpatialReadout` of ``reads`` if ``linear``."""
 
         def head_of(index: int) -> nn.Module:
-            shape = self.network.activity_shapes[index]
+            shape = self.read_shapes[index]
             readout = SpatialReadout(shape, self.num_classes, **reads)  # first: it knows what may be read
             return CommitteeHead(make_nets(shape), readout if linear else None)
 
@@ -150,6 +150,6 @@ class MemberRule(AuxiliaryRule):
         """The members, the linear one in plain operations."""
         head = copied(self.heads[name])
         if isinstance(head, CommitteeHead) and head.linear:
-            shape = self.network.activity_shapes[self.network.block_names.index(name)]
+            shape = self.read_shapes[self.network.block_names.index(name)]
             head.linear = plain_readout(head.linear, shape)  # type: ignore[assignment]
         return head

@@ -8,7 +8,7 @@ The loop of every rule (`layerlocal.training.train`) is
         optimizer.step()
 
 so a rule only says what the losses are. Most rules share one walk over blocks (`layerlocal.rules.core.walk`).
-Letters: B batch, K classes, L readouts.
+Letters: B batch, K classes, L readouts, P shape of a sample's labels, () or (T,).
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ _HOOKS = (
 """What a rule may write for itself: a name like one of these is a slip, and the default would be trained in its place."""
 
 
+TOKENS_READ = {"mean": "mean of tokens", "class": "class token", "every": "every token"}
+
+
 class Rule(nn.Module):
     """A way of assigning credit. It owns the network and its local heads, so ``.to``, ``.state_dict`` and ``.eval`` just work.
 
@@ -59,6 +62,9 @@ class Rule(nn.Module):
         "scores", "all_scores", "fuse", "block_scores", "block_score", "feed",
     )  # fmt: skip
     """Methods that make a prediction: a subclass with one of its own says `export_parts` anew, or is exported as it is (`parts_of`)."""
+
+    reads_lengths: ClassVar[bool] = False
+    """Whether goodness is the length of an activity: then tokens are not normalized before they are read, but are positions of a map."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,6 +136,11 @@ class Rule(nn.Module):
         }  # fmt: skip
 
     @property
+    def label_shape(self) -> tuple[int, ...]:
+        """P of the labels (B, *P) and scores (B, *P, K): () for one label a sample, (T,) for one a token."""
+        return self.network.label_shape
+
+    @property
     def readout_blocks(self) -> list[str]:
         """Names of the blocks that `block_scores` answers for, in order."""
         return self.network.block_names
@@ -138,7 +149,8 @@ class Rule(nn.Module):
     def reads(self) -> str:
         """What a block's answer is read from, in a few words for a table: what the heads say of themselves, each thing once."""
         said = dict.fromkeys(getattr(head, "reads", "") for head in getattr(self, "heads", nn.ModuleDict()).values())
-        return "; ".join(filter(None, said)) or "a readout of its own"
+        found = "; ".join(filter(None, said)) or "a readout of its own"
+        return found if self.network.tokens is None else f"{TOKENS_READ[self.network.tokens]}: {found}"
 
     def use_checkpointing(self, x: Tensor) -> None:
         """From now on keep only some activities of a segment for backward and compute the others again.
@@ -163,7 +175,7 @@ class Rule(nn.Module):
 
         Args:
             x: (B, *sample_shape) normalized inputs.
-            y: (B,) integer labels.
+            y: (B, *P) integer labels, P = () or, where every token has one, (T,).
         """
         raise NotImplementedError(f"{type(self).__name__} has no losses; write losses(self, x, y)")
 
@@ -171,15 +183,15 @@ class Rule(nn.Module):
         """Go back to the step that reaches furthest, in a rule whose steps differ: measures look at that one. Default: steps are alike."""
 
     def block_scores(self, x: Tensor) -> Tensor:
-        """(L, B, K): what each readout alone would answer; takes no label."""
+        """(L, B, *P, K): what each readout alone would answer; takes no label."""
         raise NotImplementedError(f"{type(self).__name__} has no scores; write block_scores(self, x)")
 
     def fuse(self, block_scores: Tensor) -> Tensor:
-        """(L, B, K) → (B, K): from every readout's answer to one."""
+        """(L, B, *P, K) → (B, *P, K): from every readout's answer to one."""
         return fuse(block_scores)
 
     def all_scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`block_scores` (L, B, K) and the prediction (B, K), by one pass: accuracy is counted on these.
+        """`block_scores` (L, B, *P, K) and the prediction (B, *P, K), by one pass: accuracy is counted on these.
 
         Default: the prediction is `fuse` of the block scores. A rule whose prediction needs more than those says it here.
         """
@@ -187,7 +199,7 @@ class Rule(nn.Module):
         return found, self.fuse(found)
 
     def scores(self, x: Tensor) -> Tensor:
-        """(B, K): the prediction, after fusion."""
+        """(B, *P, K): the prediction, after fusion."""
         return self.all_scores(x)[1]
 
     def to_module(
@@ -199,7 +211,7 @@ class Rule(nn.Module):
     ) -> nn.Module:
         """The trained network with its readouts and their fusion as a plain module: a copy, in evaluation mode, on the same device.
 
-        It maps inputs (B, *sample_shape) to `scores` (B, K), goes through `torch.export` and to ONNX, and holds no rule.
+        It maps inputs (B, *sample_shape) to `scores` (B, *P, K), goes through `torch.export` and to ONNX, and holds no rule.
 
         Args:
             mean: with ``std``: the module takes raw inputs and normalizes them itself; one number a channel (of pixels scaled to 0..1) or a
@@ -214,7 +226,7 @@ class Rule(nn.Module):
         before, parts = input_steps(self.network, mean, std, scale), parts_of(self)
         if parts is None:
             return finished(RuleScores(nn.Sequential(*before), copied_rule(self, self.network)), self)
-        return finished(parts.join(self.network, before), self)
+        return finished(parts.join(self.network, before, lengths=self.reads_lengths), self)
 
     def export_parts(self) -> ExportParts | None:
         """What `to_module` needs beside the blocks, as plain modules of their own; ``None``: the scores are those of a copy of the rule.
@@ -229,7 +241,7 @@ class Rule(nn.Module):
         return False
 
     def calibrate(self, block_scores: Tensor, y: Tensor) -> None:
-        """Choose it: (L, N, K) scores, (N,) labels of the validation split. Default: nothing."""
+        """Choose it: (L, N, K) scores, (N,) labels of the validation split, one row a label. Default: nothing."""
 
     def block_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters by the block that owns them: the block's own and those of its head in ``heads[name]``.

@@ -1,6 +1,6 @@
 """Rules of one readout and one local loss a block, and the walk over blocks that they share: one loss a segment, one segment's graph at a time.
 
-Letters: B batch, K classes, L readouts.
+Letters: B batch, K classes, L readouts, P shape of a sample's labels, () or (T,).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from layerlocal.devices import drawn_from
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import FusableBlock
+from layerlocal.networks.tokens import as_map, is_tokens
 from layerlocal.rules.core.export import ExportParts, Fusion, plain_readout
 from layerlocal.rules.core.functional import fit_fusion_weights, fuse
 from layerlocal.rules.core.readout import CellReader
@@ -27,13 +28,15 @@ from layerlocal.types import BlockLoss, InputError, derive_seed
 __all__ = ["BlockwiseRule", "LocalLoss", "learns_by", "run_blocks", "segment_loss", "segment_losses", "segment_name"]
 
 LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""(block index, activity, labels) → the block's loss with a graph, and detached scalars to log."""
+"""(block index, activity (B, ...), labels (B, *P)) → the block's loss with a graph, and detached scalars to log."""
 
 
 class BlockwiseRule(Rule):
     """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
 
-    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed` and `inputs` have defaults.
+    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed` and `inputs` have defaults. `block_score` and
+    `local_loss` get what is read of an activity (`read`): of tokens (B, T, D) vectors (N, D), N = B, or B·T where every token has a label.
+    So heads are made for `read_shapes`.
     The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
 
     Args:
@@ -57,6 +60,11 @@ class BlockwiseRule(Rule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, num_classes=num_classes)
+        if network.vocabulary is not None and type(self).inputs is not BlockwiseRule.inputs:
+            raise InputError(
+                f"rule {self.info.name!r} makes inputs of its own (labels or sums written into samples), which cannot be done to tokens; "
+                "take a rule that reads them, such as 'local-heads', 'class-goodness', 'mono-forward' or 'dtg-ff'"
+            )
         if fusion not in ("uniform", "fitted", "best", "last"):
             raise InputError(f"fusion must be 'uniform', 'fitted', 'best' or 'last', got {fusion!r}")
         if not 0 <= label_smoothing < 1:
@@ -73,6 +81,19 @@ class BlockwiseRule(Rule):
     def readout_blocks(self) -> list[str]:
         """Names of the blocks that have a readout."""
         return [self.network.block_names[index] for index in self.readouts]
+
+    @property
+    def read_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of what is read at each block, without the first dimension: (C, H, W) or (D,)."""
+        if not self.reads_lengths:
+            return self.network.read_shapes
+        return [(shape[1], shape[0], 1) if is_tokens(shape) else shape for shape in self.network.activity_shapes]
+
+    def read(self, activity: Tensor) -> Tensor:
+        """What is read of an activity (B, ...): vectors of tokens (`Network.read`), maps and vectors as they are."""
+        if self.reads_lengths:
+            return as_map(activity) if activity.dim() == 3 else activity
+        return self.network.read(activity)
 
     def head_per_block(self, make: Callable[[int], nn.Module]) -> nn.ModuleDict:
         """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
@@ -115,7 +136,7 @@ class BlockwiseRule(Rule):
         return activity
 
     def block_score(self, index: int, activity: Tensor) -> Tensor:
-        """(B, K) scores of one block from its activity (B, ...). Default: what its head answers."""
+        """(N, K) scores of one block from what is read of its activity, (N, ...). Default: what its head answers."""
         name = self.network.block_names[index]
         if name not in self.heads:
             raise InputError(
@@ -125,24 +146,36 @@ class BlockwiseRule(Rule):
         return scores
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of one block (scalar with a graph) and detached scalars to log. Default: cross-entropy of `block_score`."""
+        """The loss of one block (scalar with a graph) and detached scalars to log, from what is read of its activity, (N, ...), and labels (N,).
+
+        Default: cross-entropy of `block_score`.
+        """
         return F.cross_entropy(self.block_score(index, activity), y, label_smoothing=self.label_smoothing), {}
+
+    def block_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`local_loss` of what is read of an activity (B, ...) and its labels (B, *P)."""
+        return self.local_loss(index, self.read(activity), y.flatten())
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[BlockLoss]:
         """One loss a block."""
         return segment_losses(self, x, y, [range(index, index + 1) for index in range(self.network.depth)])
 
     def block_scores(self, x: Tensor) -> Tensor:
-        """(L, B, K): one forward pass, every readout."""
+        """(L, B, *P, K): one forward pass, every readout."""
         h = self.network.prepare(x)
         found = []
         for index, block in enumerate(self.network.blocks):
             h = block(h)
             if index in self.readouts:
-                found.append(self.block_score(index, h))
+                found.append(self.block_score(index, self.read(h)))
             if index + 1 < self.network.depth:
                 h = self.feed(index, h)
-        return torch.stack(found)
+        return self.by_label(torch.stack(found))
+
+    def by_label(self, scores: Tensor) -> Tensor:
+        """Scores of every label as one row, (..., B·|P|, K) → (..., B, *P, K)."""
+        shape = self.label_shape
+        return scores.unflatten(-2, (-1, *shape)) if shape else scores
 
     def export_parts(self) -> ExportParts:
         """The readouts that count, their fusion, and the activity as it is for the next block."""
@@ -152,8 +185,8 @@ class BlockwiseRule(Rule):
         return ExportParts({name: self.export_readout(name) for name in kept}, Fusion(self.fusion_weights[chosen]))
 
     def export_readout(self, name: str) -> nn.Module:
-        """What reads one block in a plain module: activity (B, ...) → (B, K). Default: the head, in plain operations."""
-        shapes = dict(zip(self.network.block_names, self.network.activity_shapes, strict=True))
+        """What reads one block in a plain module: (N, ...) of what is read → (N, K). Default: the head, in plain operations."""
+        shapes = dict(zip(self.network.block_names, self.read_shapes, strict=True))
         return plain_readout(self.heads[name], shapes[name])
 
     def fuse(self, block_scores: Tensor) -> Tensor:
@@ -195,14 +228,14 @@ def segment_losses(
     One segment of all blocks is backprop (with deep supervision where there are several readouts), one segment a block is a strictly
     local rule. At any moment only one segment's graph exists, with its input and output: nothing else is held across a ``yield``.
     A segment with nothing to train (frozen blocks, poolings) is run and has no loss.
-    ``local_loss`` stands in for the rule's own: that is how hybrids are made. ``cuts`` are blocks at which a new chunk of a segment
+    ``local_loss`` stands in for the rule's own `block_loss`: that is how hybrids are made. ``cuts`` are blocks at which a new chunk of a segment
     starts: of every chunk but a segment's last only the input is kept (`checkpointing`).
     """
     h, y = rule.inputs(rule.network.prepare(x), y)
     depth = rule.network.depth
     for segment in segments:
         name = segment_name(segment, depth)
-        value, metrics, h = segment_loss(rule, segment, local_loss or rule.local_loss, h.detach(), y, cuts)
+        value, metrics, h = segment_loss(rule, segment, local_loss or rule.block_loss, h.detach(), y, cuts)
         if value is None:
             raise InputError(f"{name} has no readout, so nothing would train it")
         if learns_by(rule, segment, value):
