@@ -30,8 +30,8 @@ __all__ = [
 PROTOCOL = 1
 """Runs compare only within one protocol version; it rises when the same spec would give other numbers."""
 
-FIXED_SOURCES = ("fashion_mnist_subset", "teacher_student")
-"""Data that a spec and the version determine: the embedded images, whose checksum is held at every load, and the synthetic teacher."""
+FIXED_SOURCES = ("fashion_mnist_subset", "python_library", "teacher_student")
+"""Data that a spec and the version determine: embedded images and text, whose checksums are held at every load, and the synthetic teacher."""
 WHERE = ("source", "labels", "image_size")
 """How data are found and read. Where it is known what they are (``content_sha256``), that counts in their place."""
 _ELSEWHERE = {f"data.{name}" for name in (*WHERE, "draw")}
@@ -107,6 +107,7 @@ class DataSpec(Section):
             the first from the first half of the classes, the second from the other half).
         held_out: share of the pairs that no training image shows, with ``compose``; in [0, 1).
         test: share of the images that is drawn as test split, by class and ``seed``, from a folder that has none; in (0, 1).
+        context: T, bytes of a sample of text; ``None``: 128. Not for images.
         content_sha256: what the source's data are: decoded pixels, labels, splits and class names (`Data.content_sha256`). Filled in before a
             run begins; given by hand, it refuses other data. Then ``source``, ``labels`` and ``image_size`` are no part of a run's hash, so
             the same data under another path are the same run. ``None`` for `FIXED_SOURCES`, and in runs of 0.1.0, which did not record it.
@@ -131,6 +132,7 @@ class DataSpec(Section):
     compose: Literal["side", "overlay"] | None = None
     held_out: float = Field(default=0.2, ge=0, lt=1)
     test: float | None = Field(default=None, gt=0, lt=1)
+    context: int | None = Field(default=None, ge=1)
     content_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
     def hashed(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from .bundle import Data as Data
 from .bundle import Split as Split
 from .facts import DataFacts as DataFacts
 from .load import load_data as load_data
-from .raw import content_of as content_of
 from .raw import list_data as list_data
 from .splits import data_from_splits as data_from_splits
+from .task import content_of as content_of
 from .teacher_options import TeacherOptions as TeacherOptions

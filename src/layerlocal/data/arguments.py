@@ -30,6 +30,7 @@ class Request:
     compose: str | None
     held_out: float
     test: float | None = None
+    context: int | None = None
 
 
 def check_arguments(source: Any, request: Request, cache_dir: Any = None) -> Request:
@@ -61,6 +62,7 @@ def check_arguments(source: Any, request: Request, cache_dir: Any = None) -> Req
         superclass=_optional("superclass", request.superclass, 0),
         held_out=real_number("held_out", request.held_out),
         test=_share(request.test),
+        context=None if request.context is None else whole_number("context", request.context, least=1),
     )
 
 

@@ -15,9 +15,10 @@ from layerlocal.data.compose import compose_split
 from layerlocal.data.pairs import plan_pairs
 from layerlocal.data.raw import Raw
 from layerlocal.data.selection import balanced_quota
+from layerlocal.data.text import VOCABULARY, Corpus, choose_text
 from layerlocal.types import InputError
 
-__all__ = ["IN_MEMORY_BYTES", "assemble"]
+__all__ = ["IN_MEMORY_BYTES", "assemble", "assemble_text"]
 
 IN_MEMORY_BYTES = 2 * 2**30
 """A split of at most this many bytes is held in memory; a larger one stays on disk, memory-mapped."""
@@ -39,6 +40,35 @@ def assemble(raw: Raw, request: Request) -> Data:
         chosen.test.labels,
         lambda: make_split(raw.test.open_images(), raw.test.at(chosen.test.rows), chosen.test.labels, placed=True),
     )
+
+
+def assemble_text(corpus: Corpus, request: Request) -> Data:
+    """Choose documents and samples; seal the test samples."""
+    chosen = choose_text(corpus, request)
+    test_labels = np.bincount(chosen.test[:, 1:].ravel(), minlength=VOCABULARY)
+    counts = {"train": len(chosen.train), "validation": len(chosen.validation), "test": len(chosen.test)}
+    train = _token_split(chosen.train)
+    mean, std = pixel_statistics(train)
+    return Data(
+        name=corpus.name,
+        train=train,
+        validation=_token_split(chosen.validation) if len(chosen.validation) else None,
+        num_classes=VOCABULARY,
+        class_names=tuple(f"byte {byte}" for byte in range(VOCABULARY)),
+        mean=mean,
+        std=std,
+        chance=float(test_labels.max() / test_labels.sum()),
+        provenance=corpus.provenance | {"context": chosen.context, "num_images": counts},
+        sealed_test=SealedTest(lambda: _token_split(chosen.test)),
+        source_sha256=corpus.content_sha256,
+        vocabulary=VOCABULARY,
+    )
+
+
+def _token_split(samples: np.ndarray) -> Split:
+    """(N, T + 1) → T tokens and, of each, the next."""
+    whole = torch.tensor(samples)
+    return Split(whole[:, :-1], whole[:, 1:], tokens=True)
 
 
 def _make_data(

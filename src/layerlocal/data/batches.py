@@ -13,13 +13,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from layerlocal.data.bundle import Split
+from layerlocal.data.bundle import Data, Split
+from layerlocal.data.facts import DataFacts
 from layerlocal.data.prefetch import prefetch
 from layerlocal.devices import Device, find_device, this_device
 from layerlocal.options import seed_number, whole_number
 from layerlocal.types import InputError, derive_seed
 
-__all__ = ["Augment", "AugmentDraws", "Batches", "crop_and_flip", "cutout_mask", "normalize"]
+__all__ = ["Augment", "AugmentDraws", "Batches", "as_inputs", "crop_and_flip", "cutout_mask", "normalize"]
 
 ALTERNATING = "alternating"
 ON_DEVICE_BYTES = 4 * 2**30  # a split of at most this size is moved to the device once
@@ -118,6 +119,11 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return x.sub_(mean.view(shape)).div_(std.view(shape))
 
 
+def as_inputs(samples: Tensor, data: Data | DataFacts) -> Tensor:
+    """Raw samples of a data set as a network takes them: normalized, or the numbers of tokens, int64."""
+    return samples.to(torch.int64) if data.vocabulary is not None else normalize(samples, data.mean, data.std)
+
+
 class Batches:
     """Normalized batches of a split.
 
@@ -205,7 +211,8 @@ class Batches:
         return first[self.order(epoch)] ^ bool(epoch % 2)
 
     def epoch(self, epoch: int, *, ahead: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of epoch number ``epoch``: x float32 (B, C, H, W) or (B, D), y int64 (B,), both on the device.
+        """The batches of epoch number ``epoch``: x float32 (B, C, H, W) or (B, D), y int64 (B,), both on the device;
+        of tokens x and y int64 (B, T).
 
         A pure function of the seed and ``epoch``: what was iterated before changes nothing.
 
@@ -231,6 +238,8 @@ class Batches:
         augment = self.augment
         if draws is not None and (augment.crop or augment.flip):
             images = crop_and_flip(images, draws, crop=augment.crop)
+        if self.split.tokens:
+            return images.to(torch.int64)
         x = normalize(images, self.mean, self.std)
         if draws is not None and augment.cutout:
             height, width = x.shape[-2:]

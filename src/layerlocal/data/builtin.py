@@ -1,4 +1,4 @@
-"""The embedded default: a class-balanced subset of Fashion-MNIST (Zalando SE, MIT), from scripts/make_embedded.py."""
+"""What is embedded, made by scripts/make_embedded*.py: a subset of Fashion-MNIST (Zalando SE, MIT), the default, and text (text.py)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ __all__ = [
     "EMBEDDED_PIXELS",
     "EMBEDDED_SHA256",
     "FASHION_CLASSES",
+    "TEXT_NAME",
     "Embedded",
     "load_embedded",
     "resize_images",
 ]
 
+TEXT_NAME = "python_library"
 EMBEDDED_NAME = "fashion_mnist_subset"
 EMBEDDED_PIXELS = 28
 EMBEDDED_SHA256 = "9a7f7dcbe0adc174ea5773ec061e07f28dfe707fde3d0f5a5bc90ad1318ad571"
@@ -51,7 +53,7 @@ class Embedded:
         self._data = data
 
     def array(self, name: str) -> np.ndarray:
-        """One of train_images (10000, 28, 28) uint8, train_labels (10000,), test_images (2000, …), test_labels."""
+        """Of the images: train_images (10000, 28, 28) uint8, train_labels (10000,), test_images (2000, …), test_labels."""
         return _unpacked(self._data, name)
 
     def images(self, split: str, *, image_size: int | None = None) -> np.ndarray:
@@ -75,23 +77,23 @@ def _unpacked(data: bytes, name: str) -> np.ndarray:
         return found
 
 
-def load_embedded() -> Embedded:
-    """Read the embedded subset and check its sha256.
+def load_embedded(name: str = EMBEDDED_NAME, checksum: str = EMBEDDED_SHA256) -> Embedded:
+    """Read an embedded file and check it.
+
+    Args:
+        name: without ``.npz``.
+        checksum: its sha256.
 
     Raises:
         InputError: the file is missing or its checksum is another.
     """
-    file = resources.files("layerlocal.data").joinpath("embedded").joinpath(f"{EMBEDDED_NAME}.npz")
+    file = resources.files("layerlocal.data").joinpath("embedded").joinpath(f"{name}.npz")
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"the embedded data {EMBEDDED_NAME} is missing from the package; install layerlocal again"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != EMBEDDED_SHA256 or not zipfile.is_zipfile(io.BytesIO(data)):
-        raise InputError(
-            f"the embedded data {EMBEDDED_NAME} has a wrong checksum (a broken file); install layerlocal again"
-        )
+        raise InputError(f"the embedded data {name} is missing from the package; install layerlocal again") from error
+    if hashlib.sha256(data).hexdigest() != checksum or not zipfile.is_zipfile(io.BytesIO(data)):
+        raise InputError(f"the embedded data {name} has a wrong checksum (a broken file); install layerlocal again")
     return Embedded(data)
 
 

@@ -45,6 +45,7 @@ class Split:
         labels: int64 (N,), classes 0..K-1; with ``rows`` given, one label for each of the rows.
         rows: int64; which rows of ``images`` belong to this split (None: all, in order).
         groups: bool (N,) by name: parts of the split whose accuracy is told apart, e.g. pairs of classes seen in training.
+        tokens: whether samples are tokens: images are then uint8 (N, T) and labels whole numbers (N, T), both as they are.
         places: one bit for each image of the source up to the last one here (`numpy.packbits`): whether it is in this split, whose images
             are in that order. ``None`` where that is not known.
 
@@ -60,11 +61,16 @@ class Split:
         rows: Tensor | None = None,
         groups: dict[str, Tensor] | None = None,
         places: bytes | None = None,
+        tokens: bool = False,
     ) -> None:
         _refuse_no_images(images)
-        labels = _whole_labels(labels)
+        labels = labels if tokens else _whole_labels(labels)
         count = images.shape[0] if rows is None else rows.shape[0]
-        if labels.shape != (count,):
+        if tokens and (images.ndim != 2 or labels.shape != (count, images.shape[1])):
+            raise InputError(
+                f"tokens are (N, T) with a label each, got samples {tuple(images.shape)} and labels {tuple(labels.shape)}"
+            )
+        if not tokens and labels.shape != (count,):
             raise InputError(f"labels must be ({count},), one an image, got {tuple(labels.shape)}")
         self._images = images
         self._rows = rows
@@ -72,6 +78,7 @@ class Split:
         self.labels = labels
         self.groups = groups or {}
         self.places = places
+        self.tokens = tokens
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -92,8 +99,8 @@ class Split:
 
     @property
     def pixels(self) -> bool:
-        """Whether its samples are pixels 0..255, uint8; otherwise they are numbers, float32."""
-        return self._images.dtype in (torch.uint8, np.uint8)
+        """Whether its samples are pixels 0..255, uint8; otherwise they are numbers, float32, or tokens."""
+        return not self.tokens and self._images.dtype in (torch.uint8, np.uint8)
 
     @property
     def num_bytes(self) -> int:
@@ -119,16 +126,17 @@ class Split:
         index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index.to(torch.int64)
         rows = index if self._rows is None else self._rows[index]
         groups = {name: mask[index] for name, mask in self.groups.items()}
-        return Split(self._images, self.labels[index], rows=rows, groups=groups)
+        return Split(self._images, self.labels[index], rows=rows, groups=groups, tokens=self.tokens)
 
     def to(self, device: torch.device | str) -> Split:
         """The same split with its rows as one tensor on the device."""
-        return Split(self.images.to(device), self.labels.to(device), groups=self.groups, places=self.places)
+        labels = self.labels.to(device)
+        return Split(self.images.to(device), labels, groups=self.groups, places=self.places, tokens=self.tokens)
 
     def gather(self, index: Tensor) -> Gathered:
         """Copy the rows ``index``, int64 (B,), in that order, to where they lie. A mapped file is read in ascending order."""
         index = index.to(self.labels.device)
-        labels = self.labels.index_select(0, index)
+        labels = self.labels.index_select(0, index).to(torch.int64)
         rows = index if self._rows is None else self._rows[index]
         if isinstance(self._images, Tensor):
             return Gathered(self._images.index_select(0, rows), labels)
@@ -178,6 +186,7 @@ class Data(Shaped):
         std: (in_channels,) float32, standard deviation likewise (float data: ones).
         chance: accuracy on the test split of the best constant answer, 0..1 (the share of its largest class).
         provenance: source, licence, checksum and number of images in each split; JSON values only.
+        vocabulary: V where samples are tokens, whole numbers below it, each with a label; ``None`` otherwise.
         source_sha256: what the source's data are, all of them, before any choice of classes or images; None for data given in memory.
     """
 
@@ -192,6 +201,7 @@ class Data(Shaped):
     provenance: dict[str, Any]
     sealed_test: SealedTest = field(repr=False)
     source_sha256: str | None = None
+    vocabulary: int | None = None
 
     @cached_property
     def content_sha256(self) -> str:
@@ -221,7 +231,7 @@ class Data(Shaped):
         """Of its samples, as a model that is trained on them remembers it. Float images are looked through for the largest value."""
         if self.train.pixels:
             return PIXELS
-        if len(self.sample_shape) == 1:
+        if self.train.tokens or len(self.sample_shape) == 1:
             return Scale(pixels=False)
         parts = torch.arange(len(self.train), device=self.train.labels.device).split(STATISTICS_ROWS)
         return Scale(pixels=False, reach=max(float(self.train.gather(rows).images.abs().max()) for rows in parts))
@@ -240,8 +250,11 @@ def pixel_statistics(split: Split) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of uint8 images, scaled to 0..1; each (C,) float32.
 
     Summed in integers, so the result does not depend on order or threads. A mapped split of more than 1 GiB is summed
-    over evenly spaced images. Float data is not normalized: zeros and ones. A constant channel gets 1 as its deviation.
+    over evenly spaced images. Float data is not normalized: zeros and ones; of tokens one number each. A constant channel
+    gets 1 as its deviation.
     """
+    if split.tokens:
+        return torch.zeros(()), torch.ones(())
     channels = split.sample_shape[0]
     if not split.pixels:
         return torch.zeros(channels), torch.ones(channels)

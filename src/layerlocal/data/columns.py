@@ -27,6 +27,7 @@ __all__ = [
     "number_classes",
     "read_features",
     "superclass_columns",
+    "text_column",
 ]
 
 MOST_SINGLE_ROWS = 100  # training rows that may all have labels of their own
@@ -117,6 +118,14 @@ def image_column(schema: Any, *, where: str) -> str:
         f"{where} has no image column (its columns: {types}); add one of the bytes of PNG or JPEG files, 'image'. "
         "Names of files are not followed"
     )
+
+
+def text_column(schema: Any, labels: str | None) -> str | None:
+    """The column of text to learn: the one asked for, else ``text``; ``None`` where there is none, or where there are images."""
+    named = labels or "text"
+    if schema.names.count(named) != 1 or any(_holds_images(field.type) for field in schema):
+        return None
+    return named if _is_text(_plain(schema.field(named).type)) else None
 
 
 def label_column(schema: Any, labels: str | None, *, image: str, where: str) -> str:

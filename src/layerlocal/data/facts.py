@@ -22,10 +22,11 @@ class DataFacts(Shaped):
     Attributes:
         class_names: K names, in the order of the labels.
         sample_shape: (C, H, W), or (D,) for vectors.
-        dtype: of raw samples: ``torch.uint8`` for pixels 0..255, else ``torch.float32``.
+        dtype: of raw samples: ``torch.uint8`` for pixels 0..255 and tokens, else ``torch.float32``.
         mean: (in_channels,) float32, as `Data.mean`.
         std: (in_channels,) float32, as `Data.std`.
         scale: of the samples, as `Data.scale`.
+        vocabulary: V where samples are tokens, which are uint8.
     """
 
     class_names: tuple[str, ...]
@@ -34,12 +35,14 @@ class DataFacts(Shaped):
     mean: Tensor
     std: Tensor
     scale: Scale
+    vocabulary: int | None = None
 
     @classmethod
     def of(cls, data: Data) -> Self:
         """Those of loaded data."""
-        dtype = torch.uint8 if data.train.pixels else torch.float32
-        return cls(tuple(map(str, data.class_names)), tuple(data.sample_shape), dtype, data.mean, data.std, data.scale)
+        dtype = torch.uint8 if data.train.pixels or data.train.tokens else torch.float32
+        names = tuple(map(str, data.class_names))
+        return cls(names, tuple(data.sample_shape), dtype, data.mean, data.std, data.scale, data.vocabulary)
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Self | None:
@@ -47,9 +50,10 @@ class DataFacts(Shaped):
         if "mean" not in content:
             return None
         mean, std = (torch.tensor(content[name], dtype=torch.float32) for name in ("mean", "std"))
-        pixels = content["dtype"] == "uint8"
-        scale, dtype = (PIXELS, torch.uint8) if pixels else (Scale(False, content["reach"]), torch.float32)
-        return cls(tuple(content["class_names"]), tuple(content["sample_shape"]), dtype, mean, std, scale)
+        vocabulary, whole = content.get("vocabulary"), content["dtype"] == "uint8"
+        scale = PIXELS if whole and vocabulary is None else Scale(False, content["reach"])
+        dtype = torch.uint8 if whole else torch.float32
+        return cls(tuple(content["class_names"]), tuple(content["sample_shape"]), dtype, mean, std, scale, vocabulary)
 
     def as_json(self) -> dict[str, Any]:
         """Plain content; the float32 numbers are kept to the last bit."""
@@ -60,6 +64,7 @@ class DataFacts(Shaped):
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "reach": self.scale.reach,
+            **({} if self.vocabulary is None else {"vocabulary": self.vocabulary}),
         }
 
     @property
@@ -72,6 +77,8 @@ class DataFacts(Shaped):
         forms of one network where the data are not at hand.
         """
         generator = torch.Generator().manual_seed(0)
+        if self.vocabulary is not None:
+            return torch.randint(self.vocabulary, (count, *self.sample_shape), generator=generator).to(self.dtype)
         noise = torch.randn(count, *self.sample_shape, generator=generator)
         spread = (-1,) + (1,) * (len(self.sample_shape) - 1)
         values = noise * self.std.reshape(spread) + self.mean.reshape(spread)

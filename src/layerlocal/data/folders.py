@@ -28,7 +28,7 @@ from layerlocal.data.split_source import (
 )
 from layerlocal.types import InputError
 
-__all__ = ["has_training_images", "image_folder", "image_suffixes"]
+__all__ = ["files_below", "has_training_images", "image_folder", "image_suffixes"]
 
 ANNOTATIONS = "val_annotations.txt"  # Tiny-ImageNet's: name of the image, class, box
 _LEFT_BEHIND = {
@@ -120,7 +120,7 @@ def _without_splits(folder: Path, *, test_share: bool) -> tuple[list[str], list[
 def _has_image(place: Path, *, strict: bool) -> bool:
     """Among the first files found: the folder may be anybody's home, where links in circles are only spoken of if it is asked for."""
     try:
-        return any(path.suffix.lower() in image_suffixes() for path in itertools.islice(_files_below(place), _LOOK_AT))
+        return any(path.suffix.lower() in image_suffixes() for path in itertools.islice(files_below(place), _LOOK_AT))
     except InputError:
         if strict:
             raise
@@ -192,7 +192,7 @@ def _scan(place: Path, names: Sequence[str], *, passed: Sequence[str] = ()) -> _
     files: list[tuple[Path, int]] = []
     left_out = [Path(entry.path) for entry in _entries(place) if not _is_passed(entry.name) and not _is_folder(entry)]
     for index, name in enumerate(names):
-        inside = list(_files_below(place / name)) if (place / name).is_dir() else []
+        inside = list(files_below(place / name)) if (place / name).is_dir() else []
         images = [path for path in inside if path.suffix.lower() in image_suffixes()]
         files += [(path, index) for path in sorted(images)]
         left_out += [path for path in inside if path.suffix.lower() not in image_suffixes()]
@@ -229,7 +229,7 @@ def _annotated(place: Path, names: Sequence[str]) -> _Split:
     listed = {path for path, _ in files}
     if len(listed) < len(files):
         raise InputError(f"{file} names an image twice; copy it again")
-    rest_ = [path for path in _files_below(place / "images") if path not in listed] if files else []
+    rest_ = [path for path in files_below(place / "images") if path not in listed] if files else []
     return _Split(place, files, Counter(path.suffix.lower() for path in rest_))
 
 
@@ -255,7 +255,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise InputError(f"{readable(Path(entry.path))} cannot be read ({error.strerror}); take it out") from error
 
 
-def _files_below(place: Path) -> Iterator[Path]:
+def files_below(place: Path) -> Iterator[Path]:
     """All files in a folder and the folders in it, through links; hidden ones and what programs leave behind are passed over.
 
     Raises:

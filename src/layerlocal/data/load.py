@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from layerlocal.data.arguments import Request, check_arguments
-from layerlocal.data.assemble import assemble
+from layerlocal.data.assemble import assemble, assemble_text
 from layerlocal.data.builtin import EMBEDDED_NAME
 from layerlocal.data.bundle import Data
 from layerlocal.data.raw import TEACHER_NAME, Raw, RawSplit, content_sum, raw_data
 from layerlocal.data.selection import balanced_quota
 from layerlocal.data.teacher import create_teacher, draw_balanced
 from layerlocal.data.teacher_options import TeacherOptions
+from layerlocal.data.text import find_text, refuse_context
 from layerlocal.types import InputError
 
 __all__ = ["load_data"]
@@ -40,6 +41,7 @@ def load_data(
     compose: str | None = None,
     held_out: float = 0.2,
     test: float | None = None,
+    context: int | None = None,
     cache_dir: Path | None = None,
     reread: bool = False,
 ) -> Data:
@@ -55,14 +57,17 @@ def load_data(
             Parquet files in the Hugging Face layout (``train-*.parquet`` and ``test-*``, ``validation-*`` or ``valid-*``),
             a folder ``train/<class>/*`` and ``test/<class>/*`` (or ``val``, ``validation``) of images, or a file ``NAME.npz`` of
             arrays as MedMNIST publishes them (``train_images``, ``train_labels``, the same of test and, if there is one, of val,
-            whose images join the training images). A name goes before a folder of that name: write ``./cifar100``.
-        labels: the label column; "fine" and "coarse" for CIFAR-100. None: "label", "fine_label", or the only one.
+            whose images join the training images). Text: ``python_library``, which is embedded, a folder of text files (in ``train/`` and
+            ``test/``, or all in one with ``test``), or Parquet files with a column ``text`` and no images. A name goes before a folder
+            of that name: write ``./cifar100``.
+        labels: the label column; "fine" and "coarse" for CIFAR-100. None: "label", "fine_label", or the only one. Of text: its column.
         classes: a number K to draw K classes by ``seed`` (teacher_student: K itself, 10 if None), or a list of indices
             and names. Labels become 0..K-1 in the order of the original indices.
         image_size: pixels; the shorter side is resized to it and the middle square taken. None: as stored.
-        num_train: training images, class-balanced by ``seed``, counted before the validation split is taken out.
+        num_train: training images, class-balanced by ``seed``, counted before the validation split is taken out; of text samples of
+            ``context`` bytes.
         num_test: test images, likewise.
-        validation: share of the training images, 0 to below 1, drawn by class; 0 for no validation split.
+        validation: share of the training images, 0 to below 1, drawn by class, of text document by document; 0 for no validation split.
         seed: of every draw here.
         teacher: options of teacher_student.
         draw: how ``classes`` are drawn: "any", "within" one superclass, "across" superclasses, or "groups" of classes (`DataSpec`).
@@ -72,6 +77,7 @@ def load_data(
         held_out: share of the pairs kept from training.
         test: share of the images that is drawn as test split, by class and ``seed``: for folders that have none, which may then be
             ``<class>/*`` too; above 0, below 1. None: the source has a test split.
+        context: T, bytes of a sample of text, 128 where left out; each has the byte after it as its label. Not for images.
         cache_dir: for decoded images; None: ``LAYERLOCAL_CACHE``, else ``~/.cache/layerlocal``.
         reread: read files again even where their sizes and times of change are those of their decoded copy.
 
@@ -91,12 +97,17 @@ def load_data(
         compose=compose,
         held_out=held_out,
         test=test,
+        context=context,
     )
     request = check_arguments(source, request, cache_dir)
     if source == TEACHER_NAME:
+        refuse_context(request, source)
         return assemble(_teacher_raw(request, TeacherOptions.parse(teacher)), _chosen_already(request))
     if teacher is not None:
         raise InputError(f"teacher options belong to {TEACHER_NAME}, not to {str(source)!r}; leave them out")
+    if (found := find_text(source, labels)) is not None:
+        return assemble_text(found(request.test is not None), request)
+    refuse_context(request, source)
     raw = raw_data(source, request, Path(cache_dir) if cache_dir else None, reread=reread)
     for note in raw.provenance.get("notes", ()):
         warnings.warn(note, stacklevel=2)

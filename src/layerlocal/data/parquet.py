@@ -35,7 +35,7 @@ from layerlocal.data.split_source import (
 )
 from layerlocal.types import InputError
 
-__all__ = ["ParquetSet", "check_shards", "parquet_files", "parquet_folder", "read_schemas"]
+__all__ = ["ParquetSet", "check_shards", "parquet_files", "parquet_folder", "read_schemas", "read_text_column"]
 
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d+)-of-(?P<count>\d+)(?P<tag>-[0-9a-f]+)?\.parquet")
 
@@ -218,6 +218,18 @@ def _read_labels(file: Path, column: str) -> Any:
             return parquet.read(columns=[column]).column(0)
     except (pa.ArrowException, OSError) as error:
         raise _broken(file, error) from error
+
+
+def read_text_column(file: Path, column: str) -> Iterator[str]:
+    """The texts of a file, row by row.
+
+    Raises:
+        InputError: a row without text, or a file that cannot be read.
+    """
+    for row, value in enumerate(_read_column(file, column)):
+        if not isinstance(value, str):
+            raise InputError(f"row {row} of {file} has no text in {column!r}; fill or drop it")
+        yield value
 
 
 def _broken(file: Path, error: Exception) -> InputError:

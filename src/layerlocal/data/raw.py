@@ -13,9 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from layerlocal.data.arguments import Request, check_arguments
+from layerlocal.data.arguments import Request
 from layerlocal.data.benchmarks import BENCHMARKS, BenchmarkInfo
-from layerlocal.data.builtin import EMBEDDED_NAME, EMBEDDED_PIXELS, EMBEDDED_SHA256, FASHION_CLASSES, load_embedded
+from layerlocal.data.builtin import (
+    EMBEDDED_NAME,
+    EMBEDDED_PIXELS,
+    EMBEDDED_SHA256,
+    FASHION_CLASSES,
+    TEXT_NAME,
+    load_embedded,
+)
 from layerlocal.data.cache import CachedSplit, decoded_split, default_cache_dir
 from layerlocal.data.hub import hub_sources
 from layerlocal.data.medmnist import ORIGIN
@@ -23,10 +30,9 @@ from layerlocal.data.npz import is_npz
 from layerlocal.data.selection import split_test
 from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.views import find_superclasses
-from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, UnreachableError, shown, unknown_name
 
-__all__ = ["TEACHER_NAME", "Raw", "RawSplit", "content_of", "content_sum", "list_data", "raw_data"]
+__all__ = ["TEACHER_NAME", "Raw", "RawSplit", "content_sum", "list_data", "raw_data"]
 
 TEACHER_NAME = "teacher_student"
 
@@ -65,28 +71,8 @@ class Raw:
 
 
 def list_data() -> list[str]:
-    """The names `load_data` knows: the embedded default, nine benchmarks on the Hub, eleven files of MedMNIST, the synthetic one."""
-    return [EMBEDDED_NAME, *BENCHMARKS, TEACHER_NAME]
-
-
-def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
-    """What the data of a spec are: `Data.content_sha256`, read from the decoded copies where they are there, and decoded otherwise.
-
-    Args:
-        spec: of which ``source``, ``labels``, ``image_size`` and ``draw`` count (`DataSpec.place`).
-        reread: as in `load_data`.
-
-    Returns:
-        64 hex digits; ``None`` for sources that the spec alone determines.
-
-    Raises:
-        InputError: data that cannot be read.
-    """
-    if spec.is_fixed:
-        return None
-    request = Request(**{name: getattr(spec, name) for name in Request.__dataclass_fields__})
-    request = check_arguments(spec.source, request)
-    return _decoded_raw(spec.source, request, default_cache_dir(), reread=reread).content_sha256
+    """The names `load_data` knows: embedded images and text, nine benchmarks on the Hub, eleven files of MedMNIST, the synthetic one."""
+    return [EMBEDDED_NAME, TEXT_NAME, *BENCHMARKS, TEACHER_NAME]
 
 
 def raw_data(source: str | Path, request: Request, cache_dir: Path | None = None, *, reread: bool = False) -> Raw:

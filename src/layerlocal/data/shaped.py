@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Shaped"]
 
@@ -10,18 +10,33 @@ __all__ = ["Shaped"]
 class Shaped:
     """Loaded data, what a run keeps of them, or a task that is only planned: the shape of a sample and the number of classes.
 
-    A class that builds on it has ``sample_shape``, (C, H, W) or (D,) for vectors, and ``num_classes``, K.
+    A class that builds on it has ``sample_shape``, (C, H, W), (D,) for vectors or (T,) for tokens, and ``num_classes``, K; tokens also have a
+    ``vocabulary``, V, and a label each.
     """
+
+    vocabulary: int | None = None
 
     if TYPE_CHECKING:  # a field or a property of the class itself
 
         @property
         def sample_shape(self) -> tuple[int, ...]:
-            """(C, H, W), or (D,) for vectors."""
+            """(C, H, W), (D,) for vectors, or (T,) for tokens."""
 
         @property
         def num_classes(self) -> int:
             """K."""
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Of a sample's labels: (), or (T,) where every token has one."""
+        return self.sample_shape if self.vocabulary is not None else ()
+
+    @property
+    def network_input(self) -> dict[str, Any]:
+        """What `create_network` is told of a sample: ``in_channels`` and ``image_size``, or ``vocabulary`` and ``context``."""
+        if self.vocabulary is not None:
+            return {"vocabulary": self.vocabulary, "context": self.sample_shape[0]}
+        return {"in_channels": self.in_channels, "image_size": self.image_size}
 
     @property
     def in_channels(self) -> int:

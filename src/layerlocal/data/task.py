@@ -13,10 +13,11 @@ from layerlocal.data.pairs import Composed, plan_pairs
 from layerlocal.data.raw import TEACHER_NAME, Raw, raw_data
 from layerlocal.data.shaped import Shaped
 from layerlocal.data.teacher_options import TeacherOptions
+from layerlocal.data.text import VOCABULARY, TextChoice, choose_text, find_text, refuse_context
 from layerlocal.spec import DataSpec, Recipe
 from layerlocal.types import InputError
 
-__all__ = ["Task", "refuse_less_than_a_batch", "refuse_other_content", "refuse_vectors", "task_of"]
+__all__ = ["Task", "content_of", "refuse_less_than_a_batch", "refuse_other_content", "refuse_vectors", "task_of"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Task(Shaped):
     """A task in numbers.
 
     Attributes:
-        sample_shape: (C, H, W), or (D,) for vectors.
+        sample_shape: (C, H, W), (D,) for vectors, or (T,) for tokens.
         num_classes: K.
         num_train: samples that are trained on; those that validate are not among them.
         num_validation: 0 where there is no validation split.
         num_test: samples.
+        vocabulary: V where samples are tokens.
     """
 
     sample_shape: tuple[int, ...]
@@ -36,6 +38,7 @@ class Task(Shaped):
     num_train: int
     num_validation: int
     num_test: int
+    vocabulary: int | None = None
 
 
 def task_of(data: DataSpec) -> Task:
@@ -56,6 +59,11 @@ def _task(text: str) -> Task:
         return _loaded_task(data)
     request = Request(**{name: getattr(data, name) for name in Request.__dataclass_fields__})
     request = check_arguments(data.source, request)
+    if (found := find_text(data.source, data.labels)) is not None:
+        corpus = found(data.test is not None)
+        refuse_other_content(data, corpus.content_sha256 if not data.is_fixed else None)
+        return _text_task(choose_text(corpus, request))
+    refuse_context(request, data.source)
     raw = raw_data(data.source, request)
     refuse_other_content(data, raw.content_sha256)
     if raw.sample_shape is None:
@@ -67,6 +75,11 @@ def _task(text: str) -> Task:
         return _composed_task(raw, plan_pairs(request, chosen))
     counts = len(chosen.train), len(chosen.validation), len(chosen.test)
     return Task(raw.sample_shape, len(chosen.names), *counts)
+
+
+def _text_task(chosen: TextChoice) -> Task:
+    counts = len(chosen.train), len(chosen.validation), len(chosen.test)
+    return Task((chosen.context,), VOCABULARY, *counts, vocabulary=VOCABULARY)
 
 
 def _composed_task(raw: Raw, composed: Composed) -> Task:
@@ -92,6 +105,28 @@ def _loaded_task(data: DataSpec) -> Task:
     refuse_other_content(data, found.content_sha256)
     counts = len(found.train), len(found.validation or ()), found.provenance["num_images"]["test"]
     return Task(found.sample_shape, found.num_classes, *counts)
+
+
+def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
+    """What the data of a spec are: `Data.content_sha256`, read from the decoded copies where they are there, and decoded otherwise.
+
+    Args:
+        spec: of which ``source``, ``labels``, ``image_size`` and ``draw`` count (`DataSpec.place`).
+        reread: as in `load_data`.
+
+    Returns:
+        64 hex digits; ``None`` for sources that the spec alone determines.
+
+    Raises:
+        InputError: data that cannot be read.
+    """
+    if spec.is_fixed:
+        return None
+    request = Request(**{name: getattr(spec, name) for name in Request.__dataclass_fields__})
+    request = check_arguments(spec.source, request)
+    if (found := find_text(spec.source, spec.labels)) is not None:
+        return found(spec.test is not None).content_sha256
+    return raw_data(spec.source, request, reread=reread).content_sha256
 
 
 def refuse_vectors(task: Task, source: str, who: str) -> None:

@@ -175,7 +175,13 @@ class Network(nn.Module):
 
     @classmethod
     def from_module(
-        cls, module: nn.Module, blocks: Sequence[str | Sequence[str]], *, sample_shape: Sequence[int]
+        cls,
+        module: nn.Module,
+        blocks: Sequence[str | Sequence[str]],
+        *,
+        sample_shape: Sequence[int],
+        vocabulary: int | None = None,
+        tokens: str | None = None,
     ) -> Network:
         """Cut a module into blocks by the names of its submodules.
 
@@ -183,6 +189,8 @@ class Network(nn.Module):
             module: any module; its submodules are used as they are, not copied.
             blocks: one entry a block: a submodule's name (``"layer1"``, ``"features.0"``) or a list of names applied in order.
             sample_shape: shape of one input without the batch dimension.
+            vocabulary: as of `Network`.
+            tokens: as of `Network`.
 
         Raises:
             InputError: a name that is not a submodule, or a chain of blocks whose output on a random batch is not the
@@ -204,7 +212,7 @@ class Network(nn.Module):
                     )
             found = [module.get_submodule(name) for name in names]
             parts.append(found[0] if len(found) == 1 else nn.Sequential(*found))
-        network = cls(parts, sample_shape=sample_shape)
+        network = cls(parts, sample_shape=sample_shape, vocabulary=vocabulary, tokens=tokens)
         _refuse_unequal_chain(module, network)
         return network
 

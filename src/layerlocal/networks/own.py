@@ -1,4 +1,6 @@
-"""Networks of a user's own: ``FILE.py:FUNCTION``, a function of ``in_channels`` and ``image_size`` that makes one."""
+"""Networks of a user's own: ``FILE.py:FUNCTION``, a function of the input's sizes (``in_channels`` and ``image_size``, of text ``vocabulary``
+and ``context``) that makes one.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from layerlocal.types import InputError, describe_error, is_fault
 
 __all__ = ["OwnNetwork"]
 
-GIVEN = ("in_channels", "image_size")
-TAKEN = (*GIVEN, "width", "seed")
+IMAGES, TEXT = ("in_channels", "image_size"), ("vocabulary", "context")
+TAKEN = (*IMAGES, *TEXT, "width", "seed")
 _HANDED_OUT: WeakSet[nn.Module] = WeakSet()
 """Blocks of networks that were made, so that none is trained twice."""
 
@@ -31,7 +33,7 @@ class OwnNetwork:
 
     Raises:
         InputError: a file that cannot be read or does not import, no function of that name in it, or one that cannot be called with
-            ``in_channels`` and ``image_size``.
+            ``in_channels`` and ``image_size``, nor with ``vocabulary`` and ``context``.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -43,9 +45,11 @@ class OwnNetwork:
         self.options = {key: p for key, p in named.items() if key not in TAKEN}
         self.takes_width = "width" in named
         self.takes_seed = "seed" in named
-        for key in GIVEN:
-            if key not in named and not self.collects:
-                raise InputError(f"{self.what} takes no {key}; write def {name}(in_channels, image_size)")
+        self.named = frozenset(named)
+        if not self.collects and not any(set(kind) <= self.named for kind in (IMAGES, TEXT)):
+            missing = next(key for key in (TEXT if "vocabulary" in named else IMAGES) if key not in named)
+            way = "vocabulary, context" if "vocabulary" in named else "in_channels, image_size"
+            raise InputError(f"{self.what} takes no {missing}; write def {name}({way})")
         for key, option in self.options.items():
             if option.default is option.empty:
                 raise InputError(f"{self.what} has the option {key} without a default; give it one")
@@ -54,14 +58,11 @@ class OwnNetwork:
                 f"the width of {self.what} is a factor, 1 by default; give its parameter width another name"
             )
 
-    def make(
-        self, in_channels: int, image_size: int, width: float, seed: int | None, options: Mapping[str, Any]
-    ) -> Network:
+    def make(self, sizes: Mapping[str, int], width: float, seed: int | None, options: Mapping[str, Any]) -> Network:
         """A fresh network.
 
         Args:
-            in_channels: channels of the input, or its features where ``image_size`` is 1.
-            image_size: side of the input in pixels.
+            sizes: of the input: ``in_channels`` (its features where ``image_size`` is 1) and ``image_size``, or ``vocabulary`` and ``context``.
             width: handed on where the function takes it.
             seed: of torch's generator around the call, and handed on where the function takes it.
             options: of the function, looked at already.
@@ -70,7 +71,10 @@ class OwnNetwork:
             InputError: a width that it does not take; a function that raises, returns something else, or returns blocks that make no
                 `Network` for such input.
         """
-        given = {"in_channels": in_channels, "image_size": image_size, **options}
+        given = {**sizes, **options}
+        if not self.collects and not set(sizes) <= self.named:
+            kind = "text" if "vocabulary" in sizes else "images"
+            raise InputError(f"{self.what} is not made for {kind}; give it the parameters {' and '.join(sizes)}")
         if self.takes_width:
             given["width"] = width
         elif width != 1:
@@ -79,10 +83,10 @@ class OwnNetwork:
             )
         if self.takes_seed:
             given["seed"] = seed
-        shape = (in_channels,) if image_size == 1 else (in_channels, image_size, image_size)
+        shape = _shape(**sizes)
         try:
             with seeded(seed, 0):
-                network = _as_network(self.function(**given), shape)
+                network = _as_network(self.function(**given), shape, sizes.get("vocabulary"))
         except BaseException as error:
             if not is_fault(error):
                 raise
@@ -103,10 +107,19 @@ def _find(path: Path, name: str) -> Callable[..., Any]:
     raise InputError(f"{path} {missing}; it has: {', '.join(there) or 'none'}")
 
 
-def _as_network(found: Any, shape: tuple[int, ...]) -> Network:
+def _shape(
+    in_channels: int = 1, image_size: int = 1, vocabulary: int | None = None, context: int = 1
+) -> tuple[int, ...]:
+    """Of a sample."""
+    if vocabulary is not None:
+        return (context,)
+    return (in_channels,) if image_size == 1 else (in_channels, image_size, image_size)
+
+
+def _as_network(found: Any, shape: tuple[int, ...], vocabulary: int | None) -> Network:
     """What a function returned, of modules that were not returned before: they might be trained."""
     if isinstance(found, tuple) and len(found) == 2:
-        found = Network.from_module(*found, sample_shape=shape)
+        found = Network.from_module(*found, sample_shape=shape, vocabulary=vocabulary)
     if not isinstance(found, Network):
         raise InputError(
             f"its function returns {type(found).__name__}; return a Network, or a module and the list of its blocks' names"
@@ -114,6 +127,10 @@ def _as_network(found: Any, shape: tuple[int, ...]) -> Network:
     if found.sample_shape not in (shape, (*shape, 1, 1)[:3]):
         raise InputError(
             f"it takes samples of shape {found.sample_shape} where {shape} are asked for; use in_channels and image_size"
+        )
+    if found.vocabulary != vocabulary:
+        raise InputError(
+            f"it is of vocabulary {found.vocabulary} where {vocabulary} is asked for; make it Network([...], vocabulary=...)"
         )
     if any(block in _HANDED_OUT for block in found.blocks):
         raise InputError("its function returns modules that it returned before; make new ones at each call")

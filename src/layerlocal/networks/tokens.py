@@ -88,6 +88,7 @@ class ReadTokens(nn.Module):
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores."""
         if self.tokens == "map":
-            return self.readout(as_map(activity))  # type: ignore[no-any-return]
-        scores: Tensor = self.readout(read_tokens(activity, self.tokens))
+            scores: Tensor = self.readout(as_map(activity))
+            return scores
+        scores = self.readout(read_tokens(activity, self.tokens))
         return scores.unflatten(0, activity.shape[:2]) if self.tokens == "every" else scores

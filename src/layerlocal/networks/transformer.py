@@ -89,7 +89,7 @@ class TextTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The token's vector plus that of its position."""
-        found: Tensor = self.embed(x) + self.positions[: x.shape[1]]
+        found: Tensor = self.embed(x.long()) + self.positions[: x.shape[1]]
         return found
 
 

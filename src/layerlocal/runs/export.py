@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlocal.data import DataFacts
-from layerlocal.data.batches import normalize
+from layerlocal.data.batches import as_inputs
 from layerlocal.plugins import file_of
 from layerlocal.rules import Rule
 from layerlocal.runs.pin import changed_file, pin_plugin
@@ -94,7 +94,7 @@ def export_run(
     record, data, rule = load_trained(store, name, trust_rule_files=trust_rule_files)
     samples = data.made_up_samples(CHECKED)
     with torch.no_grad():
-        expected = rule.scores(normalize(samples, data.mean, data.std))
+        expected = rule.scores(as_inputs(samples, data))
     with _quiet():
         program = _trace(rule.to_module(mean=data.mean, std=data.std, scale=data.scale), samples[:2])
     facts = {"run": record.hash, "rule": record.spec.rule.name, "classes": json.dumps(data.class_names)}

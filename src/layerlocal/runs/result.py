@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from layerlocal.data import Data, DataFacts
-from layerlocal.data.batches import normalize
+from layerlocal.data.batches import as_inputs
 from layerlocal.measure import (
     measure_flops,
     measure_locality,
@@ -43,11 +43,14 @@ def rows_of(record: EpochRecord) -> list[MetricRow]:
         rows += [
             (record.epoch, "validation_accuracy", block, v) for block, v in record.validation.block_accuracies.items()
         ]
+        if record.validation.nats is not None:
+            nats = {"fused": record.validation.nats, **record.validation.block_nats}
+            rows += [(record.epoch, "validation_nats", block, value) for block, value in nats.items()]
     return rows
 
 
 def result_of(
-    spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow], separability: Callable[[], float]
+    spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow], separability: Callable[[], float | None]
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Everything a report needs: the one look at the test split, the certificate, the costs.
 
@@ -66,7 +69,7 @@ def result_of(
     rule, data = training.rule, training.data
     test = training.test()
     samples = data.train.gather(torch.arange(min(spec.recipe.batch_size, len(data.train))))
-    x = normalize(samples.images, data.mean, data.std).to(training.device)
+    x = as_inputs(samples.images, data).to(training.device)
     y = samples.labels.to(training.device)
     validation = [value for _, metric, block, value in rows if metric == "validation_accuracy" and block == "fused"]
     result = {
@@ -75,6 +78,7 @@ def result_of(
         "test_accuracy": test.accuracy,
         "block_accuracies": test.block_accuracies,
         "validation_accuracy": validation[-1] if validation else None,
+        **_nats_result(test),
         "num_test": test.num_samples,
         "num_classes": data.num_classes,
         "chance": data.chance,
@@ -91,6 +95,11 @@ def result_of(
         **measure_flops(rule, x, y),
     }
     return result, _answers(test)
+
+
+def _nats_result(test: Evaluation) -> dict[str, Any]:
+    """Where every token has a label."""
+    return {} if test.nats is None else {"test_nats": test.nats, "block_nats": test.block_nats}
 
 
 def _validated(training: Training) -> Evaluation:
@@ -116,17 +125,17 @@ def _data_result(data: Data) -> dict[str, Any]:
 def _trial_result(spec: RunSpec, training: Training, seconds: float, rows: list[MetricRow]) -> dict[str, Any]:
     """What a search needs, as the last epoch found it; nothing of the test split is read."""
     assert training.data.validation is not None  # `build` refuses a spec without one
-    last = {
-        block: value
-        for epoch, metric, block, value in rows
-        if (epoch, metric) == (training.epoch, "validation_accuracy")
-    }
+    last, nats = (
+        {block: value for epoch, metric, block, value in rows if (epoch, metric) == (training.epoch, wanted)}
+        for wanted in ("validation_accuracy", "validation_nats")
+    )
     return {
         "run": spec.hash,
         "rule": spec.rule.name,
         "judged_on": "validation",
         "validation_accuracy": last.pop("fused"),
         "block_accuracies": last,
+        **({"validation_nats": nats["fused"]} if nats else {}),
         "num_validation": len(training.data.validation),
         "data": _data_result(training.data),
         "steps": training.steps,

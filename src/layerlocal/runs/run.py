@@ -92,9 +92,10 @@ def load_task(data: DataSpec) -> Data:
 
 
 @functools.lru_cache(maxsize=8)
-def _separability(data: str) -> float:
-    """Of a task, measured once for all runs on it in this process."""
-    return measure_separability(load_task(DataSpec.model_validate_json(data)))
+def _separability(data: str) -> float | None:
+    """Of a task, measured once for all runs on it in this process; ``None`` of text."""
+    task = load_task(DataSpec.model_validate_json(data))
+    return None if task.vocabulary is not None else measure_separability(task)
 
 
 def build(spec: RunSpec) -> tuple[Data, Rule]:
@@ -112,7 +113,12 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
         raise InputError("judged_on 'validation' needs a validation split; set data.validation above 0")
     _warn_of_large_images(spec, data)
     for kind, options, taken, known in (
-        ("network", spec.network.options, {"in_channels", "image_size", "seed"}, network_options(spec.network.name)),
+        (
+            "network",
+            spec.network.options,
+            {"in_channels", "image_size", "vocabulary", "context", "seed"},
+            network_options(spec.network.name),
+        ),
         ("rule", spec.rule.options, {"network", "num_classes", "seed"}, rule_options(find_rule(spec.rule.name))),
     ):
         for key in taken & options.keys():
@@ -126,9 +132,10 @@ def build_rule(spec: RunSpec, data: Shaped) -> Rule:
     Raises:
         InputError: a network, a rule or an option that does not fit.
     """
+    options: dict[str, Any] = dict(spec.network.options)
     network = create_network(
-        spec.network.name, in_channels=data.in_channels, image_size=data.image_size, width=spec.network.width, seed=spec.seed,
-        channels_last=spec.network.channels_last, compile=spec.network.compile, fused=spec.network.fused, **spec.network.options,
+        spec.network.name, **data.network_input, width=spec.network.width, seed=spec.seed,
+        channels_last=spec.network.channels_last, compile=spec.network.compile, fused=spec.network.fused, **options,
     )  # fmt: skip
     return create_rule(spec.rule.name, network, num_classes=data.num_classes, seed=spec.seed, **spec.rule.options)
 

@@ -41,10 +41,15 @@ FEWEST = 4
 
 
 def noise(task: Task, samples: int) -> tuple[Tensor, Tensor]:
-    """(samples, *sample_shape) and labels (samples,), in place of data."""
+    """(samples, *sample_shape) and labels (samples, *label_shape), in place of data."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(samples, *task.sample_shape, generator=generator)
-    return x, torch.randint(task.num_classes, (samples,), generator=generator)
+    shape = (samples, *task.sample_shape)
+    x = (
+        torch.randn(shape, generator=generator)
+        if task.vocabulary is None
+        else torch.randint(task.vocabulary, shape, generator=generator)
+    )
+    return x, torch.randint(task.num_classes, (samples, *task.label_shape), generator=generator)
 
 
 def build_on(task: Task, spec: RunSpec) -> Rule:
@@ -70,10 +75,8 @@ def look_at(task: Task, spec: RunSpec) -> float:
         kernels_in_use()  # it warns once a process where there are none, which is not to be lost below
     with plugin_errors(spec), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself says what there is to warn of
-        rule, shape = build_on(task, spec), task.sample_shape
-        refuse_what_does_not_fit(
-            rule, spec.recipe, sample_shape=shape, num_classes=task.num_classes, validates=task.num_validation > 0
-        )
+        rule = build_on(task, spec)
+        refuse_what_does_not_fit(rule, spec.recipe, task, validates=task.num_validation > 0)
         flops = _forward_flops(rule, task)
         if spec.has_own_code:
             _rehearse(rule, task, spec)

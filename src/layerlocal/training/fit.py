@@ -177,7 +177,9 @@ def _evaluate_module(module: nn.Module, split: Split, num_classes: int, device: 
 
 
 def network_for(data: Data) -> str:
-    """The network that is taken where none is named: ``"mlp"`` for vectors, ``"vgg8"`` for images."""
+    """The network that is taken where none is named: ``"mlp"`` for vectors, ``"vgg8"`` for images, ``"gpt"`` for text."""
+    if data.vocabulary is not None:
+        return "gpt"
     return "vgg8" if len(data.sample_shape) == 3 else "mlp"
 
 
@@ -210,6 +212,6 @@ def _network(
             raise InputError(f"the network takes {network.sample_shape}, the data are {data.sample_shape}")
         return network
     return create_network(
-        network_for(data) if network is None else network, in_channels=data.in_channels, image_size=data.image_size, seed=seed,
+        network_for(data) if network is None else network, **data.network_input, seed=seed,
         width=1.0 if width is None else width, **{"channels_last": True, "fused": True} | options,
     )  # fmt: skip

@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from layerlocal.data import Augment, Batches, Data
-from layerlocal.data.batches import normalize
+from layerlocal.data.batches import as_inputs
+from layerlocal.data.shaped import Shaped
 from layerlocal.data.task import refuse_less_than_a_batch
 from layerlocal.devices import Device, drawn_from, find_device, this_device
 from layerlocal.networks.blocks import refuse_other_types
@@ -131,13 +133,7 @@ class Training:
         device, seed = find_device(device), seed_number(seed)
         for name, given, kind in (("rule", rule, Rule), ("data", data, Data), ("recipe", recipe, Recipe)):
             check_kind(name, given, kind)
-        refuse_what_does_not_fit(
-            rule,
-            recipe,
-            sample_shape=data.sample_shape,
-            num_classes=data.num_classes,
-            validates=data.validation is not None,
-        )
+        refuse_what_does_not_fit(rule, recipe, data, validates=data.validation is not None)
         refuse_less_than_a_batch(len(data.train), recipe)
         use_device(device)
         self.rule = rule.to(device)
@@ -167,7 +163,7 @@ class Training:
     def _first_samples(self, count: int) -> tuple[Tensor, Tensor]:
         """Of the first epoch's order, normalized and not augmented: (n, *sample_shape), (n,)."""
         images, labels = self.data.train.gather(self.batches.order(0)[:count])
-        x = normalize(images.cpu(), self.data.mean.cpu(), self.data.std.cpu()).to(self.device)
+        x = as_inputs(images.cpu(), self.data).to(self.device)
         return self.rule.network.prepare(x), labels.to(self.device)
 
     @property
@@ -279,14 +275,18 @@ class Training:
         self.epoch = epoch
 
 
-def refuse_what_does_not_fit(
-    rule: Rule, recipe: Recipe, *, sample_shape: tuple[int, ...], num_classes: int, validates: bool
-) -> None:
+def refuse_what_does_not_fit(rule: Rule, recipe: Recipe, task: Shaped, *, validates: bool) -> None:
     """Before any step: rule, data and recipe that do not go together.
 
     Raises:
         InputError: what does not fit, and what to set.
     """
+    sample_shape, num_classes, vocabulary, label_shape = (
+        task.sample_shape,
+        task.num_classes,
+        task.vocabulary,
+        task.label_shape,
+    )
     refuse_other_types(rule, "rule")
     if sample_shape != rule.network.sample_shape:
         mend = "; vectors need the network 'mlp'" if len(sample_shape) == 1 else ""
@@ -295,6 +295,14 @@ def refuse_what_does_not_fit(
         )
     if num_classes != rule.num_classes:
         raise InputError(f"the rule was made for {rule.num_classes} classes, the data have {num_classes}")
+    if vocabulary != rule.network.vocabulary:
+        kinds = [f"tokens of a vocabulary of {v}" if v else "numbers" for v in (rule.network.vocabulary, vocabulary)]
+        raise InputError(f"the network takes {kinds[0]}, the data are {kinds[1]}")
+    if label_shape != rule.label_shape:
+        raise InputError(
+            f"a sample of the data has {prod(label_shape)} labels, and the network is read for {prod(rule.label_shape)}; make the network with "
+            f"tokens={'every' if label_shape else 'mean'!r}"
+        )
     if rule.calibrates and not validates:
         raise InputError("fusion is chosen on validation data and there are none; set data.validation above 0")
     if any(parameter.is_inference() for parameter in rule.parameters()):
@@ -313,7 +321,7 @@ def refuse_what_does_not_fit(
 
 def _some_samples(rule: Rule, device: str) -> Tensor:
     """Noise (4, *sample_shape), enough to see what a block saves."""
-    return torch.randn(4, *rule.network.sample_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    return rule.network.random_inputs(4).to(device)
 
 
 def train_rule(

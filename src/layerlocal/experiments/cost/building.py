@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +21,10 @@ __all__ = ["Trainer", "build_network", "build_rule", "check_case", "has_no_effec
 
 def build_network(case: CostCase) -> Network:
     """The case's network, on the CPU."""
-    spec = case.network
+    spec, options = case.network, dict[str, Any](case.network.options)
     return create_network(
         spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
-        channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **spec.options,
+        channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **options,
     )  # fmt: skip
 
 
@@ -101,8 +102,8 @@ class Trainer:
         """(B, *sample_shape) of a normal distribution and (B,) labels, in the network's memory format."""
         case = self.case
         generator = torch.Generator().manual_seed(derive_seed(case.seed, "cost", "batch"))
-        x = torch.randn(case.batch_size, *self.rule.network.sample_shape, generator=generator)
-        y = torch.randint(0, case.num_classes, (case.batch_size,), generator=generator)
+        x = self.rule.network.random_inputs(case.batch_size, generator)
+        y = torch.randint(0, case.num_classes, (case.batch_size, *self.rule.label_shape), generator=generator)
         return self.rule.network.prepare(x).to(case.device), y.to(case.device)
 
     def step(self) -> None:

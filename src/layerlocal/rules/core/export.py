@@ -335,11 +335,13 @@ class ExportParts:
 def input_steps(
     network: Network, mean: ArrayLike | Tensor | None, std: ArrayLike | Tensor | None, scale: Scale | None
 ) -> list[nn.Module]:
-    """`Normalize`, where raw inputs are to be taken.
+    """`Normalize`, where raw inputs are to be taken; tokens are taken as they are, whole numbers of any type.
 
     Raises:
         InputError: one of ``mean`` and ``std`` alone, or values that do not fit.
     """
+    if network.vocabulary is not None:
+        return []
     if (mean is None) != (std is None):
         raise InputError("give both mean and std, or neither for inputs that are normalized already")
     return [] if mean is None or std is None else [Normalize(mean, std, network.sample_shape, scale)]

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from layerlocal.rules.core.checkpointing import BlockBytes, look_at_blocks
 from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
@@ -33,9 +31,7 @@ def choose_segments(rule: BlockwiseRule, segment_size: int, segments: str | None
         return cut_segments(rule.network.depth, segment_size)
     if segments != FREE:
         return parse_segments(segments, rule.network.depth)
-    generator = torch.Generator().manual_seed(0)
-    like = next(rule.network.parameters(), torch.empty(0))
-    x = torch.randn(2, *rule.network.sample_shape, generator=generator).to(like.device, like.dtype)
+    x = rule.network.random_inputs(2)
     blocks = range(rule.network.depth)
     apart, together = (look_at_blocks(rule, x, cuts) for cuts in ([[index] for index in blocks], [blocks]))
     return free_segments(together, most=max(sum(block.saved.values()) for block in apart))
