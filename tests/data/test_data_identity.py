@@ -20,7 +20,8 @@ import layerlocal
 import layerlocal.experiments.studies.scale as scale_module
 from layerlocal import data_from_arrays, load_data
 from layerlocal.data.builtin import EMBEDDED_NAME
-from layerlocal.data.raw import TEACHER_NAME, content_of
+from layerlocal.data.raw import TEACHER_NAME
+from layerlocal.data.task import content_of
 from layerlocal.experiments.stored import study_place
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.running import run_study

@@ -29,7 +29,23 @@ def _conv_backward_flops(
     return forward * sum(wanted[:2])
 
 
-FORMULAS = {torch.ops.aten.convolution_backward: _conv_backward_flops}
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    """q kᵀ and its product with v, of all pairs of tokens: (B, H, T, D) each. PyTorch (2.13) counts none for the CPU's kernel."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_backward_flops(
+    _: torch.Size, query: torch.Size, key: torch.Size, value: torch.Size, *__: Any, **___: Any
+) -> int:
+    """q kᵀ once more, and two products for each of the two of the forward pass."""
+    return 2 * prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
+
+
+FORMULAS = {
+    torch.ops.aten.convolution_backward: _conv_backward_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+}
 
 
 def flop_counter() -> FlopCounterMode:
