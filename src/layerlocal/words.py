@@ -29,6 +29,7 @@ __all__ = [
     "VERDICTS",
     "accuracy",
     "against",
+    "bits",
     "byte_count",
     "cell",
     "centred",
@@ -149,6 +150,11 @@ def signed(value: float, digits: int = 1) -> str:
 def percent(value: Any, digits: int = 1) -> str:
     """``0.913`` -> ``91.3 %``."""
     return f"{100 * value:.{digits}f} %".replace("-", MINUS) if is_number(value) else MISSING
+
+
+def bits(nats: Any) -> str:
+    """Nats as bits: ``1.0`` -> ``1.443 bits``."""
+    return f"{nats / math.log(2):.3f} bits" if is_number(nats) else MISSING
 
 
 def points(value: Any) -> str:

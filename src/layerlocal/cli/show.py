@@ -19,7 +19,7 @@ from rich.table import Table
 from layerlocal.cli import complete
 from layerlocal.cli.app import AsJson, Out, app
 from layerlocal.types import InputError, unknown_name
-from layerlocal.words import byte_count, percent, rate
+from layerlocal.words import bits, byte_count, percent, rate
 
 if TYPE_CHECKING:
     from layerlocal.runs.store import RunRecord, RunStore
@@ -250,6 +250,9 @@ def print_run(result: dict[str, Any], losses: dict[str, float]) -> None:
         f"test accuracy {percent(result['test_accuracy'], 2)} of {result['num_test']} (chance {percent(result['chance'])})"
     )
     say("by block  " + "  ".join(f"{name} {percent(value)}" for name, value in result["block_accuracies"].items()))
+    if "test_nats" in result:
+        blocks = "  ".join(f"{name} {bits(value)}" for name, value in result["block_nats"].items())
+        say(f"test loss {result['test_nats']:.3f} nats, {bits(result['test_nats'])} a byte  {blocks}")
     if losses:
         say(trained)
     say(f"locality {certificate['measured']} ({verdict})")

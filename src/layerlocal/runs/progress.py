@@ -15,7 +15,7 @@ from rich.text import Text
 
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
-from layerlocal.words import duration
+from layerlocal.words import bits, duration
 
 if TYPE_CHECKING:
     from layerlocal.runs.run import RunEvent
@@ -172,7 +172,8 @@ class OneRun(_Display):
                 f"{name.removeprefix('block')}: {value:.1%}"
                 for name, value in event.validation.block_accuracies.items()
             )
-            text += f"  validation {event.validation.accuracy:.1%}  by block {blocks}"
+            loss = "" if event.validation.nats is None else f"  {bits(event.validation.nats)} a byte"
+            text += f"  validation {event.validation.accuracy:.1%}{loss}  by block {blocks}"
         self.console.print(text, highlight=False)
 
     def _say_state(self, event: RunEvent) -> None:
