@@ -8,14 +8,16 @@ read vectors can read tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from layerlocal.types import InputError
 
-__all__ = ["TOKENS", "ReadTokens", "as_map", "by_token", "is_tokens", "read_tokens", "tokens_of"]
+__all__ = ["TOKENS", "ReadTokens", "TokenReading", "as_map", "by_token", "is_tokens", "read_tokens", "tokens_of"]
 
+TokenReading = Literal["vectors", "positions", "tokens"]
 TOKENS = ("mean", "class", "every")
 """What is read of the tokens: their mean, the first, or each by itself."""
 
@@ -73,22 +75,25 @@ def by_token(operation: Callable[[Tensor], Tensor], activity: Tensor) -> Tensor:
 
 
 class ReadTokens(nn.Module):
-    """A readout of vectors, or of maps, as one of tokens: (B, T, D) → (B, K), or (B, T, K) where every token is read.
+    """A readout as one of tokens: (B, T, D) → (B, K), or (B, T, K) where every token is read.
 
     Args:
-        readout: (N, D) → (N, K), or (B, D, T, 1) → (B, K).
-        tokens: one of `TOKENS`, or ``"map"`` (`as_map`).
+        readout: (N, D) → (N, K); of ``"positions"`` (B, D, T, 1) → (B, K), of ``"tokens"`` (B, T, D) → (N, K).
+        tokens: one of `TOKENS`.
+        reading: what the readout is given.
     """
 
-    def __init__(self, readout: nn.Module, tokens: str) -> None:
+    def __init__(self, readout: nn.Module, tokens: str, reading: TokenReading = "vectors") -> None:
         super().__init__()
         self.readout = readout
         self.tokens = tokens
+        self.reading = reading
 
     def forward(self, activity: Tensor) -> Tensor:
         """Class scores."""
-        if self.tokens == "map":
-            scores: Tensor = self.readout(as_map(activity))
-            return scores
-        scores = self.readout(read_tokens(activity, self.tokens))
+        if self.reading == "vectors":
+            read = read_tokens(activity, self.tokens)
+        else:
+            read = as_map(activity) if self.reading == "positions" else activity
+        scores: Tensor = self.readout(read)
         return scores.unflatten(0, activity.shape[:2]) if self.tokens == "every" else scores

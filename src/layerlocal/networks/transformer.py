@@ -18,7 +18,7 @@ from layerlocal.networks.base import Network, build_blocks, check_depth
 from layerlocal.options import whole_number
 from layerlocal.types import InputError
 
-__all__ = ["Attention", "PatchTokens", "TextTokens", "TransformerBlock", "gpt", "vit"]
+__all__ = ["Attention", "PatchTokens", "TextTokens", "TransformerBlock", "gpt", "heads_of", "initial", "vit"]
 
 HEAD_FEATURES = 32
 MLP_FACTOR = 4
@@ -197,12 +197,18 @@ def _makers(
 ) -> list[Callable[[], nn.Module]]:
     def make(first: bool) -> nn.Module:
         block = TransformerBlock(features, heads, causal=causal)
-        return _initial(nn.Sequential(stem(), block) if first else block)
+        return initial(nn.Sequential(stem(), block) if first else block)
 
     return [partial(make, index == 0) for index in range(depth)]
 
 
-def _initial(block: nn.Module) -> nn.Module:
+def heads_of(features: int) -> int:
+    """Heads of attention for tokens of so many features: about one for every 32, a number that divides them."""
+    wanted = max(1, round(features / HEAD_FEATURES))
+    return min((n for n in range(1, features + 1) if features % n == 0), key=lambda n: abs(n - wanted))
+
+
+def initial(block: nn.Module) -> nn.Module:
     """Weights from N(0, 0.02²), shifts 0, norms as they are."""
     for name, parameter in block.named_parameters():
         if parameter.dim() > 1 or name.endswith("class_token"):

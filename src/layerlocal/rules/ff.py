@@ -104,7 +104,8 @@ class FF(BlockwiseRule):
         negatives=True,
     )
     predicts_by = (*BlockwiseRule.predicts_by, "write_label")
-    reads_lengths = True
+    token_reading = "positions"
+    makes_inputs = True
     patterns: Tensor
 
     def __init__(

@@ -73,7 +73,8 @@ class SCFF(BlockwiseRule):
         unsupervised=True,
     )
 
-    reads_lengths = True
+    token_reading = "positions"
+    makes_inputs = True
 
     def __init__(
         self,

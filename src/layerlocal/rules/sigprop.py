@@ -142,6 +142,7 @@ class SigProp(BlockwiseRule):
         passes_per_step=2,
         compares_samples=True,
     )
+    makes_inputs = True
     patterns: Tensor
 
     def __init__(

@@ -215,7 +215,12 @@ class AuxiliaryRule(BlockwiseRule):
     def weigh_heads(self) -> None:
         """Find the heads that have more FLOPs or parameters than their block."""
         network = self.network
-        found = {name: head_cost(network, i, self.heads[name]) for i, name in enumerate(network.block_names)}
+        rows = [shape[0] if network.tokens == "every" else 1 for shape in network.activity_shapes]
+        parts = (1 if self.token_reading == "tokens" else count for count in rows)
+        reads = zip(network.block_names, self.read_shapes, parts, strict=True)
+        found = {
+            name: head_cost(network, i, self.heads[name], shape, count) for i, (name, shape, count) in enumerate(reads)
+        }
         self.costs = {name: cost for name, cost in found.items() if cost.exceeds}
 
     def warn_of_costs(self) -> None:
@@ -231,13 +236,22 @@ class AuxiliaryRule(BlockwiseRule):
             )
 
 
-def head_cost(network: Network, index: int, head: nn.Module) -> HeadCost:
-    """What a head costs beside block ``index``, counted on one sample in evaluation mode; both are left as they were."""
+def head_cost(
+    network: Network, index: int, head: nn.Module, read_shape: Sequence[int] | None = None, parts: int = 1
+) -> HeadCost:
+    """What a head costs beside block ``index``, counted on one sample in evaluation mode; both are left as they were.
+
+    Args:
+        network: of the block.
+        index: its number.
+        head: which reads it.
+        read_shape: of what the head reads, without the first dimension; ``None``: of `Network.read_shapes`.
+        parts: rows that the head reads of one sample.
+    """
     shapes = [network.sample_shape, *network.activity_shapes]
-    rows = shapes[index + 1][0] if network.tokens == "every" else 1
     eager = torch.compiler.set_stance("force_eager") if network.compiled else contextlib.nullcontext()
     with eager:
-        head_flops = forward_flops(head, network.read_shapes[index], samples=rows)
+        head_flops = forward_flops(head, read_shape or network.read_shapes[index], samples=parts)
         whole = network.vocabulary is not None and not index
         block_flops = forward_flops(network.blocks[index], shapes[index], whole=whole)
     sizes = (sum(p.numel() for p in module.parameters()) for module in (head, network.blocks[index]))

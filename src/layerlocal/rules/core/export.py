@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from layerlocal.networks import Network
 from layerlocal.networks.base import CompiledForward
 from layerlocal.networks.blocks import FusableBlock
-from layerlocal.networks.tokens import ReadTokens, is_tokens
+from layerlocal.networks.tokens import ReadTokens, TokenReading, is_tokens
 from layerlocal.options import check_kind
 from layerlocal.rules.core.cells import CellAverage, CellMax
 from layerlocal.rules.core.functional import fuse, goodness, rms_normalize
@@ -312,12 +312,15 @@ class ExportParts:
     feed: nn.Module = field(default_factory=nn.Identity)
     writes: Sequence[nn.Module] = ()
 
-    def join(self, network: Network, before: Sequence[nn.Module], *, lengths: bool = False) -> TrainedNetwork:
-        """One module of these and copies of the network's blocks, ``before`` at its begin; tokens are read as ``lengths`` says."""
-        how = "map" if lengths else network.tokens
+    def join(
+        self, network: Network, before: Sequence[nn.Module], *, reading: TokenReading = "vectors"
+    ) -> TrainedNetwork:
+        """One module of these and copies of the network's blocks, ``before`` at its begin; tokens are read as ``reading`` says."""
         shapes = dict(zip(network.block_names, network.activity_shapes, strict=True))
         readouts = {
-            name: ReadTokens(readout, how) if how and is_tokens(shapes[name]) else readout
+            name: ReadTokens(readout, network.tokens, reading)
+            if network.tokens and is_tokens(shapes[name])
+            else readout
             for name, readout in self.readouts.items()
         }
         layout = [ChannelsLast()] if network.channels_last and len(network.sample_shape) == 3 else []

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from layerlocal.networks import Network
 from layerlocal.networks.blocks import refuse_other_types
+from layerlocal.networks.tokens import TokenReading
 from layerlocal.rules.core.channels import refuse_uneven_channels
 from layerlocal.rules.core.export import ExportParts, RuleScores, copied_rule, finished, input_steps
 from layerlocal.rules.core.functional import fuse
@@ -63,8 +64,11 @@ class Rule(nn.Module):
     )  # fmt: skip
     """Methods that make a prediction: a subclass with one of its own says `export_parts` anew, or is exported as it is (`parts_of`)."""
 
-    reads_lengths: ClassVar[bool] = False
-    """Whether goodness is the length of an activity: then tokens are not normalized before they are read, but are positions of a map."""
+    token_reading: ClassVar[TokenReading] = "vectors"
+    """How tokens (B, T, D) are read: as normalized ``"vectors"`` (`Network.read`); as ``"positions"`` of a map (B, D, T, 1), at the length that
+    they have, where goodness is that length; or as the ``"tokens"`` that they are."""
+    makes_inputs: ClassVar[bool] = False
+    """Whether it makes inputs of its own (labels written into samples, sums of samples), which cannot be done to the numbers of tokens."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -226,7 +230,7 @@ class Rule(nn.Module):
         before, parts = input_steps(self.network, mean, std, scale), parts_of(self)
         if parts is None:
             return finished(RuleScores(nn.Sequential(*before), copied_rule(self, self.network)), self)
-        return finished(parts.join(self.network, before, lengths=self.reads_lengths), self)
+        return finished(parts.join(self.network, before, reading=self.token_reading), self)
 
     def export_parts(self) -> ExportParts | None:
         """What `to_module` needs beside the blocks, as plain modules of their own; ``None``: the scores are those of a copy of the rule.

@@ -60,7 +60,7 @@ class BlockwiseRule(Rule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, num_classes=num_classes)
-        if network.vocabulary is not None and type(self).inputs is not BlockwiseRule.inputs:
+        if network.vocabulary is not None and self.makes_inputs:
             raise InputError(
                 f"rule {self.info.name!r} makes inputs of its own (labels or sums written into samples), which cannot be done to tokens; "
                 "take a rule that reads them, such as 'local-heads', 'class-goodness', 'mono-forward' or 'dtg-ff'"
@@ -85,15 +85,18 @@ class BlockwiseRule(Rule):
     @property
     def read_shapes(self) -> list[tuple[int, ...]]:
         """Shape of what is read at each block, without the first dimension: (C, H, W) or (D,)."""
-        if not self.reads_lengths:
+        shapes = self.network.activity_shapes
+        if self.token_reading == "vectors":
             return self.network.read_shapes
-        return [(shape[1], shape[0], 1) if is_tokens(shape) else shape for shape in self.network.activity_shapes]
+        if self.token_reading == "tokens":
+            return shapes
+        return [(shape[1], shape[0], 1) if is_tokens(shape) else shape for shape in shapes]
 
     def read(self, activity: Tensor) -> Tensor:
-        """What is read of an activity (B, ...): vectors of tokens (`Network.read`), maps and vectors as they are."""
-        if self.reads_lengths:
-            return as_map(activity) if activity.dim() == 3 else activity
-        return self.network.read(activity)
+        """What is read of an activity (B, ...): of tokens what `token_reading` says, maps and vectors as they are."""
+        if self.token_reading == "vectors":
+            return self.network.read(activity)
+        return as_map(activity) if self.token_reading == "positions" and activity.dim() == 3 else activity
 
     def head_per_block(self, make: Callable[[int], nn.Module]) -> nn.ModuleDict:
         """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
