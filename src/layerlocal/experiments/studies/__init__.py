@@ -14,6 +14,7 @@ from layerlocal.experiments.studies.equal_cost import EqualCostStudy
 from layerlocal.experiments.studies.equal_time import EqualTimeStudy
 from layerlocal.experiments.studies.hierarchy import HierarchyStudy
 from layerlocal.experiments.studies.hybrid import HybridStudy
+from layerlocal.experiments.studies.language import LanguageStudy
 from layerlocal.experiments.studies.length import LengthStudy
 from layerlocal.experiments.studies.resolution import ResolutionStudy
 from layerlocal.experiments.studies.scaling import ScalingStudy
@@ -24,6 +25,7 @@ __all__ = ["STUDIES", "find_study"]
 _ALL: tuple[Study, ...] = (
     AccuracyStudy(), BestStudy(), EqualTimeStudy(), EqualCostStudy(), ClassesStudy(), HierarchyStudy(), DepthStudy(), LengthStudy(),
     ScalingStudy(), ResolutionStudy(), CompositionStudy(), HybridStudy(), CalibrationStudy(), AblationStudy(),
+    LanguageStudy(),
 )  # fmt: skip
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

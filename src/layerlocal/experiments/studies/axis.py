@@ -110,6 +110,7 @@ class Finding:
         of: how it is measured.
         said: a sentence, made of ``{rule}``, ``{what}``, ``{found}`` and the names of other findings; none: nothing is said.
         signed: whether a value above 0 has a plus in the sentence.
+        unit: as of `Quantity`.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Finding:
     of: Measure
     said: str = ""
     signed: bool = True
+    unit: str = "pp"
 
     def told(self, values: Mapping[int, float]) -> str:
         """As the sentence says it."""
@@ -150,6 +152,10 @@ class AxisStudy(Study):
     def findings(self, plan: StudyPlan) -> Iterable[Finding]:
         """What is measured over all values."""
         return self.measured
+
+    def headroom(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows in which every difference is the headroom (`controls.headroom_of`)."""
+        return headroom_of(rows)
 
     def views(self, plan: StudyPlan) -> Iterable[View]:
         """Tables and figures."""
@@ -193,9 +199,10 @@ class AxisStudy(Study):
         """Quantities of one rule and sentences on them."""
         own = {name: of for value, part in self._at(rows) for name, of in self._each(plan, rule, value, part)}
         over = {one: values for one in self.findings(plan) if (values := one.of(rows))}
-        headroom = headroom_of(rows)
+        headroom = self.headroom(rows)
         found.quantities[rule] = own | {
-            one.name: with_headroom(quantity(one.what, values), one.of(headroom)) for one, values in over.items()
+            one.name: with_headroom(quantity(one.what, values, unit=one.unit), one.of(headroom))
+            for one, values in over.items()
         }
         told = {one.name: one.told(values) for one, values in over.items()}
         for one in over:

@@ -8,7 +8,8 @@ A row is one rule, one cell, one seed; accuracies are fractions:
     {"rule", "seed", <axes of the cell>, "num_classes", "chance", "separability",
      <one fused accuracy per method: "local", "bp", "bp-deepsup", ...>, "gap", "extra_supervision", "price_of_locality", with controls also
      "total", "objective", "headroom", the same with "_last": of the last block's own readout, without fusion,
-     "validation": {method: accuracy}, "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash}}
+     "validation": {method: accuracy}, "blocks": {method: {block: accuracy}}, "groups": {method: {group: accuracy}}, "runs": {method: hash},
+     of text also "nats": {method: loss}, "block_nats": {method: {block: loss}}}
 """
 
 from __future__ import annotations
@@ -300,10 +301,21 @@ def make_row(
         **differences,
         "validation": {name: result.get("validation_accuracy") for name, result in results.items()},
         "blocks": {name: result["block_accuracies"] for name, result in results.items()},
+        **_nats_of(results),
         "groups": {name: result["group_accuracies"] for name, result in results.items() if result.get("group_accuracies")},
         "runs": {name: record.hash for name, record in found.items()},
         **({} if answers is None else {ANSWERS: {name: answers(record) for name, record in found.items()}}),
     }  # fmt: skip
+
+
+def _nats_of(results: Mapping[str, Any]) -> Row:
+    """Of text: the loss of each method's answer, and of each of its blocks alone, in nats a label."""
+    if not all("test_nats" in result for result in results.values()):
+        return {}
+    return {
+        "nats": {name: result["test_nats"] for name, result in results.items()},
+        "block_nats": {name: result["block_nats"] for name, result in results.items()},
+    }
 
 
 def last_accuracy(row: Row, method: str) -> float:

@@ -47,9 +47,9 @@ AT_COST = ("ordinary-flops", "ordinary-time", "ordinary-bytes")
 """Ordinary BP that spends what a rule spends; in the study `equal-cost` alone."""
 HEADROOM_SEEDS = 2
 """On how many seeds ordinary BP is trained twice as long, the first of a plan."""
-READS: Mapping[str, dict[str, Any]] = {"speedrun": {"readout": "max", "grid": 1}}
-"""Network → what ordinary BP reads of its last block: as published. For others `READ`, which was best on validation data of CIFAR-10
-(results/search-log.md).
+READS: Mapping[str, dict[str, Any]] = {"speedrun": {"readout": "max", "grid": 1}, "gpt": {}, "vit": {}}
+"""Network → what ordinary BP reads of its last block: as published, tokens as they are. For others `READ`, which was best on validation data of
+CIFAR-10 (results/search-log.md).
 """
 READ: dict[str, Any] = {"readout": "mean", "grid": 2}
 ALIKE = ("factors", "label_smoothing")

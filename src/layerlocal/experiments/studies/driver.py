@@ -197,7 +197,7 @@ def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyP
 def _look_at_data(study: Study, spec: RunSpec) -> None:
     """Of all runs before any rule is built: what is wrong with the data is said first. A network of one's own may take vectors."""
     task = task_of(spec.data)
-    if spec.network.name != "mlp" and spec.network.source_sha256 is None:
+    if spec.network.name not in ("mlp", "gpt") and spec.network.source_sha256 is None:
         refuse_vectors(task, spec.data.source, f"the study {study.name!r}")
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "COLUMNS",
     "CONTROLLED",
     "NAMES",
+    "OF_ACCURACY",
     "OF_TWINS",
     "STANDS",
     "Words",
@@ -50,6 +51,7 @@ CONTROLLED = {
     "headroom": "ordinary BP with twice the steps − ordinary BP, {at}",
 }
 """Columns of controls, measured at each value of every study that has differences there."""
+OF_ACCURACY = Axis(label="difference in test accuracy", unit="pp")
 STANDS = "{at}: {against} ({gap}); price of locality {price_of_locality}."
 """How a rule stands to its twins at one value of an axis; made of `Words`."""
 
@@ -159,6 +161,7 @@ def difference_figure(
     scale: Literal["linear", "log2", "category"],
     panels: Mapping[str, Sequence[Row]] | None = None,
     names: Mapping[str, str] = NAMES,
+    y: Axis = OF_ACCURACY,
 ) -> Figure:
     """Gap, extra supervision and price of locality, or the columns of these names, against one axis, in panels where given."""
     several = len({row["rule"] for row in rows}) > 1
@@ -174,6 +177,6 @@ def difference_figure(
         kind="points" if scale == "category" else "lines",
         caption=caption if caption.endswith(".") else f"{caption}. Paired by seed, 95 % intervals.",
         x=Axis(label=label, scale=scale),
-        y=Axis(label="difference in test accuracy", unit="pp"),
+        y=y,
         series=tuple(series),
     )

@@ -14,6 +14,7 @@ from layerlocal.experiments.studies.base import estimates, group_rows
 from layerlocal.experiments.studies.parts import (
     COLUMNS,
     NAMES,
+    OF_ACCURACY,
     Words,
     called,
     difference_figure,
@@ -108,29 +109,39 @@ class Grid(View):
 
 @dataclass(frozen=True)
 class Differences(View):
-    """A figure of the three differences, or of columns with names, against one axis."""
+    """A figure of the three differences, or of columns with names, against one axis; ``y`` is theirs."""
 
     name: str
     caption: str
     x: Along
     panel: Along | None = None
     names: Mapping[str, str] = field(default_factory=lambda: NAMES)
+    y: Axis = OF_ACCURACY
 
     def make(self, study: str, rule: str, rows: Sequence[Row]) -> Figure:
         """See `difference_figure`."""
         rows = in_words(rows, self.x)
         return difference_figure(
             _figure_name(study, self.name, rule), self.caption, rows, x=self.x.key, label=self.x.label, scale=self.x.scale,
-            panels=None if self.panel is None else self.panel.parts(rows), names=self.names,
+            panels=None if self.panel is None else self.panel.parts(rows), names=self.names, y=self.y,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Blocks(View):
-    """A figure of what each block would answer, a panel for each value; of other methods than the rule and its twins if they are named."""
+    """A figure of what each block would answer, a panel for each value; of other methods than the rule and its twins if they are named.
+
+    ``of``: the column of rows that has it, ``y`` its axis, and ``caption`` what is said of it.
+    """
 
     panel: Along
     methods: Mapping[str, str] | None = None
+    of: str = "blocks"
+    y: Axis = field(default_factory=lambda: Axis(label="test accuracy of the block's readout", unit="%"))
+    caption: str = (
+        "Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "
+        "95 % intervals over seeds."
+    )
 
     def make(self, study: str, rule: str, rows: Sequence[Row]) -> Figure:
         """BP has its last readout only."""
@@ -139,19 +150,14 @@ class Blocks(View):
         for (of, value), part in group_rows(rows, "rule", self.panel.key).items():
             panel = f"{of}, {self.panel.named(value)}" if several else str(self.panel.named(value))
             for method, name in (self.methods or {method: called(of, method) for method in TWINS}).items():
-                points = tuple(_block(part, method, block) for block in part[0]["blocks"][method])
+                points = tuple(_block(part, self.of, method, block) for block in part[0][self.of][method])
                 series.append(Series(name=name, panel=panel, points=points))
-        caption = (
-            "Test accuracy read at each block, the local rule beside its twins (BP is read at its last block only). "
-            "95 % intervals over seeds."
-        )
-        x, y = Axis(label="block"), Axis(label="test accuracy of the block's readout", unit="%")
         name = _figure_name(study, "blocks", rule)
-        return Figure(name=name, caption=caption, x=x, y=y, series=tuple(series))
+        return Figure(name=name, caption=self.caption, x=Axis(label="block"), y=self.y, series=tuple(series))
 
 
-def _block(rows: Sequence[Row], method: str, block: str) -> Point:
-    read = [row | {"read": row["blocks"][method][block]} for row in rows]
+def _block(rows: Sequence[Row], of: str, method: str, block: str) -> Point:
+    read = [row | {"read": row[of][method][block]} for row in rows]
     return Point(x=int(block.removeprefix("block")) + 1, y=estimates(read, "read")["read"])
 
 

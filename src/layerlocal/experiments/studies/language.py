@@ -1,0 +1,163 @@
+"""Study `language`: bytes a parameter, width and number of segments, for a small causal transformer that learns the next byte.
+
+Everything is told in bits a byte of the test text, differences so that above 0 the locally trained network is ahead. Each number of segments
+has three controls: backprop; backprop with readouts at the same places; and the *shallow* twin, backprop of the first segment's depth alone.
+Every method answers by its last block, and what each block would answer is shown: a shallow network learns faster, so that a local one may be
+ahead by its first block alone, and not by being trained locally in depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import log
+
+from layerlocal.experiments.studies.axis import AxisStudy, Finding
+from layerlocal.experiments.studies.base import Cell, Size, StudyPlan, estimates, group_rows
+from layerlocal.experiments.studies.controls import LONGER, ORDINARY
+from layerlocal.experiments.studies.effects import mean, slope
+from layerlocal.experiments.studies.parts import standings
+from layerlocal.experiments.studies.scale import beside, methods_of
+from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid
+from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
+from layerlocal.summary import Axis, Row
+from layerlocal.words import measured
+
+__all__ = ["LanguageStudy", "parameters_of"]
+
+BASE = "python_library"
+DEPTH, CONTEXT, VOCABULARY, FEATURES = 6, 64, 256, 128
+RATIOS: dict[Size, tuple[float, ...]] = {
+    "quick": (0.5, 4, 20), "medium": (0.5, 2, 8, 20), "standard": (0.25, 0.5, 1, 2, 4, 8, 20, 40), "full": (0.25, 0.5, 1, 2, 4, 8, 20, 40),
+}  # fmt: skip
+WIDTHS: dict[Size, tuple[float, ...]] = {
+    "quick": (0.25,),
+    "medium": (0.25, 0.5),
+    "standard": (0.25, 0.5, 1),
+    "full": (0.5, 1, 2),
+}
+SEGMENTS = (6, 3, 2)
+"""Numbers of segments of equal size; as many as there are blocks is strictly block-local."""
+RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=3e-3, weight_decay=0.01, clip=1.0)
+BITS = Axis(label="bits a byte less than the other", unit="bits", better="more")
+KEYS = {
+    "ahead": "ahead of BP",
+    "ahead_deepsup": "ahead of BP-DeepSup: minus the price of locality",
+    "supervision": "BP-DeepSup ahead of BP: extra supervision",
+    "ahead_shallow": "ahead of BP of the first segment's depth",
+    "deepening": "last segment ahead of the first",
+}
+RATIO = Along("ratio", "bytes seen in training, a parameter", scale="log2", kind="number")
+WIDTH = Along("width", "width", {w: f"width {w:g}" for w in (0.25, 0.5, 1, 2)}, kind="number")
+COUNT = Along("segments", "segments", {6: "6 segments, a block each", 3: "3 segments", 2: "2 segments"}, kind="int")
+SHOWN = (
+    ("local_bits", "bits a byte", "number"),
+    ("bp_bits", "BP", "number"),
+    *((key, label, "number") for key, label in KEYS.items()),
+)
+
+
+def parameters_of(width: float) -> int:
+    """Weights of `gpt` at this width: V·D + T·D of the embeddings, 12 D² + 13 D a block. Multiples of a quarter."""
+    features = round(FEATURES * width)
+    return (VOCABULARY + CONTEXT) * features + DEPTH * (12 * features**2 + 13 * features)
+
+
+class LanguageStudy(AxisStudy):
+    """Is local language learning ahead where there are few bytes a parameter, and why?"""
+
+    name = "language"
+    title = "Text: bytes a parameter, width and segments"
+    question = (
+        "Is a language model that is trained locally ahead where bytes a parameter are few, and is it by its depth?"
+    )
+    usual = ("local-heads",)
+    sets = frozenset({"fusion"})
+    asks_cost = True
+    axis, panel = RATIO, COUNT
+    shown = (
+        Grid("In bits a byte, by bytes a parameter, width and segments", (RULE, RATIO, WIDTH, COUNT), SHOWN),  # type: ignore[arg-type]
+        Differences(
+            "ahead", "How far ahead in bits a byte; paired by seed, mean over widths, 95 % intervals.", RATIO, panel=COUNT, names=KEYS, y=BITS
+        ),
+        Blocks(
+            RATIO, at={"segments": DEPTH}, of="block_nats", y=Axis(label="nats a byte by the block's readout", better="less"),
+            caption="What each block would answer, in nats a byte, one segment a block; mean over widths. 95 % intervals over seeds.",
+        ),
+    )  # fmt: skip
+
+    def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
+        """One a width and number of bytes, its methods the numbers of segments and their controls."""
+        data = DataSpec(source=plan.source(BASE), context=CONTEXT, seed=seed)
+        cut = {
+            f"{name}-{count}": (kind, {"segments": "-".join([str(DEPTH // count)] * count), "fusion": "last"})
+            for count in SEGMENTS
+            for name, kind in (("segments", "segmented"), ("deepsup", "bp-deepsup"))
+            if count < DEPTH
+        }
+        shallow = {f"shallow-{DEPTH // count}": {"network.depth": DEPTH // count} for count in SEGMENTS}
+        methods = methods_of(plan, rule, fusion="last") | beside(plan, rule, cut)
+        methods["bp"] = RuleSpec(
+            name="bp", options={"of": methods["bp"].options["of"]}
+        )  # one readout: nothing is fused
+        methods |= dict.fromkeys(shallow, methods["bp"])
+        cells = []
+        for width in WIDTHS[plan.size]:
+            network = NetworkSpec(name="gpt", width=width, channels_last=False, options={"depth": DEPTH})
+            for ratio in RATIOS[plan.size]:
+                steps = max(1, round(ratio * parameters_of(width) / (RECIPE.batch_size * CONTEXT)))
+                recipe = RECIPE.model_copy(update={"steps": steps})
+                cells.append(Cell({"ratio": ratio, "width": width}, data, network, recipe, methods, shallow))
+        return cells
+
+    def entries(self, rows: Sequence[Row]) -> list[Row]:
+        """Of each row one a number of segments, in bits."""
+        return [_entry(row, count) for row in rows if "nats" in row for count in SEGMENTS]
+
+    def findings(self, plan: StudyPlan) -> Iterable[Finding]:
+        """Each difference at each ratio and number of segments, over widths; and what doubling bytes or width does to it."""
+        for key, words in KEYS.items():
+            for count in SEGMENTS:
+                of = COUNT.named(count)
+                for ratio in RATIOS[plan.size]:
+                    what = f"{words}, {ratio:g} bytes a parameter, {of}"
+                    yield Finding(f"{key}/{ratio:g}/{count}", what, mean(key, ratio=ratio, segments=count), unit="bits")
+                what = f"{words} per doubling of bytes a parameter, {of}"
+                yield Finding(f"{key}_bytes_slope/{count}", what, slope(key, "ratio", segments=count), unit="bits")
+                least = min(RATIOS[plan.size], key=lambda ratio: abs(ratio - 0.5))
+                what = f"{words} per doubling of width, {least:g} bytes a parameter, {of}"
+                measure = slope(key, "width", segments=count, ratio=least)
+                yield Finding(f"{key}_width_slope/{count}", what, measure, unit="bits")
+
+    def headroom(self, rows: Sequence[Row]) -> list[Row]:
+        """In bits: what ordinary BP gains with twice the steps."""
+        known = [row for row in rows if {ORDINARY, LONGER} <= row["nats"].keys()]
+        return [row | dict.fromkeys(KEYS, (row["nats"][ORDINARY] - row["nats"][LONGER]) / log(2)) for row in known]
+
+    def sentences(self, rule: str, rows: Sequence[Row]) -> Iterator[str]:
+        """Where it is ahead of BP, and whether its last segment is ahead of its first there."""
+        for (count,), part in group_rows(rows, "segments").items():
+            by = {f"{ratio:g}": estimates(own, *KEYS) for (ratio,), own in sorted(group_rows(part, "ratio").items())}
+            stands = standings({at: found["ahead"] for at, found in by.items()}, "BP", "at {} bytes a parameter")
+            told = "; ".join(
+                f"{at}: ahead by {measured(found['ahead'], 'bits')}, last segment ahead of the first by {measured(found['deepening'], 'bits')}"
+                for at, found in by.items()
+            )
+            yield f"{rule}, {COUNT.named(count)}: {stands} ({told})."
+
+
+def _entry(row: Row, count: int) -> Row:
+    """Bits a byte of one number of segments; every difference is the other's minus the local network's."""
+    bits = {method: nats / log(2) for method, nats in row["nats"].items()}
+    whole = count == DEPTH
+    local, twin = ("local", "bp-deepsup") if whole else (f"segments-{count}", f"deepsup-{count}")
+    blocks = [nats / log(2) for nats in row["block_nats"][local].values()]
+    return row | {
+        "segments": count,
+        "local_bits": bits[local],
+        "bp_bits": bits["bp"],
+        "ahead": bits["bp"] - bits[local],
+        "ahead_deepsup": bits[twin] - bits[local],
+        "supervision": bits["bp"] - bits[twin],
+        "ahead_shallow": bits[f"shallow-{DEPTH // count}"] - bits[local],
+        "deepening": blocks[0] - blocks[-1],
+    }
