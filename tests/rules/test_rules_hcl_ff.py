@@ -201,6 +201,6 @@ def test_a_class_of_one_number_is_refused_at_the_last_block_too_where_there_is_a
 
 
 def test_activities_of_another_form_are_refused():
-    tokens = Network([torch.nn.Unflatten(1, (3, 4))], sample_shape=(12,))
-    with pytest.raises(InputError, match=r"hcl-ff contrasts activities .*got \(B, 3, 4\)"):
-        create_rule("hcl-ff", tokens, num_classes=K)
+    volumes = Network([torch.nn.Unflatten(1, (3, 4, 2, 1))], sample_shape=(24,))
+    with pytest.raises(InputError, match=r"hcl-ff contrasts activities .*got \(B, 3, 4, 2, 1\)"):
+        create_rule("hcl-ff", volumes, num_classes=K)

@@ -202,6 +202,6 @@ def test_a_silent_activity_has_finite_scores_and_gradients():
 
 
 def test_activities_of_another_form_are_refused():
-    network = Network([nn.Linear(4, 6)], sample_shape=(5, 4))
-    with pytest.raises(InputError, match=r"sigprop .*got \(B, 5, 6\)"):
+    network = Network([nn.Linear(4, 6)], sample_shape=(2, 3, 5, 4))
+    with pytest.raises(InputError, match=r"sigprop .*got \(B, 2, 3, 5, 6\)"):
         create_rule("sigprop", network, num_classes=K)

@@ -153,10 +153,6 @@ class AxisStudy(Study):
         """What is measured over all values."""
         return self.measured
 
-    def headroom(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows in which every difference is the headroom (`controls.headroom_of`)."""
-        return headroom_of(rows)
-
     def views(self, plan: StudyPlan) -> Iterable[View]:
         """Tables and figures."""
         panels = () if self.panel is None else (self.panel,)
@@ -199,7 +195,7 @@ class AxisStudy(Study):
         """Quantities of one rule and sentences on them."""
         own = {name: of for value, part in self._at(rows) for name, of in self._each(plan, rule, value, part)}
         over = {one: values for one in self.findings(plan) if (values := one.of(rows))}
-        headroom = self.headroom(rows)
+        headroom = headroom_of(rows)
         found.quantities[rule] = own | {
             one.name: with_headroom(quantity(one.what, values, unit=one.unit), one.of(headroom))
             for one, values in over.items()

@@ -185,6 +185,8 @@ class Study(ABC):
     """Rules of a plan that names none."""
     sets: ClassVar[frozenset[str]] = frozenset()
     """Options of a rule that its runs set beyond those of `twins_of_rule`: a rule must have them to take part."""
+    doubles: ClassVar[bool] = True
+    """Whether ordinary BP is also trained for twice the steps; not where the length of training is what is asked."""
     most_data: ClassVar[int] = 1
     """How many data sets of the user's own it takes."""
 
@@ -252,8 +254,8 @@ def plan_runs(study: Study, plan: StudyPlan) -> dict[Key, RunSpec]:
 
 def cells_of(study: Study, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
     """Every task of one rule and one seed, with the controls if the plan has them."""
-    cells = study.cells(plan, rule, seed)
-    return [with_controls(cell, seed, plan.seeds) for cell in cells] if plan.controls else cells
+    cells, doubled = study.cells(plan, rule, seed), plan.seeds if study.doubles else ()
+    return [with_controls(cell, seed, doubled) for cell in cells] if plan.controls else cells
 
 
 def make_rows(

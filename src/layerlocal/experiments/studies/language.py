@@ -13,7 +13,6 @@ from math import log
 
 from layerlocal.experiments.studies.axis import AxisStudy, Finding
 from layerlocal.experiments.studies.base import Cell, Size, StudyPlan, estimates, group_rows
-from layerlocal.experiments.studies.controls import LONGER, ORDINARY
 from layerlocal.experiments.studies.effects import mean, slope
 from layerlocal.experiments.studies.parts import standings
 from layerlocal.experiments.studies.scale import beside, methods_of
@@ -27,7 +26,7 @@ __all__ = ["LanguageStudy", "parameters_of"]
 BASE = "python_library"
 DEPTH, CONTEXT, VOCABULARY, FEATURES = 6, 64, 256, 128
 RATIOS: dict[Size, tuple[float, ...]] = {
-    "quick": (0.5, 4, 20), "medium": (0.5, 2, 8, 20), "standard": (0.25, 0.5, 1, 2, 4, 8, 20, 40), "full": (0.25, 0.5, 1, 2, 4, 8, 20, 40),
+    "quick": (0.5, 2, 20), "medium": (0.5, 4, 20), "standard": (0.25, 0.5, 1, 4, 10, 20, 40), "full": (0.25, 0.5, 1, 4, 10, 20, 40),
 }  # fmt: skip
 WIDTHS: dict[Size, tuple[float, ...]] = {
     "quick": (0.25,),
@@ -35,7 +34,7 @@ WIDTHS: dict[Size, tuple[float, ...]] = {
     "standard": (0.25, 0.5, 1),
     "full": (0.5, 1, 2),
 }
-SEGMENTS = (6, 3, 2)
+SEGMENTS: dict[Size, tuple[int, ...]] = {"quick": (6, 2), "medium": (6, 2), "standard": (6, 3, 2), "full": (6, 3, 2)}
 """Numbers of segments of equal size; as many as there are blocks is strictly block-local."""
 RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=3e-3, weight_decay=0.01, clip=1.0)
 BITS = Axis(label="bits a byte less than the other", unit="bits", better="more")
@@ -73,6 +72,7 @@ class LanguageStudy(AxisStudy):
     usual = ("local-heads",)
     sets = frozenset({"fusion"})
     asks_cost = True
+    doubles = False
     axis, panel = RATIO, COUNT
     shown = (
         Grid("In bits a byte, by bytes a parameter, width and segments", (RULE, RATIO, WIDTH, COUNT), SHOWN),  # type: ignore[arg-type]
@@ -87,14 +87,15 @@ class LanguageStudy(AxisStudy):
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """One a width and number of bytes, its methods the numbers of segments and their controls."""
+        counts = SEGMENTS[plan.size]
         data = DataSpec(source=plan.source(BASE), context=CONTEXT, seed=seed)
         cut = {
             f"{name}-{count}": (kind, {"segments": "-".join([str(DEPTH // count)] * count), "fusion": "last"})
-            for count in SEGMENTS
+            for count in counts
             for name, kind in (("segments", "segmented"), ("deepsup", "bp-deepsup"))
             if count < DEPTH
         }
-        shallow = {f"shallow-{DEPTH // count}": {"network.depth": DEPTH // count} for count in SEGMENTS}
+        shallow = {f"shallow-{DEPTH // count}": {"network.depth": DEPTH // count} for count in counts}
         methods = methods_of(plan, rule, fusion="last") | beside(plan, rule, cut)
         methods["bp"] = RuleSpec(
             name="bp", options={"of": methods["bp"].options["of"]}
@@ -111,12 +112,12 @@ class LanguageStudy(AxisStudy):
 
     def entries(self, rows: Sequence[Row]) -> list[Row]:
         """Of each row one a number of segments, in bits."""
-        return [_entry(row, count) for row in rows if "nats" in row for count in SEGMENTS]
+        return [_entry(row, count) for row in rows if "nats" in row for count in _counts(row)]
 
     def findings(self, plan: StudyPlan) -> Iterable[Finding]:
         """Each difference at each ratio and number of segments, over widths; and what doubling bytes or width does to it."""
         for key, words in KEYS.items():
-            for count in SEGMENTS:
+            for count in SEGMENTS[plan.size]:
                 of = COUNT.named(count)
                 for ratio in RATIOS[plan.size]:
                     what = f"{words}, {ratio:g} bytes a parameter, {of}"
@@ -128,11 +129,6 @@ class LanguageStudy(AxisStudy):
                 measure = slope(key, "width", segments=count, ratio=least)
                 yield Finding(f"{key}_width_slope/{count}", what, measure, unit="bits")
 
-    def headroom(self, rows: Sequence[Row]) -> list[Row]:
-        """In bits: what ordinary BP gains with twice the steps."""
-        known = [row for row in rows if {ORDINARY, LONGER} <= row["nats"].keys()]
-        return [row | dict.fromkeys(KEYS, (row["nats"][ORDINARY] - row["nats"][LONGER]) / log(2)) for row in known]
-
     def sentences(self, rule: str, rows: Sequence[Row]) -> Iterator[str]:
         """Where it is ahead of BP, and whether its last segment is ahead of its first there."""
         for (count,), part in group_rows(rows, "segments").items():
@@ -143,6 +139,11 @@ class LanguageStudy(AxisStudy):
                 for at, found in by.items()
             )
             yield f"{rule}, {COUNT.named(count)}: {stands} ({told})."
+
+
+def _counts(row: Row) -> list[int]:
+    """Numbers of segments that were trained."""
+    return [count for count in range(DEPTH, 0, -1) if count == DEPTH or f"segments-{count}" in row["nats"]]
 
 
 def _entry(row: Row, count: int) -> Row:
