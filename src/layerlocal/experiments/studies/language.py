@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import log
 
 from layerlocal.experiments.studies.axis import AxisStudy, Finding
-from layerlocal.experiments.studies.base import Cell, Size, StudyPlan, estimates, group_rows
+from layerlocal.experiments.studies.base import Cell, Size, StudyPlan, estimates, group_rows, twins_of_rule
 from layerlocal.experiments.studies.effects import mean, slope
 from layerlocal.experiments.studies.parts import standings
-from layerlocal.experiments.studies.scale import beside, methods_of
 from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
 from layerlocal.summary import Axis, Row
@@ -29,7 +28,7 @@ RATIOS: dict[Size, tuple[float, ...]] = {
     "quick": (0.5, 2, 20), "medium": (0.5, 4, 20), "standard": (0.25, 0.5, 1, 4, 10, 20, 40), "full": (0.25, 0.5, 1, 4, 10, 20, 40),
 }  # fmt: skip
 WIDTHS: dict[Size, tuple[float, ...]] = {
-    "quick": (0.25,),
+    "quick": (0.125, 0.25),
     "medium": (0.25, 0.5),
     "standard": (0.25, 0.5, 1),
     "full": (0.5, 1, 2),
@@ -46,7 +45,7 @@ KEYS = {
     "deepening": "last segment ahead of the first",
 }
 RATIO = Along("ratio", "bytes seen in training, a parameter", scale="log2", kind="number")
-WIDTH = Along("width", "width", {w: f"width {w:g}" for w in (0.25, 0.5, 1, 2)}, kind="number")
+WIDTH = Along("width", "width", {w: f"width {w:g}" for w in (0.125, 0.25, 0.5, 1, 2)}, kind="number")
 COUNT = Along("segments", "segments", {6: "6 segments, a block each", 3: "3 segments", 2: "2 segments"}, kind="int")
 SHOWN = (
     ("local_bits", "bits a byte", "number"),
@@ -89,17 +88,17 @@ class LanguageStudy(AxisStudy):
         """One a width and number of bytes, its methods the numbers of segments and their controls."""
         counts = SEGMENTS[plan.size]
         data = DataSpec(source=plan.source(BASE), context=CONTEXT, seed=seed)
-        cut = {
-            f"{name}-{count}": (kind, {"segments": "-".join([str(DEPTH // count)] * count), "fusion": "last"})
-            for count in counts
-            for name, kind in (("segments", "segmented"), ("deepsup", "bp-deepsup"))
-            if count < DEPTH
-        }
-        shallow = {f"shallow-{DEPTH // count}": {"network.depth": DEPTH // count} for count in counts}
-        methods = methods_of(plan, rule, fusion="last") | beside(plan, rule, cut)
+        methods = twins_of_rule(plan, rule, fusion="last")
+        partner, source = methods["bp"].options["of"], methods["bp"].source_sha256
+        for kind, name in (("segmented", "segments"), ("bp-deepsup", "deepsup")):
+            for count in counts[1:]:
+                places = "-".join([str(DEPTH // count)] * count)
+                options = {"of": partner, "segments": places, "fusion": "last"}
+                methods[f"{name}-{count}"] = RuleSpec(name=kind, options=options, source_sha256=source)
         methods["bp"] = RuleSpec(
-            name="bp", options={"of": methods["bp"].options["of"]}
+            name="bp", options={"of": partner}, source_sha256=source
         )  # one readout: nothing is fused
+        shallow = {f"shallow-{DEPTH // count}": {"network.depth": DEPTH // count} for count in counts}
         methods |= dict.fromkeys(shallow, methods["bp"])
         cells = []
         for width in WIDTHS[plan.size]:
