@@ -1,4 +1,4 @@
-"""`Network`: an ordered chain of named blocks, and how to cut a user's own module into one."""
+"""`Network`: an ordered chain of named blocks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import FunctionType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +15,14 @@ from layerlocal.networks.blocks import (
     FusableBlock,
     SeesImages,
     as_blocks,
+    as_found,
     as_shape,
     refuse_other_types,
     refuse_shared_parts,
     run_watched,
 )
-from layerlocal.types import InputError, derive_seed, describe_error
+from layerlocal.networks.cutting import Cut, Entry
+from layerlocal.types import InputError, derive_seed
 
 __all__ = ["CompiledForward", "Network", "as_found", "build_blocks", "check_depth", "seeded"]
 
@@ -41,6 +42,7 @@ class Network(nn.Module):
     Attributes:
         width: factor on its channels, where `create_network` made it.
         resized: makes the same network, with other weights, of another ``width``; ``None`` where it was not made by name.
+        names_in_module: names of its weights and buffers in the module that it was cut from (`from_module`), by their names here.
 
     Raises:
         InputError: no blocks, a block that does not take what the one before it gives or gives anything but one tensor, weights that are
@@ -57,6 +59,7 @@ class Network(nn.Module):
         self.compiled = False
         self.width = 1.0
         self.resized: Callable[..., Network] | None = None
+        self.names_in_module: dict[str, str] = {}
         self.activity_shapes = self._trace_shapes()
 
     @property
@@ -133,45 +136,48 @@ class Network(nn.Module):
         return self
 
     @classmethod
-    def from_module(
-        cls, module: nn.Module, blocks: Sequence[str | Sequence[str]], *, sample_shape: Sequence[int]
-    ) -> Network:
+    def from_module(cls, module: nn.Module, blocks: Sequence[Entry], *, sample_shape: Sequence[int]) -> Network:
         """Cut a module into blocks by the names of its submodules.
 
+        The network ends with the last block: a classifier's head need not be named, and is no part of the network then. What the module's
+        ``forward`` does between two submodules is given with them, as a function or a module of your own. All that is named is held against
+        the module's own forward pass on a random batch of two, in evaluation and in training mode; what would be lost is refused.
+
         Args:
-            module: any module; its submodules are used as they are, not copied.
-            blocks: one entry a block: a submodule's name (``"layer1"``, ``"features.0"``) or a list of names applied in order.
+            module: any module; its submodules are used as they are, not copied. It may return anything.
+            blocks: one entry a block: a submodule's name (``"layer1"``, ``"features.0"``), a function (``torch.flatten``, which keeps the batch
+                here, or ``lambda x: x.mean([2, 3])``), a module of your own, or a list of these, applied in order. What stands behind the last
+                name is compared with nothing.
             sample_shape: shape of one input without the batch dimension.
 
         Raises:
-            InputError: a name that is not a submodule, or a chain of blocks whose output on a random batch is not the
-                module's own (something happens between the blocks that the cut would lose).
+            InputError: a name that is not a submodule; a chain of blocks that is not what the module does, with the operation between the
+                blocks that it would lose and how to cut there. The module is then left as it was.
 
         Example:
-            >>> module = nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU())
-            >>> Network.from_module(module, [["0", "1", "2"]], sample_shape=(8,)).depth
-            1
+            >>> class Classifier(nn.Module):
+            ...     def __init__(self):
+            ...         super().__init__()
+            ...         self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+            ...
+            ...     def forward(self, x):
+            ...         return self.fc(self.conv(x).relu().mean([2, 3]))
+            >>> cut = ["conv", lambda x: x.relu()]
+            >>> Network.from_module(Classifier(), [cut], sample_shape=(1, 8, 8)).activity_shapes
+            [(4, 6, 6)]
         """
-        names_of = _names_by_block(module, blocks)
-        known = {name for name, _ in module.named_modules() if name}
-        parts: list[nn.Module] = []
-        for names in names_of:
-            for name in names:
-                if name not in known:
-                    raise InputError(
-                        f"{type(module).__name__} has no submodule {name!r}; it has: {', '.join(sorted(known))}"
-                    )
-            found = [module.get_submodule(name) for name in names]
-            parts.append(found[0] if len(found) == 1 else nn.Sequential(*found))
-        network = cls(parts, sample_shape=sample_shape)
-        _refuse_unequal_chain(module, network)
+        cut = Cut(module, blocks)
+        parts = nn.ModuleList(cut.blocks())
+        cut.refuse_loss(_random_batch(parts, as_shape(sample_shape)))
+        network = cls(list(parts), sample_shape=sample_shape)
+        network.names_in_module = cut.names_of(network)
         return network
 
     def _trace_shapes(self) -> list[tuple[int, ...]]:
         """Shape of each block's activity without the batch dimension, read off one batch of two random inputs."""
         shapes = []
         with as_found(self), torch.no_grad():
-            h = _random_batch(self)
+            h = _random_batch(self, self.sample_shape)
             for name, block in zip(self.block_names, self.blocks, strict=True):
                 h = run_watched(name, block, h)
                 shapes.append(tuple(h.shape[1:]))
@@ -191,66 +197,10 @@ def _run_of_its_own(name: str) -> Callable[..., Tensor]:
     return FunctionType(_run.__code__.replace(co_name=name), _run.__globals__, name)
 
 
-class as_found:
-    """Run a module in eval mode and give it back in the mode of each of its parts."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.modes = [(part, part.training) for part in module.modules()]
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for part, training in self.modes:
-            part.training = training
-
-
-def _random_batch(network: Network) -> Tensor:
-    like = next(network.parameters(), torch.empty(0))
+def _random_batch(module: nn.Module, sample_shape: tuple[int, ...]) -> Tensor:
+    like = next(module.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, *network.sample_shape, generator=generator).to(like.device, like.dtype)
-
-
-def _names_by_block(module: Any, blocks: Any) -> list[list[str]]:
-    if not isinstance(module, nn.Module):
-        raise InputError(f"a network is cut from an nn.Module, got {type(module).__name__}")
-    entries: list[Any] = list(blocks) if isinstance(blocks, list | tuple) else [None]
-    names = [[entry] if isinstance(entry, str) else entry for entry in entries]
-    if not all(isinstance(entry, list | tuple) and entry for entry in names):
-        raise InputError(
-            f"blocks is a list with one entry a block, a submodule's name or a list of names, got {blocks!r}"
-        )
-    return [list(entry) for entry in names]
-
-
-def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
-    x = _random_batch(network)
-    with as_found(module), torch.no_grad():
-        try:
-            expected = module(x.clone())
-        except Exception as error:
-            raise InputError(
-                f"{type(module).__name__} cannot take samples of shape {network.sample_shape}: it {describe_error(error)}"
-            ) from error
-        found = network(x)
-    if not isinstance(expected, Tensor):
-        raise InputError(
-            f"{type(module).__name__} returns {type(expected).__name__}, not one tensor; cut a module that does"
-        )
-    if expected.shape != found.shape:
-        raise InputError(
-            f"the chain of blocks gives shape {tuple(found.shape)} where {type(module).__name__} gives {tuple(expected.shape)}; "
-            "name every submodule that the forward pass uses, in order; where forward calls functions between submodules (a mean, a reshape, "
-            "F.relu), no cut keeps them: write the blocks as modules and use Network([...])"
-        )
-    if not torch.equal(expected, found):
-        difference = (expected - found).abs().max().item()
-        raise InputError(
-            f"the chain of blocks differs from {type(module).__name__}'s own output by up to {difference:.3g}; an operation between "
-            "the blocks (a residual, an activation, a pooling written in forward) is lost: put it into a submodule, or write the blocks as "
-            "modules and use Network([...])"
-        )
+    return torch.randn(2, *sample_shape, generator=generator).to(like.device, like.dtype)
 
 
 def check_depth(depth: int) -> None:
