@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -27,6 +28,8 @@ __all__ = [
     "load_json",
     "read_json",
     "read_model",
+    "weights_file",
+    "weights_sha256",
     "write_atomic",
     "write_whole",
 ]
@@ -223,3 +226,22 @@ def _finite(text: str) -> float:
 _COMPACT = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 _STRICT, _LOOSE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite), json.JSONDecoder()
 """Made once: a store of many runs is read faster."""
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights that a path names: of a run's folder its checkpoint."""
+    return path / "checkpoint/state.safetensors" if path.is_dir() else path
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of what a network is to start from.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    try:
+        return hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in it
+        raise InputError(f"the weights {path!r} cannot be a file: {error}") from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import FunctionType
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Network(nn.Module):
     Attributes:
         width: factor on its channels, where `create_network` made it.
         resized: makes the same network, with other weights, of another ``width``; ``None`` where it was not made by name.
+        frozen: indices of the blocks that do not learn (`freeze`).
+        started: its weights are given ones (`load_weights`): nothing of it is made of the training images.
         names_in_module: names of its weights and buffers in the module that it was cut from (`from_module`), by their names here.
 
     Raises:
@@ -60,6 +63,8 @@ class Network(nn.Module):
         self.width = 1.0
         self.resized: Callable[..., Network] | None = None
         self.names_in_module: dict[str, str] = {}
+        self.frozen: frozenset[int] = frozenset()
+        self.started = False
         self.activity_shapes = self._trace_shapes()
 
     @property
@@ -84,10 +89,37 @@ class Network(nn.Module):
             return x.contiguous(memory_format=torch.channels_last)
         return x
 
+    def freeze(self, blocks: Iterable[int]) -> Network:
+        """Keep blocks as they are: nothing of them is trained from now on, their running statistics do not move, and they drop nothing.
+
+        Make the rule after this: it trains what it finds. Readouts at frozen blocks still learn, as they are the rule's.
+
+        Args:
+            blocks: indices, from 0.
+
+        Raises:
+            InputError: an index that no block has.
+        """
+        chosen = sorted(blocks)
+        for index in chosen:
+            if not 0 <= index < self.depth:
+                raise InputError(f"block {index} cannot be frozen: the network has blocks 0 to {self.depth - 1}")
+        for index in chosen:
+            self.blocks[index].requires_grad_(False).eval()
+        self.frozen |= frozenset(chosen)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; frozen blocks stay in evaluation mode."""
+        super().train(mode)
+        for index in self.frozen:
+            self.blocks[index].eval()
+        return self
+
     @property
     def sees_images(self) -> bool:
         """Whether a part of it is made of the training images (`see`)."""
-        return any(isinstance(part, SeesImages) for part in self.modules())
+        return not self.started and any(isinstance(part, SeesImages) for part in self.modules())
 
     @torch.no_grad()
     def see(self, images: Tensor) -> None:
