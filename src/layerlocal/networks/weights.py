@@ -137,8 +137,8 @@ def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
         raise InputError(f"the weights {path} have changed since this run was planned; run the command again")
     if file.suffix.lower() in PICKLES:
         raise InputError(
-            f"{path} is a pickle, which may run code as it is read; where you trust it, write it anew with "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'weights.safetensors')"
+            f"{path} is a pickle, which may run code as it is read; where you trust it, read it with weights_only=True and write it anew with "
+            "save_file of safetensors.torch"
         )
     if file.suffix.lower() == ".onnx":
         raise InputError(

@@ -20,13 +20,13 @@ __all__ = ["Trainer", "build_network", "build_rule", "check_case", "has_no_effec
 
 
 def build_network(case: CostCase) -> Network:
-    """The case's network, on the CPU."""
+    """The case's network, on the CPU; what it starts from is not read, as no cost hangs on it, and what is frozen is."""
     spec = case.network
     network = create_network(
         spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
         channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **spec.options,
     )  # fmt: skip
-    return ready(network, spec)
+    return ready(network, spec, start=False)
 
 
 def build_rule(case: CostCase) -> Rule:
