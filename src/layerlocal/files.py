@@ -229,8 +229,15 @@ _STRICT, _LOOSE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finit
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights that a path names: of a run's folder its checkpoint."""
-    return path / "checkpoint/state.safetensors" if path.is_dir() else path
+    """The file of weights that a path names: of a run's folder its checkpoint.
+
+    Raises:
+        InputError: what is no path.
+    """
+    try:
+        return path / "checkpoint/state.safetensors" if path.is_dir() else path
+    except ValueError as error:  # a NUL in it
+        raise InputError(f"the weights {str(path)!r} cannot be a file: {error}") from error
 
 
 def weights_sha256(path: Path) -> str:
@@ -242,6 +249,6 @@ def weights_sha256(path: Path) -> str:
     try:
         return hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
     except OSError as error:
-        raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from error
-    except ValueError as error:  # a NUL in it
-        raise InputError(f"the weights {path!r} cannot be a file: {error}") from error
+        raise InputError(
+            f"cannot read the weights {path}: {error.strerror or error}; give a file that is there"
+        ) from error

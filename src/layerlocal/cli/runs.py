@@ -190,9 +190,11 @@ def _with_roles(spec: RunSpec, blocks: str | None) -> RunSpec:
     if blocks is None:
         return spec
     from layerlocal.rules.roles import Roles
+    from layerlocal.runs.run import build
 
     roles = Roles.parse(blocks)
     name, options = roles.rule(spec.rule.name, spec.rule.options)
+    roles.refuse_other_depth(build(spec)[1].network.depth)
     frozen = {"network.frozen": roles.frozen} if roles.frozen else {}
     rule = spec.rule.model_copy(update={"name": name, "options": options})
     return spec.model_copy(update={"rule": rule}).with_settings(frozen)

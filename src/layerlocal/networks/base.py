@@ -103,7 +103,9 @@ class Network(nn.Module):
         chosen = sorted(blocks)
         for index in chosen:
             if not 0 <= index < self.depth:
-                raise InputError(f"block {index} cannot be frozen: the network has blocks 0 to {self.depth - 1}")
+                raise InputError(
+                    f"block {index} cannot be frozen: the network has blocks 0 to {self.depth - 1}; give indices of these"
+                )
         for index in chosen:
             self.blocks[index].requires_grad_(False).eval()
         self.frozen |= frozenset(chosen)

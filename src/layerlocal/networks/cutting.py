@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from layerlocal.devices import cuda_devices, seed_generators
 from layerlocal.networks.blocks import kind_of
 from layerlocal.networks.journal import LISTS, Event, Journal, seed_of
-from layerlocal.types import InputError, describe_error, shown
+from layerlocal.types import InputError, describe_error, first_line, shown
 
 __all__ = ["Applied", "Cut", "Entry", "Step"]
 
@@ -158,9 +158,7 @@ class Cut:
                 return journal
             except Exception as error:
                 fault = error
-        raise InputError(
-            f"{self.who} cannot take samples of shape {tuple(x.shape[1:])}: it {describe_error(fault)}"
-        ) from fault
+        raise InputError(f"{self.who} cannot take samples of shape {tuple(x.shape[1:])}: {_told(fault)}") from fault
 
     def _hold(self, journal: Journal, x: Tensor, mode: str) -> None:
         """Walk the chain beside the module."""
@@ -186,7 +184,7 @@ class Cut:
             try:
                 h = part.module(event.x.clone())
             except Exception as error:
-                raise InputError(self._say_other(part, event, f"it {describe_error(error)}", mode)) from error
+                raise InputError(self._say_other(part, event, _told(error), mode)) from error
             if not _same(h, event.found, exact=True):
                 raise InputError(self._say_other(part, event, "it gives something else", mode))
             seed_generators(seed_of(place, time, after=True), journal.devices)
@@ -198,7 +196,8 @@ class Cut:
             found = part.module(h)
         except Exception as error:
             raise InputError(
-                f"block{part.block} cannot be made: {part.name}, given shape {tuple(h.shape[1:])}, {describe_error(error)}"
+                f"block{part.block} cannot be made: {part.name}, given shape {tuple(h.shape[1:])}, fails: {_told(error)}; give another function, or "
+                "leave it out"
             ) from error
         if not isinstance(found, Tensor):
             raise InputError(
@@ -311,6 +310,13 @@ def name_of(function: Callable[..., Any]) -> str:
         function = function.func
     name = getattr(function, "__qualname__", type(function).__name__)
     return "the lambda" if name.endswith("<lambda>") else f"{name.rpartition('.')[2]}()"
+
+
+def _told(error: Exception) -> str:
+    """What torch says of shapes and arguments; of anything else also where it came from."""
+    return (
+        first_line(error) if isinstance(error, RuntimeError | ValueError | TypeError) else f"it {describe_error(error)}"
+    )
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ def load_weights(network: Network, start: nn.Module | str | os.PathLike[str], *,
     elif isinstance(start, str | os.PathLike):
         what, given = os.fspath(start), _read(Path(start), sha256)
     else:
-        raise InputError(f"a network starts from a module or a file, got {shown(start)}")
+        raise InputError(f"a network starts from a module or a file, got {shown(start)}; give one of these")
     wanted = network.state_dict()
     found = _found_in(network, what, wanted, given)
     for name, tensor in found.items():
@@ -100,7 +100,8 @@ def _found_in(
     missing = [name for name in wanted if way(name) not in given]
     if len(missing) == len(wanted) > 0:
         raise InputError(
-            f"{what} has none of the network's weights, which are {_few(wanted)}{_or_cut(network)}; it has {_few(given)}"
+            f"{what} has none of the network's weights, which are {_few(wanted)}{_or_cut(network)}; it has {_few(given)}; give weights by the "
+            "names that they have there"
         )
     if missing:
         raise InputError(
@@ -132,7 +133,9 @@ def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from error
+        raise InputError(
+            f"cannot read the weights {path}: {error.strerror or error}; give a file that is there"
+        ) from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"the weights {path} have changed since this run was planned; run the command again")
     if file.suffix.lower() in PICKLES:

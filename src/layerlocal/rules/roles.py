@@ -71,7 +71,9 @@ class Roles:
             InputError: more or fewer.
         """
         if len(self.words) != depth:
-            raise InputError(f"blocks says what {len(self.words)} blocks do, and the network has {depth}")
+            raise InputError(
+                f"blocks says what {len(self.words)} blocks do, and the network has {depth}; give a role for each"
+            )
 
     def rule(self, rule: str | type[Rule], options: dict[str, Any]) -> tuple[str | type[Rule], dict[str, Any]]:
         """The rule that trains so, and its options: the rule itself, or `segmented` of it.
@@ -99,5 +101,5 @@ class Roles:
 
 def _no_roles(given: Any) -> InputError:
     return InputError(
-        f"blocks says of every block whether it is frozen, local or joint, such as '2 frozen, local, 3 joint', got {shown(given)}"
+        f"blocks must say of every block whether it is frozen, local or joint, such as '2 frozen, local, 3 joint', got {shown(given)}"
     )
