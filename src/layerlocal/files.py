@@ -28,6 +28,7 @@ __all__ = [
     "load_json",
     "read_json",
     "read_model",
+    "read_weights",
     "weights_file",
     "weights_sha256",
     "write_atomic",
@@ -229,13 +230,22 @@ _STRICT, _LOOSE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finit
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights that a path names: of a run's folder its checkpoint.
+    """The file of weights that a path names: of a run's folder its checkpoint."""
+    return path / "checkpoint/state.safetensors" if path.is_dir() else path
+
+
+def read_weights(path: Path) -> bytes:
+    """What is in the file of weights that a path names.
 
     Raises:
-        InputError: what is no path.
+        InputError: a file that cannot be read.
     """
     try:
-        return path / "checkpoint/state.safetensors" if path.is_dir() else path
+        return weights_file(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the weights {path}: {error.strerror or error}; give a file that is there"
+        ) from error
     except ValueError as error:  # a NUL in it
         raise InputError(f"the weights {str(path)!r} cannot be a file: {error}") from error
 
@@ -246,9 +256,4 @@ def weights_sha256(path: Path) -> str:
     Raises:
         InputError: a file that cannot be read.
     """
-    try:
-        return hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the weights {path}: {error.strerror or error}; give a file that is there"
-        ) from error
+    return hashlib.sha256(read_weights(path)).hexdigest()

@@ -196,8 +196,7 @@ class Cut:
             found = part.module(h)
         except Exception as error:
             raise InputError(
-                f"block{part.block} cannot be made: {part.name}, given shape {tuple(h.shape[1:])}, fails: {_told(error)}; give another function, or "
-                "leave it out"
+                f"block{part.block} cannot be made: {part.name}, given shape {tuple(h.shape[1:])}, fails: {_told(error)}; give another function"
             ) from error
         if not isinstance(found, Tensor):
             raise InputError(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlocal.files import weights_file
+from layerlocal.files import read_weights, weights_file
 from layerlocal.networks.base import Network
 from layerlocal.spec import NetworkSpec
 from layerlocal.types import InputError, first_line, shown
@@ -129,13 +129,7 @@ def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    file = weights_file(path)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the weights {path}: {error.strerror or error}; give a file that is there"
-        ) from error
+    file, content = weights_file(path), read_weights(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"the weights {path} have changed since this run was planned; run the command again")
     if file.suffix.lower() in PICKLES:
