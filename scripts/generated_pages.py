@@ -54,7 +54,7 @@ def _paper(reference: str) -> str:
 
 TASKS = {
     "Data": ["data"],
-    "Networks": ["networks"],
+    "Networks": ["networks", "networks.weights"],
     "Rules": ["rules"],
     "Training": ["training.fit", "training.estimator", "training.evaluate"],
     "Experiments": ["experiments.api", "summary", "experiments.twins"],

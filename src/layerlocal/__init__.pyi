@@ -24,6 +24,7 @@ from .networks import Network as Network
 from .networks import create_network as create_network
 from .networks import list_networks as list_networks
 from .networks import network_options as network_options
+from .networks.weights import load_weights as load_weights
 from .rules import BlockwiseRule as BlockwiseRule
 from .rules import Rule as Rule
 from .rules import RuleInfo as RuleInfo

@@ -23,7 +23,7 @@ def _as_word(value: Any) -> str:
     return _PLAIN.encode(value)
 
 
-_ELSE = ("source", "name", "options", "teacher", "content_sha256", "source_sha256")
+_ELSE = ("source", "name", "options", "teacher", "content_sha256", "source_sha256", "start_sha256")
 """Fields that a command has as options of their own, as several settings, or not at all."""
 _USUAL: dict[str, dict[str, Any]] = {
     name: {key: value for key, value in section if key not in _ELSE}

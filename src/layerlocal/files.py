@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -27,6 +28,9 @@ __all__ = [
     "load_json",
     "read_json",
     "read_model",
+    "read_weights",
+    "weights_file",
+    "weights_sha256",
     "write_atomic",
     "write_whole",
 ]
@@ -223,3 +227,33 @@ def _finite(text: str) -> float:
 _COMPACT = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 _STRICT, _LOOSE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite), json.JSONDecoder()
 """Made once: a store of many runs is read faster."""
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights that a path names: of a run's folder its checkpoint."""
+    return path / "checkpoint/state.safetensors" if path.is_dir() else path
+
+
+def read_weights(path: Path) -> bytes:
+    """What is in the file of weights that a path names.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    try:
+        return weights_file(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the weights {path}: {error.strerror or error}; give a file that is there"
+        ) from error
+    except ValueError as error:  # a NUL in it
+        raise InputError(f"the weights {str(path)!r} cannot be a file: {error}") from error
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of what a network is to start from.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    return hashlib.sha256(read_weights(path)).hexdigest()

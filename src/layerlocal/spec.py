@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -168,6 +168,11 @@ class NetworkSpec(Section):
 
     Channels-last is the default: on the CPU it was 1.3 to 1.9 times as fast for narrow networks, for a rule and its twins alike. Of a network
     of one's own (``FILE.py:FUNCTION``) there is the hash of its source too, so that an edit makes a new run.
+
+    Args:
+        start: file of the weights that it starts from (`load_weights`); ``None``: drawn from the run's seed.
+        start_sha256: of that file, filled in before a run begins. Then ``start`` is no part of a run's hash: a moved file is the same start.
+        frozen: indices of blocks that keep their weights (`Network.freeze`).
     """
 
     oldest = frozenset(("name", "width", "channels_last", "compile", "options"))
@@ -180,6 +185,14 @@ class NetworkSpec(Section):
     fused: bool = False
     options: dict[str, Scalar] = Field(default={})
     source_sha256: str | None = None
+    start: str | None = Field(default=None, min_length=1)
+    start_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    frozen: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+
+    def hashed(self) -> dict[str, Any]:
+        """Which weights it starts from, where that is known, and not where they lay."""
+        content = super().hashed()
+        return {key: value for key, value in content.items() if key != "start" or "start_sha256" not in content}
 
 
 TYPED_NETWORK = NetworkSpec(fused=True)
@@ -353,8 +366,9 @@ class RunSpec(Section):
                 content[section]["options"] = {**content[section]["options"], name: value}
             else:
                 raise unknown_name("setting", str(key), _known_settings())
-        if "network.name" in settings and "network.source_sha256" not in settings:
-            content["network"].pop("source_sha256", None)  # it was of another network
+        for key, of in (("name", "source_sha256"), ("start", "start_sha256")):
+            if f"network.{key}" in settings and f"network.{of}" not in settings:
+                content["network"].pop(of, None)  # it was of another file
         if settings.keys() & _ELSEWHERE and "data.content_sha256" not in settings:
             content["data"]["content_sha256"] = None  # it was of other data, or of data read otherwise
         return type(self).parse(content)
@@ -381,6 +395,6 @@ def _known_settings() -> list[str]:
         f"{section}.{name}"
         for section, model in SECTIONS.items()
         for name in model.model_fields
-        if section != "rule" and name not in ("options", "source_sha256")
+        if section != "rule" and name not in ("options", "source_sha256", "start_sha256")
     ]
     return [*fields, "rule.<option>", "network.<option>", "data.teacher.<option>", "seed", "judged_on"]

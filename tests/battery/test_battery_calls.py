@@ -159,7 +159,15 @@ Network([nn.Linear(3, 4)], sample_shape=(0,))                                   
 Network([nn.Linear(3, 4)], sample_shape=())                                                  | ()
 Network([nn.Linear(3, 4).double()], sample_shape=(3,))                                       | float64
 Network.from_module(nn.Sequential(nn.Linear(3, 4)), ["5"], sample_shape=(3,))                | 5
-Network.from_module(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), ["0"], sample_shape=(3,))     | block
+Network.from_module(nn.Sequential(nn.Tanh(), nn.ReLU()), ["1"], sample_shape=(3,))           | '0'
+Network.from_module(nn.Sequential(nn.Linear(3, 4)), [["0", nn.ReLU]], sample_shape=(3,))     | ReLU
+Network.from_module(nn.Sequential(nn.Linear(3, 4)), ["0", lambda x: None], sample_shape=(3,)) | lambda
+load_weights(network(), "away")                                                              | away
+load_weights(network(), "a\0b")                                                              | a\x00b
+load_weights(network(), None)                                                                | None
+fit("local-heads", data, network=network(), blocks=3)                                        | 3
+fit("local-heads", data, network=network(), blocks=["local", None])                          | None
+fit("local-heads", data, network=network(), start=7)                                         | 7
 Network.from_module(nn.Sequential(nn.Linear(3, 4)), [], sample_shape=(3,))                   | block
 Network.from_module(nn.Linear(3, 4), [""], sample_shape=(3,))                                | submodule
 Network.from_module("module", ["0"], sample_shape=(3,))                                      | str

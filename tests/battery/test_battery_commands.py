@@ -253,6 +253,18 @@ TRAIN --rule bp --set rule.of=nothing                         | nothing
 TRAIN --rule bp --set rule.of=4                               | 4
 TRAIN --rule bp --set rule.of=bp                              | bp
 TRAIN --rule segmented --set rule.segment_size=0              | segment_size
+TRAIN --blocks frozn                                          | frozn
+TRAIN --blocks '9 local'                                      | 9
+TRAIN --blocks '1 frozen' --rule segmented                    | segmented
+TRAIN --start away                                            | away
+TRAIN --start afile                                           | afile
+TRAIN --start mine.py                                         | mine.py
+TRAIN --start away --set network.start=gone                   | network.start
+TRAIN --set network.start=5                                   | start
+TRAIN --set network.frozen=[9]                                | 9
+TRAIN --set network.frozen=[-1]                               | frozen
+TRAIN --set network.frozen=all                                | frozen
+TUNE --set network.start=away                                 | away
 IMAGES --set data.classes=5                | classes
 IMAGES --set 'data.classes=["cat","cow"]'  | cow
 IMAGES --set 'data.classes=["cat","cat"]'  | cat

@@ -41,11 +41,12 @@ CASES = {
     "hcl-ff": ({"name": "hcl-ff", "width": 9 / 32, "hierarchy": "(0,(1,2))"}, {}, [1, 1, 1, 1]),
     "ff, peers": ({"name": "ff", "peer_normalization": 5.0}, {}, None),
     "segmented": ({"name": "segmented", "of": "class-goodness"}, {"checkpointing": True}, [1, 1]),
+    "frozen": ({"name": "segmented", "of": "local-heads", "segments": "2-1-1", "frozen": (0, 1)}, {}, [1, 1, 1]),
     "bf16": ({"name": "class-goodness"}, {"precision": "bf16"}, [1, 1, 1, 9]),
 }
 
 
-def make(name="local-heads", seed=0, depth=4, width=0.25, channels_last=False, fused=False, **options):
+def make(name="local-heads", seed=0, depth=4, width=0.25, channels_last=False, fused=False, frozen=(), **options):
     network = create_network(
         "cnn4",
         in_channels=3,
@@ -56,7 +57,7 @@ def make(name="local-heads", seed=0, depth=4, width=0.25, channels_last=False, f
         channels_last=channels_last,
         fused=fused,
     )
-    return create_rule(name, network, num_classes=K, seed=seed, **options)
+    return create_rule(name, network.freeze(frozen), num_classes=K, seed=seed, **options)
 
 
 def split(number, seed):

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,10 +26,11 @@ from layerlocal import (
     create_network,
     create_rule,
     fit,
+    load_weights,
 )
 from layerlocal.measure import contract
 
-RULES, NETWORKS = (ROOT / f"docs/own-{what}.md" for what in ("rules", "networks"))
+RULES, NETWORKS = ROOT / "docs/own-rules.md", ROOT / "docs/networks.md"
 
 
 class Heads(BlockwiseRule):
@@ -189,14 +191,18 @@ def small_resnet():
     return namespace["SmallResNet"]()
 
 
-def whole():
-    names = [["conv1", "bn1", "relu"], "layer1", "layer2", ["avgpool", "fc"]]
+def misfit():
+    Network([nn.Conv2d(1, 16, 3, 2, 1), nn.Linear(16, 10)], sample_shape=(1, 28, 28))
+
+
+def lossy():
+    names = [["conv1", "bn1", "relu"], "layer1", "layer2", "avgpool", "fc"]
     Network.from_module(small_resnet(), names, sample_shape=(1, 28, 28))
 
 
-def without_classifier():
-    names = [["conv1", "bn1", "relu"], "layer1", "layer2"]
-    Network.from_module(small_resnet(), names, sample_shape=(1, 28, 28))
+def pickled():
+    Path("model.pt").touch()
+    load_weights(Network([nn.Linear(3, 4)], sample_shape=(3,)), "model.pt")
 
 
 def shared():
@@ -234,8 +240,13 @@ REFUSED = {
     "function": lambda: Network([lambda x: x], sample_shape=(8,)),
     "half": lambda: Network([nn.Sequential(nn.Conv2d(1, 8, 3)).half()], sample_shape=(1, 28, 28)),
     "whole module": lambda: Network(small_resnet(), sample_shape=(1, 28, 28)),
-    "does not fit": whole,
-    "no classifier": without_classifier,
+    "does not fit": misfit,
+    "lost function": lossy,
+    "other weights": lambda: load_weights(
+        Network([nn.Sequential(nn.Linear(3, 4))], sample_shape=(3,)), nn.Linear(3, 4)
+    ),
+    "pickle": pickled,
+    "roles": lambda: fit("local-heads", (torch.rand(60, 8), torch.arange(60) % 3), network="mlp", blocks="2 local"),
     "tokens": tokens,
     "oblong": oblong,
 }

@@ -182,7 +182,11 @@ def test_a_network_that_is_made_must_take_the_samples_and_has_its_width():
 
 
 @pytest.mark.parametrize(
-    "module", ["layerlocal.training.fit", "layerlocal.data.arrays", "layerlocal.training.estimator"]
+    "module",
+    [
+        f"layerlocal.{name}"
+        for name in ("training.fit", "data.arrays", "training.estimator", "networks.base", "networks.weights")
+    ],
 )
 def test_the_examples_in_docstrings_are_true(module):
     pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")

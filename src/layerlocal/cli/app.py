@@ -171,8 +171,8 @@ def parse_settings(words: list[str], options: Mapping[str, str] | None = None) -
 
 SET_BY_OPTIONS = {
     "rule.name": "rule", "data.source": "data", "network.name": "network", "network.width": "width", "recipe.epochs": "epochs", "seed": "seed",
-    "network.depth": "depth", "network.compile": "compile", "network.fused": "fused", "image_size": "image_size", "num_classes": "num_classes",
-    "recipe.batch_size": "batch_size", "recipe.precision": "precision",
+    "network.start": "start", "network.depth": "depth", "network.compile": "compile", "network.fused": "fused", "image_size": "image_size",
+    "num_classes": "num_classes", "recipe.batch_size": "batch_size", "recipe.precision": "precision",
 }  # fmt: skip
 """Settings and the parameters of a command that mean the same."""
 FLAGS = {"num_classes": "classes", "image_size": "image-size", "batch_size": "batch-size"}

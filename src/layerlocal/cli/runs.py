@@ -121,6 +121,14 @@ def train(
     ] = "fashion_mnist_subset",
     network: NamedNetwork = "vgg8",
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Weights that the network starts from: safetensors, .pt2 or a run's folder (network.start)."),
+    ] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="What each block does: frozen, local or joint, e.g. '5 frozen, 2 local, 2 joint'."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of initial weights, batches, augmentation and the rule's draws.")
@@ -151,11 +159,11 @@ def train(
     from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
 
     speaks = speaks_for_run(parallel)
-    chosen = chosen_settings(context, settings, network__width=width, recipe__epochs=epochs)
+    chosen = chosen_settings(context, settings, network__width=width, network__start=start, recipe__epochs=epochs)
     named = TYPED_NETWORK.model_copy(update={"name": network})
     base = RunSpec(data=DataSpec(source=data), network=named, rule=RuleSpec(name=rule), seed=seed)
     prepare_torch(device, threads)
-    spec = pin(base.with_settings(chosen), reread=reread)
+    spec = pin(_with_roles(base.with_settings(chosen), blocks), reread=reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     progress = OneRun(err if speaks else Console(quiet=True), log)
     try:
@@ -175,6 +183,21 @@ def train(
     if certificate is not None and not certificate["certified"]:
         problems = "; ".join(certificate["problems"])
         err.print(f"warning: not as local as declared: {problems}", style="red", markup=False)
+
+
+def _with_roles(spec: RunSpec, blocks: str | None) -> RunSpec:
+    """The run whose blocks do what ``--blocks`` says."""
+    if blocks is None:
+        return spec
+    from layerlocal.rules.roles import Roles
+    from layerlocal.runs.run import build
+
+    roles = Roles.parse(blocks)
+    name, options = roles.rule(spec.rule.name, spec.rule.options)
+    roles.refuse_other_depth(build(spec)[1].network.depth)
+    frozen = {"network.frozen": roles.frozen} if roles.frozen else {}
+    rule = spec.rule.model_copy(update={"name": name, "options": options})
+    return spec.model_copy(update={"rule": rule}).with_settings(frozen)
 
 
 def _what_is_kept(spec: RunSpec, out: Path, progress: OneRun) -> str:

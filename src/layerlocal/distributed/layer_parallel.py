@@ -142,11 +142,11 @@ class Stage(Rule):
         for segment in self.segments:
             value, metrics, h = segment_loss(rule, segment, rule.block_loss, h.detach(), y, self.cuts)
             name = segment_name(segment, depth)
-            if value is None:
+            if value is None and not self.network.frozen.issuperset(segment):
                 raise InputError(f"{name} has no readout, so nothing would train it")
             if segment is self.segments[-1] and self.sender is not None:
                 self.sender.send(rule.feed(segment[-1], h))
-            if learns_by(rule, segment, value):
+            if value is not None and learns_by(rule, segment, value):
                 yield BlockLoss(name, value, metrics)
             del value
             if segment is not self.segments[-1]:

@@ -9,7 +9,7 @@ from layerlocal.plugins import file_of
 from layerlocal.spec import NetworkSpec, RunSpec
 from layerlocal.types import InputError
 
-__all__ = ["FIXED", "refuse_fixed", "refuse_settings", "refuse_unnamed_files", "set_on"]
+__all__ = ["FIXED", "refuse_fixed", "refuse_settings", "refuse_unnamed_files", "set_on", "start_of"]
 
 Key = TypeVar("Key")
 DRAWN = "teacher_student"
@@ -38,7 +38,7 @@ def set_on(
         runs: by key.
         settings: dotted.
         contents: what the data are, by ``DataSpec.place``, for settings that change where they are found or how they are drawn.
-        sources: SHA-256 of the file, by the name of a network that is one.
+        sources: SHA-256 of the file, by the name of a network that is one, and of weights to start from.
 
     Raises:
         InputError: a setting that does not exist, or a value that it cannot have.
@@ -52,9 +52,16 @@ def set_on(
     if isinstance(name, str) and file_of(name) is not None:
         given = {"network.width": 1.0, **settings, "network.source_sha256": sources.get(name)}
         found |= _with_axes_alone({key: spec for key, spec in runs.items() if key not in apart})
+    given |= start_of(settings, sources)
     return {
         key: spec.with_settings(of_all if key in apart else given).with_content(contents) for key, spec in found.items()
     }
+
+
+def start_of(settings: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, str]:
+    """The hash of the weights that settings let networks start from, as a setting too."""
+    found = sources.get(str(settings.get("network.start")))
+    return {} if found is None else {"network.start_sha256": found}
 
 
 def _with_axes_alone(runs: Mapping[Key, RunSpec]) -> dict[Key, RunSpec]:

@@ -1,12 +1,12 @@
-"""`Network`: an ordered chain of named blocks, and how to cut a user's own module into one."""
+"""`Network`: an ordered chain of named blocks."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,16 @@ from layerlocal.networks.blocks import (
     FusableBlock,
     SeesImages,
     as_blocks,
+    as_found,
     as_shape,
     refuse_other_types,
     refuse_shared_parts,
     run_watched,
 )
+from layerlocal.networks.cutting import Cut, Entry
 from layerlocal.networks.tokens import is_tokens, read_tokens, tokens_of
 from layerlocal.options import whole_number
-from layerlocal.types import InputError, derive_seed, describe_error
+from layerlocal.types import InputError, derive_seed
 
 __all__ = ["CompiledForward", "Network", "as_found", "build_blocks", "check_depth", "seeded"]
 
@@ -46,6 +48,9 @@ class Network(nn.Module):
     Attributes:
         width: factor on its channels, where `create_network` made it.
         resized: makes the same network, with other weights, of another ``width``; ``None`` where it was not made by name.
+        frozen: indices of the blocks that do not learn (`freeze`).
+        started: its weights are given ones (`load_weights`): nothing of it is made of the training images.
+        names_in_module: names of its weights and buffers in the module that it was cut from (`from_module`), by their names here.
 
     Raises:
         InputError: no blocks, a block that does not take what the one before it gives or gives anything but one tensor, weights that are
@@ -70,6 +75,9 @@ class Network(nn.Module):
         self.compiled = False
         self.width = 1.0
         self.resized: Callable[..., Network] | None = None
+        self.names_in_module: dict[str, str] = {}
+        self.frozen: frozenset[int] = frozenset()
+        self.started = False
         self.activity_shapes = self._trace_shapes()
         self.tokens = tokens_of(tokens, self.activity_shapes, self.vocabulary)
 
@@ -104,11 +112,7 @@ class Network(nn.Module):
             count: how many.
             generator: of the CPU; ``None``: always the same.
         """
-        generator = generator or torch.Generator().manual_seed(0)
-        like = next(self.parameters(), torch.empty(0))
-        if self.vocabulary is not None:
-            return torch.randint(self.vocabulary, (count, *self.sample_shape), generator=generator).to(like.device)
-        return torch.randn(count, *self.sample_shape, generator=generator).to(like.device, like.dtype)
+        return _random_inputs(self, self.sample_shape, count, self.vocabulary, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *sample_shape) → the last block's activity."""
@@ -122,10 +126,39 @@ class Network(nn.Module):
             return x.contiguous(memory_format=torch.channels_last)
         return x
 
+    def freeze(self, blocks: Iterable[int]) -> Network:
+        """Keep blocks as they are: nothing of them is trained from now on, their running statistics do not move, and they drop nothing.
+
+        Make the rule after this: it trains what it finds. Readouts at frozen blocks still learn, as they are the rule's.
+
+        Args:
+            blocks: indices, from 0.
+
+        Raises:
+            InputError: an index that no block has.
+        """
+        chosen = sorted(blocks)
+        for index in chosen:
+            if not 0 <= index < self.depth:
+                raise InputError(
+                    f"block {index} cannot be frozen: the network has blocks 0 to {self.depth - 1}; give indices of these"
+                )
+        for index in chosen:
+            self.blocks[index].requires_grad_(False).eval()
+        self.frozen |= frozenset(chosen)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; frozen blocks stay in evaluation mode."""
+        super().train(mode)
+        for index in self.frozen:
+            self.blocks[index].eval()
+        return self
+
     @property
     def sees_images(self) -> bool:
         """Whether a part of it is made of the training images (`see`)."""
-        return any(isinstance(part, SeesImages) for part in self.modules())
+        return not self.started and any(isinstance(part, SeesImages) for part in self.modules())
 
     @torch.no_grad()
     def see(self, images: Tensor) -> None:
@@ -177,7 +210,7 @@ class Network(nn.Module):
     def from_module(
         cls,
         module: nn.Module,
-        blocks: Sequence[str | Sequence[str]],
+        blocks: Sequence[Entry],
         *,
         sample_shape: Sequence[int],
         vocabulary: int | None = None,
@@ -185,35 +218,40 @@ class Network(nn.Module):
     ) -> Network:
         """Cut a module into blocks by the names of its submodules.
 
+        The network ends with the last block: a classifier's head need not be named, and is no part of the network then. What the module's
+        ``forward`` does between two submodules is given with them, as a function or a module of your own. All that is named is held against
+        the module's own forward pass on a random batch of two, in evaluation and in training mode; what would be lost is refused.
+
         Args:
-            module: any module; its submodules are used as they are, not copied.
-            blocks: one entry a block: a submodule's name (``"layer1"``, ``"features.0"``) or a list of names applied in order.
+            module: any module; its submodules are used as they are, not copied. It may return anything.
+            blocks: one entry a block: a submodule's name (``"layer1"``, ``"features.0"``), a function (``torch.flatten``, which keeps the batch
+                here, or ``lambda x: x.mean([2, 3])``), a module of your own, or a list of these, applied in order. What stands behind the last
+                name is compared with nothing.
             sample_shape: shape of one input without the batch dimension.
             vocabulary: as of `Network`.
             tokens: as of `Network`.
 
         Raises:
-            InputError: a name that is not a submodule, or a chain of blocks whose output on a random batch is not the
-                module's own (something happens between the blocks that the cut would lose).
+            InputError: a name that is not a submodule; a chain of blocks that is not what the module does, with the operation between the
+                blocks that it would lose and how to cut there. The module is then left as it was.
 
         Example:
-            >>> module = nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU())
-            >>> Network.from_module(module, [["0", "1", "2"]], sample_shape=(8,)).depth
-            1
+            >>> class Classifier(nn.Module):
+            ...     def __init__(self):
+            ...         super().__init__()
+            ...         self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+            ...
+            ...     def forward(self, x):
+            ...         return self.fc(self.conv(x).relu().mean([2, 3]))
+            >>> cut = ["conv", lambda x: x.relu()]
+            >>> Network.from_module(Classifier(), [cut], sample_shape=(1, 8, 8)).activity_shapes
+            [(4, 6, 6)]
         """
-        names_of = _names_by_block(module, blocks)
-        known = {name for name, _ in module.named_modules() if name}
-        parts: list[nn.Module] = []
-        for names in names_of:
-            for name in names:
-                if name not in known:
-                    raise InputError(
-                        f"{type(module).__name__} has no submodule {name!r}; it has: {', '.join(sorted(known))}"
-                    )
-            found = [module.get_submodule(name) for name in names]
-            parts.append(found[0] if len(found) == 1 else nn.Sequential(*found))
-        network = cls(parts, sample_shape=sample_shape, vocabulary=vocabulary, tokens=tokens)
-        _refuse_unequal_chain(module, network)
+        cut = Cut(module, blocks)
+        parts = nn.ModuleList(cut.blocks())
+        cut.refuse_loss(_random_inputs(parts, as_shape(sample_shape), 2, vocabulary))
+        network = cls(list(parts), sample_shape=sample_shape, vocabulary=vocabulary, tokens=tokens)
+        network.names_in_module = cut.names_of(network)
         return network
 
     def _trace_shapes(self) -> list[tuple[int, ...]]:
@@ -240,60 +278,18 @@ def _run_of_its_own(name: str) -> Callable[..., Tensor]:
     return FunctionType(_run.__code__.replace(co_name=name), _run.__globals__, name)
 
 
-class as_found:
-    """Run a module in eval mode and give it back in the mode of each of its parts."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.modes = [(part, part.training) for part in module.modules()]
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for part, training in self.modes:
-            part.training = training
-
-
-def _names_by_block(module: Any, blocks: Any) -> list[list[str]]:
-    if not isinstance(module, nn.Module):
-        raise InputError(f"a network is cut from an nn.Module, got {type(module).__name__}")
-    entries: list[Any] = list(blocks) if isinstance(blocks, list | tuple) else [None]
-    names = [[entry] if isinstance(entry, str) else entry for entry in entries]
-    if not all(isinstance(entry, list | tuple) and entry for entry in names):
-        raise InputError(
-            f"blocks is a list with one entry a block, a submodule's name or a list of names, got {blocks!r}"
-        )
-    return [list(entry) for entry in names]
-
-
-def _refuse_unequal_chain(module: nn.Module, network: Network) -> None:
-    x = network.random_inputs(2)
-    with as_found(module), torch.no_grad():
-        try:
-            expected = module(x.clone())
-        except Exception as error:
-            raise InputError(
-                f"{type(module).__name__} cannot take samples of shape {network.sample_shape}: it {describe_error(error)}"
-            ) from error
-        found = network(x)
-    if not isinstance(expected, Tensor):
-        raise InputError(
-            f"{type(module).__name__} returns {type(expected).__name__}, not one tensor; cut a module that does"
-        )
-    if expected.shape != found.shape:
-        raise InputError(
-            f"the chain of blocks gives shape {tuple(found.shape)} where {type(module).__name__} gives {tuple(expected.shape)}; "
-            "name every submodule that the forward pass uses, in order; where forward calls functions between submodules (a mean, a reshape, "
-            "F.relu), no cut keeps them: write the blocks as modules and use Network([...])"
-        )
-    if not torch.equal(expected, found):
-        difference = (expected - found).abs().max().item()
-        raise InputError(
-            f"the chain of blocks differs from {type(module).__name__}'s own output by up to {difference:.3g}; an operation between "
-            "the blocks (a residual, an activation, a pooling written in forward) is lost: put it into a submodule, or write the blocks as "
-            "modules and use Network([...])"
-        )
+def _random_inputs(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    count: int,
+    vocabulary: int | None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    generator = generator or torch.Generator().manual_seed(0)
+    like = next(module.parameters(), torch.empty(0))
+    if vocabulary is not None:
+        return torch.randint(vocabulary, (count, *shape), generator=generator).to(like.device)
+    return torch.randn(count, *shape, generator=generator).to(like.device, like.dtype)
 
 
 def check_depth(depth: int) -> None:

@@ -16,8 +16,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from layerlocal.types import InputError, describe_error, first_line
 
 __all__ = [
-    "FusableBlock", "SeesImages", "as_blocks", "as_shape", "protect_input", "refuse_other_activity", "refuse_other_types", "refuse_shared_parts",
-    "run_watched", "version_of", "within_memory",
+    "FusableBlock", "SeesImages", "as_blocks", "as_found", "as_shape", "kind_of", "protect_input", "refuse_other_activity", "refuse_other_types",
+    "refuse_shared_parts", "run_watched", "version_of", "within_memory",
 ]  # fmt: skip
 
 
@@ -52,14 +52,14 @@ def as_blocks(blocks: Any) -> list[nn.Module]:
         InputError: no list of modules, or an empty one.
     """
     if isinstance(blocks, str) or not isinstance(blocks, Iterable):
-        raise InputError(f"a network is made of a list of blocks (nn.Module), got {_kind(blocks)}; to cut a module into blocks use "
+        raise InputError(f"a network is made of a list of blocks (nn.Module), got {kind_of(blocks)}; to cut a module into blocks use "
             "Network.from_module")  # fmt: skip
     found = list(blocks)
     if not found:
         raise InputError("a network needs at least one block")
     for index, block in enumerate(found):
         if not isinstance(block, nn.Module):
-            raise InputError(f"block{index} is {_kind(block)}, not an nn.Module instance; write it as a module")
+            raise InputError(f"block{index} is {kind_of(block)}, not an nn.Module instance; write it as a module")
     return found
 
 
@@ -156,10 +156,19 @@ def run_watched(name: str, block: nn.Module, x: Tensor) -> Tensor:
 
 def protect_input(block: nn.Module) -> bool:
     """Let a block work on a copy of its input; whether it did not yet."""
-    if _copy_input in block._forward_pre_hooks.values():
+    if _is_protected(block):
         return False
     block.register_forward_pre_hook(_copy_input)
     return True
+
+
+def _is_protected(block: nn.Module) -> bool:
+    return _copy_input in block._forward_pre_hooks.values()
+
+
+def _unprotect(block: nn.Module) -> None:
+    for key in [key for key, hook in block._forward_pre_hooks.items() if hook is _copy_input]:
+        del block._forward_pre_hooks[key]
 
 
 def refuse_other_activity(name: str, block: nn.Module, x: Tensor, found: Any) -> None:
@@ -171,7 +180,7 @@ def refuse_other_activity(name: str, block: nn.Module, x: Tensor, found: Any) ->
     what = f"{name} ({type(block).__name__}) returns"
     if not isinstance(found, Tensor):
         raise InputError(
-            f"{what} {_kind(found)}, and a block maps one tensor to one tensor; wrap it in a module that returns the tensor for the next block"
+            f"{what} {kind_of(found)}, and a block maps one tensor to one tensor; wrap it in a module that returns the tensor for the next block"
         )
     if not found.is_floating_point():
         raise InputError(f"{what} {_type(found)} numbers; a block must return floats")
@@ -182,6 +191,24 @@ def refuse_other_activity(name: str, block: nn.Module, x: Tensor, found: Any) ->
         )
     if not found.numel() and x.numel():
         raise InputError(f"{what} an activity without numbers, of shape {tuple(found.shape[1:])}; give larger samples")
+
+
+class as_found:
+    """Run a module in eval mode and give it back in the mode of each of its parts; where that fails, with the hooks it had."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modes = [(part, part.training) for part in module.modules()]
+        self.protected = {id(part) for part, _ in self.modes if _is_protected(part)}
+        self.module = module
+
+    def __enter__(self) -> None:
+        self.module.eval()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for part, training in self.modes:
+            part.training = training
+            if kind is not None and id(part) not in self.protected:
+                _unprotect(part)
 
 
 @contextlib.contextmanager
@@ -248,7 +275,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """``None``, or a thing of what type, with its article."""
     if value is None:
         return "None"

@@ -18,7 +18,7 @@ from layerlocal.networks import Network
 from layerlocal.rules.core.checkpointing import find_cuts
 from layerlocal.rules.core.registry import accepted_options, register_rule, rule_class
 from layerlocal.rules.core.rule import Rule, RuleInfo
-from layerlocal.rules.core.segments import choose_segments, cut_segments
+from layerlocal.rules.core.segments import choose_segments, cut_segments, ends_of
 from layerlocal.rules.core.walk import BlockwiseRule, segment_losses
 from layerlocal.types import PARTNER, BlockLoss, InputError, Locality
 
@@ -198,7 +198,7 @@ class BPDeepSup(Twin):
         **options: Any,
     ) -> None:
         super().__init__(network, num_classes=num_classes, segments=[range(network.depth)], seed=seed, **options)
-        self.keep_readouts(segment[-1] for segment in choose_segments(self, segment_size, segments))
+        self.keep_readouts(ends_of(network, choose_segments(self, segment_size, segments)))
 
 
 @register_rule
@@ -211,8 +211,8 @@ class Segmented(Twin):
         segment_size: blocks a segment, ≥ 1; the last segment may be shorter.
         segments: blocks of each segment, ``"1-1-4"``, or ``"free"``: the fewest segments that save no more for backward at any moment than the
             rule ``of`` does with a boundary after every block (`free_segments`); goes before ``segment_size``.
-        readouts: ``"ends"``: a readout and a loss at each segment's end; ``"all"``: at every block, so that `bp-deepsup` without options is
-            the twin.
+        readouts: ``"ends"``: a readout and a loss at the end of each segment that is not frozen; ``"all"``: at every block, so that
+            `bp-deepsup` without options is the twin.
         seed: of the heads.
         of: the rule whose heads, losses and fusion are shared.
         **options: of that rule.
@@ -245,11 +245,12 @@ class Segmented(Twin):
         super().__init__(network, num_classes=num_classes, seed=seed, **options)
         self.segments = [list(segment) for segment in choose_segments(self, segment_size, segments)]
         if readouts == "ends":
-            self.keep_readouts(segment[-1] for segment in self.segments)
+            self.keep_readouts(ends_of(network, self.segments))
 
     @property
     def locality(self) -> Locality:
-        """By the longest segment: one block, several, or the whole network."""
+        """By the longest segment with a loss: one block, several, or the whole network."""
         if len(self.segments) == 1:
             return "global"
-        return "block" if all(len(segment) == 1 for segment in self.segments) else "segment"
+        read = [segment for segment in self.segments if not {*segment}.isdisjoint(self.readouts)]
+        return "block" if all(len(segment) == 1 for segment in read) else "segment"

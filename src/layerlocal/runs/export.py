@@ -137,7 +137,7 @@ def load_trained(store: RunStore, name: str, *, trust_rule_files: bool = False) 
             f"run {record.hash} in {store.root} has no checkpoint, so its weights are gone; train it again"
         )
     data = _facts_of(record)
-    rule = build_rule(record.spec, data)
+    rule = build_rule(record.spec, data, start=False)
     try:
         rule.load_state_dict(checkpoint[0])
     except RuntimeError as error:

@@ -7,10 +7,11 @@ its spec (``DataSpec.content_sha256``), and the same data under another path are
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from layerlocal.data import content_of
-from layerlocal.files import load_json
+from layerlocal.files import load_json, weights_sha256
 from layerlocal.plugins import Kind, file_sha256
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec, RunSpec
@@ -29,18 +30,21 @@ __all__ = [
 
 
 def pin_plugin(spec: RunSpec) -> RunSpec:
-    """The spec with the hashes of the files that its rule (or the rule it is the twin of) and its network are, where they are files.
+    """The spec with the hashes of the files that its rule (or the rule it is the twin of) and its network are, where they are files, and of
+    the weights that its network starts from, where it has none yet.
 
     Raises:
         InputError: a file that cannot be read.
     """
-    return _with_sources(spec, _rule_source(spec), file_sha256(spec.network.name, "network"))
+    return _with_start(_with_sources(spec, _rule_source(spec), file_sha256(spec.network.name, "network")))
 
 
 def pin_unpinned(spec: RunSpec) -> RunSpec:
     """`pin_plugin`, of those files whose hash is not in the spec yet."""
     rule, network = spec.rule.source_sha256, spec.network.source_sha256
-    return _with_sources(spec, rule or _rule_source(spec), network or file_sha256(spec.network.name, "network"))
+    return _with_start(
+        _with_sources(spec, rule or _rule_source(spec), network or file_sha256(spec.network.name, "network"))
+    )
 
 
 def changed_file(spec: RunSpec, found: RunSpec) -> str | None:
@@ -58,13 +62,16 @@ def changed_file(spec: RunSpec, found: RunSpec) -> str | None:
 
 
 def sources_of(rules: Iterable[str], settings: Mapping[str, Any]) -> dict[str, str]:
-    """What a plan keeps of files of the user's own: each name of a rule, or of the network that ``settings`` name, → SHA-256 of its file.
+    """What a plan keeps of files of the user's own: each name of a rule, or of the network or its first weights that ``settings`` name, →
+    SHA-256 of its file.
 
     Raises:
         InputError: a file that cannot be read.
     """
     names: dict[str, Kind] = {**dict.fromkeys(rules, "rule"), str(settings.get("network.name", "")): "network"}
-    return {name: found for name, kind in names.items() if (found := file_sha256(name, kind))}
+    start = settings.get("network.start")
+    weights = {start: weights_sha256(Path(start))} if isinstance(start, str) and start else {}
+    return {name: found for name, kind in names.items() if (found := file_sha256(name, kind))} | weights
 
 
 def _rule_source(spec: RunSpec) -> str | None:
@@ -78,6 +85,14 @@ def _with_sources(spec: RunSpec, rule: str | None, network: str | None) -> RunSp
         if part.source_sha256 != source
     }
     return spec.model_copy(update=changes) if changes else spec
+
+
+def _with_start(spec: RunSpec) -> RunSpec:
+    network = spec.network
+    if network.start is None or network.start_sha256 is not None:
+        return spec
+    found = network.model_copy(update={"start_sha256": weights_sha256(Path(network.start))})
+    return spec.model_copy(update={"network": found})
 
 
 def contents_of(specs: Iterable[RunSpec], *, reread: bool = False) -> dict[str, str]:

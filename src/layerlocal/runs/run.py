@@ -17,6 +17,7 @@ from layerlocal.devices import Device, find_device
 from layerlocal.kernels import kernels_in_use
 from layerlocal.measure import measure_separability
 from layerlocal.networks import create_network, network_options
+from layerlocal.networks.weights import ready
 from layerlocal.options import check_kind
 from layerlocal.plugins import file_of, own_file_of
 from layerlocal.rules import Rule, create_rule, find_rule, rule_options
@@ -126,8 +127,13 @@ def build(spec: RunSpec) -> tuple[Data, Rule]:
     return data, build_rule(spec, data)
 
 
-def build_rule(spec: RunSpec, data: Shaped) -> Rule:
+def build_rule(spec: RunSpec, data: Shaped, *, start: bool = True) -> Rule:
     """The fresh rule of a spec, for data of which only shape and number of classes count.
+
+    Args:
+        spec: of a run.
+        data: of whatever shape.
+        start: read the weights that its network starts from; not where others come in their place.
 
     Raises:
         InputError: a network, a rule or an option that does not fit.
@@ -137,6 +143,7 @@ def build_rule(spec: RunSpec, data: Shaped) -> Rule:
         spec.network.name, **data.network_input, width=spec.network.width, seed=spec.seed,
         channels_last=spec.network.channels_last, compile=spec.network.compile, fused=spec.network.fused, **options,
     )  # fmt: skip
+    ready(network, spec.network, start=start)
     return create_rule(spec.rule.name, network, num_classes=data.num_classes, seed=spec.seed, **spec.rule.options)
 
 

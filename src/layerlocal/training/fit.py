@@ -13,9 +13,11 @@ from layerlocal.data import Data, Split, data_from_arrays
 from layerlocal.devices import Device, find_device
 from layerlocal.networks import Network, create_network
 from layerlocal.options import check_kind
-from layerlocal.rules import Rule, create_rule
+from layerlocal.rules import Rule
+from layerlocal.rules.roles import Roles
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import EVALUATION_BATCH, Evaluation, evaluate_split
+from layerlocal.training.start import Start, copied_network, started_rule
 from layerlocal.training.train import EpochRecord, train_rule, with_gradients
 from layerlocal.types import InputError, shown, unknown_name
 
@@ -57,6 +59,8 @@ def fit(
     network: Network | str | None = None,
     width: float | None = None,
     network_options: Mapping[str, Any] | None = None,
+    start: Fitted | Start | None = None,
+    blocks: str | Sequence[str] | None = None,
     validation: float = 0.1,
     seed: int = 0,
     device: Device = "cpu",
@@ -72,6 +76,11 @@ def fit(
         network: for a rule by name: a network, or a name or ``FILE.py:FUNCTION`` for `create_network`; by default `network_for` the data.
         width: factor on the widths of a network by name; 1 where left out.
         network_options: of a network by name, ``depth`` and the like; channels-last and fused unless they say otherwise.
+        start: weights that the network starts from, for a rule by name: what `fit` gave, a rule, a network, any other module that has its
+            blocks, or a file (`load_weights`). Without ``network`` the network is a copy of that of the first three. The start is not trained.
+        blocks: what each block does, for a rule by name: ``"frozen"``, ``"local"`` or ``"joint"``, with a number for several in a row:
+            ``"5 frozen, 2 local, 2 joint"``. Frozen blocks keep their weights and statistics and have no readout before the last block; joint
+            ones that are adjacent are trained by one loss (``segmented``). All as the rule has it where left out.
         validation: share of the arrays held out for choices and for the records' accuracy; of no effect on `Data`, which has its split.
         seed: of initial weights, batches, augmentation, the rule's draws and the validation split of arrays.
         device: where it is trained.
@@ -93,17 +102,22 @@ def fit(
     if on_epoch is not None and not callable(on_epoch):
         raise InputError(f"on_epoch must be a function that takes an epoch's record, got {type(on_epoch).__name__}")
     options = _named("network_options", network_options)
+    roles = None if blocks is None else Roles.parse(blocks)
     with with_gradients():
         found = (
             data if isinstance(data, Data) else data_from_arrays(*_two_arrays(data), validation=validation, seed=seed)
         )
         if isinstance(rule, Rule):
-            given = [name for name, value in (("network", network), ("width", width)) if value is not None]
+            beside = {"network": network, "width": width, "start": start, "blocks": blocks}
+            given = [name for name, value in beside.items() if value is not None]
             _refuse_beside_a_rule([*given, *options, *rule_options])
             made = rule
         else:
-            chosen = _network(network, found, width, options, seed)
-            made = create_rule(rule, chosen, num_classes=found.num_classes, seed=seed, **rule_options)
+            begin = start.rule if isinstance(start, Fitted) else start
+            chosen = _network(copied_network(begin) if network is None else network, found, width, options, seed)
+            made = started_rule(
+                rule, chosen, num_classes=found.num_classes, seed=seed, start=begin, roles=roles, options=rule_options
+            )
         return Fitted(made, train_rule(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
 
 

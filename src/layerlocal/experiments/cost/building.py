@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerlocal.experiments.cost.case import CostCase, check_division, why_no_effect
 from layerlocal.networks import Network, create_network
+from layerlocal.networks.weights import ready
 from layerlocal.rules import Rule, create_rule
 from layerlocal.runs.timing import one_thread
 from layerlocal.training.optimizer import Stepper, make_optimizer
@@ -20,12 +21,13 @@ __all__ = ["Trainer", "build_network", "build_rule", "check_case", "has_no_effec
 
 
 def build_network(case: CostCase) -> Network:
-    """The case's network, on the CPU."""
+    """The case's network, on the CPU; what it starts from is not read, as no cost hangs on it, and what is frozen is."""
     spec, options = case.network, dict[str, Any](case.network.options)
-    return create_network(
+    network = create_network(
         spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
         channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **options,
     )  # fmt: skip
+    return ready(network, spec, start=False)
 
 
 def build_rule(case: CostCase) -> Rule:

@@ -67,7 +67,8 @@ def kind_of_network(case: CostCase) -> str:
     """Equal for cases whose networks have the same layers; how they are laid out or compiled is left aside."""
     spec = case.network
     side = min(case.image_size, SIDE)
-    return f"cost {spec.name} {spec.source_sha256} {spec.width:g} {spec.options} {case.in_channels} {side}"
+    frozen = "" if spec.frozen is None else f" {spec.frozen}"
+    return f"cost {spec.name} {spec.source_sha256} {spec.width:g} {spec.options} {case.in_channels} {side}{frozen}"
 
 
 def look_at_network(case: CostCase) -> NetworkLook | None:

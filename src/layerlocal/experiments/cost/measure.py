@@ -55,7 +55,8 @@ def warm_up_process(case: CostCase) -> None:
     """
     vectors = case.image_size == 1
     name, options = ("mlp", {"depth": 2, "hidden": 8}) if vectors else ("plain", {"depth": 2})
-    network = case.network.model_copy(update={"name": name, "width": 0.125, "compile": False, "options": options})
+    changes = {"name": name, "width": 0.125, "compile": False, "options": options, "frozen": None}
+    network = case.network.model_copy(update=changes)
     size = {} if vectors else {"image_size": 8}
     Trainer(case.but(network=network, mode="plain", batch_size=4, **size)).step()
     gc.collect()

@@ -13,6 +13,7 @@ from layerlocal.experiments.cost.case import BASELINE, MODES, CostCase, check_di
 from layerlocal.experiments.cost.known import look_at_case
 from layerlocal.experiments.cost.present import SIZES
 from layerlocal.experiments.cost.requests import Request, methods_of, request_of
+from layerlocal.experiments.settings import start_of
 from layerlocal.options import whole_number
 from layerlocal.plugins import file_of
 from layerlocal.runs.listing import describe, rule_facts
@@ -303,9 +304,9 @@ class _Maker:
 
     def base(self, given: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> CostCase:
         """A case from the flat fields of a size, with the plan's settings (or these)."""
-        given, chosen = dict(given), dict(self.plan.settings if settings is None else settings)
-        name = chosen.get("network.name", given["network"])
-        if isinstance(name, str) and file_of(name) is not None:  # taken as its function makes it
+        given, asked = dict(given), self.plan.settings if settings is None else settings
+        chosen = {**asked, **start_of(asked, self.plan.sources)}
+        if file_of(name := str(chosen.get("network.name", given["network"]))) is not None:  # as its function makes it
             chosen = {"network.width": 1.0, **chosen, "network.source_sha256": self.plan.sources.get(name)}
         options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
         network = NetworkSpec(name=given.pop("network"), width=given.pop("width"), fused=True, options=options)

@@ -55,7 +55,8 @@ class Searching(RunExperiment[TunePlan]):
         """With the hashes of its files; equal spaces, settings that exist."""
         network = self.asked.network
         network = network.model_copy(update={"source_sha256": file_sha256(network.name, "network")})
-        plan = self.asked.model_copy(update={"sources": sources_of(self.asked.rules, {}), "network": network})
+        start = {key: value for key, value in self.asked.settings.items() if key == "network.start"}
+        plan = self.asked.model_copy(update={"sources": sources_of(self.asked.rules, start), "network": network})
         plan.check()
         return plan
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from layerlocal.experiments.driver import seeds_of
-from layerlocal.experiments.settings import FIXED
+from layerlocal.experiments.settings import FIXED, start_of
 from layerlocal.experiments.tune.space import Dimension, of_rule, refuse_unfair
 from layerlocal.names import first_name
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
@@ -127,7 +127,7 @@ class TunePlan(Frozen):
         if rule.options.get("of", rule.name) == method.rule:  # twins of a rule without readouts are of another one
             rule = rule.model_copy(update={"source_sha256": self.sources.get(method.rule)})
         base = RunSpec(data=self.data, network=self.network, recipe=self.recipe, rule=rule, seed=seed)
-        chosen = {**self.settings, **chosen, "judged_on": "validation"}
+        chosen = {**self.settings, **start_of(self.settings, self.sources), **chosen, "judged_on": "validation"}
         return base.with_settings(chosen).with_content(self.contents)
 
     def usual(self, method: Method) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from layerlocal.networks import Network
 from layerlocal.rules.core.checkpointing import BlockBytes, look_at_blocks
 from layerlocal.rules.core.walk import BlockwiseRule
 from layerlocal.types import InputError
 
-__all__ = ["choose_segments", "cut_segments", "free_segments", "parse_segments"]
+__all__ = ["choose_segments", "cut_segments", "ends_of", "free_segments", "parse_segments"]
 
 FREE = "free"
 
@@ -64,6 +65,11 @@ def parse_segments(text: str, depth: int) -> list[range]:
         raise InputError(f"segments {text!r} make up {sum(sizes)} blocks, and the network has {depth}")
     ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
     return [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def ends_of(network: Network, segments: Sequence[Sequence[int]]) -> list[int]:
+    """The last block of each segment, where a readout belongs: not in a segment of frozen blocks, unless it is the last."""
+    return [segment[-1] for segment in segments if segment is segments[-1] or not network.frozen.issuperset(segment)]
 
 
 def free_segments(blocks: Sequence[BlockBytes], most: int) -> list[range]:

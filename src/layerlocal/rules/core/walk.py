@@ -239,9 +239,9 @@ def segment_losses(
     for segment in segments:
         name = segment_name(segment, depth)
         value, metrics, h = segment_loss(rule, segment, local_loss or rule.block_loss, h.detach(), y, cuts)
-        if value is None:
+        if value is None and not rule.network.frozen.issuperset(segment):
             raise InputError(f"{name} has no readout, so nothing would train it")
-        if learns_by(rule, segment, value):
+        if value is not None and learns_by(rule, segment, value):
             yield BlockLoss(name, value, metrics)
         del value
         if segment[-1] + 1 < depth:
