@@ -1,0 +1,167 @@
+"""`certify`: a training step in, its certificate out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from layerlocal.measure.certify.backwards import watched_reach
+from layerlocal.measure.certify.groups import Group, read_groups, refuse_left_out, shared_groups
+from layerlocal.measure.certify.holdings import Holdings
+from layerlocal.measure.certify.running import KINDS, Bench, Reference
+from layerlocal.measure.certify.twin import Cost, costs
+from layerlocal.measure.certify.verdict import Found, conclude
+from layerlocal.types import InputError, shown
+from layerlocal.words import plain, several
+
+__all__ = ["certify"]
+
+
+def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str, Any]:
+    """How far credit travels in one training step of anybody's, and what the step keeps and computes beside its own end-to-end twin.
+
+    The step is run from one state again and again: as it is, and with each group perturbed in three ways, over one call and over two. Nothing of
+    it is changed, and all that it changes is put back bit by bit, after an exception too.
+
+    Args:
+        step: a callable without arguments: forward, backward and optimizer step on a batch that it holds, (B, ...) of any shape.
+        groups: modules, or lists of modules and parameters, in forward order, 2 to 256; a mapping names them.
+        state: whatever has a ``state_dict`` and is changed by the step: optimizers, schedulers, scalers. What the step holds in its closure, in
+            globals that it names and in the object that it is a method of is found without.
+
+    Returns:
+        JSON-ready: ``verdict`` (a sentence), ``sentences``, ``locality`` (``"block"``, ``"segment"``, ``"global"``), ``groups`` (names), ``segments``,
+        ``coupling`` [perturbed × group]: whose update changes at once, and ``coupling_later``: whose only at the next step; ``couplings`` (those that
+        go backwards, each with its ``way``), ``reads_ahead`` (groups), ``repeats`` (bit by bit), ``tolerance`` (a share of an update),
+        ``untrained``, ``shared`` (pairs of names), ``gradient_reach`` [loss × group], ``peak_saved_bytes`` and ``flops_per_step``, the same of the
+        twin and the ratios ``saved_bytes_vs_end_to_end`` and ``flops_vs_end_to_end`` (``None`` without a twin), ``boundaries``, ``steps`` (calls
+        of the step) and ``seconds``.
+
+    Raises:
+        InputError: groups that are no division of what is trained; a step that raises, trains nothing, does not repeat itself or changes
+            parameters outside of the groups. The model is as it was.
+
+    Source: the intervention is that of `layerlocal.measure.locality`; the twin is that of Greedy and Local learning's comparisons with
+    end-to-end training (arXiv:1901.08164), made of the step itself.
+
+    Example:
+        >>> import torch
+        >>> blocks = torch.nn.ModuleList([torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)])
+        >>> optimizer, x = torch.optim.SGD(blocks.parameters(), lr=0.1), torch.randn(8, 4)
+        >>> def step():
+        ...     h = x
+        ...     for block in blocks:
+        ...         h = block(h.detach())
+        ...         h.square().mean().backward()
+        ...     optimizer.step()
+        ...     optimizer.zero_grad()
+        >>> certify(step, blocks)["locality"]
+        'block'
+    """
+    start = time.perf_counter()
+    bench, found = _bench(step, groups, state)
+    with bench.ready():
+        reference = bench.reference()
+        reach = _reach(bench, found)
+        moved = {kind: [bench.intervene(reference, j, kind) for j in range(len(found))] for kind in KINDS}
+        cost = costs(bench, reference.trained)
+    couplings = Found([group.name for group in found], reference.trained, shared_groups(found), reach, moved)
+    return _certificate(bench, couplings, reference, cost) | {"seconds": time.perf_counter() - start}
+
+
+def _bench(step: Any, groups: Any, state: Any) -> tuple[Bench, list[Group]]:
+    if not callable(step):
+        raise InputError(f"step must be a function without arguments that trains once, got {shown(step)}")
+    found = read_groups(groups)
+    stateful = _stateful(state)
+    named = {f"state[{i}]": value for i, value in enumerate(stateful)}
+    with torch.no_grad():
+        holdings = Holdings({"step": step, "groups": found, **named}, stateful)
+    refuse_left_out(found, holdings.optimizers, holdings.parameters)
+    return Bench(step, found, holdings), found
+
+
+def _stateful(state: Any) -> list[Any]:
+    found = [] if state is None else list(state) if isinstance(state, list | tuple | set) else [state]
+    for value in found:
+        if not (hasattr(value, "state_dict") and hasattr(value, "load_state_dict")):
+            raise InputError(f"state must list what has a state_dict (optimizers, schedulers), got {shown(value)}")
+    return found
+
+
+def _reach(bench: Bench, groups: Sequence[Group]) -> list[set[int]]:
+    """[loss] → groups it reaches, and no parameter outside of the groups learns.
+
+    Raises:
+        InputError: one does; it is named.
+    """
+    bench.holdings.put_back()
+    held = {id(p) for group in groups for p in group.parameters}
+    outside = {key: value for key, value in bench.holdings.parameters.items() if key not in held}
+    before = {key: parameter.detach().clone() for key, (_, parameter) in outside.items()}
+    learning = [Group(name, [parameter], ()) for name, parameter in outside.values()]
+    with watched_reach([*groups, *learning]) as reach:
+        bench.run()
+    reached = {i for each in reach for i in each}
+    for i, (key, (name, parameter)) in enumerate(outside.items(), len(groups)):
+        if i in reached and not torch.equal(parameter, before[key]):
+            raise InputError(
+                f"the step trains {name} of shape {tuple(parameter.shape)}, which is in no group; put it into one of the groups"
+            )
+    return [{i for i in each if i < len(groups)} for each in reach]
+
+
+def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -> dict[str, Any]:
+    names, n = found.names, range(len(found.names))
+    saved, flops = _ratio(cost.saved_bytes, cost.twin_saved_bytes), _ratio(cost.flops, cost.twin_flops)
+    verdict, sentences = conclude(found, saved, cost.reason, cost.boundaries)
+    return {
+        "verdict": verdict,
+        "sentences": [*sentences, *_partly(bench, reference), *_about(reference)],
+        "locality": found.locality,
+        "groups": names,
+        "segments": [[names[i] for i in range(first, last + 1)] for first, last in found.segments],
+        "coupling": found.first,
+        "coupling_later": found.later,
+        "couplings": [
+            {"perturbed": names[j], "changed": names[i], "way": found.how(j, i)} for j, i in found.backward
+        ],
+        "reads_ahead": found.ahead,
+        "repeats": not reference.tolerance,
+        "tolerance": reference.tolerance,
+        "untrained": [name for name, learns in zip(names, found.trained, strict=True) if not learns],
+        "shared": [[names[i], names[j]] for i, j in sorted(found.shared)],
+        "gradient_reach": [[i in each for i in n] for each in found.reach],
+        "peak_saved_bytes": cost.saved_bytes,
+        "peak_saved_bytes_end_to_end": cost.twin_saved_bytes,
+        "saved_bytes_vs_end_to_end": saved,
+        "flops_per_step": cost.flops,
+        "flops_per_step_end_to_end": cost.twin_flops,
+        "flops_vs_end_to_end": flops,
+        "boundaries": cost.boundaries,
+        "no_twin": cost.reason,
+        "steps": bench.calls,
+    }
+
+
+def _ratio(own: int, twin: int | None) -> float | None:
+    return own / twin if twin else None
+
+
+def _partly(bench: Bench, reference: Reference) -> list[str]:
+    """Groups of which a part does not learn."""
+    rows = zip(bench.groups, reference.trained, reference.still, strict=True)
+    some = [(group, still) for group, learns, still in rows if learns and still]
+    return [f"never trained: {still} of the {several(len(group.parameters), 'parameter')} of {group.name}" for group, still in some]
+
+
+def _about(reference: Reference) -> list[str]:
+    """How far two equal runs differ, where they do."""
+    if not reference.tolerance:
+        return []
+    return [f"the step does not repeat itself bit by bit: updates count as changed from {plain(100 * reference.tolerance, 2)} % of their length on"]
+
+
