@@ -120,7 +120,7 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
     verdict, sentences = conclude(found, saved, cost.reason, cost.boundaries)
     return {
         "verdict": verdict,
-        "sentences": [*sentences, *_partly(bench, reference), *_about(reference)],
+        "sentences": [*sentences, *_partly(bench, reference), *_about(bench, reference)],
         "locality": found.locality,
         "groups": names,
         "segments": [[names[i] for i in range(first, last + 1)] for first, last in found.segments],
@@ -158,10 +158,10 @@ def _partly(bench: Bench, reference: Reference) -> list[str]:
     return [f"never trained: {still} of the {several(len(group.parameters), 'parameter')} of {group.name}" for group, still in some]
 
 
-def _about(reference: Reference) -> list[str]:
-    """How far two equal runs differ, where they do."""
-    if not reference.tolerance:
-        return []
-    return [f"the step does not repeat itself bit by bit: updates count as changed from {plain(100 * reference.tolerance, 2)} % of their length on"]
-
-
+def _about(bench: Bench, reference: Reference) -> list[str]:
+    """How far two equal runs differ, where they do, and perturbed runs that failed."""
+    found = [f"not compared where {name} is perturbed strongly: {reason}" for name, reason in bench.failed.items()]
+    if reference.tolerance:
+        share = plain(100 * reference.tolerance, 2)
+        found.append(f"the step does not repeat itself bit by bit: an update has changed where it differs by more than {share} % of its length")
+    return found

@@ -41,7 +41,10 @@ class _Reach:
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups, self.depth = groups, 0
-        self.index = {id(p): i for i, group in enumerate(groups) for p in group.parameters}
+        self.owners: dict[int, set[int]] = {}
+        for i, group in enumerate(groups):
+            for parameter in group.parameters:
+                self.owners.setdefault(id(parameter), set()).add(i)
         self.found: list[set[int]] = []
 
     def within(self, original: Backward) -> Backward:
@@ -69,7 +72,7 @@ class _Reach:
         if any(node.name() in BLACK_BOXES for term in terms for node in term):
             return []
         return [
-            {self.index[id(n.variable)] for n in term if hasattr(n, "variable") and id(n.variable) in self.index}
+            {i for n in term if hasattr(n, "variable") for i in self.owners.get(id(n.variable), ())}
             for term in terms
         ]
 

@@ -19,7 +19,7 @@ from layerlocal.types import InputError, derive_seed, describe_error, first_line
 __all__ = ["KINDS", "Bench", "Kind", "Reference"]
 
 Kind = Literal["noise", "strong", "gradient"]
-KINDS: dict[Kind, float] = {"noise": 0.1, "strong": 3.0, "gradient": 1000.0}
+KINDS: dict[Kind, float] = {"noise": 0.1, "strong": 3.0, "gradient": 1e6}
 """How a group is perturbed: noise of so many times each parameter's root mean square on its weights, or its own gradients so many times as
 large, so that whatever clips by a norm over several groups bites."""
 STEPS = 2
@@ -62,6 +62,7 @@ class Bench:
     def __init__(self, step: Callable[[], Any], groups: Sequence[Group], holdings: Holdings) -> None:
         self.step, self.groups, self.holdings = step, list(groups), holdings
         self.calls = 0
+        self.failed: dict[str, str] = {}
         self.device = next(iter(cuda_devices(p for group in groups for p in group.parameters)), torch.device("cpu"))
 
     @contextmanager
@@ -162,7 +163,12 @@ class Bench:
             for number, after in enumerate(reference.after):
                 if number:
                     set_random_states(reference.random)
-                self.run()
+                try:
+                    self.run()
+                except InputError as error:  # code of its own that refuses wild numbers
+                    self.failed.setdefault(self.groups[j].name, str(error).partition("; the model")[0])
+                    changed += [[False] * len(self.groups)] * (STEPS - number)
+                    break
                 changed.append([
                     reference.trained[i] and (i == j or any(id(p) in shared for p in group.parameters)
                         or self._changed(values, after[i], reference.before[i], reference.tolerance))

@@ -65,13 +65,17 @@ class Found:
 
     def how(self, j: int, i: int) -> str:
         """The way of a coupling, in a word."""
-        if (i, j) in self.shared:
+        if self._sharing(j, i):
             return "shared"
         if not self.first[j][i]:
             return "later"
         if self.moved["gradient"][j][0][i]:  # larger gradients of j alone, its weights as they are
             return "norm"
         return "gradient" if self.by_gradient(j, i) else "read"
+
+    def _sharing(self, j: int, i: int) -> bool:
+        """Whether j moves i because one of them holds a parameter of a third, or of the other."""
+        return any((b == j and a <= i) or (a == i and (b == j or self.first[j][b])) for a, b in self.shared)
 
     @property
     def segments(self) -> list[tuple[int, int]]:
@@ -127,11 +131,14 @@ def conclude(found: Found, saved: float | None, reason: str, boundaries: int) ->
         reason: why there is no twin.
         boundaries: calls of detach that were taken away for it.
     """
-    said = [*_couplings(found), *_untrained(found)]
-    return f"{_opening(found)}{_weight(found, saved, reason, boundaries)}", said
+    idle = list(_untrained(found))
+    never = f"; {'; '.join(idle)}" if idle else ""
+    return f"{_opening(found)}{_weight(found, saved, reason, boundaries)}{never}", [*_couplings(found), *idle]
 
 
 def _opening(found: Found) -> str:
+    if sum(found.trained) == 1:
+        return f"only {found.names[_last(found.trained)]} is trained"
     if found.locality == "block":
         return "block-local: no group's update changes when a later group is perturbed"
     if found.locality == "segment":
