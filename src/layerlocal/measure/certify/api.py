@@ -11,7 +11,7 @@ import torch
 from layerlocal.measure.certify.backwards import watched_reach
 from layerlocal.measure.certify.groups import Group, read_groups, refuse_left_out, shared_groups
 from layerlocal.measure.certify.holdings import Holdings
-from layerlocal.measure.certify.running import KINDS, Bench, Reference
+from layerlocal.measure.certify.running import Bench, Reference
 from layerlocal.measure.certify.twin import Cost, costs
 from layerlocal.measure.certify.verdict import Found, conclude
 from layerlocal.types import InputError, shown
@@ -23,7 +23,8 @@ __all__ = ["certify"]
 def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str, Any]:
     """How far credit travels in one training step of anybody's, and what the step keeps and computes beside its own end-to-end twin.
 
-    The step is run from one state again and again: as it is, and with each group perturbed in three ways, over one call and over two. Nothing of
+    The step is run from one state again and again: as it is, and with each group perturbed,
+    over one call and over two. Nothing of
     it is changed, and all that it changes is put back bit by bit, after an exception too.
 
     Args:
@@ -66,9 +67,10 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
     with bench.ready():
         reference = bench.reference()
         reach = _reach(bench, found)
-        moved = {kind: [bench.intervene(reference, j, kind) for j in range(len(found))] for kind in KINDS}
+        moved = [bench.intervene(reference, j) for j in range(len(found))]
+        sized = [_sized(bench, reference, j, row[0]) for j, row in enumerate(moved)]
         cost = costs(bench, reference.trained)
-    couplings = Found([group.name for group in found], reference.trained, shared_groups(found), reach, moved)
+    couplings = Found([group.name for group in found], reference.trained, shared_groups(found), reach, moved, sized)
     return _certificate(bench, couplings, reference, cost) | {"seconds": time.perf_counter() - start}
 
 
@@ -112,6 +114,13 @@ def _reach(bench: Bench, groups: Sequence[Group]) -> list[set[int]]:
                 f"the step trains {name} of shape {tuple(parameter.shape)}, which is in no group; put it into one of the groups"
             )
     return [{i for i in each if i < len(groups)} for each in reach]
+
+
+def _sized(bench: Bench, reference: Reference, j: int, moved: Sequence[bool]) -> list[bool]:
+    """By group: does its update change where only the gradients of j are larger? Asked where an earlier group's update changed at all."""
+    if not any(moved[:j]):
+        return [False] * len(moved)
+    return bench.intervene(reference, j, noise=False, steps=1)[0]
 
 
 def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -> dict[str, Any]:

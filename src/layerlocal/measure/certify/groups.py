@@ -14,7 +14,7 @@ from layerlocal.types import InputError, shown
 __all__ = ["Group", "read_groups", "refuse_left_out", "shared_groups"]
 
 MOST = 256
-"""Groups: each is perturbed in three ways."""
+"""Groups: each is perturbed, over two calls of the step."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ object that it is a method of, and what these hold in turn. No ``state_dict`` is
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import random
@@ -115,7 +116,7 @@ class Holdings:
                 self._undo.append(_generator(value))
             case dict():
                 self._undo.append(_dict(value))
-                yield from self._items(name, dict(value))
+                yield from self._items(name, dict(dict.items(value)))
             case list() | deque() | set():
                 self._undo.append(_sequence(value))
                 yield from self._items(name, dict(enumerate(value)))
@@ -206,6 +207,9 @@ def _tensor(value: Tensor) -> Undo:
         gradient = value.grad
 
     def undo() -> None:
+        if leaf and not value.is_leaf:  # what has a graph was written into it
+            with contextlib.suppress(RuntimeError):  # a view
+                value.detach_()
         if value.data_ptr() != place.data_ptr() or value.shape != place.shape:
             value.data = place
         value.data.copy_(content)
@@ -218,11 +222,11 @@ def _tensor(value: Tensor) -> Undo:
 
 
 def _dict(value: dict[Any, Any]) -> Undo:
-    kept = dict(value)
+    kept = dict(dict.items(value))  # a class of its own may make something of every look-up
 
     def undo() -> None:
         if len(value) != len(kept) or any(
-            a is not c or b is not d for (a, b), (c, d) in zip(value.items(), kept.items(), strict=True)
+            a is not c or b is not d for (a, b), (c, d) in zip(dict.items(value), kept.items(), strict=True)
         ):
             value.clear()
             value.update(kept)

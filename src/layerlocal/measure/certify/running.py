@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,10 @@ from layerlocal.measure.certify.holdings import Holdings, random_states, set_ran
 from layerlocal.measure.probe import exact_kernels
 from layerlocal.types import InputError, derive_seed, describe_error, first_line, is_fault
 
-__all__ = ["KINDS", "Bench", "Kind", "Reference"]
+__all__ = ["STEPS", "Bench", "Reference"]
 
-Kind = Literal["noise", "strong", "gradient"]
-KINDS: dict[Kind, float] = {"noise": 0.1, "strong": 3.0, "gradient": 1e6}
-"""How a group is perturbed: noise of so many times each parameter's root mean square on its weights, or its own gradients so many times as
+NOISE, LARGER = 0.3, 1e6
+"""How a group is perturbed: noise of so many times each parameter's root mean square on its weights, and its own gradients so many times as
 large, so that whatever clips by a norm over several groups bites."""
 STEPS = 2
 LOOSE = 0.03
@@ -150,31 +149,50 @@ class Bench:
                     worst = max(worst, _relative(values, after[i], found.before[i]), 1e-12)
         return worst
 
-    def intervene(self, reference: Reference, j: int, kind: Kind) -> list[list[bool]]:
-        """[step][group]: was the update another one when group j was perturbed?"""
+    def intervene(
+        self, reference: Reference, j: int, *, noise: bool = True, larger: bool = True, steps: int = STEPS
+    ) -> list[list[bool]]:
+        """[step][group]: was the update another one when group j was perturbed?
+
+        Args:
+            reference: what is compared with.
+            j: the group.
+            noise: on its weights, before the first step.
+            larger: its gradients, in every step.
+            steps: calls in a row.
+        """
         self.holdings.put_back()
-        changed = []
-        shared = {id(p) for p in self.groups[j].parameters}
-        with ExitStack() as stack:
-            if kind == "gradient":
-                stack.enter_context(_larger_gradients(self.groups[j].parameters, KINDS[kind]))
-            else:
-                _add_noise(self.groups[j].parameters, KINDS[kind], derive_seed(0, "certify", j, kind))
-            for number, after in enumerate(reference.after):
+        changed: list[list[bool]] = []
+        parameters = self.groups[j].parameters
+        if noise:
+            _add_noise(parameters, NOISE, derive_seed(0, "certify", j))
+        with _larger_gradients(parameters, LARGER) if larger else nullcontext():
+            for number, after in enumerate(reference.after[:steps]):
                 if number:
                     set_random_states(reference.random)
                 try:
                     self.run()
-                except InputError as error:  # code of its own that refuses wild numbers
+                except InputError as error:  # code that refuses wild numbers
+                    if larger and noise:
+                        return self.intervene(reference, j, larger=False)
                     self.failed.setdefault(self.groups[j].name, str(error).partition("; the model")[0])
-                    changed += [[False] * len(self.groups)] * (STEPS - number)
-                    break
-                changed.append([
-                    reference.trained[i] and (i == j or any(id(p) in shared for p in group.parameters)
-                        or self._changed(values, after[i], reference.before[i], reference.tolerance))
-                    for i, (group, values) in enumerate(zip(self.groups, self.values(), strict=True))
-                ])  # fmt: skip
+                    return changed + [[False] * len(self.groups)] * (steps - number)
+                changed.append(self._compared(reference, after, j))
         return changed
+
+    def _compared(self, reference: Reference, after: list[list[Tensor]], j: int) -> list[bool]:
+        """By group: is the update another one than that of the reference?"""
+        perturbed = {id(p) for p in self.groups[j].parameters}
+        return [
+            learns
+            and (
+                any(id(p) in perturbed for p in group.parameters)
+                or self._changed(values, expected, before, reference.tolerance)
+            )
+            for group, learns, values, expected, before in zip(
+                self.groups, reference.trained, self.values(), after, reference.before, strict=True
+            )
+        ]
 
     @staticmethod
     def _changed(values: list[Tensor], after: list[Tensor], before: list[Tensor], tolerance: float) -> bool:

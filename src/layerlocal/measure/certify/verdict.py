@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from layerlocal.measure.certify.running import KINDS, Kind
 from layerlocal.types import Locality
 from layerlocal.words import ratio, several, spoken
 
@@ -27,7 +26,8 @@ class Found:
         trained: which of them are.
         shared: pairs that hold a parameter in common.
         reach: [loss] → groups that its backward reaches.
-        moved: [kind][perturbed] → [step][group].
+        moved: [perturbed][step][group]: whose update changed.
+        sized: [perturbed][group]: whose changed at once where the perturbed group's gradients alone were larger.
     """
 
     def __init__(
@@ -36,16 +36,13 @@ class Found:
         trained: Sequence[bool],
         shared: Sequence[Pair],
         reach: Sequence[set[int]],
-        moved: dict[Kind, list[list[list[bool]]]],
+        moved: Sequence[list[list[bool]]],
+        sized: Sequence[list[bool]],
     ) -> None:
-        self.names, self.trained, self.shared, self.reach, self.moved = names, trained, set(shared), reach, moved
-        self.first, both = (self._any(step, KINDS) for step in (0, 1))
+        self.names, self.trained, self.shared, self.reach, self.sized = names, trained, set(shared), reach, sized
+        self.first = [row[0] for row in moved]
         n, whole = range(len(names)), self._closed(self.first)
-        self.later = [[both[j][i] and not whole[j][i] for i in n] for j in n]
-
-    def _any(self, step: int, kinds: Any) -> Matrix:
-        n = range(len(self.names))
-        return [[any(self.moved[kind][j][step][i] for kind in kinds) for i in n] for j in n]
+        self.later = [[moved[j][1][i] and not whole[j][i] for i in n] for j in n]
 
     @staticmethod
     def _closed(matrix: Matrix) -> Matrix:
@@ -69,7 +66,7 @@ class Found:
             return "shared"
         if not self.first[j][i]:
             return "later"
-        if self.moved["gradient"][j][0][i]:  # larger gradients of j alone, its weights as they are
+        if self.sized[j][i]:  # by larger gradients of j alone, its weights as they are
             return "norm"
         return "gradient" if self.by_gradient(j, i) else "read"
 
