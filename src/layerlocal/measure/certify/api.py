@@ -19,6 +19,11 @@ from layerlocal.words import plain, several
 
 __all__ = ["certify"]
 
+LIMITS = (
+    "it speaks of couplings between groups on this batch, at once and a step later; whether labels or test data leak cannot be seen by perturbing "
+    "groups"
+)
+
 
 def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str, Any]:
     """How far credit travels in one training step of anybody's, and what the step keeps and computes beside its own end-to-end twin.
@@ -38,15 +43,15 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
         ``coupling`` [perturbed × group]: whose update changes at once, and ``coupling_later``: whose only at the next step; ``couplings`` (those that
         go backwards, each with its ``way``), ``reads_ahead`` (groups), ``repeats`` (bit by bit), ``tolerance`` (a share of an update),
         ``untrained``, ``shared`` (pairs of names), ``gradient_reach`` [loss × group], ``peak_saved_bytes`` and ``flops_per_step``, the same of the
-        twin and the ratios ``saved_bytes_vs_end_to_end`` and ``flops_vs_end_to_end`` (``None`` without a twin), ``boundaries``, ``steps`` (calls
-        of the step) and ``seconds``.
+        twin and the ratios ``saved_bytes_vs_end_to_end`` and ``flops_vs_end_to_end`` (``None`` without a twin), ``boundaries``, ``no_twin`` (why there is
+        none), ``steps`` (calls of the step), ``limits`` (what this does not say) and ``seconds``.
 
     Raises:
         InputError: groups that are no division of what is trained; a step that raises, trains nothing, does not repeat itself or changes
             parameters outside of the groups. The model is as it was.
 
-    Source: the intervention is that of `layerlocal.measure.locality`; the twin is that of Greedy and Local learning's comparisons with
-    end-to-end training (arXiv:1901.08164), made of the step itself.
+    Source: the intervention is that of `layerlocal.measure.locality`, made for steps that are not a rule's; bytes are those of PyTorch's hooks for
+    saved tensors.
 
     Example:
         >>> import torch
@@ -153,6 +158,7 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
         "boundaries": cost.boundaries,
         "no_twin": cost.reason,
         "steps": bench.calls,
+        "limits": LIMITS,
     }
 
 

@@ -111,7 +111,8 @@ class Holdings:
                 yield name, value.func
                 yield from self._items(name, dict(enumerate(value.args)) | value.keywords)
             case np.ndarray():
-                self._undo.append(_array(value))
+                if value.flags.writeable and not isinstance(value, np.memmap):
+                    self._undo.append(_array(value))
             case torch.Generator() | random.Random() | np.random.Generator() | np.random.RandomState():
                 self._undo.append(_generator(value))
             case dict():
@@ -275,8 +276,7 @@ def _array(value: np.ndarray) -> Undo:
     kept = value.copy()
 
     def undo() -> None:
-        if value.flags.writeable:
-            value[...] = kept
+        value[...] = kept
 
     return undo
 

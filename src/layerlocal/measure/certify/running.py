@@ -91,13 +91,14 @@ class Bench:
             raise InputError(_raised(error, self.holdings.iterators)) from error
 
     def values(self) -> list[list[Tensor]]:
-        """[group][tensor]: weights, then what optimizers keep of them."""
+        """[group][tensor]: weights, then what optimizers keep of them, and the rates that optimizers have for them."""
         optimizers = [optimizer for _, optimizer in self.holdings.optimizers]
         found = []
         for group in self.groups:
             states = [optimizer.state.get(p, {}) for optimizer in optimizers for p in group.parameters]
             kept = [value for state in states for _, value in sorted(state.items()) if isinstance(value, Tensor)]
-            found.append([*(p.detach() for p in group.parameters), *(value.detach() for value in kept)])
+            rates = [_rates(optimizer, group.parameters) for optimizer in optimizers]
+            found.append([*(p.detach() for p in group.parameters), *(value.detach() for value in kept), *rates])
         return found
 
     def reference(self) -> Reference:
@@ -199,6 +200,14 @@ class Bench:
         if not tolerance:
             return not _equal(values, after)
         return not _relative(values, after, before) <= tolerance  # a NaN is a change
+
+
+def _rates(optimizer: Any, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Numbers of an optimizer's groups that have one of the parameters: a schedule that is driven by the loss moves them."""
+    own = {id(p) for p in parameters}
+    groups = [each for each in optimizer.param_groups if any(id(p) in own for p in each["params"])]
+    numbers = [float(value) for each in groups for _, value in sorted(each.items()) if isinstance(value, int | float)]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _cloned(values: list[list[Tensor]]) -> list[list[Tensor]]:

@@ -104,19 +104,13 @@ class Found:
 
 
 WAYS = {
-    "gradient": "by a gradient: a loss that trains {j} also trains {i}",
-    "read": "without a gradient: the update of {i} reads {j} ahead",
-    "norm": "without a gradient: a large gradient of {j} changes the update of {i}, as clipping by one norm or scaling both together does",
-    "later": "a step later, without a gradient: what {j} was is kept (a moving average, a statistic), and {i} learns from it at the next step",
+    "gradient": "coupled backwards by a gradient: a loss that trains {j} also trains {i}",
+    "read": "read ahead, without a gradient: the update of {i} reads {j}",
+    "norm": "coupled by the size of gradients: a large gradient of {j} changes the update of {i}, as clipping by one norm or one scaler does",
+    "later": "coupled a step later, without a gradient: what {j} was is kept (a moving average, a statistic, a schedule by the loss), and {i} learns "
+    "from it at the next step",
     "shared": "they share parameters: what {j} learns moves {i}",
-}
-HEADS = {
-    "gradient": "coupled backwards by a gradient",
-    "read": "read ahead",
-    "norm": "coupled by the size of gradients",
-    "later": "coupled a step later",
-    "shared": "share parameters",
-}
+}  # fmt: skip
 
 
 def conclude(found: Found, saved: float | None, reason: str, boundaries: int) -> tuple[str, list[str]]:
@@ -182,7 +176,7 @@ def _couplings(found: Found) -> Iterator[str]:
         j, i = pairs[0]
         text = WAYS[way].format(j=found.names[j], i=found.names[i])
         rest = f" ({several(len(pairs), 'pair')} in all)" if len(pairs) > 1 else ""
-        yield f"{HEADS[way]}: {found.names[i]} and {found.names[j]}, {text}{rest}"
+        yield f"{text}{rest}"
 
 
 def _untrained(found: Found) -> Iterator[str]:
