@@ -83,14 +83,13 @@ def _cells(names: list[str], matrix: list[list[bool]], when: str) -> Iterator[Po
             back = " (backwards)" if state == "wrong" else ""
             verb = "changed" if moved else "did not change"
             yield Point(
-                x=_bare(updated), y=_bare(perturbed), z=state, label=f"{perturbed} perturbed: the update of {updated} {verb} {when}{back}"
+                x=str(i), y=_numbered(j, perturbed), z=state, label=f"{perturbed} perturbed: the update of {updated} {verb} {when}{back}"
             )  # fmt: skip
 
 
-def _bare(name: str) -> str:
-    """A group by its number, as there is little room."""
-    rest = name.removeprefix("group")
-    return rest if rest.isdecimal() else name
+def _numbered(index: int, name: str) -> str:
+    """A group by its number, and its name where it has another."""
+    return str(index) if name == f"group{index}" else f"{index} {name}"
 
 
 def certificate_drawing(certificate: Certificate) -> Drawing:

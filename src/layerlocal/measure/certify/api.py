@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,14 +75,14 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
         reference = bench.reference()
         reach = _reach(bench, found)
         moved = [bench.intervene(reference, j) for j in range(len(found))]
-        sized = [_sized(bench, reference, j, row[0]) for j, row in enumerate(moved)]
+        sized = [_sized(bench, reference, j, rows) for j, rows in enumerate(moved)]
         cost = costs(bench, reference.trained)
     couplings = Found([group.name for group in found], reference.trained, shared_groups(found), reach, moved, sized)
     return _certificate(bench, couplings, reference, cost) | {"seconds": time.perf_counter() - start}
 
 
 def _bench(step: Any, groups: Any, state: Any) -> tuple[Bench, list[Group]]:
-    if not callable(step):
+    if not callable(step) or not _takes_nothing(step):
         raise InputError(f"step must be a function without arguments that trains once, got {shown(step)}")
     found = read_groups(groups)
     stateful = _stateful(state)
@@ -89,6 +91,16 @@ def _bench(step: Any, groups: Any, state: Any) -> tuple[Bench, list[Group]]:
         holdings = Holdings({"step": step, "groups": found, **named}, stateful)
     refuse_left_out(found, holdings.optimizers, holdings.parameters)
     return Bench(step, found, holdings), found
+
+
+def _takes_nothing(step: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(step).bind()
+    except TypeError:
+        return False
+    except ValueError:  # a function that does not say
+        return True
+    return True
 
 
 def _stateful(state: Any) -> list[Any]:
@@ -121,11 +133,19 @@ def _reach(bench: Bench, groups: Sequence[Group]) -> list[set[int]]:
     return [{i for i in each if i < len(groups)} for each in reach]
 
 
-def _sized(bench: Bench, reference: Reference, j: int, moved: Sequence[bool]) -> list[bool]:
-    """By group: does its update change where only the gradients of j are larger? Asked where an earlier group's update changed at all."""
-    if not any(moved[:j]):
-        return [False] * len(moved)
-    return bench.intervene(reference, j, noise=False, steps=1)[0]
+def _sized(bench: Bench, reference: Reference, j: int, moved: list[list[bool]]) -> list[bool]:
+    """By group: does its update change where only the gradients of j are larger? Asked where an earlier group's update changed at all, and, with
+    gradients without end, of what a scaler scales: it leaves out the steps of all. What that moves is added to ``moved``.
+    """
+    found = [False] * len(moved[0])
+    if any(moved[0][:j]):
+        found = bench.intervene(reference, j, noise=False, steps=1)[0]
+    if bench.holdings.scales:
+        endless = bench.intervene(reference, j, noise=False, larger=math.inf)
+        for row, more in zip(moved, endless, strict=True):
+            row[:] = [a or b for a, b in zip(row, more, strict=True)]
+        found = [a or b for a, b in zip(found, endless[0], strict=True)]
+    return found
 
 
 def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -> dict[str, Any]:

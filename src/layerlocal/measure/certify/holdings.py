@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dis
 import functools
 import random
 import re
@@ -63,13 +64,16 @@ class Holdings:
         roots: by name: the step, the groups, whatever was given as its state.
         stateful: of these, what has a ``state_dict``; that of a class of one's own is loaded again too, whatever it keeps outside of Python.
 
-    `tensors`, `modules`, `optimizers` and `iterators` are what was found, each with its name; `put_back` makes all of it as it was.
+    `tensors`, `modules`, `optimizers`, `schedulers` and `iterators` are what was found, most with their names; `scales`: a `GradScaler` is among it.
+    `put_back` makes all of it as it was.
     """
 
     def __init__(self, roots: Mapping[str, Any], stateful: Sequence[Any] = ()) -> None:
         self.tensors: list[tuple[str, Tensor]] = []
         self.modules: list[tuple[str, nn.Module]] = []
         self.optimizers: list[tuple[str, Any]] = []
+        self.schedulers: list[Any] = []
+        self.scales = False
         self.iterators: list[str] = []
         self._undo: list[Undo] = []
         self._random = random_states()
@@ -94,8 +98,11 @@ class Holdings:
 
     @property
     def parameters(self) -> dict[int, tuple[str, nn.Parameter]]:
-        """By address: name and parameter."""
-        return {id(tensor): (name, tensor) for name, tensor in self.tensors if isinstance(tensor, nn.Parameter)}
+        """By address: name, after the module that has it where one was found, and parameter."""
+        found = {id(tensor): (name, tensor) for name, tensor in self.tensors if isinstance(tensor, nn.Parameter)}
+        for name, module in reversed(self.modules):
+            found |= {id(p): (f"{name}.{key}", p) for key, p in module.named_parameters() if id(p) in found}
+        return found
 
     def _look(self, name: str, value: Any) -> Iterator[Named]:
         """Keep what one object is now; what it holds."""
@@ -158,6 +165,9 @@ class Holdings:
             self.modules.append((_as_written(name), value))
         if isinstance(value, torch.optim.Optimizer):
             self.optimizers.append((_as_written(name), value))
+        if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
+            self.schedulers.append(value)
+        self.scales |= isinstance(value, torch.amp.GradScaler) and value.is_enabled()
         attributes = getattr(value, "__dict__", None)
         if not isinstance(attributes, dict) or _is_closed(type(value)):
             return
@@ -179,8 +189,10 @@ def _as_written(name: str) -> str:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Names that a function, and functions defined in it, may look up among the globals."""
-    yield from code.co_names
+    """Globals that a function, and functions defined in it, read or write."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_NAME"):
+            yield str(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)

@@ -90,14 +90,15 @@ class Bench:
                 raise
             raise InputError(_raised(error, self.holdings.iterators)) from error
 
-    def values(self) -> list[list[Tensor]]:
-        """[group][tensor]: weights, then what optimizers keep of them, and the rates that optimizers have for them."""
+    def values(self, step: int) -> list[list[Tensor]]:
+        """[group][tensor]: weights, then what optimizers keep of them; after the last step also what schedules will make of them."""
         optimizers = [optimizer for _, optimizer in self.holdings.optimizers]
         found = []
         for group in self.groups:
             states = [optimizer.state.get(p, {}) for optimizer in optimizers for p in group.parameters]
             kept = [value for state in states for _, value in sorted(state.items()) if isinstance(value, Tensor)]
-            rates = [_rates(optimizer, group.parameters) for optimizer in optimizers]
+            plans = [*optimizers, *self.holdings.schedulers] if step == STEPS - 1 else []
+            rates = [_numbers(plan, group.parameters) for plan in plans]
             found.append([*(p.detach() for p in group.parameters), *(value.detach() for value in kept), *rates])
         return found
 
@@ -109,10 +110,10 @@ class Bench:
         """
         self.holdings.put_back()
         found = Reference([[p.detach().clone() for p in group.parameters] for group in self.groups])
-        for _ in range(STEPS):
+        for number in range(STEPS):
             self.run()
             found.random = found.random or random_states()
-            found.after.append(_cloned(self.values()))
+            found.after.append(_cloned(self.values(number)))
         self._judge(found)
         for _ in range(2 if found.tolerance else 1):
             difference = self._difference(found)
@@ -134,7 +135,7 @@ class Bench:
                 "two calls of the step change no parameter of any group: it has no optimizer step, a learning rate of 0, or other parameters"
             )
         for group, values in zip(self.groups, found.after[-1], strict=True):
-            if not all(bool(torch.isfinite(v).all()) for v in values if v.is_floating_point()):
+            if not all(bool(torch.isfinite(v).all()) for v in values[: len(group.parameters)]):
                 raise InputError(
                     f"the step makes numbers in {group.name} that are not finite, so updates cannot be compared; lower the learning rate"
                 )
@@ -143,15 +144,15 @@ class Bench:
         """The largest difference between two equal runs, of any group, as a share of its update; 0.0 where they agree bit by bit."""
         self.holdings.put_back()
         worst = 0.0
-        for after in found.after:
+        for number, after in enumerate(found.after):
             self.run()
-            for i, values in enumerate(self.values()):
+            for i, values in enumerate(self.values(number)):
                 if not _equal(values, after[i]):
                     worst = max(worst, _relative(values, after[i], found.before[i]), 1e-12)
         return worst
 
     def intervene(
-        self, reference: Reference, j: int, *, noise: bool = True, larger: bool = True, steps: int = STEPS
+        self, reference: Reference, j: int, *, noise: bool = True, larger: float = LARGER, steps: int = STEPS
     ) -> list[list[bool]]:
         """[step][group]: was the update another one when group j was perturbed?
 
@@ -159,7 +160,7 @@ class Bench:
             reference: what is compared with.
             j: the group.
             noise: on its weights, before the first step.
-            larger: its gradients, in every step.
+            larger: its gradients, so many times, in every step.
             steps: calls in a row.
         """
         self.holdings.put_back()
@@ -167,21 +168,21 @@ class Bench:
         parameters = self.groups[j].parameters
         if noise:
             _add_noise(parameters, NOISE, derive_seed(0, "certify", j))
-        with _larger_gradients(parameters, LARGER) if larger else nullcontext():
-            for number, after in enumerate(reference.after[:steps]):
+        with _larger_gradients(parameters, larger):
+            for number in range(steps):
                 if number:
                     set_random_states(reference.random)
                 try:
                     self.run()
                 except InputError as error:  # code that refuses wild numbers
-                    if larger and noise:
-                        return self.intervene(reference, j, larger=False)
+                    if noise and larger != 1:
+                        return self.intervene(reference, j, larger=1)
                     self.failed.setdefault(self.groups[j].name, str(error).partition("; the model")[0])
                     return changed + [[False] * len(self.groups)] * (steps - number)
-                changed.append(self._compared(reference, after, j))
+                changed.append(self._compared(reference, number, j))
         return changed
 
-    def _compared(self, reference: Reference, after: list[list[Tensor]], j: int) -> list[bool]:
+    def _compared(self, reference: Reference, number: int, j: int) -> list[bool]:
         """By group: is the update another one than that of the reference?"""
         perturbed = {id(p) for p in self.groups[j].parameters}
         return [
@@ -191,7 +192,12 @@ class Bench:
                 or self._changed(values, expected, before, reference.tolerance)
             )
             for group, learns, values, expected, before in zip(
-                self.groups, reference.trained, self.values(), after, reference.before, strict=True
+                self.groups,
+                reference.trained,
+                self.values(number),
+                reference.after[number],
+                reference.before,
+                strict=True,
             )
         ]
 
@@ -202,12 +208,16 @@ class Bench:
         return not _relative(values, after, before) <= tolerance  # a NaN is a change
 
 
-def _rates(optimizer: Any, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Numbers of an optimizer's groups that have one of the parameters: a schedule that is driven by the loss moves them."""
+def _numbers(plan: Any, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Of an optimizer's groups that have one of the parameters, or of a scheduler of these: rates, best losses, ... A schedule that is driven by
+    the loss moves them.
+    """
     own = {id(p) for p in parameters}
+    optimizer = getattr(plan, "optimizer", plan)
     groups = [each for each in optimizer.param_groups if any(id(p) in own for p in each["params"])]
-    numbers = [float(value) for each in groups for _, value in sorted(each.items()) if isinstance(value, int | float)]
-    return torch.tensor(numbers, dtype=torch.float64)
+    kept = groups if plan is optimizer else [vars(plan)] * bool(groups)
+    values = [value for each in kept for _, value in sorted(each.items())]
+    return torch.tensor([float(value) for value in values if isinstance(value, int | float)], dtype=torch.float64)
 
 
 def _cloned(values: list[list[Tensor]]) -> list[list[Tensor]]:
