@@ -182,8 +182,8 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
     }
 
 
-def _ratio(own: int, twin: int | None) -> float | None:
-    return own / twin if twin else None
+def _ratio(own: int | None, twin: int | None) -> float | None:
+    return own / twin if own is not None and twin else None
 
 
 def _partly(bench: Bench, reference: Reference) -> list[str]:

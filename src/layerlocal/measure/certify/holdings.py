@@ -120,6 +120,8 @@ class Holdings:
             case np.ndarray():
                 if value.flags.writeable and not isinstance(value, np.memmap):
                     self._undo.append(_array(value))
+            case random.SystemRandom():
+                return
             case torch.Generator() | random.Random() | np.random.Generator() | np.random.RandomState():
                 self._undo.append(_generator(value))
             case dict():

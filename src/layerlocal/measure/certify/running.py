@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -66,11 +68,10 @@ class Bench:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Gradients on, exact kernels, nothing compiled; everything is put back at the end, whatever happens."""
-        import sys
-
+        """Gradients on, exact kernels, nothing compiled, no warnings; everything is put back at the end, whatever happens."""
         eager: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-        with torch.inference_mode(False), torch.enable_grad(), exact_kernels(self.device), eager:
+        with torch.inference_mode(False), torch.enable_grad(), exact_kernels(self.device), eager, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # or a step would warn some thirty times
             try:
                 yield
             finally:

@@ -26,8 +26,10 @@ from layerlocal.types import InputError, first_line
 
 __all__ = ["Cost", "costs"]
 
-FEW = 8
-"""Operations between a parameter and where it is used: a cast, a transposition, ..."""
+SHAPING = ("TBackward", "TransposeBackward", "PermuteBackward", "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "ExpandBackward",
+    "UnsqueezeBackward", "SqueezeBackward", "SelectBackward", "SliceBackward", "SplitBackward", "CloneBackward", "AliasBackward", "ToCopyBackward",
+    "WeightNormInterfaceBackward")  # fmt: skip
+"""What may stand between a parameter and the operation that uses it."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ class Cost:
 
     Args:
         saved_bytes: that autograd keeps for backward, at most at any moment of the step.
-        flops: of matrix products and convolutions.
+        flops: of matrix products and convolutions; ``None`` where PyTorch's counter does not bear the step.
         twin_saved_bytes, twin_flops: of the end-to-end twin; ``None`` where none can be made.
         boundaries: calls of ``detach`` that were taken away for it.
         reason: why there is no twin; ``""`` where there is one.
     """
 
     saved_bytes: int
-    flops: int
+    flops: int | None
     twin_saved_bytes: int | None
     twin_flops: int | None
     boundaries: int
@@ -111,6 +113,11 @@ class _Through(TorchFunctionMode):
         self.nodes: dict[int, Any] = {}
         self.in_place: set[int] = set()
 
+    def __enter__(self) -> _Through:
+        self.calls = 0
+        super().__enter__()
+        return self
+
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -160,23 +167,33 @@ def costs(bench: Bench, trained: Sequence[bool]) -> Cost:
     return Cost(saved, flops, *twin, boundaries=len(chosen))
 
 
-def _count(bench: Bench, mode: Any, deferred: Deferred | None) -> tuple[int, int]:
+def _count(bench: Bench, mode: Any, deferred: Deferred | None) -> tuple[int, int | None]:
     """Peak saved bytes, then FLOPs, each in a run of its own."""
     holdings = bench.holdings
     buffers = [buffer for _, module in holdings.modules for buffer in module.buffers()]
     parameters = [p for _, p in holdings.parameters.values()]
-    saved = _Everything([*parameters, *buffers])
-    counter = flop_counter()
-    for each in (saved, counter):
-        holdings.put_back()
-        with _unversioned() if deferred and each is counter else nullcontext(), each:
-            with mode, deferred.held() if deferred else nullcontext():
-                _run(bench, twin=deferred is not None)
-            if deferred:
-                _release(deferred)
-        if isinstance(mode, _Through):
-            mode = _Through(mode.chosen)
+    saved, counter = _Everything([*parameters, *buffers]), flop_counter()
+    holdings.put_back()
+    with saved:
+        _whole_step(bench, mode, deferred)
+    holdings.put_back()
+    try:
+        with _unversioned() if deferred else nullcontext(), counter:
+            _whole_step(bench, mode, deferred)
+    except (InputError, NoTwinError):  # the counter watches modules by hooks, which not every backward allows
+        return saved.peak, None
     return saved.peak, counter.get_total_flops()
+
+
+def _whole_step(bench: Bench, mode: Any, deferred: Deferred | None) -> None:
+    """The step, with backwards that waited at its end."""
+    with mode, deferred.held() if deferred else nullcontext():
+        _run(bench, twin=deferred is not None)
+    if deferred:
+        try:
+            deferred.release()
+        except RuntimeError as error:
+            raise NoTwinError(f"the backward over all of its losses failed: {first_line(error)}") from None
 
 
 def _unversioned() -> Any:
@@ -193,13 +210,6 @@ def _run(bench: Bench, *, twin: bool) -> None:
         if isinstance(error.__cause__, NoTwinError):
             raise error.__cause__ from None
         raise NoTwinError(f"with its gradient boundaries taken away {error.args[0].partition('; the model')[0]}") from None
-
-
-def _release(deferred: Deferred) -> None:
-    try:
-        deferred.release()
-    except RuntimeError as error:
-        raise NoTwinError(f"the backward over all of its losses failed: {first_line(error)}") from None
 
 
 def _boundaries(bench: Bench, trained: Sequence[int]) -> set[int]:
@@ -244,11 +254,9 @@ def _trained_on(deferred: Deferred, nodes: Mapping[int, Any]) -> set[int]:
 
 def _is_bare(node: Any, held: set[int]) -> bool:
     """Whether a branch is a parameter of a group, perhaps cast or transposed."""
-    for _ in range(FEW):
-        if hasattr(node, "variable"):
-            return id(node.variable) in held
+    while not hasattr(node, "variable"):
         branches = [branch for branch, _ in node.next_functions if branch is not None]
-        if len(branches) != 1:
+        if not branches or not node.name().lstrip("_").startswith(SHAPING):
             return False
-        node = branches[0]
-    return False
+        node = branches[-1]
+    return id(node.variable) in held
