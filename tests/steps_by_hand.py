@@ -19,7 +19,9 @@ Y = torch.arange(B) % K
 
 def blocks(depth=L, *, bias=False, extra=()):
     torch.manual_seed(3)
-    return nn.ModuleList([nn.Sequential(nn.Linear(D, D, bias=bias), *(make() for make in extra), nn.ReLU()) for _ in range(depth)])
+    return nn.ModuleList(
+        [nn.Sequential(nn.Linear(D, D, bias=bias), *(make() for make in extra), nn.ReLU()) for _ in range(depth)]
+    )
 
 
 def sgd(module, rate=0.05, **options):

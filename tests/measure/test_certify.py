@@ -65,7 +65,9 @@ def test_there_are_twenty_local_steps_and_more():
     assert len(local) >= 10 and len(LOCAL) >= 20
 
 
-@pytest.mark.parametrize("change", [{"clip": 1e-3}, {"step_per_block": True}, {"micro_batches": 2}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "change", [{"clip": 1e-3}, {"step_per_block": True}, {"micro_batches": 2}, {"precision": "bf16"}]
+)
 def test_the_loops_own_recipes_keep_a_rule_local(change):
     assert certify(*rule_step("local-heads", Recipe(**change))[1:])["locality"] == "block"
 
@@ -194,7 +196,8 @@ def test_detach_with_one_summed_backward_is_local_but_not_lighter():
 
 
 @pytest.mark.parametrize(
-    "name", ["detach_", "data", "optimizer per block", "by hand", "own average", "logging", "stopped target", "momentum"]
+    "name",
+    ["detach_", "data", "optimizer per block", "by hand", "own average", "logging", "stopped target", "momentum"],
 )
 def test_the_twin_is_the_same_however_the_gradient_is_cut_and_whatever_else_is_detached(name):
     found = certified(name)
@@ -445,7 +448,11 @@ def test_code_that_refuses_wild_numbers_is_certified_by_tame_ones():
 
 def test_it_works_inside_no_grad_and_leaves_torch_as_it_was():
     step, parts = greedy()
-    backward, grad, hooks = torch.autograd.backward, torch.autograd.grad, torch.autograd.graph.saved_tensors_hooks.__init__
+    backward, grad, hooks = (
+        torch.autograd.backward,
+        torch.autograd.grad,
+        torch.autograd.graph.saved_tensors_hooks.__init__,
+    )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
         assert certify(step, parts)["locality"] == "block"
@@ -473,7 +480,12 @@ def test_the_example_of_a_language_model_is_what_its_page_says(name, monkeypatch
 def test_a_llama_of_the_library_of_transformers():
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
-        vocab_size=32, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2
+        vocab_size=32,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
     )
     model = transformers.LlamaForCausalLM(config)
     optimizer, ids = torch.optim.AdamW(model.parameters()), torch.randint(32, (2, 8))
@@ -484,7 +496,12 @@ def test_a_llama_of_the_library_of_transformers():
         optimizer.zero_grad()
 
     inner = model.model
-    groups = {"embed": inner.embed_tokens, "0": inner.layers[0], "1": inner.layers[1], "head": [inner.norm, model.lm_head]}
+    groups = {
+        "embed": inner.embed_tokens,
+        "0": inner.layers[0],
+        "1": inner.layers[1],
+        "head": [inner.norm, model.lm_head],
+    }
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert certify(step, groups)["locality"] == "global"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -492,7 +509,9 @@ def test_a_llama_of_the_library_of_transformers():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["adam", "batch norm", "dropout", "checkpoint", "missing detach", "clip that would bite"])
+@pytest.mark.parametrize(
+    "name", ["adam", "batch norm", "dropout", "checkpoint", "missing detach", "clip that would bite"]
+)
 def test_on_a_gpu_the_verdict_is_that_of_the_cpu(name, monkeypatch):
     expected = certified(name)
     monkeypatch.setattr(steps, "X", X.cuda())

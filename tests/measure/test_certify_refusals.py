@@ -157,7 +157,7 @@ def test_parameters_that_are_changed_by_hand_outside_of_the_groups_are_named():
         (lambda parts: [], "two or more"),
         (lambda parts: nn.Sequential(), "two or more"),
         (lambda parts: nn.Linear(2, 2), "give its parts in forward order"),
-        (lambda parts: parts[0][0].weight, "group0 must be a module or a list of parameters"),
+        (lambda parts: parts[0][0].weight, "groups must be a list of modules"),
         (lambda parts: 3, "groups must be a list of modules"),
         (lambda parts: "blocks", "groups must be a list of modules"),
         (lambda parts: [parts[0], nn.ReLU()], r"group1 \(ReLU\) has no parameters"),
@@ -190,10 +190,16 @@ def raises(error):
     return step, parts
 
 
-@pytest.mark.parametrize("error", [ValueError("half-way"), KeyError("x"), SystemExit(3), AssertionError(), RuntimeError("a\nb")])
+@pytest.mark.parametrize(
+    "error", [ValueError("half-way"), KeyError("x"), SystemExit(3), AssertionError(), RuntimeError("a\nb")]
+)
 def test_a_step_that_raises_half_way_is_told_and_the_model_is_as_it_was(error):
     said = refused(*raises(error))
-    assert said.startswith("the step raised") and "steps" not in said.partition(" at ")[0] and said.endswith("the model is as it was")
+    assert (
+        said.startswith("the step raised")
+        and "steps" not in said.partition(" at ")[0]
+        and said.endswith("the model is as it was")
+    )
 
 
 def test_an_interrupt_is_passed_on_and_the_model_is_as_it_was():

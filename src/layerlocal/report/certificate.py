@@ -41,7 +41,7 @@ def badge_svg(certificate: Certificate) -> str:
         f'<clipPath id="round"><rect width="{whole:.1f}" height="{HIGH:g}" rx="3"/></clipPath><g clip-path="url(#round)">'
         f'<rect width="{wide[0]:.1f}" height="{HIGH:g}" fill="{LEFT_COLOUR}"/>'
         f'<rect x="{wide[0]:.1f}" width="{wide[1]:.1f}" height="{HIGH:g}" fill="{colour}"/></g>'
-        f"<g fill=\"#ffffff\" font-family=\"Verdana, 'DejaVu Sans', sans-serif\" font-size=\"11\">{words}</g></svg>\n"
+        f'<g fill="#ffffff" font-family="Verdana, \'DejaVu Sans\', sans-serif" font-size="11">{words}</g></svg>\n'
     )
 
 

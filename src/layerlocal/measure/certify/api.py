@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from layerlocal.measure.certify.backwards import watched_reach
-from layerlocal.measure.certify.groups import Group, read_groups, refuse_left_out, shared_groups
+from layerlocal.measure.certify.groups import Group, in_a_line, read_groups, refuse_left_out, shared_groups
 from layerlocal.measure.certify.holdings import Holdings
 from layerlocal.measure.certify.running import Bench, Reference
 from layerlocal.measure.certify.twin import Cost, costs
 from layerlocal.measure.certify.verdict import Found, conclude
-from layerlocal.types import InputError, shown
+from layerlocal.types import InputError
 from layerlocal.words import plain, several
 
 __all__ = ["certify"]
@@ -83,7 +83,7 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
 
 def _bench(step: Any, groups: Any, state: Any) -> tuple[Bench, list[Group]]:
     if not callable(step) or not _takes_nothing(step):
-        raise InputError(f"step must be a function without arguments that trains once, got {shown(step)}")
+        raise InputError(f"step must be a function without arguments that trains once, got {in_a_line(step)}")
     found = read_groups(groups)
     stateful = _stateful(state)
     named = {f"state[{i}]": value for i, value in enumerate(stateful)}
@@ -107,7 +107,7 @@ def _stateful(state: Any) -> list[Any]:
     found = [] if state is None else list(state) if isinstance(state, list | tuple | set) else [state]
     for value in found:
         if not (hasattr(value, "state_dict") and hasattr(value, "load_state_dict")):
-            raise InputError(f"state must list what has a state_dict (optimizers, schedulers), got {shown(value)}")
+            raise InputError(f"state must list what has a state_dict (optimizers, schedulers), got {in_a_line(value)}")
     return found
 
 
@@ -160,9 +160,7 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
         "segments": [[names[i] for i in range(first, last + 1)] for first, last in found.segments],
         "coupling": found.first,
         "coupling_later": found.later,
-        "couplings": [
-            {"perturbed": names[j], "changed": names[i], "way": found.how(j, i)} for j, i in found.backward
-        ],
+        "couplings": [{"perturbed": names[j], "changed": names[i], "way": found.how(j, i)} for j, i in found.backward],
         "reads_ahead": found.ahead,
         "repeats": not reference.tolerance,
         "tolerance": reference.tolerance,
@@ -190,7 +188,10 @@ def _partly(bench: Bench, reference: Reference) -> list[str]:
     """Groups of which a part does not learn."""
     rows = zip(bench.groups, reference.trained, reference.still, strict=True)
     some = [(group, still) for group, learns, still in rows if learns and still]
-    return [f"never trained: {still} of the {several(len(group.parameters), 'parameter')} of {group.name}" for group, still in some]
+    return [
+        f"never trained: {still} of the {several(len(group.parameters), 'parameter')} of {group.name}"
+        for group, still in some
+    ]
 
 
 def _about(bench: Bench, reference: Reference) -> list[str]:
@@ -198,5 +199,7 @@ def _about(bench: Bench, reference: Reference) -> list[str]:
     found = [f"not compared where {name} is perturbed strongly: {reason}" for name, reason in bench.failed.items()]
     if reference.tolerance:
         share = plain(100 * reference.tolerance, 2)
-        found.append(f"the step does not repeat itself bit by bit: an update has changed where it differs by more than {share} % of its length")
+        found.append(
+            f"the step does not repeat itself bit by bit: an update has changed where it differs by more than {share} % of its length"
+        )
     return found

@@ -16,7 +16,16 @@ __all__ = ["BLACK_BOXES", "Deferred", "NoTwinError", "walk", "watched_reach"]
 Backward = Callable[..., Any]
 BLACK_BOXES = ("CheckpointFunctionBackward",)
 """Nodes of a graph with parameters that the graph does not show."""
-ADDING = ("AddBackward0", "SubBackward0", "SumBackward0", "SumBackward1", "MeanBackward0", "MeanBackward1", "StackBackward0", "NegBackward0")
+ADDING = (
+    "AddBackward0",
+    "SubBackward0",
+    "SumBackward0",
+    "SumBackward1",
+    "MeanBackward0",
+    "MeanBackward1",
+    "StackBackward0",
+    "NegBackward0",
+)
 SCALING = ("MulBackward0", "DivBackward0", "ViewBackward0", "ToCopyBackward0", "AliasBackward0")
 """Linear where one factor is a constant."""
 
@@ -72,8 +81,7 @@ class _Reach:
         if any(node.name() in BLACK_BOXES for term in terms for node in term):
             return []
         return [
-            {i for n in term if hasattr(n, "variable") for i in self.owners.get(id(n.variable), ())}
-            for term in terms
+            {i for n in term if hasattr(n, "variable") for i in self.owners.get(id(n.variable), ())} for term in terms
         ]
 
     @contextmanager

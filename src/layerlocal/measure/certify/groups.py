@@ -6,15 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from layerlocal.types import InputError, shown
 
-__all__ = ["Group", "read_groups", "refuse_left_out", "shared_groups"]
+__all__ = ["Group", "in_a_line", "read_groups", "refuse_left_out", "shared_groups"]
 
 MOST = 256
 """Groups: each is perturbed, over two calls of the step."""
+
+
+def in_a_line(value: object) -> str:
+    """A value as `shown` has it, without line ends: that of a module has many."""
+    return " ".join(shown(value).split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +66,9 @@ def _named(groups: Any) -> list[tuple[str, Any]]:
         raise InputError(
             f"groups must be a list of modules or of lists of parameters, got one {type(groups).__name__}; give its parts in forward order"
         )
-    if isinstance(groups, str | bytes) or not isinstance(groups, Iterable):
+    if isinstance(groups, str | bytes | Tensor) or not isinstance(groups, Iterable):
         raise InputError(
-            f"groups must be a list of modules or of lists of parameters, in forward order, got {shown(groups)}"
+            f"groups must be a list of modules or of lists of parameters, in forward order, got {in_a_line(groups)}"
         )
     return [(f"group{i}", value) for i, value in enumerate(groups)]
 
@@ -75,10 +80,10 @@ def _parts(name: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         for part in value:
             if not isinstance(part, nn.Module | nn.Parameter):
-                raise InputError(f"{name} must hold modules or parameters, got {shown(part)}")
+                raise InputError(f"{name} must hold modules or parameters, got {in_a_line(part)}")
             yield part
     else:
-        raise InputError(f"{name} must be a module or a list of parameters, got {shown(value)}")
+        raise InputError(f"{name} must be a module or a list of parameters, got {in_a_line(value)}")
 
 
 def _read(name: str, parts: Sequence[Any]) -> Group:

@@ -28,7 +28,21 @@ __all__ = ["Holdings", "random_states", "set_random_states"]
 
 MOST = 200_000
 """Objects that are looked at; a step that holds more has a data set in its hands."""
-PLAIN = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, types.CodeType, torch.dtype, torch.device, torch.Size)
+PLAIN = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    type,
+    types.ModuleType,
+    types.CodeType,
+    torch.dtype,
+    torch.device,
+    torch.Size,
+)
 CLOSED = ("logging", "threading", "multiprocessing", "asyncio", "concurrent", "io", "_io", "socket", "queue", "weakref", "re", "torch.utils.data",
     "torch.distributed", "torch._dynamo", "torch._inductor")  # fmt: skip
 """Modules whose objects are not looked into: they hold the process, or the data."""

@@ -51,7 +51,9 @@ def _beside(path: Path) -> Iterator[None]:
 
 
 def _made(name: str, module: ModuleType, function: str) -> tuple[Any, ...]:
-    functions = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+    functions = [
+        key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
     make = getattr(module, function, None)
     if not callable(make):
         raise unknown_name("function", function, functions)
@@ -65,5 +67,6 @@ def _made(name: str, module: ModuleType, function: str) -> tuple[Any, ...]:
             raise InputError(f"{name} needs a GPU, and torch finds none here: {text}") from error
         raise InputError(f"{name} {describe_error(error)}") from error
     if not isinstance(found, tuple | list) or len(found) not in (2, 3):
-        raise InputError(f"{name} must return {RETURNS}, got {shown(found)}")
+        many = f" of {len(found)}" if isinstance(found, tuple | list) else ""
+        raise InputError(f"{name} must return {RETURNS}, got a {type(found).__name__}{many}")
     return tuple(found)

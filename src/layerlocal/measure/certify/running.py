@@ -70,7 +70,13 @@ class Bench:
     def ready(self) -> Iterator[None]:
         """Gradients on, exact kernels, nothing compiled, no warnings; everything is put back at the end, whatever happens."""
         eager: Any = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-        with torch.inference_mode(False), torch.enable_grad(), exact_kernels(self.device), eager, warnings.catch_warnings():
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            exact_kernels(self.device),
+            eager,
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # or a step would warn some thirty times
             try:
                 yield

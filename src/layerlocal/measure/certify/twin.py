@@ -78,7 +78,9 @@ class _Everything(SavedBytes):
             alive = weakref.ref(given)
             found = pack(given)
             del given
-            kept = [part for part in (found if isinstance(found, tuple | list) else (found,)) if isinstance(part, Tensor)]
+            kept = [
+                part for part in (found if isinstance(found, tuple | list) else (found,)) if isinstance(part, Tensor)
+            ]
             if not kept and (held := alive()) is not None:
                 kept = [held]
             for part in kept:
@@ -209,7 +211,9 @@ def _run(bench: Bench, *, twin: bool) -> None:
             raise
         if isinstance(error.__cause__, NoTwinError):
             raise error.__cause__ from None
-        raise NoTwinError(f"with its gradient boundaries taken away {error.args[0].partition('; the model')[0]}") from None
+        raise NoTwinError(
+            f"with its gradient boundaries taken away {error.args[0].partition('; the model')[0]}"
+        ) from None
 
 
 def _boundaries(bench: Bench, trained: Sequence[int]) -> set[int]:

@@ -135,7 +135,11 @@ def _opening(found: Found) -> str:
     if found.locality == "segment":
         runs = [_run(found.names, *segment) for segment in found.segments]
         chained = len(runs) == 1
-        return f"segment-local, in windows of {several(_widest(found), 'group')}" if chained else f"segment-local: {', '.join(runs)}"
+        return (
+            f"segment-local, in windows of {several(_widest(found), 'group')}"
+            if chained
+            else f"segment-local: {', '.join(runs)}"
+        )
     j, i = next((j, i) for j, i in found.backward if i == found.trained.index(True) and j >= _last(found.trained))
     return f"global: perturbing {found.names[j]} changes the update of {found.names[i]}"
 
