@@ -34,6 +34,7 @@ class Block(nn.Module):
 
 
 def model():
+    """Both halves, a head for each, the optimizer, and the groups in forward order."""
     torch.manual_seed(0)
     embed, blocks = nn.Embedding(TOKENS, WIDTH), [Block() for _ in range(DEPTH)]
     heads = [nn.Linear(WIDTH, TOKENS), nn.Linear(WIDTH, TOKENS)]
@@ -46,10 +47,12 @@ def model():
 
 
 def loss_of(head: nn.Module, h: Tensor, ids: Tensor) -> Tensor:
+    """How badly a head predicts the next token: (B, T, D), (B, T) → scalar."""
     return F.cross_entropy(head(h)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
 def summed():
+    """One backward over the sum of both losses."""
     first, second, heads, optimizer, groups = model()
     ids = torch.randint(TOKENS, (8, LENGTH))
 
@@ -66,6 +69,7 @@ def summed():
 
 
 def moved():
+    """The first backward before the second half runs."""
     first, second, heads, optimizer, groups = model()
     ids = torch.randint(TOKENS, (8, LENGTH))
 

@@ -1,4 +1,4 @@
-"""Code of the user's own: what ``FILE.py:NAME`` names, a rule's class or a function that makes a network or a training step, loaded from its file."""
+"""Code of the user's own: what ``FILE.py:NAME`` names, a rule's class or a function that makes a network or a step, loaded from its file."""
 
 from __future__ import annotations
 

@@ -8,18 +8,18 @@ import warnings
 
 import numpy as np
 import pytest
-import steps_by_hand as steps
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+import steps_by_hand as steps
 from layerlocal.measure.certify import certify
 from layerlocal.rules import list_rules
+from layerlocal.spec import Recipe
+from layerlocal.training.train import make_optimizer, train_step
 from rules_by_hand import X as IMAGES
 from rules_by_hand import Y as LABELS
 from rules_by_hand import make
-from layerlocal.spec import Recipe
-from layerlocal.training.train import make_optimizer, train_step
 from steps_by_hand import GLOBAL, LOCAL, B, D, L, X, blocks, greedy, loss_of, sgd
 
 LOWER = [[i >= j for i in range(L)] for j in range(L)]

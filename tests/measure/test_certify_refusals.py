@@ -307,7 +307,7 @@ def test_a_file_that_gives_no_step_is_refused(file, name, words):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_file_that_needs_a_missing_gpu_says_so(file):
-    with pytest.raises(InputError, match="mine.py:on_gpu needs a GPU, and torch finds none here"):
+    with pytest.raises(InputError, match=r"mine\.py:on_gpu needs a GPU, and torch finds none here"):
         certify_file("mine.py:on_gpu")
 
 

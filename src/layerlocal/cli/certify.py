@@ -67,8 +67,8 @@ def certify(
 
     Then: `layerlocal certify mine.py:tiny --svg badge.svg`
 
-    `groups` are modules, or lists of modules and parameters, in forward order. `state` lists what else has a `state_dict`; what the step holds in its
-    closure is found. What is seen and what is not: docs/certify.md.
+    `groups` are modules, or lists of modules and parameters, in forward order. `state` lists what else has a `state_dict`; what the step
+    holds in its closure is found. What is seen and what is not: docs/certify.md.
     """
     form = _form(picture)
     from layerlocal.files import write_atomic

@@ -22,38 +22,38 @@ from layerlocal.words import plain, several
 __all__ = ["certify"]
 
 LIMITS = (
-    "it speaks of couplings between groups on this batch, at once and a step later; whether labels or test data leak cannot be seen by perturbing "
-    "groups"
+    "it speaks of couplings between groups on this batch, at once and a step later; whether labels or test data leak cannot be seen by "
+    "perturbing groups"
 )
 
 
 def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str, Any]:
     """How far credit travels in one training step of anybody's, and what the step keeps and computes beside its own end-to-end twin.
 
-    The step is run from one state again and again: as it is, and with each group perturbed,
-    over one call and over two. Nothing of
-    it is changed, and all that it changes is put back bit by bit, after an exception too.
+    The step is run from one state again and again: as it is, and with each group perturbed, over one call and over two. Nothing of it is
+    changed, and all that it changes is put back bit by bit, after an exception too.
 
     Args:
         step: a callable without arguments: forward, backward and optimizer step on a batch that it holds, (B, ...) of any shape.
         groups: modules, or lists of modules and parameters, in forward order, 2 to 256; a mapping names them.
-        state: whatever has a ``state_dict`` and is changed by the step: optimizers, schedulers, scalers. What the step holds in its closure, in
-            globals that it names and in the object that it is a method of is found without.
+        state: whatever has a ``state_dict`` and is changed by the step: optimizers, schedulers, scalers. What the step holds in its closure,
+            in globals that it names and in the object that it is a method of is found without.
 
     Returns:
-        JSON-ready: ``verdict`` (a sentence), ``sentences``, ``locality`` (``"block"``, ``"segment"``, ``"global"``), ``groups`` (names), ``segments``,
-        ``coupling`` [perturbed × group]: whose update changes at once, and ``coupling_later``: whose only at the next step; ``couplings`` (those that
-        go backwards, each with its ``way``), ``reads_ahead`` (groups), ``repeats`` (bit by bit), ``tolerance`` (a share of an update),
-        ``untrained``, ``shared`` (pairs of names), ``gradient_reach`` [loss × group], ``peak_saved_bytes`` and ``flops_per_step``, the same of the
-        twin and the ratios ``saved_bytes_vs_end_to_end`` and ``flops_vs_end_to_end`` (``None`` without a twin), ``boundaries``, ``no_twin`` (why there is
-        none), ``steps`` (calls of the step), ``limits`` (what this does not say) and ``seconds``.
+        JSON-ready. ``verdict`` (a sentence) and ``sentences``; ``locality`` (``"block"``, ``"segment"`` or ``"global"``), ``groups`` and
+        ``segments`` (names); ``coupling`` [perturbed × group], whose update changes at once, and ``coupling_later``, whose only a step later;
+        ``couplings`` that go backwards, each with its ``way``, and ``reads_ahead`` (groups); ``repeats`` (bit by bit) and ``tolerance`` (a
+        share of an update); ``untrained`` and ``shared`` (names); ``gradient_reach`` [loss × group]; ``peak_saved_bytes`` and
+        ``flops_per_step``, both also of the twin (``..._end_to_end``) and as ratios (``saved_bytes_vs_end_to_end``, ``flops_vs_end_to_end``;
+        ``None`` without a twin, and ``no_twin`` says why); ``boundaries`` (calls of detach that the twin has not), ``steps`` (calls of the
+        step), ``limits`` (what this does not say) and ``seconds``.
 
     Raises:
         InputError: groups that are no division of what is trained; a step that raises, trains nothing, does not repeat itself or changes
             parameters outside of the groups. The model is as it was.
 
-    Source: the intervention is that of `layerlocal.measure.locality`, made for steps that are not a rule's; bytes are those of PyTorch's hooks for
-    saved tensors.
+    Source: the intervention is that of `layerlocal.measure.locality`, made for steps that are not a rule's; bytes are those of PyTorch's
+    hooks for saved tensors.
 
     Example:
         >>> import torch

@@ -153,6 +153,7 @@ class Deferred:
 
     @contextmanager
     def held(self) -> Iterator[None]:
+        """Backwards inside wait."""
         with _replaced(self._backward, self._grad):
             yield
 

@@ -43,8 +43,8 @@ PLAIN = (
     torch.device,
     torch.Size,
 )
-CLOSED = ("logging", "threading", "multiprocessing", "asyncio", "concurrent", "io", "_io", "socket", "queue", "weakref", "re", "torch.utils.data",
-    "torch.distributed", "torch._dynamo", "torch._inductor")  # fmt: skip
+CLOSED = ("logging", "threading", "multiprocessing", "asyncio", "concurrent", "io", "_io", "socket", "queue", "weakref", "re",
+    "torch.utils.data", "torch.distributed", "torch._dynamo", "torch._inductor")  # fmt: skip
 """Modules whose objects are not looked into: they hold the process, or the data."""
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[2]))
 Named = tuple[str, Any]
@@ -78,8 +78,8 @@ class Holdings:
         roots: by name: the step, the groups, whatever was given as its state.
         stateful: of these, what has a ``state_dict``; that of a class of one's own is loaded again too, whatever it keeps outside of Python.
 
-    `tensors`, `modules`, `optimizers`, `schedulers` and `iterators` are what was found, most with their names; `scales`: a `GradScaler` is among it.
-    `put_back` makes all of it as it was.
+    `tensors`, `modules`, `optimizers`, `schedulers` and `iterators` are what was found, most with their names; `scales`: whether a
+    `GradScaler` was. `put_back` makes all of it as it was.
     """
 
     def __init__(self, roots: Mapping[str, Any], stateful: Sequence[Any] = ()) -> None:
@@ -313,7 +313,7 @@ def _generator(value: Any) -> Undo:
     match value:
         case torch.Generator():
             state = value.get_state().clone()
-            return lambda: value.set_state(state) and None
+            return lambda: _set_state(value, state)
         case random.Random():
             kept = value.getstate()
             return lambda: value.setstate(kept)
@@ -328,3 +328,7 @@ def _generator(value: Any) -> Undo:
 def _stateful(value: Any) -> Undo:
     kept = copy.deepcopy(value.state_dict())
     return lambda: value.load_state_dict(copy.deepcopy(kept))
+
+
+def _set_state(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)

@@ -25,8 +25,8 @@ def certify_file(name: str) -> dict[str, Any]:
     """The certificate of what a function of the user's own returns.
 
     Args:
-        name: ``"FILE.py:FUNCTION"``; the function takes no argument and returns ``(step, groups)`` or ``(step, groups, state)``, as `certify` takes
-            them. What lies beside the file can be imported, as when Python runs it.
+        name: ``"FILE.py:FUNCTION"``; the function takes no argument and returns ``(step, groups)`` or ``(step, groups, state)``, as
+            `certify` takes them. What lies beside the file can be imported, as when Python runs it.
 
     Raises:
         InputError: a file or function that is not there, does not load, raises or returns something else; and whatever `certify` refuses.

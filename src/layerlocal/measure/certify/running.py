@@ -237,7 +237,7 @@ def _equal(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
 
 def _relative(values: Sequence[Tensor], after: Sequence[Tensor], before: Sequence[Tensor]) -> float:
     """The distance of two results, over the length of the update; weights only."""
-    pairs = list(zip(values, after, before))
+    pairs = list(zip(values, after, before, strict=False))  # of weights: what optimizers keep stands behind them
     apart = sum(float((v.double() - a.double()).square().sum()) for v, a, _ in pairs)
     length = sum(float((a.double() - b.double()).square().sum()) for _, a, b in pairs)
     return (apart / length) ** 0.5 if length else float("inf") * (apart > 0) if apart else 0.0
@@ -282,4 +282,7 @@ def _unrepeatable(difference: float, iterators: Sequence[str]) -> str:
     opening = f"the step does not repeat itself: from the same state, with the same random numbers, its second run's update differs by {share}"
     if iterators:
         return f"{opening}; {_one_batch(iterators)}"
-    return f"{opening}; it keeps something that was not found (a loader, a counter in a class): hold one batch, and name in `state` what else it keeps"
+    return (
+        f"{opening}; it keeps something that was not found (a loader, a counter in a class): hold one batch, and name in `state` what else "
+        "it keeps"
+    )

@@ -26,9 +26,9 @@ from layerlocal.types import InputError, first_line
 
 __all__ = ["Cost", "costs"]
 
-SHAPING = ("TBackward", "TransposeBackward", "PermuteBackward", "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "ExpandBackward",
-    "UnsqueezeBackward", "SqueezeBackward", "SelectBackward", "SliceBackward", "SplitBackward", "CloneBackward", "AliasBackward", "ToCopyBackward",
-    "WeightNormInterfaceBackward")  # fmt: skip
+SHAPING = ("TBackward", "TransposeBackward", "PermuteBackward", "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward",
+    "ExpandBackward", "UnsqueezeBackward", "SqueezeBackward", "SelectBackward", "SliceBackward", "SplitBackward", "CloneBackward",
+    "AliasBackward", "ToCopyBackward", "WeightNormInterfaceBackward")  # fmt: skip
 """What may stand between a parameter and the operation that uses it."""
 
 
@@ -63,7 +63,7 @@ class _Everything(SavedBytes):
         def init(hook: Any, pack: Any, unpack: Any) -> None:
             original(hook, self._counted(pack), unpack)
 
-        hooks.__init__ = init  # type: ignore[method-assign]
+        hooks.__init__ = init  # type: ignore[method-assign,assignment]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -199,7 +199,9 @@ def _whole_step(bench: Bench, mode: Any, deferred: Deferred | None) -> None:
 
 
 def _unversioned() -> Any:
-    """Saved tensors behind hooks are not held to their versions: the optimizer may step before the twin's one backward, which is only counted."""
+    """Saved tensors behind hooks are not held to their versions: the optimizer may step before the twin's one backward, which is counted
+    only.
+    """
     return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.detach(), lambda tensor: tensor)
 
 
@@ -230,7 +232,8 @@ def _boundaries(bench: Bench, trained: Sequence[int]) -> set[int]:
         chosen = through.in_place | _trained_on(deferred, through.nodes)
         if trained[0] != trained[-1] and not _joined(deferred, trained):
             raise NoTwinError(
-                "its gradient is cut by something else than detach (a forward pass under torch.no_grad, a function of its own, separate networks)"
+                "its gradient is cut by something else than detach (a forward pass under torch.no_grad, a function of its own, separate "
+                "networks)"
             )
     deferred.roots.clear()
     return chosen

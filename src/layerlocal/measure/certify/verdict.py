@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from layerlocal.types import Locality
 from layerlocal.words import ratio, several, spoken
@@ -77,7 +76,7 @@ class Found:
     @property
     def segments(self) -> list[tuple[int, int]]:
         """First and last group of each run of groups that couplings join."""
-        reach = {}
+        reach: dict[int, int] = {}
         for j, i in self.backward:
             reach[i] = max(reach.get(i, i), j)
         found: list[tuple[int, int]] = []
@@ -107,8 +106,8 @@ WAYS = {
     "gradient": "coupled backwards by a gradient: a loss that trains {j} also trains {i}",
     "read": "read ahead, without a gradient: the update of {i} reads {j}",
     "norm": "coupled by the size of gradients: a large gradient of {j} changes the update of {i}, as clipping by one norm or one scaler does",
-    "later": "coupled a step later, without a gradient: what {j} was is kept (a moving average, a statistic, a schedule by the loss), and {i} learns "
-    "from it at the next step",
+    "later": "coupled a step later, without a gradient: what {j} was is kept (a moving average, a statistic, a schedule by the loss), and "
+    "{i} learns from it at the next step",
     "shared": "they share parameters: what {j} learns moves {i}",
 }  # fmt: skip
 
