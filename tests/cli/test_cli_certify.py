@@ -68,7 +68,7 @@ def test_a_picture_is_of_the_kind_that_its_name_says(cli, tmp_path, name):
         ([f"{EXAMPLE}"], "FILE.py:FUNCTION"),
         ([f"{EXAMPLE}:mowed"], "Did you mean 'moved'?"),
         ([f"{EXAMPLE}:model"], "must return (step, groups) or (step, groups, state)"),
-        ([f"{EXAMPLE}:moved", "--picture", "who.gif"], "--picture writes a .svg, .png or .pdf"),
+        ([f"{EXAMPLE}:moved", "--picture", "who.gif"], "--picture must name a .svg, .png or .pdf"),
         ([f"{EXAMPLE}:moved", "--svg", ""], "it needs the name of a file"),
         ([], "FILE.py:FUNCTION"),
     ],

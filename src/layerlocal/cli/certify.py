@@ -102,7 +102,7 @@ def _form(picture: Path | None) -> str:
     """
     form = "svg" if picture is None else picture.suffix.removeprefix(".").lower()
     if form not in FORMS:
-        raise InputError(f"--picture writes a .svg, .png or .pdf, got {str(picture)!r}")
+        raise InputError(f"--picture must name a .svg, .png or .pdf, got {str(picture)!r}")
     return form
 
 

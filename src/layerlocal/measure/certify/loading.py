@@ -33,7 +33,7 @@ def certify_file(name: str) -> dict[str, Any]:
     """
     found = split_name(name)
     if found is None or not found[1]:
-        raise InputError(f"a step is given as FILE.py:FUNCTION, got {shown(name)}")
+        raise InputError(f"a step must be given as FILE.py:FUNCTION, got {shown(name)}")
     path, function = found
     with _beside(path):
         return certify(*_made(name, load_file(path, "step"), function))
@@ -65,7 +65,7 @@ def _made(name: str, module: ModuleType, function: str) -> tuple[Any, ...]:
         text = first_line(error)
         if ("CUDA" in text or "NVIDIA" in text) and not torch.cuda.is_available():
             raise InputError(f"{name} needs a GPU, and torch finds none here: {text}") from error
-        raise InputError(f"{name} {describe_error(error)}") from error
+        raise InputError(f"{name} {describe_error(error)}; it must return {RETURNS}") from error
     if not isinstance(found, tuple | list) or len(found) not in (2, 3):
         many = f" of {len(found)}" if isinstance(found, tuple | list) else ""
         raise InputError(f"{name} must return {RETURNS}, got a {type(found).__name__}{many}")

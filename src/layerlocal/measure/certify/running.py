@@ -139,7 +139,7 @@ class Bench:
             found.still.append(sum(same))
         if not any(found.trained):
             raise InputError(
-                "two calls of the step change no parameter of any group: it has no optimizer step, a learning rate of 0, or other parameters"
+                "two calls of the step change no parameter of any group; it needs an optimizer step on them, with a rate above 0"
             )
         for group, values in zip(self.groups, found.after[-1], strict=True):
             if not all(bool(torch.isfinite(v).all()) for v in values[: len(group.parameters)]):
