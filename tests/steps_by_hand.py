@@ -459,3 +459,129 @@ GLOBAL = {
     "driven schedule": (driven_schedule, "later"),
 }
 """Leak → what makes the step, and the way in which the last group changes the first."""
+
+
+# --- ways of writing a block that hide its weights --------------------------------------------------------------------
+
+
+class Standardized(nn.Linear):
+    """A linear map whose weights are standardized at every call."""
+
+    def forward(self, x):
+        w = self.weight
+        return F.linear(x, (w - w.mean(1, keepdim=True)) / (w.std(1, keepdim=True) + 1e-5))
+
+
+def of(make, before=False):
+    """Greedy blocks of one's own map, with the ReLU behind it or, in place, before it."""
+
+    def parts():
+        torch.manual_seed(3)
+        relu = nn.ReLU(inplace=before)
+        return nn.ModuleList([nn.Sequential(*((relu, make()) if before else (make(), relu))) for _ in range(L)])
+
+    return greedy(parts=parts)
+
+
+def plain():
+    return nn.Linear(D, D, bias=False)
+
+
+def stepped_in_backward():
+    """Each parameter has an optimizer of its own, which steps within the backward."""
+    parts = blocks()
+    optimizers = {p: torch.optim.Adam([p]) for p in parts.parameters()}
+
+    def stepped(p):
+        optimizers[p].step()
+        optimizers[p].zero_grad()
+
+    for p in parts.parameters():
+        p.register_post_accumulate_grad_hook(stepped)
+
+    def step():
+        h = X
+        for block in parts:
+            h = block(h.detach())
+            loss_of(h).backward()
+
+    return step, parts
+
+
+def compiled():
+    parts = blocks()
+    fast = [torch.compile(block, backend="aot_eager") for block in parts]
+    optimizer = sgd(parts)
+
+    def step():
+        h = X
+        for block in fast:
+            h = block(h.detach())
+            loss_of(h).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, parts
+
+
+def warmed_up():
+    """The rate of the first step is 0: what is coupled shows at the second only."""
+    parts = blocks()
+    optimizer = sgd(parts)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: done / 10)
+
+    def step():
+        h = X
+        for block in parts:
+            h = block(h)
+        loss_of(h).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+
+    return step, parts
+
+
+def searched():
+    """L-BFGS calls backward as often as it likes."""
+    parts = blocks()
+    optimizer = torch.optim.LBFGS(parts.parameters(), lr=0.1, max_iter=3)
+
+    def closure():
+        optimizer.zero_grad()
+        h, total = X, 0.0
+        for block in parts:
+            h = block(h.detach())
+            loss = loss_of(h)
+            loss.backward()
+            total = total + loss
+        return total
+
+    return (lambda: optimizer.step(closure)), parts
+
+
+def passed_by_hand():
+    """Two halves; the gradient at the boundary is passed on by hand, as a pipeline does."""
+    parts = blocks(2)
+    optimizer = sgd(parts)
+
+    def step():
+        h = parts[0](X)
+        inner = h.detach().requires_grad_()
+        loss_of(parts[1](inner)).backward()
+        h.backward(inner.grad)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, parts
+
+
+HIDDEN = {
+    "standardized": lambda: of(lambda: Standardized(D, D, bias=False)),
+    "weight norm": lambda: of(lambda: nn.utils.parametrizations.weight_norm(plain())),
+    "spectral norm": lambda: of(lambda: nn.utils.parametrizations.spectral_norm(plain())),
+    "in place": lambda: of(plain, before=True),
+    "stepped in backward": stepped_in_backward,
+    "compiled": compiled,
+}
+"""Local all the same, with the twin of any other."""

@@ -205,6 +205,29 @@ def test_the_twin_is_the_same_however_the_gradient_is_cut_and_whatever_else_is_d
     assert found["flops_per_step_end_to_end"] == (3 * L - 1) * 2 * B * D * D
 
 
+@pytest.mark.parametrize("name", steps.HIDDEN)
+def test_weights_that_are_hidden_in_other_operations_hide_no_boundary(name):
+    found = certify(*steps.HIDDEN[name]())
+    assert (found["locality"], found["boundaries"], found["no_twin"]) == ("block", L - 1, "")
+    assert found["flops_per_step_end_to_end"] - found["flops_per_step"] == (L - 1) * 2 * B * D * D
+    assert found["saved_bytes_vs_end_to_end"] < 0.5
+
+
+def test_a_rate_of_zero_in_the_first_step_hides_no_gradient():
+    found = certify(*steps.warmed_up())
+    assert found["locality"] == "global" and {entry["way"] for entry in found["couplings"]} == {"gradient"}
+
+
+def test_a_search_that_calls_backward_as_often_as_it_likes_has_no_twin():
+    assert certify(*steps.searched())["no_twin"] == "how often it calls backward hangs on its gradients"
+
+
+def test_a_gradient_that_is_passed_on_by_hand_is_found_and_has_no_twin():
+    found = certify(*steps.passed_by_hand())
+    assert (found["locality"], found["no_twin"]) == ("global", "it passes gradients on by hand")
+    assert found["coupling"] == [[True, True], [True, True]]
+
+
 def test_a_step_without_boundaries_is_its_own_twin():
     found = certified("missing detach")
     assert (found["boundaries"], found["saved_bytes_vs_end_to_end"], found["flops_vs_end_to_end"]) == (0, 1, 1)

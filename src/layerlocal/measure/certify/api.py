@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from layerlocal.measure.certify.backwards import watched_reach
+from layerlocal.measure.certify.backwards import Reach, watched_reach
 from layerlocal.measure.certify.groups import Group, in_a_line, read_groups, refuse_left_out, shared_groups
 from layerlocal.measure.certify.holdings import Holdings
 from layerlocal.measure.certify.running import Bench, Reference
@@ -76,8 +76,10 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
         reach = _reach(bench, found)
         moved = [bench.intervene(reference, j) for j in range(len(found))]
         sized = [_sized(bench, reference, j, rows) for j, rows in enumerate(moved)]
-        cost = costs(bench, reference.trained)
-    couplings = Found([group.name for group in found], reference.trained, shared_groups(found), reach, moved, sized)
+        cost = costs(bench, reference.trained, reach)
+    couplings = Found(
+        [group.name for group in found], reference.trained, shared_groups(found), reach.found, moved, sized
+    )
     return _certificate(bench, couplings, reference, cost) | {"seconds": time.perf_counter() - start}
 
 
@@ -111,7 +113,7 @@ def _stateful(state: Any) -> list[Any]:
     return found
 
 
-def _reach(bench: Bench, groups: Sequence[Group]) -> list[set[int]]:
+def _reach(bench: Bench, groups: Sequence[Group]) -> Reach:
     """[loss] → groups it reaches, and no parameter outside of the groups learns.
 
     Raises:
@@ -124,13 +126,14 @@ def _reach(bench: Bench, groups: Sequence[Group]) -> list[set[int]]:
     learning = [Group(name, [parameter], ()) for name, parameter in outside.values()]
     with watched_reach([*groups, *learning]) as reach:
         bench.run()
-    reached = {i for each in reach for i in each}
+    reached = {i for each in reach.found for i in each}
     for i, (key, (name, parameter)) in enumerate(outside.items(), len(groups)):
         if i in reached and not torch.equal(parameter, before[key]):
             raise InputError(
                 f"the step trains {name} of shape {tuple(parameter.shape)}, which is in no group; put it into one of the groups"
             )
-    return [{i for i in each if i < len(groups)} for each in reach]
+    reach.found = [{i for i in each if i < len(groups)} for each in reach.found]
+    return reach
 
 
 def _sized(bench: Bench, reference: Reference, j: int, moved: list[list[bool]]) -> list[bool]:

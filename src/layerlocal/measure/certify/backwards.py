@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerlocal.measure.certify.groups import Group
 
-__all__ = ["BLACK_BOXES", "Deferred", "NoTwinError", "walk", "watched_reach"]
+__all__ = ["BLACK_BOXES", "Deferred", "NoTwinError", "Reach", "walk", "watched_reach"]
 
 Backward = Callable[..., Any]
 BLACK_BOXES = ("CheckpointFunctionBackward",)
@@ -45,11 +45,11 @@ def _replaced(backward: Backward, grad: Backward) -> Iterator[None]:
         torch.autograd.backward, torch.autograd.grad = kept
 
 
-class _Reach:
+class Reach:
     """Who is reached by which loss. A hook on every parameter says what an outermost backward reaches; its graph, which term of a sum does."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
-        self.groups, self.depth = groups, 0
+        self.groups, self.depth, self.calls = groups, 0, 0
         self.owners: dict[int, set[int]] = {}
         for i, group in enumerate(groups):
             for parameter in group.parameters:
@@ -63,6 +63,7 @@ class _Reach:
             if self.depth:
                 return original(roots, *args, **kwargs)
             terms = self._terms(roots)
+            self.calls += 1
             self.found.append(set())
             self.depth += 1
             try:
@@ -130,11 +131,11 @@ def walk(roots: Sequence[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def watched_reach(groups: Sequence[Group]) -> Iterator[list[set[int]]]:
-    """[loss] → groups that its backward brings a gradient to, in the order of the backwards that run inside."""
-    reach = _Reach(groups)
+def watched_reach(groups: Sequence[Group]) -> Iterator[Reach]:
+    """What the backwards that run inside bring a gradient to: ``found`` [loss] → groups, in their order, and how many ``calls`` there were."""
+    reach = Reach(groups)
     with reach.hooks(), _replaced(reach.within(torch.autograd.backward), reach.within(torch.autograd.grad)):
-        yield reach.found
+        yield reach
 
 
 class Deferred:
@@ -150,6 +151,7 @@ class Deferred:
         self.groups = groups
         self.parameters = [p for group in groups for p in group.parameters]
         self.roots: list[tuple[Tensor, Tensor | None]] = []
+        self.calls = 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -165,7 +167,7 @@ class Deferred:
 
     def joins(self, first: int, last: int) -> bool:
         """Whether one of the losses reaches both of two groups; graphs are kept for `release`."""
-        reach = _Reach(self.groups)
+        reach = Reach(self.groups)
         with reach.hooks():
             for root, weight in reversed(self.roots):
                 reach.found.append(set())
@@ -179,6 +181,9 @@ class Deferred:
         if weights is None:
             weights = [None] * len(tensors)
         weights = [weights] if isinstance(weights, Tensor) else list(weights)
+        if any(weight is None and root.numel() != 1 for root, weight in zip(tensors, weights, strict=True)):
+            raise NoTwinError("it passes gradients on by hand")
+        self.calls += 1
         self.roots += list(zip(tensors, weights, strict=True))
         for parameter in self.parameters:
             if parameter.requires_grad and parameter.grad is None:

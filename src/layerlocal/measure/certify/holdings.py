@@ -159,6 +159,9 @@ class Holdings:
         self._undo.append(_tensor(value))
         if value.is_leaf and value.grad is not None:
             yield f"{name}.grad", value.grad
+        for hooks in ("_backward_hooks", "_post_accumulate_grad_hooks"):  # an optimizer may step in one
+            if isinstance(kept := getattr(value, hooks, None), dict) and kept:
+                yield from self._items(name, kept)
 
     def _function(self, name: str, value: types.FunctionType) -> Iterator[Named]:
         for free, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):

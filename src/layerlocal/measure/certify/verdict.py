@@ -63,11 +63,11 @@ class Found:
         """The way of a coupling, in a word."""
         if self._sharing(j, i):
             return "shared"
-        if not self.first[j][i]:
-            return "later"
         if self.sized[j][i]:  # by larger gradients of j alone, its weights as they are
             return "norm"
-        return "gradient" if self.by_gradient(j, i) else "read"
+        if self.by_gradient(j, i):
+            return "gradient"
+        return "read" if self.first[j][i] else "later"
 
     def _sharing(self, j: int, i: int) -> bool:
         """Whether j moves i because one of them holds a parameter of a third, or of the other."""
@@ -104,7 +104,7 @@ class Found:
 
 WAYS = {
     "gradient": "coupled backwards by a gradient: a loss that trains {j} also trains {i}",
-    "read": "read ahead, without a gradient: the update of {i} reads {j}",
+    "read": "read ahead: the update of {i} reads {j}, and no loss trains both",
     "norm": "coupled by the size of gradients: a large gradient of {j} changes the update of {i}, as clipping by one norm or one scaler does",
     "later": "coupled a step later, without a gradient: what {j} was is kept (a moving average, a statistic, a schedule by the loss), and "
     "{i} learns from it at the next step",
