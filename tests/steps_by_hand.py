@@ -227,6 +227,23 @@ def stopped_target():
     return step, parts
 
 
+def draws_as_it_likes():
+    """How many random numbers the last block draws hangs on its weights, so the next step's dropout would see others."""
+    parts = blocks(extra=(lambda: nn.Dropout(0.3),))
+    optimizer = sgd(parts)
+
+    def step():
+        h = X
+        for block in parts:
+            h = block(h.detach())
+            loss_of(h).backward()
+        torch.rand(1 + int(1e4 * loss_of(h).detach().clamp(max=10)))
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, parts
+
+
 def checkpointed(reentrant):
     def call(block, h):
         return checkpoint(block, h, use_reentrant=reentrant)
@@ -258,6 +275,7 @@ LOCAL = {
     "trainer": trainer,
     "scaler per block": scaler_per_block,
     "stopped target": stopped_target,
+    "draws as it likes": draws_as_it_likes,
 }
 
 

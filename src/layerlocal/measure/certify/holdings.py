@@ -231,7 +231,7 @@ def _is_closed(kind: type) -> bool:
 
 
 def _tensor(value: Tensor) -> Undo:
-    if value.is_inference() or value.is_meta:
+    if value.is_inference() or value.is_meta or value.layout is not torch.strided:
         return lambda: None
     place, content, gradient, wanted = value.data, value.detach().clone(), None, value.requires_grad
     leaf = value.is_leaf

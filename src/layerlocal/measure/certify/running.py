@@ -248,6 +248,8 @@ def _add_noise(parameters: Sequence[nn.Parameter], factor: float, seed: int) -> 
     """On the CPU's numbers, so that every device sees the same."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in parameters:
+        if not parameter.is_floating_point():
+            continue
         noise = torch.randn(parameter.shape, generator=generator).to(parameter.device, parameter.dtype)
         size = parameter.detach().float().square().mean().sqrt() if parameter.numel() else torch.zeros(())
         parameter.add_(noise * (factor * (float(size) or 0.1)))

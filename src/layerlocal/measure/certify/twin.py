@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from layerlocal.measure.certify.backwards import BLACK_BOXES, Deferred, NoTwinError, Reach, walk
@@ -66,11 +66,15 @@ class _Everything(SavedBytes):
 
     def _counted(self, pack: Any) -> Any:
         def packed(tensor: Tensor) -> Any:
-            given = tensor.detach()
-            if tensor.requires_grad and tensor.is_leaf:  # a parameter keeps its identity
+            if isinstance(tensor, nn.Parameter):
                 return pack(tensor)
+            given = tensor.detach()
             alive = weakref.ref(given)
-            found = pack(given)
+            try:
+                found = pack(given)
+            except BaseException:  # a checkpoint stops so, once it has computed all that it needs
+                self._hold(given)
+                raise
             del given
             kept = [
                 part for part in (found if isinstance(found, tuple | list) else (found,)) if isinstance(part, Tensor)
