@@ -74,6 +74,7 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
     with bench.ready():
         reference = bench.reference()
         reach = _reach(bench, found)
+        bench.recheck(reference)
         moved = [bench.intervene(reference, j) for j in range(len(found))]
         sized = [_sized(bench, reference, j, rows) for j, rows in enumerate(moved)]
         cost = costs(bench, reference.trained, reach)
