@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -18,6 +18,8 @@ DARK = {"block": "#1d7a45", "segment": "#2367a0", "global": "#5b6067"}
 """White letters have a contrast of 5:1 or more to each."""
 LEFT_COLOUR = "#3b4046"
 HIGH, EDGE, LETTER = 20.0, 6.0, 6.6
+FITS = 4
+"""Letters of a name beside a row, behind its number."""
 AT_ONCE, LATER = "at once", "a step later"
 
 
@@ -77,19 +79,22 @@ def certificate_figure(certificate: Certificate) -> Figure:
 
 def _cells(names: list[str], matrix: list[list[bool]], when: str) -> Iterator[Point]:
     """A change in a later group is as it should be; one in an earlier group is marked."""
+    rows = _rows(names)
     for j, (perturbed, row) in enumerate(zip(names, matrix, strict=True)):
         for i, (updated, moved) in enumerate(zip(names, row, strict=True)):
             state = "no" if not moved else "wrong" if i < j else "yes"
             back = " (backwards)" if state == "wrong" else ""
             verb = "changed" if moved else "did not change"
             yield Point(
-                x=str(i), y=_numbered(j, perturbed), z=state, label=f"{perturbed} perturbed: the update of {updated} {verb} {when}{back}"
+                x=str(i), y=rows[j], z=state, label=f"{perturbed} perturbed: the update of {updated} {verb} {when}{back}"
             )  # fmt: skip
 
 
-def _numbered(index: int, name: str) -> str:
-    """A group by its number, and its name where it has another."""
-    return str(index) if name == f"group{index}" else f"{index} {name}"
+def _rows(names: Sequence[str]) -> list[str]:
+    """Groups by their numbers, with their names where all fit into the little room there is."""
+    if all(name == f"group{i}" for i, name in enumerate(names)) or max(map(len, names)) > FITS:
+        return [str(i) for i in range(len(names))]
+    return [f"{i} {name}" for i, name in enumerate(names)]
 
 
 def certificate_drawing(certificate: Certificate) -> Drawing:
