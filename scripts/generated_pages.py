@@ -58,7 +58,7 @@ TASKS = {
     "Rules": ["rules"],
     "Training": ["training.fit", "training.estimator", "training.evaluate"],
     "Experiments": ["experiments.api", "summary", "experiments.twins"],
-    "Certificates and measurements": ["measure.contract", "measure"],
+    "Certificates and measurements": ["measure.contract", "measure", "measure.certify"],
     "Runs": ["spec", "runs.run", "runs.many", "runs.store", "runs.table"],
     "Words that all share": ["types"],
 }

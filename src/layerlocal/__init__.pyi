@@ -18,6 +18,7 @@ from .measure import measure_flops as measure_flops
 from .measure import measure_locality as measure_locality
 from .measure import measure_saved_bytes as measure_saved_bytes
 from .measure import measure_speed as measure_speed
+from .measure.certify import certify as certify
 from .measure.contract import CheckResult as CheckResult
 from .measure.contract import check_rule as check_rule
 from .networks import Network as Network

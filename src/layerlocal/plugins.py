@@ -1,4 +1,4 @@
-"""Code of the user's own: what ``FILE.py:NAME`` names, a rule's class or a function that makes a network, loaded from its file."""
+"""Code of the user's own: what ``FILE.py:NAME`` names, a rule's class or a function that makes a network or a step, loaded from its file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from layerlocal.types import InputError, first_line, is_fault, shown
 
 __all__ = ["Kind", "file_of", "file_sha256", "is_own", "load_file", "own_file_of", "split_name"]
 
-Kind = Literal["rule", "network"]
+Kind = Literal["rule", "network", "step"]
 """What a file is for, as messages call it."""
 PLUGIN = "layerlocal_plugin_"
 """How the module of a user's own file is named, the hash of path and content behind it."""

@@ -350,6 +350,32 @@ dynamic_temperature| no bool                 | create_rule("class-goodness", net
 blocks          | no list                 | Network("mlp", sample_shape=(6,))
 blocks          | a class                 | Network([nn.ReLU], sample_shape=(6,))
 blocks          | no list of names        | Network.from_module(nn.ReLU(), "0", sample_shape=(6,))
+
+groups          | fewer than two          | certify(step, [nn.Linear(2, 2)])
+groups          | one module              | certify(step, nn.Linear(2, 2))
+groups          | no list                 | certify(step, 3)
+groups          | too many                | certify(step, [nn.Parameter(torch.zeros(1)) for _ in range(257)])
+groups          | no module               | certify(step, [nn.Linear(2, 2), 3])
+groups          | no parameter in a list  | certify(step, [nn.Linear(2, 2), [3]])
+groups          | one without parameters  | certify(step, [nn.Linear(2, 2), nn.ReLU()])
+groups          | twice the same          | certify(step, [m := nn.Linear(2, 2), m])
+groups          | without a shape yet     | certify(step, [nn.Linear(2, 2), nn.LazyLinear(2)])
+groups          | without numbers         | certify(step, [nn.Linear(2, 2), nn.Linear(2, 2, device="meta")])
+step            | no function             | certify(3, [nn.Linear(2, 2), nn.Linear(2, 2)])
+step            | trains nothing          | certify(step, [nn.Linear(2, 2), nn.Linear(2, 2)])
+step            | raises                  | certify(lambda: 1 / 0, [nn.Linear(2, 2), nn.Linear(2, 2)])
+step            | does not repeat itself  | layerlocal certify steps.py:counts
+step            | takes the next batch    | layerlocal certify steps.py:loads
+step            | not finite              | layerlocal certify steps.py:not_finite
+step            | leaves a parameter out  | layerlocal certify steps.py:left_out
+step            | trains another parameter| layerlocal certify steps.py:outside
+state           | no state_dict           | certify(step, [nn.Linear(2, 2), nn.Linear(2, 2)], [3])
+step file       | no file                 | layerlocal certify away.py:step
+step file       | no function named       | layerlocal certify steps.py
+step file       | no such function        | layerlocal certify steps.py:count
+step file       | returns a step alone    | layerlocal certify steps.py:one
+step file       | raises                  | layerlocal certify steps.py:raises
+--picture       | another format          | layerlocal certify steps.py:trained --picture who.gif
 """
 """Field, kind, and what is refused: a call in Python, a command, or a case of another file (claim, folder, table, rule, run)."""
 

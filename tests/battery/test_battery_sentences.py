@@ -33,7 +33,8 @@ BARE = {
     ("classes", "no such index"), ("draw", "no groups"), ("test", "more classes"), ("test", "another shape"),
     ("table", "fewer class names than classes"), ("rule", "no file"), ("rule", "other classes"), ("temperature_max", "below temperature_min"),
     ("rule file", "a module that is not there"), ("rule file", "an import that leaves"), ("rule file", "raises when it is made"),
-    ("rule file", "losses of an unknown block"), ("network file", "no file"), ("network file", "raises"), ("protocol", "another"),
+    ("rule file", "losses of an unknown block"), ("network file", "no file"), ("network file", "raises"),
+    ("step file", "no file"), ("protocol", "another"),
     ("--rules", "a baseline"), ("--seeds", "out of range"),
 }  # fmt: skip
 """Sentences that say only what is wrong. A better one leaves this set."""

@@ -112,6 +112,56 @@ def arrays_file(file, **arrays):
     return file
 
 
+STEPS = """
+import torch
+from torch import nn
+
+class Count:
+    calls = 0
+
+def trained(scale=lambda: 1.0, left=0, outside=None):
+    blocks, x = nn.ModuleList([nn.Linear(3, 3) for _ in range(3)]), torch.ones(4, 3)
+    optimizer = torch.optim.SGD(blocks.parameters(), lr=0.1)
+    def step():
+        h = x * scale()
+        for block in blocks:
+            h = block(h.detach())
+            (h if outside is None else outside(h)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        for p in [] if outside is None else outside.parameters():
+            p.data -= 0.1 * p.grad
+    return step, blocks[left:]
+
+def counts():
+    def scale():
+        Count.calls += 1
+        return float(Count.calls)
+    return trained(scale)
+
+def loads():
+    batches = iter(range(1, 100))
+    def scale():
+        return next(batches)
+    return trained(scale)
+
+def not_finite():
+    return trained(lambda: float("nan"))
+
+def left_out():
+    return trained(left=1)
+
+def outside():
+    return trained(outside=nn.Linear(3, 3))
+
+def one():
+    return trained()[0]
+
+def raises():
+    raise ValueError("the moon is full")
+"""
+
+
 def make(root: Path) -> Path:
     """Everything below ``root``."""
     record = run_spec(TINY, RunStore(root / "runs"))
@@ -120,6 +170,7 @@ def make(root: Path) -> Path:
     (root / "afile").write_text("no folder\n")
     (root / "mine.py").write_text(RULE)
     (root / "net.py").write_text(NETWORKS)
+    (root / "steps.py").write_text(STEPS)
     image_folder(root / "images")
     parquet_folder(root / "parquet")
     _claims(root)

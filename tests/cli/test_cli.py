@@ -38,7 +38,7 @@ DATA = [
     "tiny_imagenet", "imagenet100", "pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist",
     "tissuemnist", "organamnist", "organcmnist", "organsmnist",
 ]  # fmt: skip
-COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export"]
+COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export", "certify"]
 VECTORS = [
     "--data",
     "teacher_student",
@@ -857,6 +857,7 @@ SAYS = {
         "backprop",
         "never made again",
     ],
+    "certify": ["FILE.py:FUNCTION", "--svg", "--picture", "--json", "(step, groups)", "back bit by bit"],
     "export": ["--onnx", "--torch", "--force", "--out", "--json", "hash", "checked"],
 }
 

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Results go to standard output, everything else to standard error."""
 
+from layerlocal.cli import certify as certify
 from layerlocal.cli import cite as cite
 from layerlocal.cli import cost as cost
 from layerlocal.cli import export as export

@@ -8,10 +8,14 @@ render_csv(content) -> str              # every row of every summary, or the run
 render_json(content) -> str             # everything, strict
 write_figures(content, folder, forms)   # every figure of the page as files: SVG, PNG, PDF
 figure_of(summary, name) -> Drawing     # one figure of a summary; its to_file("svg") is a file of its own
+badge_svg(certificate) -> str           # of `layerlocal.certify`: a badge
+certificate_drawing(certificate) -> Drawing  # and the matrix of who is coupled to whom
 
 A content is a `Content`, or a `layerlocal.summary.Summary` for what is made of it alone.
 """
 
+from layerlocal.report.certificate import badge_svg as badge_svg
+from layerlocal.report.certificate import certificate_drawing as certificate_drawing
 from layerlocal.report.content import Content as Content
 from layerlocal.report.formats import render_claims as render_claims
 from layerlocal.report.formats import render_csv as render_csv
@@ -24,6 +28,8 @@ from layerlocal.report.page import write_page as write_page
 
 __all__ = [
     "Content",
+    "badge_svg",
+    "certificate_drawing",
     "figure_of",
     "render_claims",
     "render_csv",
