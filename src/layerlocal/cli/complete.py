@@ -34,6 +34,7 @@ STUDIES = (
     "hybrid",
     "calibration",
     "ablation",
+    "language",
 )
 STUDY_SIZES = ("quick", "medium", "standard", "full")
 AUDIT_SIZES = ("quick", "standard")
