@@ -24,7 +24,7 @@ from layerlocal.types import InputError, unknown_name
 
 __all__ = ["load_claims"]
 
-OWN = ("paper.yaml", "ours.yaml", "cost.yaml", "trained.yaml", "length.yaml", "language.yaml")
+OWN = ("paper.yaml", "ours.yaml", "cost.yaml", "trained.yaml", "length.yaml", "language.yaml", "small.yaml")
 DIFFERENCES = "protocol_differences"
 
 
