@@ -77,7 +77,15 @@ def test_our_claims_load_and_cover_what_the_paper_says():
 def test_claims_about_cost_do_not_change_the_hash_of_those_about_studies():
     files = [
         Path(layerlocal.claims.__file__).parent / name
-        for name in ("paper.yaml", "ours.yaml", "cost.yaml", "trained.yaml", "length.yaml")
+        for name in (
+            "paper.yaml",
+            "ours.yaml",
+            "cost.yaml",
+            "trained.yaml",
+            "length.yaml",
+            "language.yaml",
+            "small.yaml",
+        )
     ]
     loaded = load_claims()
     assert loaded.sha256_about(STUDIES) == load_claims([*files[:2], *files[3:]]).sha256 != loaded.sha256
@@ -262,7 +270,7 @@ def test_a_text_may_be_named_once_and_used_again(tmp_path):
 # --- families and rules ------------------------------------------------------------------------------------------------------------------
 
 
-def test_ours_are_five_families_and_the_papers_are_about_its_method_too():
+def test_ours_are_seven_families_and_the_papers_are_about_its_method_too():
     loaded = load_claims().claims
     sizes = {family: sum(one.family == family for one in loaded) for family in {one.family for one in loaded}}
     assert sizes == {
@@ -273,11 +281,13 @@ def test_ours_are_five_families_and_the_papers_are_about_its_method_too():
         "cost@dtg-ff": 4,
         "trained": 5,
         "length": 3,
+        "language": 6,
+        "small": 2,
     }
     published = {one.id for one in loaded if one.id.startswith("P")}
     statements = {one.statement for one in loaded if one.id.startswith("P")}
     assert published == statements | {f"{name}@dtg-ff" for name in statements}
-    for one in (one for one in loaded if one.family not in ("trained", "length")):
+    for one in (one for one in loaded if one.family not in ("trained", "length", "language", "small")):
         assert one.rule == ("dtg-ff" if "@" in one.id else "class-goodness")
         assert "@" not in one.id or "ours follow the abstract" not in one.protocol_differences
 

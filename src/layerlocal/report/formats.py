@@ -46,7 +46,7 @@ MEANING = (
     "settle a claim at both ends of the 95 % interval of the spread. The command runs the number at the measured spread, for 80 % power."
 )
 DOWNLOADS = (
-    "`composition` and `cost` need only the package; `resolution` wants a folder of your own. The other studies download their "
+    "`composition`, `language` and `cost` need only the package; `resolution` wants a folder of your own. The other studies download their "
     "data at the first run."
 )
 
