@@ -10,7 +10,8 @@ import torch
 
 from layerlocal.data import Data, Split, data_from_splits
 from layerlocal.networks import Network, create_network
-from layerlocal.rules import Rule, create_rule
+from layerlocal.rules import Rule, create_rule, rule_class
+from layerlocal.rules.core.registry import tried_on
 
 __all__ = ["EVEN", "NUM_CLASSES", "Bench"]
 
@@ -22,7 +23,7 @@ EVEN = 12
 
 
 class Bench:
-    """Makes the rule under test on small networks, with a batch to try it on.
+    """Makes the rule under test on small networks, with a batch to try it on: of plain blocks, or of the kind that it is for (`tried_on`).
 
     Args:
         rule: under test.
@@ -41,17 +42,19 @@ class Bench:
         self.rule = rule
         self.options = options
         self.own, self.own_options = own, dict(own_options or {})
+        self.plain = tried_on(rule_class(rule), options) or "plain"
         self.side = IMAGE_SIZE if own is None else OWN_IMAGE_SIZE
         generator = torch.Generator().manual_seed(0)
         self.x = torch.randn(12, 3, self.side, self.side, generator=generator)
         self.y = torch.arange(12) % NUM_CLASSES
 
     def network(self, depth: int | None = None, seed: int = 0, channels: int | None = None) -> Network:
-        """A fresh one of `plain` blocks, where depth or channels are given or no network is the bench's own."""
+        """A fresh one: the bench's own, or a small one where depth or channels are given or there is none."""
         make = partial(create_network, in_channels=3, image_size=self.side, seed=seed)
         if self.own is not None and depth is None and channels is None:
             return make(self.own, **self.own_options)
-        return make("plain", width=(channels or EVEN) / 64, depth=depth or 4)
+        size = {"width": (channels or EVEN) / 64} if self.plain == "plain" else {"hidden": channels or EVEN}
+        return make(self.plain, depth=depth or 4, **size)
 
     def make(self, depth: int | None = None, seed: int = 0, channels: int | None = None) -> Rule:
         """The rule, fresh, on a `network`."""

@@ -3,9 +3,9 @@
 Source: F. Rasgreen, "Blockwise training" (frasgreen.com, 2026): the layers of a language model are cut into runs, one a machine; each run
 learns next-token prediction through a decoder of its own, so that no gradient travels between machines. Its text was read in others' accounts;
 no code was found. Runs of several blocks are `segmented` of this rule, ``segments="3-3"``. Differs: decoders have the form of our blocks
-(pre-norm attention and MLP), m of them, then a layer normalization without weights, standardized features and a linear map, which is what every
-rule here reads tokens by. Blocks before the last may answer too: scores are fused as in every rule; there the last run alone predicts
-(``fusion="last"``).
+(pre-norm attention and MLP), m of them, which see what the network's tokens see of one another; then a layer normalization without weights,
+standardized features and a linear map, which is what every rule here reads tokens by. There the last run alone predicts (``fusion="last"``);
+blocks before it may answer too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from layerlocal.networks import Network
-from layerlocal.networks.tokens import read_tokens
+from layerlocal.networks.tokens import is_tokens, read_tokens
 from layerlocal.networks.transformer import TransformerBlock, heads_of, initial
 from layerlocal.options import whole_number
 from layerlocal.rules.core.auxiliary import AuxiliaryRule
@@ -25,6 +25,7 @@ from layerlocal.types import InputError
 __all__ = ["BlockwiseDecoder", "DecoderHead"]
 
 MOST_LAYERS = 1000
+"""As many as a network may have blocks."""
 
 
 class DecoderHead(nn.Module):
@@ -72,7 +73,7 @@ class BlockwiseDecoder(AuxiliaryRule):
         num_classes: K ≥ 2.
         seed: of the decoders.
         layers: m, transformer blocks of a decoder, 1 to 1,000.
-        heads: of their attention; ``None``: one for every 32 features.
+        heads: of their attention, a divisor of every block's features; ``None``: about one for every 32.
         fusion: ``"last"`` (the last block's answer), ``"uniform"``, ``"fitted"`` or ``"best"`` (`BlockwiseRule`).
         label_smoothing: in [0, 1).
         factors: ``"AxB"`` where a class is a pair (`SpatialReadout`).
@@ -86,6 +87,7 @@ class BlockwiseDecoder(AuxiliaryRule):
         locality="block",
         summary="cross-entropy through a private decoder, a small transformer at every block; for tokens",
         references=("https://frasgreen.com",),
+        tried_on="vit",
     )
     token_reading = "tokens"
 
@@ -101,28 +103,35 @@ class BlockwiseDecoder(AuxiliaryRule):
         label_smoothing: float = 0.0,
         factors: str | None = None,
     ) -> None:
-        whole_number("layers", layers, least=1, most=MOST_LAYERS)
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
-        tokens = network.tokens
-        for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
-            if tokens is None or len(shape) != 2:
-                raise InputError(
-                    f"rule 'blockwise-decoder' reads tokens (B, T, D), and {name} gives {('B', *shape)}; take the network 'vit' or 'gpt', or "
-                    "'local-heads' with head='conv'"
-                )
-        sizes = [shape[1] for shape in network.activity_shapes]
-        given = [heads_of(size) if heads is None else heads for size in sizes]
-        for size, count in zip(sizes, given, strict=True):
-            if whole_number("heads", count, least=1) and size % count:
-                raise InputError(f"heads={count} does not divide the {size} features of a token")
+        whole_number("layers", layers, least=1, most=MOST_LAYERS)
+        features = _features_of(network)
+        for size in features:
+            if heads is not None and size % whole_number("heads", heads, least=1):
+                raise InputError(f"heads={heads} does not divide the {size} features of a token; take a number that does")
         self.heads = self.head_per_block(
             lambda i: DecoderHead(
-                sizes[i], num_classes, layers=layers, heads=given[i], tokens=str(tokens), factors=factors
+                features[i], num_classes, layers=layers, heads=heads or heads_of(features[i]), tokens=str(network.tokens), factors=factors,
             )
-        )
+        )  # fmt: skip
         self.weigh_heads()
 
     def local_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the decoder's scores; the first one warns of costs."""
         self.warn_of_costs()
         return super().local_loss(index, activity, y)
+
+
+def _features_of(network: Network) -> list[int]:
+    """D of every block's tokens.
+
+    Raises:
+        InputError: a block that gives no tokens.
+    """
+    for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
+        if not is_tokens(shape):
+            raise InputError(
+                f"rule 'blockwise-decoder' reads tokens (B, T, D), and {name} gives (B, {', '.join(map(str, shape))}); take the network 'vit' or "
+                "'gpt', or the rule 'local-heads'"
+            )
+    return [shape[1] for shape in network.activity_shapes]

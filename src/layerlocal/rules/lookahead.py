@@ -111,5 +111,7 @@ class Lookahead(Twin):
 
     def _read_ahead(self, index: int, last: int, activity: Tensor, y: Tensor) -> Tensor:
         for position in range(index, last):
-            activity = self.network.blocks[position + 1](self.feed(position, activity))
+            given = self.feed(position, activity)
+            self.receive(position + 1, given)
+            activity = self.network.blocks[position + 1](given)
         return super().block_loss(last, activity, y)[0]

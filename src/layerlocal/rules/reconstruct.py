@@ -2,17 +2,19 @@
 
 Paper: LoPT, Local-Learning Post-Training, arXiv:2605.04913 (2026): a gradient boundary in the middle of a language model; the half above learns
 the task, the half below that a small decoder can make its own detached input from its output, by the mean squared error. The released code
-(HumyuShi/LoPT) was read: the decoder is layer norm – linear to a quarter – GELU – linear, its weights from Xavier's distribution at gain 0.1.
+(HumyuShi/LoPT) was read: the decoder is layer norm – linear to a quarter – GELU – linear, its weights from Xavier's distribution at gain 0.1;
+with more than two parts each but the last keeps its own input, and their losses are averaged.
 Taken: this loss and this decoder. Differs: every block has a loss of its own, so that the rule is strictly block-local; the paper's two halves
-are `segmented` of it, ``segments="3-3"``, ``boundary=3`` and ``keeps="input"``. The input of the first block are not vectors here: tokens of
-text are told by cross-entropy, patches of images by their pixels. Below the boundary a linear readout learns beside, on the detached activity,
-so that a block's answer can be seen; it changes no block. There the losses of all halves are added and go back at once, which keeps both
-graphs; here one after another.
+are `segmented` of it, ``segments="3-3"`` and ``boundary=3``: what a readout keeps is the input of the run of blocks that ends there. There the
+input of the first part are embeddings that it learns itself, pretrained: from scratch they could be kept by shrinking to one point. So it keeps
+what it is given here, which nothing can shrink: tokens of text by cross-entropy, images by their pixels. Below the boundary a linear readout
+learns beside, on the detached activity, so that a block's answer can be seen; it changes no block. There the losses of all parts go back at
+once, which keeps every graph; here one after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isqrt, prod
 
 import torch
@@ -31,6 +33,8 @@ from layerlocal.types import InputError
 __all__ = ["KeepingHead", "Reconstruct", "at_positions", "on_grid"]
 
 GAIN = 0.1
+NARROW = 4
+"""Features of an activity for one of the decoder's middle, and the factor on Xavier's weights: as in the released code."""
 
 
 def at_positions(x: Tensor) -> Tensor:
@@ -40,18 +44,19 @@ def at_positions(x: Tensor) -> Tensor:
 
 def on_grid(x: Tensor, height: int, width: int) -> Tensor:
     """A map cut into patches of all its numbers, or averaged where it cannot be cut: (B, C, H, W) → (B, height·width, features)."""
-    down, across = x.shape[2] // height, x.shape[3] // width
-    if (down * height, across * width) == tuple(x.shape[2:]):
-        return F.unfold(x, (down, across), stride=(down, across)).transpose(1, 2)
+    sizes = x.shape[2] // height, x.shape[3] // width
+    if (sizes[0] * height, sizes[1] * width) == tuple(x.shape[2:]):
+        return F.unfold(x, sizes, stride=sizes).transpose(1, 2)
     return at_positions(F.adaptive_avg_pool2d(x, (height, width)))
 
 
 class KeepingHead(nn.Module):
-    """The decoder that makes a block's input from its activity, and a readout beside it.
+    """The decoder that makes the input of a run of blocks from its last activity, and a readout beside it.
 
     Args:
-        given_shape: of the block's input, without the batch.
-        activity_shape: of its activity.
+        start: index of the first block of the run.
+        given_shape: of that block's input, without the batch: (T,) whole numbers, (D,), (T, D) or (C, H, W).
+        activity_shape: of the activity, without the batch: (D,), (T, D) or (C, H, W).
         read_shape: of what is read of that.
         num_classes: K.
         vocabulary: V where the input is tokens by number.
@@ -62,6 +67,7 @@ class KeepingHead(nn.Module):
 
     def __init__(
         self,
+        start: int,
         given_shape: Sequence[int],
         activity_shape: Sequence[int],
         read_shape: Sequence[int],
@@ -70,19 +76,20 @@ class KeepingHead(nn.Module):
         vocabulary: int | None,
     ) -> None:
         super().__init__()
+        self.start = start
+        self.readout = SpatialReadout(read_shape, num_classes)
         self.words = vocabulary is not None
-        self.grid = _grid(given_shape, activity_shape)
-        self.skips = len(activity_shape) == 2 and self.grid is not None and prod(self.grid) < activity_shape[0]
+        self.grid = None if self.words else _grid(given_shape, activity_shape)
+        self.skips = self.grid is not None and len(activity_shape) == 2 and prod(self.grid) < activity_shape[0]
         features = at_positions(torch.zeros(1, *activity_shape)).shape[2]
         wanted = vocabulary or self.target(torch.zeros(1, *given_shape)).shape[2]
-        narrow = max(1, features // 4)
+        narrow = max(1, features // NARROW)
         self.decoder = nn.Sequential(
             nn.LayerNorm(features), nn.Linear(features, narrow), nn.GELU(), nn.Linear(narrow, wanted)
         )
         for part in (self.decoder[1], self.decoder[3]):
             nn.init.xavier_uniform_(part.weight, gain=GAIN)  # type: ignore[arg-type]
             nn.init.zeros_(part.bias)  # type: ignore[arg-type]
-        self.readout = SpatialReadout(read_shape, num_classes)
 
     @property
     def reads(self) -> str:
@@ -90,16 +97,23 @@ class KeepingHead(nn.Module):
         return self.readout.reads
 
     def target(self, given: Tensor) -> Tensor:
-        """What is made of the activity at its positions: tokens by number as they are, or (B, positions, features)."""
+        """What is made of the activity at its positions: tokens by number as they are, (B, T), or (B, positions, features)."""
         if self.words:
             return given
         return at_positions(given) if self.grid is None else on_grid(given, *self.grid)
 
     def keeping_loss(self, activity: Tensor, given: Tensor) -> Tensor:
-        """Of the input made from the activity: mean squared error, or cross-entropy where it is tokens by number."""
-        made = self.decoder(at_positions(activity[:, 1:] if self.skips else activity))
-        target = self.target(given)
-        return F.cross_entropy(made.flatten(0, 1), target.flatten()) if self.words else F.mse_loss(made, target)
+        """Of the input made from the activity: mean squared error, or cross-entropy where it is tokens by number.
+
+        Where the activity has another number of positions than the input, the mean over its own stands for each: of tokens by number then
+        only which there are is kept, of vectors only their mean.
+        """
+        made, target = self.decoder(at_positions(activity[:, 1:] if self.skips else activity)), self.target(given)
+        if made.shape[1] != target.shape[1]:
+            made = made.mean(1, keepdim=True).expand(-1, target.shape[1], -1)
+        if self.words:
+            return F.cross_entropy(made.flatten(0, 1), target.flatten())
+        return F.mse_loss(made, target)
 
     def forward(self, read: Tensor) -> Tensor:
         """Class scores of the readout."""
@@ -108,18 +122,21 @@ class KeepingHead(nn.Module):
 
 
 def _grid(given_shape: Sequence[int], activity_shape: Sequence[int]) -> tuple[int, int] | None:
-    """Positions down and across of an activity that is made from a map; ``None`` where the input is tokens, or either is a vector."""
+    """Positions down and across of an activity that is made from a map; ``None`` where the input is no map."""
     if len(given_shape) != 3:
         return None
     if len(activity_shape) == 3:
         return activity_shape[1], activity_shape[2]
     if len(activity_shape) == 1:
         return 1, 1
-    for count in (activity_shape[0], activity_shape[0] - 1):  # with or without a class token
-        if (side := isqrt(count)) and side * side == count:
-            return side, side
+    _, height, width = given_shape
+    for count in (activity_shape[0], activity_shape[0] - 1):  # without or with a class token
+        down = isqrt(count * height // width)
+        if down and count % down == 0 and down * width == count // down * height:
+            return down, count // down
     raise InputError(
-        f"rule 'reconstruct' lays tokens on a square of the image, and {activity_shape[0]} are none, nor one fewer; take another patch"
+        f"rule 'reconstruct' lays tokens on the map that they are made from, and {activity_shape[0]} tokens, or one fewer, fill no grid with the "
+        f"sides of one of {height}×{width}; take another patch"
     )
 
 
@@ -127,16 +144,16 @@ def _grid(given_shape: Sequence[int], activity_shape: Sequence[int]) -> tuple[in
 class Reconstruct(BlockwiseRule):
     """Blocks below the boundary keep their input, those above predict.
 
-    loss_l = mean (decoder_l(a_l) − stopgrad(input_l))² below it, CE(readout_l(a_l), y) above.
+    loss_l = mean (decoder_l(a_l) − stopgrad(input_l))² below it, CE(readout_l(a_l), y) above. In a twin, input_l is that of the run of
+    blocks that ends at the readout, and begins after the one before.
 
     Args:
         network: what is trained.
         num_classes: K ≥ 2.
         seed: of decoders and readouts.
         boundary: number of blocks below it, from 0 to depth − 1; ``None``: half of them, rounded down.
-        keeps: what a block below it keeps: its own input (``"block"``), or the ``"input"`` of the network.
         fusion: ``"last"`` (the last block's answer), ``"uniform"``, ``"fitted"`` or ``"best"`` (`BlockwiseRule`).
-        label_smoothing: of the cross-entropy above the boundary, in [0, 1).
+        label_smoothing: of every cross-entropy with labels, in [0, 1).
 
     Raises:
         InputError: a value out of its range, or tokens that cannot be laid on the image.
@@ -148,7 +165,6 @@ class Reconstruct(BlockwiseRule):
         summary="below a boundary blocks learn to keep their input, above it to predict; a readout beside them",
         references=("arXiv:2605.04913",),
     )
-    gathers = True
 
     def __init__(
         self,
@@ -157,42 +173,46 @@ class Reconstruct(BlockwiseRule):
         num_classes: int,
         seed: int | None = None,
         boundary: int | None = None,
-        keeps: str = "block",
         fusion: str = "last",
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, num_classes=num_classes, seed=seed, fusion=fusion, label_smoothing=label_smoothing)
         half = network.depth // 2 if boundary is None else boundary
         self.boundary = whole_number("boundary", half, least=0, most=network.depth - 1)
-        if keeps not in ("block", "input"):
-            raise InputError(f"keeps must be 'block' or 'input', got {keeps!r}")
-        self.keeps = keeps
         self.given: dict[int, Tensor] = {}
-        shapes, read = [network.sample_shape, *network.activity_shapes], self.read_shapes
+        self.heads = self.head_per_block(self._head_of)
 
-        def head_of(index: int) -> nn.Module:
-            if index >= self.boundary:
-                return SpatialReadout(read[index], num_classes)
-            kept = self._kept(index)
-            vocabulary = None if kept else network.vocabulary
-            return KeepingHead(shapes[kept], shapes[index + 1], read[index], num_classes, vocabulary=vocabulary)
+    def _head_of(self, index: int) -> nn.Module:
+        read = self.read_shapes[index]
+        if index >= self.boundary:
+            return SpatialReadout(read, self.num_classes)
+        network, start = self.network, self._start_of(index)
+        shapes = [network.sample_shape, *network.activity_shapes]
+        vocabulary = None if start else network.vocabulary
+        return KeepingHead(start, shapes[start], shapes[index + 1], read, self.num_classes, vocabulary=vocabulary)
 
-        self.heads = self.head_per_block(head_of)
+    def _start_of(self, index: int) -> int:
+        """The first block of the run that ends at a readout."""
+        return max((before + 1 for before in self.readouts if before < index), default=0)
 
-    def _kept(self, index: int) -> int:
-        """The block whose input block ``index`` keeps."""
-        return index if self.keeps == "block" else 0
+    def keep_readouts(self, indices: Iterable[int]) -> None:
+        """As in every rule; a decoder whose run begins elsewhere now is made anew, with the readout that it had at first."""
+        super().keep_readouts(indices)
+        for index in self.readouts:
+            head = self.heads[name] if (name := self.network.block_names[index]) in self.heads else None
+            if isinstance(head, KeepingHead) and head.start != self._start_of(index):
+                self.heads[name] = self.drawn_head(index, self._head_of)
 
-    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The data as they are; the first block will have to keep them."""
-        self.given = {0: x}
-        return x, y
+    @property
+    def gathers(self) -> bool:
+        """Where a run has several blocks, its loss reads the input of the first."""
+        return any(self._start_of(index) < index for index in self.readouts if index < self.boundary)
 
-    def feed(self, index: int, activity: Tensor) -> Tensor:
-        """The activity as it is; the next block may have to keep it."""
-        if self.training and index + 1 < self.boundary and index + 1 in self.readouts and self.keeps == "block":
-            self.given[index + 1] = activity.detach()
-        return activity
+    def receive(self, index: int, given: Tensor) -> None:
+        """The input of a run that will have to keep it."""
+        end = min((readout for readout in self.readouts if readout >= index), default=self.boundary)
+        if end < self.boundary and self._start_of(end) == index:
+            self.given[end] = given.detach()
 
     def block_loss(self, index: int, activity: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The keeping loss and the readout's, which changes no block; above the boundary the cross-entropy."""
@@ -200,9 +220,9 @@ class Reconstruct(BlockwiseRule):
             return super().block_loss(index, activity, y)
         head = self.heads[self.network.block_names[index]]
         assert isinstance(head, KeepingHead)
-        kept = head.keeping_loss(activity, self.given[self._kept(index)])
-        answer, _ = self.local_loss(index, self.read(activity.detach()), y.flatten())
-        return kept + answer, {"kept": kept.detach(), "readout": answer.detach()}
+        kept = head.keeping_loss(activity, self.given.pop(index))
+        answer, metrics = super().block_loss(index, activity.detach(), y)
+        return kept + answer, metrics | {"kept": kept.detach(), "readout": answer.detach()}
 
     def export_readout(self, name: str) -> nn.Module:
         """The readout alone."""

@@ -113,7 +113,7 @@ class Twin(BlockwiseRule):
             super().use_checkpointing(x)
         if self.gathers:
             raise InputError(
-                f"activation checkpointing is not made for {self.twin_of.info.name!r}, whose last loss reads all blocks; "
+                f"activation checkpointing is not made for {self.twin_of.info.name!r}, a loss of which reads several blocks; "
                 "leave recipe.checkpointing off"
             )
         self.cuts = find_cuts(self, x, self.longest_segments)
@@ -138,7 +138,7 @@ def _twin_class(twin: type[Twin], partner: type[BlockwiseRule]) -> type[Twin]:
     own = partner.info
     info = replace(
         twin.info, compares_samples=own.compares_samples, channel_groups=own.channel_groups,
-        passes_per_step=own.passes_per_step, passes_per_prediction=own.passes_per_prediction,
+        passes_per_step=own.passes_per_step, passes_per_prediction=own.passes_per_prediction, tried_on=own.tried_on,
     )  # fmt: skip
     content = {"info": info, "twin_of": partner, "__module__": partner.__module__}
     return type(partner.__name__, (twin, partner), content)

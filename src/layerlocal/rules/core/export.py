@@ -312,9 +312,7 @@ class ExportParts:
     feed: nn.Module = field(default_factory=nn.Identity)
     writes: Sequence[nn.Module] = ()
 
-    def join(
-        self, network: Network, before: Sequence[nn.Module], *, reading: TokenReading = "vectors"
-    ) -> TrainedNetwork:
+    def join(self, network: Network, before: Sequence[nn.Module], *, reading: TokenReading = "vectors") -> nn.Module:
         """One module of these and copies of the network's blocks, ``before`` at its begin; tokens are read as ``reading`` says."""
         shapes = dict(zip(network.block_names, network.activity_shapes, strict=True))
         readouts = {

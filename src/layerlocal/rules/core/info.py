@@ -30,6 +30,7 @@ class RuleInfo:
         unsupervised: whether blocks learn without labels, which only readouts that change no block are given.
         channel_groups: whether the channels of every block are dealt to the classes, so that K must divide their number.
         twins_of: the rule whose twins are this rule's too, where backprop is the same computation for both; it takes the same options.
+        tried_on: the network by name on which the rule is tried where not every network will do, such as ``"vit"``.
     """
 
     name: str
@@ -43,12 +44,15 @@ class RuleInfo:
     unsupervised: bool = False
     channel_groups: bool = False
     twins_of: str = ""
+    tried_on: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"a rule is named by text, got {self.name!r}")
         if self.locality not in get_args(Locality):
             raise unknown_name(f"locality of rule {self.name!r}:", str(self.locality), get_args(Locality))
+        if not isinstance(self.tried_on, str):
+            raise InputError(f"tried_on of rule {self.name!r} is a network by name, got {self.tried_on!r}")
         if self.twins_of == PARTNER:
             raise InputError(
                 f"rule {self.name!r} cannot share the twins of {PARTNER!r}, which rules without readouts have; leave out twins_of"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "register_rule",
     "rule_class",
     "rule_options",
+    "tried_on",
 ]
 
 _RULES: dict[str, type[Rule]] = {}
@@ -179,6 +180,15 @@ def rule_options(rule: str | type[Rule]) -> dict[str, Any]:
         {'every': 2, 'of': 'local-heads'}
     """
     return {name: parameter.default for name, parameter in options_of(rule_class(rule), TAKEN).items()}
+
+
+def tried_on(rule: type[Rule], options: Mapping[str, Any]) -> str:
+    """The network by name that a rule with these options is tried on where not every one will do (`RuleInfo.tried_on`), or ``""``.
+
+    A twin or hybrid is tried on what the rule named by ``of`` is tried on.
+    """
+    partner = options.get("of", rule_options(rule).get("of"))
+    return rule.info.tried_on or ("" if partner is None else rule_class(partner).info.tried_on)
 
 
 def _partner_options(rule: type[Rule], options: dict[str, Any], collects: bool) -> Collection[str] | None:

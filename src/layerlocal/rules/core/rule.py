@@ -37,7 +37,7 @@ __all__ = ["Rule", "RuleInfo", "parts_of", "refuse_no_task"]
 
 
 _HOOKS = (
-    "losses", "local_loss", "block_score", "block_scores", "all_scores", "inputs", "feed", "fuse", "calibrate", "rewind",
+    "losses", "local_loss", "block_score", "block_scores", "all_scores", "inputs", "receive", "feed", "fuse", "calibrate", "rewind",
 )  # fmt: skip
 """What a rule may write for itself: a name like one of these is a slip, and the default would be trained in its place."""
 
@@ -101,7 +101,7 @@ class Rule(nn.Module):
 
     @property
     def gathers(self) -> bool:
-        """Whether a block's loss reads what the blocks before it left in the rule, beside the activity that it is given."""
+        """Whether a block's loss reads what blocks before it left in the rule, beside the activity that it is given."""
         return False
 
     @property

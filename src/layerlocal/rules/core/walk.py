@@ -34,7 +34,7 @@ LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 class BlockwiseRule(Rule):
     """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
 
-    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed` and `inputs` have defaults. `block_score` and
+    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed`, `inputs` and `receive` have defaults. `block_score` and
     `local_loss` get what is read of an activity (`read`): of tokens (B, T, D) vectors (N, D), N = B, or B·T where every token has a label.
     So heads are made for `read_shapes`.
     The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
@@ -102,11 +102,15 @@ class BlockwiseRule(Rule):
         """``{"block0": make(0), ...}``, each head's initial weights drawn from a seed of its own."""
         heads = nn.ModuleDict()
         for index, name in enumerate(self.network.block_names):
-            seed = None if self.seed is None else derive_seed(self.seed, "head", index)
-            with nullcontext() if seed is None else drawn_from(seed):
-                heads[name] = make(index)
+            heads[name] = self.drawn_head(index, make)
             self._tell_block(index, heads[name])
         return heads
+
+    def drawn_head(self, index: int, make: Callable[[int], nn.Module]) -> nn.Module:
+        """``make(index)``, its initial weights drawn from the block's own seed."""
+        seed = None if self.seed is None else derive_seed(self.seed, "head", index)
+        with nullcontext() if seed is None else drawn_from(seed):
+            return make(index)
 
     def _tell_block(self, index: int, head: nn.Module | None) -> None:
         """A block whose head reads root mean squares of ``rms_cells`` cells a side can make them on the way (`kernels.norm_act`)."""
@@ -133,6 +137,9 @@ class BlockwiseRule(Rule):
     def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """What enters the first block in training; the place to make positive and negative data."""
         return x, y
+
+    def receive(self, index: int, given: Tensor) -> None:
+        """What block ``index`` is given in training, just before it is run; a rule whose loss reads that keeps it until `block_loss`."""
 
     def feed(self, index: int, activity: Tensor) -> Tensor:
         """What the next block gets of block ``index``'s activity; same shape."""
@@ -294,6 +301,7 @@ def run_blocks(
     terms: list[Tensor] = []
     metrics: dict[str, Tensor] = {}
     for index in blocks:
+        rule.receive(index, h)
         h = rule.network.blocks[index](h)
         if index in rule.readouts:
             term, found = _checked(rule, local_loss(index, h, y))
