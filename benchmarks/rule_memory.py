@@ -3,7 +3,8 @@
     python benchmarks/rule_memory.py    # a minute or two on 2 cores; writes results/rule_memory.json
 
 `vgg8` at width 1 for ten classes, 32×32 pixels, batches of 32, rules at their defaults. Rules that deal channels to the classes need ten
-classes to divide the channels: they and their backprop have width 1.25. Both counts are exact, so there is no interval.
+classes to divide the channels: they and their backprop have width 1.25. A rule that not every network will do for, and its backprop, have the
+one that it is tried on. Both counts are exact, so there is no interval.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from layerlocal.runs.environment import describe_environment
 SIDE, SIZE, CLASSES = 32, 32, 10
 
 
-def width_of(name):
-    return 1.25 if find_rule(name).info.channel_groups else 1.0
+def network_of(name):
+    """Network and width for a rule."""
+    info = find_rule(name).info
+    return info.tried_on or "vgg8", 1.25 if info.channel_groups else 1.0
 
 
-def counted(name, width, batch=SIZE):
+def counted(name, of, width, batch=SIZE):
     """Peak saved bytes and FLOPs of one step of a rule."""
-    network = create_network(
-        "vgg8", in_channels=3, image_size=SIDE, width=width, seed=0, channels_last=True, fused=True
-    )
+    network = create_network(of, in_channels=3, image_size=SIDE, width=width, seed=0, channels_last=True, fused=True)
     rule = create_rule(name, network, num_classes=CLASSES, seed=0).train()
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, SIDE, SIDE, generator=generator)
@@ -38,17 +39,17 @@ def counted(name, width, batch=SIZE):
 
 
 def rows(names=None):
-    """One row a rule, with its ratios to backprop at the same width."""
+    """One row a rule, with its ratios to backprop of the same network."""
     names = names or list_rules()
-    bp = {width: counted("bp", width) for width in {width_of(name) for name in names}}
+    bp = {place: counted("bp", *place) for place in {network_of(name) for name in names}}
     for name in names:
-        width = width_of(name)
-        found = counted(name, width)
-        ratios = {f"{key}_ratio": found[key] / bp[width][key] for key in ("peak_saved_bytes", "flops_per_step")}
+        of, width = network_of(name)
+        found = counted(name, of, width)
+        ratios = {f"{key}_ratio": found[key] / bp[of, width][key] for key in ("peak_saved_bytes", "flops_per_step")}
         print(f"{name:<16}{found['peak_saved_bytes'] / 1e6:7.1f} MB", {k: round(v, 2) for k, v in ratios.items()})
         yield {
             "rule": name,
-            "network": "vgg8",
+            "network": of,
             "width": width,
             "image_size": SIDE,
             "batch_size": SIZE,

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from layerlocal.measure import count_passes, measure_locality
 from layerlocal.measure.bench import Bench
@@ -30,7 +31,7 @@ from layerlocal.rules.predsim import PredSimReadout
 from layerlocal.spec import Recipe
 from layerlocal.training.train import train_rule
 from layerlocal.types import BlockLoss, InputError
-from rules_by_hand import THIRDS, K, X, Y, make, run, trained
+from rules_by_hand import THIRDS, K, X, Y, make, rule_on, run, sizes_for, trained
 
 
 class Facts(NamedTuple):
@@ -63,7 +64,9 @@ FACTS = {
     "committee": Facts(),
     "cwcomp": Facts(fusion="last"),
     "deeperforward": Facts(fusion="span"),
+    "blockwise-decoder": Facts(fusion="last"),
     "class-goodness": Facts(),
+    "diffusion-blocks": Facts(fusion=None),
     "dtg-ff": Facts(),
     "dtg-ff-shared": Facts("global"),
     "feedback": Facts("global", step=2),
@@ -74,6 +77,7 @@ FACTS = {
     "mono-forward": Facts(),
     "panel": Facts(),
     "predsim": Facts(whole=COMPARES),
+    "reconstruct": Facts(fusion="last"),
     "scff": Facts(step=2, negatives=True, whole="its negatives are pairs of samples of the same batch"),
     "segmented": Facts("segment"),
     "sigprop": Facts(step=2, whole=COMPARES),
@@ -102,8 +106,7 @@ def thirds(name, size=16, **more):
     return sized(name, size, THIRDS[name], **more)
 
 
-def build(name, of, /, *, num_classes=K, **options):
-    return create_rule(name, create_network(**of), num_classes=num_classes, seed=0, **options)
+build = rule_on
 
 
 def batch(rule):
@@ -131,7 +134,7 @@ def test_it_is_registered_under_its_name_with_what_its_paper_says(name):
     assert rule.info.name == (name if name != EXAMPLE else "logistic-margin") and rule.info.summary
     assert (rule.locality, rule.info.negatives) == (facts.locality, facts.negatives)
     assert rule.compares_samples == (name in ("hcl-ff", "predsim", "scff", "sigprop"))
-    assert facts.fusion in (None, rule.fusion)
+    assert facts.fusion in (None, getattr(rule, "fusion", None))
     passes = {"passes_per_step": facts.step, "passes_per_prediction": facts.answer}
     assert {key: getattr(rule, key) for key in passes} == passes == count_passes(rule, X, Y)
 
@@ -158,6 +161,8 @@ def test_it_is_registered_under_its_name_with_what_its_paper_says(name):
         ("local-heads", {"head": "mlp"}, sized("mlp", 8, 0.05)),
         *[("committee", {"head_width": 8}, of) for of in (sized("mlp", 8, 0.05), sized("cnn4", 8))],
         *[("panel", SMALL_PANEL, of) for of in (sized("mlp", 8, 0.05), sized("cnn4", 8))],
+        *[("reconstruct", {"boundary": n}, of) for n, of in ((3, sized("mlp", 8, 0.05)), (2, sized("cnn4", 8)), (0, None), (3, None))],
+        *[(name, {"of": of}, None) for name in ("bp", "segmented") for of in ("blockwise-decoder", "local-heads")],
     ],
     ids=spell,
 )  # fmt: skip
@@ -236,7 +241,8 @@ def test_every_default_is_of_its_declared_type(name):
 
 def made_with(name, option, value):
     """On a small mlp; an option that another one asks for gets it."""
-    small = create_network("mlp", in_channels=6, image_size=1, width=6 / 256, depth=3, seed=0)
+    sizes = {"name": "mlp", "in_channels": 6, "image_size": 1, "width": 6 / 256, "depth": 3, "seed": 0}
+    small = create_network(**sizes_for(name, sizes))
     beside = {"head": "mlp"} if name == "local-heads" and option in ("head_layers", "head_width") else {}
     return create_rule(name, small, **{"num_classes": 3, **beside, option: value})
 
@@ -334,6 +340,10 @@ OPTIONS = [
     ("committee", {"linear": False, "nets": 2}),
     ("panel", {"budget": 32}),
     ("panel", SMALL_PANEL | {"linear": False}),
+    ("blockwise-decoder", {"fusion": "uniform", "layers": 2, "factors": "1x3"}),
+    ("diffusion-blocks", {"embeddings": "shared"}),
+    ("reconstruct", {"fusion": "uniform", "boundary": 1}),
+    ("segmented", {"of": "reconstruct", "segment_size": 1, "boundary": 1, "fusion": "uniform"}),
 ]
 """Of every rule the default, and what else its module is made of."""
 
@@ -349,7 +359,7 @@ def test_its_plain_module_gives_its_scores_and_holds_no_rule(name, options, of):
     module, x = rule.to_module(), batch(rule)
     with torch.no_grad():
         assert_scores(module(x), rule.scores(x))
-    assert type(module) is TrainedNetwork and not module.training
+    assert type(module) is (nn.Sequential if name == "diffusion-blocks" else TrainedNetwork) and not module.training
     assert not any(isinstance(part, Rule | Network) for part in module.modules())
 
 

@@ -112,7 +112,7 @@ class PatchTokens(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Row by row."""
         patches = self.embed(x).flatten(2).transpose(1, 2)
-        return torch.cat([self.class_token.expand(len(x), 1, -1), patches], 1) + self.positions
+        return torch.cat([self.class_token.expand(x.shape[0], 1, -1), patches], 1) + self.positions
 
 
 def gpt(

@@ -44,6 +44,7 @@ class RuleFacts:
         blockwise: whether it has one readout a block, so that twins can be made of it.
         channel_groups: whether it deals channels to classes.
         twins_of: the rule whose twins it shares, if any.
+        tried_on: the network that it is tried on where not every one will do, or ``""``.
         options: its keyword options and their defaults.
     """
 
@@ -51,6 +52,7 @@ class RuleFacts:
     blockwise: bool
     channel_groups: bool
     twins_of: str
+    tried_on: str
     options: dict[str, Any]
 
 
@@ -122,7 +124,8 @@ def _facts_of(name: str | type[Rule]) -> RuleFacts:
 
     rule = rule_class(name)
     blockwise = issubclass(rule, BlockwiseRule) and not issubclass(rule, Twin)
-    return RuleFacts(rule.info.locality, blockwise, rule.info.channel_groups, rule.info.twins_of, rule_options(rule))
+    info = rule.info
+    return RuleFacts(info.locality, blockwise, info.channel_groups, info.twins_of, info.tried_on, rule_options(rule))
 
 
 def describe(what: str) -> dict[str, Rows]:
@@ -169,11 +172,13 @@ def _rules() -> Rows:
 
 
 def _small(name: str) -> Rule:
-    """A rule as it is by default, in a small network."""
+    """A rule as it is by default, in a small network of four blocks."""
     from layerlocal.networks import create_network
-    from layerlocal.rules import create_rule
+    from layerlocal.rules import create_rule, find_rule
 
-    return create_rule(name, create_network("cnn4", in_channels=1, image_size=8, width=0.25, seed=0), num_classes=2)
+    of = find_rule(name).info.tried_on or "cnn4"
+    network = create_network(of, in_channels=1, image_size=8, width=0.25, depth=4, seed=0)
+    return create_rule(name, network, num_classes=2)
 
 
 def _step_facts_of(rule: Rule) -> StepFacts:
@@ -200,6 +205,7 @@ def _needs(rule: Rule) -> list[str]:
         "negatives (it makes them)": rule.info.negatives,
         "whole batches (it compares samples)": rule.compares_samples,
         "a multiple of the classes in channels": rule.info.channel_groups,
+        f"a network such as {rule.info.tried_on}": bool(rule.info.tried_on),
         "weight transport": rule.locks["weight_transport"],
     }
     return [words for words, needed in found.items() if needed]

@@ -155,7 +155,8 @@ def look_at_case(case: CostCase) -> Seen:
     """
     facts = step_facts(case.rule.name)
     usual = look_at_network(case) is not None and not case.rule.options and case.num_classes <= MOST_CLASSES
-    if usual and facts is not None and not rule_facts(case.rule.name).channel_groups:
+    barred = rule_facts(case.rule.name)
+    if usual and facts is not None and not barred.channel_groups and not barred.tried_on:
         return _Known(case.rule.name, facts)
     from layerlocal.experiments.cost.building import check_case
 
