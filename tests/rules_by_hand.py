@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from layerlocal.networks import create_network
-from layerlocal.rules import create_rule
+from layerlocal.rules import create_rule, find_rule, list_rules
 from layerlocal.rules.core.registry import rule_class, tried_on
 from layerlocal.spec import Recipe
 from layerlocal.training.train import make_optimizer, train_step
@@ -21,34 +21,41 @@ THIRDS = {"cnn4": 9 / 32, "vgg8": 9 / 128, "resnet18": 9 / 64, "mlp": 24 / 256}
 
 TAKEN_OVER = ("seed", "depth", "channels_last", "fused")
 """What a network of another kind is told as well."""
+OF_TOKENS = [name for name in list_rules() if find_rule(name).info.tried_on]
+ANY_NETWORK = [name for name in list_rules() if name not in OF_TOKENS]
+"""Rules that a network of any kind will do for; what the others say of a CNN is tested in `test_rules_refusals`."""
 
 
-def sizes_for(rule, sizes, /, **options):
-    """What `create_network` is to be given for a rule with these options: ``sizes``, or where not every network will do, those of a small one
-    that it is tried on, whose features divide by 3, for images of the same side, or of 8 pixels in place of vectors.
+def sizes_for(rule, usual, /, **options):
+    """What `create_network` is to be given for a rule with these options: the ``usual``, or where not every network will do, what makes a
+    small one that it is tried on, whose features divide by 3, for images of the same side, or of 8 pixels in place of vectors.
     """
     of = tried_on(rule_class(rule), options)
     if not of:
-        return sizes
-    side = sizes["image_size"] if sizes["image_size"] > 1 else 8
-    told = {name: sizes[name] for name in TAKEN_OVER if name in sizes}
+        return usual
+    side = usual["image_size"] if usual["image_size"] > 1 else 8
+    told = {name: usual[name] for name in TAKEN_OVER if name in usual}
     return {
         "name": of, "in_channels": 3, "image_size": side, "hidden": 24, "patch": 4 if side % 4 == 0 else 3, "depth": 4, **told,
     }  # fmt: skip
 
 
-def rule_on(name, sizes, /, num_classes=K, seed=0, **options):
-    """A rule on the network of these sizes, or on the one that it is for (`sizes_for`)."""
-    network = create_network(**sizes_for(name, sizes, **options))
-    return create_rule(name, network, num_classes=num_classes, seed=seed, **options)
+def rule_on(name, usual, /, num_classes=K, seed=0, **options):
+    """A rule on the usual network, or on the one that it is for (`sizes_for`)."""
+    built = create_network(**sizes_for(name, usual, **options))
+    return create_rule(name, built, num_classes=num_classes, seed=seed, **options)
+
+
+def sizes(of="cnn4", **options):
+    return {"name": of, "in_channels": 3, "image_size": 16, "width": THIRDS[of], "seed": 0, **options}
 
 
 def network(of="cnn4", **options):
-    return create_network(of, in_channels=3, image_size=16, width=THIRDS[of], seed=0, **options)
+    return create_network(**sizes(of, **options))
 
 
 def make(name, of="cnn4", /, **options):
-    return rule_on(name, {"name": of, "in_channels": 3, "image_size": 16, "width": THIRDS[of], "seed": 0}, **options)
+    return rule_on(name, sizes(of), **options)
 
 
 X8 = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -56,8 +63,8 @@ X8 = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 def small(name, of="cnn4", /, depth=4, **options):
     """A quarter of cnn4 on 8 pixels, or of an mlp on 12 numbers."""
-    sizes = {"in_channels": 3, "image_size": 8} if of == "cnn4" else {"in_channels": 12, "image_size": 1}
-    return rule_on(name, {"name": of, "width": 0.25, "depth": depth, "seed": 0, **sizes}, **options)
+    samples = {"in_channels": 3, "image_size": 8} if of == "cnn4" else {"in_channels": 12, "image_size": 1}
+    return rule_on(name, {"name": of, "width": 0.25, "depth": depth, "seed": 0, **samples}, **options)
 
 
 def batches(steps, shape=(3, 8, 8), start=0):

@@ -38,7 +38,7 @@ from layerlocal.experiments.audit.summary import summarize
 from layerlocal.experiments.driver import How, prepare
 from layerlocal.experiments.stored import write_report
 from layerlocal.experiments.studies.controls import CONTROLS
-from layerlocal.rules import find_rule, list_rules, rule_options
+from layerlocal.rules import find_rule, rule_options
 from layerlocal.runs.listing import is_baseline
 from layerlocal.runs.run import build, pin_plugin, run_spec
 from layerlocal.runs.store import RunStore
@@ -46,6 +46,7 @@ from layerlocal.spec import PROTOCOL, Recipe, RuleSpec
 from layerlocal.summary import Summary
 from layerlocal.types import InputError
 from planted_audit import planted_record, planted_records
+from rules_by_hand import ANY_NETWORK
 
 QUICK = SIZES["quick"]
 TINY = QUICK.model_copy(
@@ -426,7 +427,7 @@ def test_runs_that_fail_are_told_with_their_reason_and_the_others_are_reported(t
 
 # --- what is known before -----------------------------------------------------------------------------------------------
 
-LOCAL = [name for name in list_rules() if not is_baseline(name)]
+LOCAL = [name for name in ANY_NETWORK if not is_baseline(name)]
 
 
 def store_planted(spec, folder, *_):

@@ -20,6 +20,7 @@ from layerlocal.experiments.cost.theory import limits, trace_layers
 from layerlocal.measure import measure_flops
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import create_rule, list_rules
+from layerlocal.runs.listing import rule_facts
 from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.types import InputError
 
@@ -122,7 +123,8 @@ def test_micro_batches_keep_the_flops_and_cut_what_is_saved():
 @pytest.mark.parametrize("rule", list_rules())
 def test_the_cost_audit_counts_the_flops_of_the_run_record(rule):
     """Whatever the rule is made of, groups of convolutions too: one counter."""
-    trainer = Trainer(case(rule, num_classes=4))  # which divides the channels
+    of = rule_facts(rule).tried_on or "cnn4"
+    trainer = Trainer(case(rule, network=of, num_classes=4))  # which divides the channels
     found, step, few = count_costs(trainer), measure_flops(trainer.rule, trainer.x, trainer.y), trainer.x[:2]
     prediction = measure_flops(trainer.rule, few, trainer.y[:2])
     assert found["flops_per_step"] == step["flops_per_step"] > 0

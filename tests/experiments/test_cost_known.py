@@ -13,10 +13,10 @@ from layerlocal.experiments.cost.forecast import trace_flops
 from layerlocal.experiments.cost.known import MOST_CLASSES, SIDE, look_at_case, look_at_network, usual_cases
 from layerlocal.experiments.cost.plan import make_plan
 from layerlocal.experiments.cost.present import SIZES
-from layerlocal.rules import list_rules
 from layerlocal.runs.listing import rule_facts
 from layerlocal.spec import NetworkSpec, RuleSpec
 from layerlocal.types import InputError
+from rules_by_hand import ANY_NETWORK, OF_TOKENS
 
 LIGHT = (
     "import sys; sys.argv = ['layerlocal', *sys.argv[1:]]; from layerlocal.cli import main\n"
@@ -35,7 +35,7 @@ def usual(rule="bp", name="cnn4", **changes):
     return CostCase(network=NetworkSpec(name=name, width=0.25, fused=True), rule=RuleSpec(name=rule)).but(**changes)
 
 
-@pytest.mark.parametrize("rule", [name for name in list_rules() if not rule_facts(name).channel_groups])
+@pytest.mark.parametrize("rule", [name for name in ANY_NETWORK if not rule_facts(name).channel_groups])
 @pytest.mark.parametrize(("name", "changes"), [("cnn4", {}), ("plain", {"depth": 8})], ids=["cnn4", "plain"])
 def test_what_is_known_of_a_rule_is_what_the_built_one_says(rule, name, changes):
     """Where this fails, `python -m layerlocal.runs.listing` writes the facts anew."""
@@ -68,6 +68,15 @@ def test_a_rule_with_options_or_that_deals_channels_is_built():
     assert look_at_case(case).refusal("micro-2") and look_at_case(case.but(rule=chosen)).refusal("micro-2") is None
     with pytest.raises(InputError, match="10 classes"):
         look_at_case(usual("cwcomp"))
+
+
+@pytest.mark.parametrize("rule", OF_TOKENS)
+def test_a_rule_that_not_every_network_will_do_for_is_refused_with_the_one_to_take(rule):
+    with pytest.raises(InputError, match=f"'{rule}' .*take the network 'vit'"):
+        look_at_case(usual(rule))
+    with pytest.raises(InputError, match=f"'{rule}' .*take the network 'vit'"):
+        make_plan("quick", rules=(rule,))
+    assert make_plan("quick", rules=(rule,), parts=("methods",), settings={"network.name": "vit"}).groups
 
 
 def test_a_budget_that_is_too_small_is_refused_by_the_weights_themselves():

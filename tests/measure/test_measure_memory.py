@@ -15,6 +15,7 @@ from layerlocal.measure import measure_saved_bytes
 from layerlocal.networks import Network, create_network
 from layerlocal.rules import Rule, RuleInfo, create_rule, list_rules
 from layerlocal.types import BlockLoss
+from rules_by_hand import rule_on
 
 B, D, H, K = 32, 20, 50, 4
 FLOAT, INT = 4, 8
@@ -150,8 +151,8 @@ def test_saved_bytes_of_segments_grow_with_the_segment_and_not_with_depth():
 
 @pytest.mark.parametrize("name", list_rules())
 def test_measuring_memory_leaves_the_rule_as_it_was_found(name):
-    network = create_network("cnn4", in_channels=3, image_size=8, width=0.25, seed=0)
-    rule = create_rule(name, network, num_classes=K, seed=0).eval()
+    usual = {"name": "cnn4", "in_channels": 3, "image_size": 8, "width": 0.25, "seed": 0}
+    rule = rule_on(name, usual, num_classes=K).eval()
     state = {key: value.clone() for key, value in rule.state_dict().items()}
     first = saved(rule, torch.randn(8, 3, 8, 8), torch.arange(8) % K)
     assert not rule.training and all(torch.equal(value, rule.state_dict()[key]) for key, value in state.items())

@@ -14,10 +14,11 @@ from torch import nn
 from layerlocal.data import Split, data_from_splits
 from layerlocal.measure import measure_locality, measure_saved_bytes
 from layerlocal.networks import Network, create_network, network_options
-from layerlocal.rules import create_rule, list_rules
+from layerlocal.rules import create_rule
 from layerlocal.spec import Recipe
 from layerlocal.training.train import train_rule
 from layerlocal.types import InputError
+from rules_by_hand import ANY_NETWORK
 
 K = 3
 
@@ -226,7 +227,7 @@ def state(rule, recipe):
     return rule.state_dict() | losses | {"accuracy": torch.tensor(found[-1].validation.accuracy)}
 
 
-RULES = [(name, {}, {}) for name in list_rules()] + [
+RULES = [(name, {}, {}) for name in ANY_NETWORK] + [
     ("bp", {"of": "ff"}, {"checkpointing": True}),
     ("bp-deepsup", {"of": "class-goodness"}, {"checkpointing": True}),
     ("bp-deepsup", {"of": "cwcomp"}, {"micro_batches": 2}),
@@ -234,6 +235,8 @@ RULES = [(name, {}, {}) for name in list_rules()] + [
     ("lookahead", {"of": "ff", "blocks_ahead": 4}, {}),
     ("feedback", {"of": "class-goodness"}, {"step_per_block": True}),
     ("segmented", {"segment_size": 2, "readouts": "all"}, {"checkpointing": True, "precision": "bf16"}),
+    ("segmented", {"of": "reconstruct"}, {}),
+    ("bp-deepsup", {"of": "reconstruct"}, {"checkpointing": True}),
 ]
 
 

@@ -8,11 +8,12 @@ from torch import nn
 
 from layerlocal.data import Split, data_from_splits
 from layerlocal.measure import count_passes, measure_flops, measure_locality, measure_saved_bytes
-from layerlocal.networks import Network
+from layerlocal.networks import Network, create_network
 from layerlocal.rules import BlockwiseRule, RuleInfo, create_rule, list_rules
 from layerlocal.spec import Recipe
 from layerlocal.training.train import Training, train_rule
 from layerlocal.types import InputError
+from rules_by_hand import OF_TOKENS
 
 K = 3
 X = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -37,6 +38,7 @@ def network():
     )
 
 
+TOKENS = {"name": "vit", "in_channels": 3, "image_size": 8, "hidden": 24, "depth": 3, "seed": 0}
 RULES = [(name, {}) for name in list_rules()] + [
     (twin, {"of": rule})
     for twin in ("bp", "bp-deepsup", "segmented", "lookahead", "bp-every")
@@ -49,7 +51,10 @@ RULES += [("segmented", {"of": "ff", "segment_size": 1}), ("ff", {"prediction": 
 @pytest.mark.filterwarnings("ignore:the heads of")
 @pytest.mark.parametrize(("name", "options"), RULES, ids=lambda value: str(value))
 def test_every_rule_trains_around_blocks_with_nothing_to_train_and_is_certified(name, options):
-    rule = create_rule(name, network(), num_classes=K, seed=0, **options)
+    made = create_network(**TOKENS) if name in OF_TOKENS else network()
+    if name in OF_TOKENS:
+        made.blocks[1].requires_grad_(False)
+    rule = create_rule(name, made, num_classes=K, seed=0, **options)
     before = {key: value.clone() for key, value in rule.network.named_parameters()}
     records = train_rule(rule, data(), Recipe(epochs=1, batch_size=12), seed=0)
     moved = {key.split(".")[1] for key, value in rule.network.named_parameters() if not torch.equal(value, before[key])}

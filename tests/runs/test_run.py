@@ -30,9 +30,11 @@ from layerlocal.runs.store import RunFolder, RunStore
 from layerlocal.spec import PROTOCOL, DataSpec, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.training.train import Training, train_rule
 from layerlocal.types import InputError
+from rules_by_hand import OF_TOKENS
 
 VECTORS = DataSpec(source="teacher_student", classes=3, num_train=256, num_test=64)
 IMAGES = DataSpec(num_train=200, num_test=100)
+TOKENS_OF = DataSpec(num_train=256, num_test=64)
 MLP = NetworkSpec(name="mlp", options={"depth": 3, "hidden": 18})
 SPEC = RunSpec(data=VECTORS, network=MLP, recipe=Recipe(epochs=3, batch_size=32))
 STEPS = (256 - 27) // 32
@@ -215,14 +217,23 @@ LOCALITY = {
     "bp": "global", "bp-deepsup": "global", "segmented": "segment", "local-heads": "block", "ff": "block", "class-goodness": "block",
     "bp-every": "global", "feedback": "global", "lookahead": "segment", "dtg-ff": "block", "dtg-ff-shared": "global",
     **dict.fromkeys(
-        ("asge", "committee", "cwcomp", "deeperforward", "hcl-ff", "mono-forward", "panel", "predsim", "scff", "sigprop", "symba"), "block"
+        ("asge", "committee", "cwcomp", "deeperforward", "hcl-ff", "mono-forward", "panel", "predsim", "scff", "sigprop", "symba",
+         "blockwise-decoder", "diffusion-blocks", "reconstruct"), "block"
     ),
 }  # fmt: skip
 
 
+def spec_of(rule, **settings):
+    """`SPEC` with this rule; on images, and a network that it is for, where vectors will not do."""
+    if rule in OF_TOKENS:
+        vit = NetworkSpec(name="vit", options={"depth": 3, "hidden": 18, "patch": 7})
+        return SPEC.model_copy(update={"data": TOKENS_OF, "network": vit}).with_settings({"rule.name": rule, **settings})
+    return SPEC.with_settings({"rule.name": rule, **settings})
+
+
 @pytest.mark.parametrize("rule", list_rules())
 def test_every_run_of_every_rule_is_stored_with_its_certificate(store, rule):
-    spec = SPEC.with_settings({"rule.name": rule, "recipe.epochs": 1})
+    spec = spec_of(rule, **{"recipe.epochs": 1})
     certificate = run_spec(spec, store).result["locality"]
     assert certificate["certified"] and certificate["problems"] == []
     assert certificate["declared"] == certificate["measured"] == LOCALITY[rule]
@@ -376,7 +387,7 @@ def test_a_run_continued_with_other_instructions_says_all_of_them(store, monkeyp
 
 @pytest.mark.parametrize("rule", list_rules())
 def test_a_run_of_any_rule_continued_after_an_interrupt_is_the_run_never_interrupted(tmp_path, rule):
-    spec = SPEC.with_settings({"rule.name": rule})
+    spec = spec_of(rule)
     left, right = RunStore(tmp_path / "left"), RunStore(tmp_path / "right")
     interrupt(spec, left, step=STEPS + 3)
     interrupt(spec, left, step=2 * STEPS + 1)

@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from layerlocal.rules import create_rule, list_rules
+from layerlocal.rules import list_rules
 from layerlocal.runs.store import PARTS, RunBusyError, RunStore, write_atomic
 from layerlocal.runs.table import run_row
 from layerlocal.spec import RunSpec
 from layerlocal.types import InputError
+from rules_by_hand import rule_on, sizes
 
 SPEC = RunSpec(seed=3)
 ENV = {"torch": "2", "cores": 2}
@@ -266,10 +267,7 @@ def test_a_beginning_of_several_names_lists_them(store):
 
 @pytest.mark.parametrize("name", list_rules())
 def test_a_checkpoint_gives_every_tensor_of_every_rule_back_to_the_last_bit(store, name):
-    from layerlocal.networks import create_network
-
-    network = create_network("cnn4", in_channels=3, image_size=8, width=9 / 32, depth=3, seed=0, channels_last=True)
-    tensors = create_rule(name, network, num_classes=3, seed=0).state_dict()
+    tensors = rule_on(name, sizes(image_size=8, depth=3, channels_last=True)).state_dict()
     tensors |= {
         "step": torch.tensor(7),
         "half": torch.randn(3).bfloat16(),

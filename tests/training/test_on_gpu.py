@@ -15,7 +15,7 @@ from layerlocal.measure import measure_locality, measure_saved_bytes, measure_sp
 from layerlocal.rules import create_rule, list_rules
 from layerlocal.training.optimizer import Stepper, make_optimizer
 from layerlocal.training.train import Training, losses_of, train_step
-from rules_by_hand import K, X, Y, make, network
+from rules_by_hand import OF_TOKENS, X, Y, make, rule_on, sizes
 
 pytestmark = [
     pytest.mark.gpu,
@@ -49,7 +49,7 @@ def waits_refused():
 @pytest.mark.parametrize("fused", [False, True])
 @every_rule
 def test_no_step_waits_for_the_gpu(name, fused, recipe):
-    rule = create_rule(name, network(fused=fused, channels_last=True), num_classes=K, seed=0).to("cuda").train()
+    rule = rule_on(name, sizes(fused=fused, channels_last=True)).to("cuda").train()
     x, y = X.to("cuda"), Y.to("cuda")
     stepper = Stepper(rule, make_optimizer(rule, recipe), recipe)
     train_step(rule, x, y, stepper, recipe=recipe)  # what is made once: handles, kernels, the optimizer's state
@@ -58,7 +58,7 @@ def test_no_step_waits_for_the_gpu(name, fused, recipe):
     assert all(parameter.isfinite().all() for parameter in rule.parameters())
 
 
-DRAWS = {"ff", "symba", "scff"}
+DRAWS = {"ff", "symba", "scff", "diffusion-blocks"}
 """Rules whose steps draw: a GPU's generator gives other numbers than the CPU's."""
 
 
@@ -68,7 +68,7 @@ def test_losses_and_scores_are_those_of_the_cpu(name, fused):
     with exact_products():
         found = []
         for device in ("cpu", "cuda"):
-            rule = create_rule(name, network(fused=fused), num_classes=K, seed=0).to(device)
+            rule = rule_on(name, sizes(fused=fused)).to(device)
             rule.eval()
             with torch.no_grad():
                 scores = rule.scores(X.to(device)).cpu()
@@ -80,7 +80,7 @@ def test_losses_and_scores_are_those_of_the_cpu(name, fused):
     assert name in DRAWS or torch.allclose(losses, other_losses, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "dtg-ff", "bp", "bp-deepsup", "committee"])
+@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "dtg-ff", "bp", "bp-deepsup", "committee", "reconstruct", *OF_TOKENS])
 def test_a_rule_is_certified_there(name):
     rule = make(name).to("cuda")
     found = measure_locality(rule, X.to("cuda"), Y.to("cuda"))

@@ -26,7 +26,7 @@ from layerlocal.training.meter import Meter
 from layerlocal.training.optimizer import Stepper, make_optimizer
 from layerlocal.training.train import train_step
 from layerlocal.types import BlockLoss
-from rules_by_hand import K, X, Y, make, network
+from rules_by_hand import K, X, Y, make, rule_on, sizes
 
 AWAY = torch.device("meta")
 ATEN = torch.ops.aten
@@ -86,7 +86,7 @@ def test_what_is_refused_here_is_what_a_gpu_refuses_or_waits_for():
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", list_rules())
 def test_a_step_of_every_rule_stays_on_its_device(name, fused):
-    step_and_predict(create_rule(name, network(fused=fused), num_classes=K, seed=0), X, Y, Recipe(optimizer="sgd"))
+    step_and_predict(rule_on(name, sizes(fused=fused)), X, Y, Recipe(optimizer="sgd"))
 
 
 OPTIONS = [
@@ -101,6 +101,8 @@ OPTIONS = [
     ("bp-every", {"every": 3}),
     ("lookahead", {"blocks_ahead": 2, "of": "committee"}),
     ("feedback", {"of": "dtg-ff"}),
+    ("segmented", {"of": "reconstruct"}),
+    ("diffusion-blocks", {"embeddings": "shared"}),
 ]
 
 

@@ -58,6 +58,9 @@ RULES = {
     "lookahead": Look(_VIOLET, ">", _DASHES[0]),
     "bp-every": Look(_OLIVE, "^", _DASHES[6]),
     "feedback": Look(_ROSE, "<", _DASHES[1]),
+    "blockwise-decoder": Look(_OLIVE, "s", _DASHES[2]),
+    "diffusion-blocks": Look(_ROSE, "P", _DASHES[3]),
+    "reconstruct": Look(_TEAL, "h", _DASHES[1]),
 }
 """Every built-in rule and both twins → its look."""
 _DIFFERENCES = {
