@@ -49,7 +49,9 @@ def _papers(references: str) -> str:
 
 def _paper(reference: str) -> str:
     kind, _, where = reference.partition(":")
-    return f"[{where}](https://arxiv.org/abs/{where})" if kind == "arXiv" else f"[OpenReview]({reference})"
+    if kind == "arXiv":
+        return f"[{where}](https://arxiv.org/abs/{where})"
+    return f"[{'OpenReview' if 'openreview' in where else where.strip('/')}]({reference})"
 
 
 TASKS = {

@@ -125,6 +125,17 @@ def network(inputs=5):
     return layerlocal.create_network("mlp", in_channels=inputs, image_size=1, depth=2, hidden=4, seed=0)
 
 
+def tokens():
+    """A small network of tokens."""
+    return layerlocal.create_network("vit", in_channels=3, image_size=8, hidden=12, depth=2, seed=0)
+
+
+def tokens_of_no_grid():
+    """Three tokens made from an image of 8 × 8."""
+    three = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (3, 64)), nn.Linear(64, 12))
+    return layerlocal.Network([three, nn.Linear(12, 12)], sample_shape=(3, 8, 8))
+
+
 def rule(inputs=5, classes=3):
     return layerlocal.create_rule("class-goodness", network(inputs), num_classes=classes, seed=0)
 
@@ -155,6 +166,8 @@ def names():
         "small": layerlocal.Recipe(epochs=1, batch_size=8),
         "split": split,
         "network": network,
+        "tokens": tokens,
+        "tokens_of_no_grid": tokens_of_no_grid,
         "rule": rule,
         "other": other,
         "deep": nested(),

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from layerlocal.rules import create_rule, list_rules
 from layerlocal.types import InputError
-from rules_by_hand import make
+from rules_by_hand import ANY_NETWORK, OF_TOKENS, make, network, rule_on, sizes
 
 FUSION = r"fusion .*got "
 SPAN = r"fusion .*'span', .*got "
@@ -54,6 +55,15 @@ REFUSED = {
         ({"fusion": 4}, r"fusion of rule 'deeperforward' .*got 4"),
         ({"label_smoothing": -0.1}, f"{SMOOTHING}-0.1"),
     ],
+    "blockwise-decoder": [
+        ({"layers": 0}, r"layers .*got 0"),
+        ({"layers": 1001}, r"layers must be at most 1000, got 1001"),
+        ({"heads": 5}, r"heads=5 does not divide the 24 features of a token"),
+        ({"heads": 0}, r"heads .*got 0"),
+        ({"fusion": "sum"}, f"{FUSION}'sum'"),
+        ({"label_smoothing": 1.0}, f"{SMOOTHING}1.0"),
+        ({"factors": "2x2"}, "factors must be 'AxB'"),
+    ],
     "class-goodness": [
         ({"temperature_min": 0.0}, r"temperature_min .*got 0.0 and 1.0"),
         ({"temperature_min": 2.0, "temperature_max": 1.0}, r"temperature_max .*got 2.0 and"),
@@ -63,6 +73,13 @@ REFUSED = {
         ({"fusion": "sum"}, f"{FUSION}'sum'"),
         ({"grid": 0}, r"grid .*got 0"),
         ({"label_smoothing": 1.0}, f"{SMOOTHING}1.0"),
+    ],
+    "diffusion-blocks": [
+        ({"embeddings": "own"}, r"embeddings must be 'private' or 'shared', got 'own'"),
+        ({"overlap": -0.5}, r"overlap .*got -0.5"),
+        ({"overlap": math.inf}, r"overlap of rule 'diffusion-blocks' .*got inf"),
+        ({"overlap": math.nan}, r"overlap of rule 'diffusion-blocks' .*got nan"),
+        ({"fusion": "last"}, "unknown option of rule 'diffusion-blocks': 'fusion'"),
     ],
     "ff": [
         ({"goodness": "max"}, r"goodness .*got 'max'"),
@@ -137,6 +154,14 @@ REFUSED = {
         ({"label_smoothing": -1.0}, f"{SMOOTHING}-1.0"),
         ({"alpha": 0.5}, "unknown option of rule 'predsim': 'alpha'"),
     ],
+    "reconstruct": [
+        ({"boundary": 4}, r"boundary must be at most 3, got 4"),
+        ({"boundary": -1}, r"boundary .*got -1"),
+        ({"boundary": 1.5}, r"boundary of rule 'reconstruct' .*got 1.5"),
+        ({"fusion": "sum"}, f"{FUSION}'sum'"),
+        ({"label_smoothing": 1.0}, f"{SMOOTHING}1.0"),
+        ({"keeps": "input"}, "unknown option of rule 'reconstruct': 'keeps'"),
+    ],
     "scff": [
         ({"goodness": "max"}, r"goodness .*got 'max'"),
         ({"theta": 0.0}, r"theta .*got 0.0"),
@@ -183,3 +208,18 @@ def test_it_refuses_values_out_of_range_in_one_sentence(name, options, words):
     with pytest.raises(InputError, match=words) as refusal:
         make(name, **options)
     assert "\n" not in str(refusal.value)
+
+
+def test_every_rule_takes_any_network_or_says_which_to_take():
+    assert sorted([*ANY_NETWORK, *OF_TOKENS]) == list_rules() and OF_TOKENS == ["blockwise-decoder", "diffusion-blocks"]
+    for name in ANY_NETWORK:
+        assert create_rule(name, network(), num_classes=3).network.depth == 4
+
+
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_a_rule_that_needs_another_network_refuses_a_cnn_and_vectors_with_the_one_to_take(name):
+    for other in ("cnn4", "mlp"):
+        with pytest.raises(InputError, match=f"rule '{name}' .*take the network 'vit'") as refusal:
+            create_rule(name, network(other), num_classes=3)
+        assert "\n" not in str(refusal.value)
+    assert rule_on(name, sizes()).network.tokens == "class"

@@ -313,6 +313,6 @@ def _stem_of(network: Network) -> PatchTokens:
         or not all(isinstance(block, TransformerBlock) for block in (parts[1], *rest))
     ):
         raise InputError(
-            "rule 'diffusion-blocks' puts the noisy label in the place of the class token; take the network 'vit', read by its class token"
+            "rule 'diffusion-blocks' adds the noisy label to the class token of a vit of ours; take the network 'vit', read by its class token"
         )
     return parts[0]
