@@ -142,7 +142,7 @@ def test_losses_and_gradients_of_a_cnn_are_those_of_the_equations():
         total[-1].backward()
     assert losses == pytest.approx([loss.item() for loss in total], rel=1e-5)
     for name, parameter in by_hand.named_parameters():
-        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=5e-6, msg=name)
 
 
 def test_tokens_of_text_are_kept_by_cross_entropy_and_later_inputs_by_squares():
@@ -163,7 +163,7 @@ def test_tokens_of_text_are_kept_by_cross_entropy_and_later_inputs_by_squares():
 
 
 def test_the_two_halves_are_the_released_loss_of_lopt():
-    """Its first half keeps the embeddings that it is given, its second predicts: both by hand, on the same weights, summed and sent back at once."""
+    """Its first half keeps the embeddings that it is given, its second predicts; by hand on the same weights, sent back at once."""
     halves = vectors(name="segmented", of=NAME, segments="2-2", boundary=2)
     x, (_, y) = torch.randn(5, T, D, generator=torch.Generator().manual_seed(4)), words()
     losses, found = gradients(halves, x, y)
@@ -247,7 +247,9 @@ def test_twins_begin_with_the_rules_weights_where_they_read_the_same():
     halves = small("segmented", of=NAME, segments="2-2").state_dict()
     readout = {key: value for key, value in halves.items() if "readout" in key or key.startswith("network.")}
     assert_equal_bits(start, readout)
-    assert halves["heads.block1.decoder.3.weight"].shape[0] == 3 * 4 * 4 != start["heads.block1.decoder.3.weight"].shape[0]
+    assert (
+        halves["heads.block1.decoder.3.weight"].shape[0] == 3 * 4 * 4 != start["heads.block1.decoder.3.weight"].shape[0]
+    )
 
 
 def test_one_block_a_segment_is_the_rule_and_deep_segments_are_their_deep_twin():
@@ -286,7 +288,13 @@ def test_it_is_strictly_block_local_at_every_boundary(of, boundary):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [(NAME, {}), ("segmented", {"of": NAME}), ("bp", {"of": NAME}), ("bp-deepsup", {"of": NAME}), ("feedback", {"of": NAME})],
+    [
+        (NAME, {}),
+        ("segmented", {"of": NAME}),
+        ("bp", {"of": NAME}),
+        ("bp-deepsup", {"of": NAME}),
+        ("feedback", {"of": NAME}),
+    ],
 )
 def test_nothing_is_held_after_a_step(name, options):
     rule = trained(small(name, **options), steps=1)
@@ -305,7 +313,9 @@ def test_a_block_holds_its_input_no_longer_than_its_own_loss():
 def test_saved_bytes_do_not_grow_with_depth():
     def peak(name, depth, **options):
         network = create_network("plain", in_channels=3, image_size=8, width=12 / 64, depth=depth, seed=0)
-        return measure_saved_bytes(create_rule(name, network, num_classes=K, seed=0, **options), X8, Y)["peak_saved_bytes"]
+        return measure_saved_bytes(create_rule(name, network, num_classes=K, seed=0, **options), X8, Y)[
+            "peak_saved_bytes"
+        ]
 
     assert peak(NAME, 6) == peak(NAME, 12) < 0.5 * peak("bp-deepsup", 12, of=NAME)
     assert peak("segmented", 12, of=NAME) == peak("segmented", 24, of=NAME)

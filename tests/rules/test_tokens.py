@@ -93,7 +93,9 @@ def test_first_blocks_of_a_local_rule_are_bit_equal_at_depth_two_and_four(name):
     assert all(torch.equal(shallow[key], deep[key]) for key in same)
 
 
-@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "mono-forward", "dtg-ff", "committee", "blockwise-decoder"])
+@pytest.mark.parametrize(
+    "name", ["local-heads", "class-goodness", "mono-forward", "dtg-ff", "committee", "blockwise-decoder"]
+)
 def test_bp_deepsup_is_backprop_of_the_sum_of_the_local_losses(name):
     options = {"fusion": "uniform"} if name == "dtg-ff" else {}
     local, twin = text_rule(name, **options), text_rule("bp-deepsup", of=name, **options)

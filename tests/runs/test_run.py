@@ -227,7 +227,9 @@ def spec_of(rule, **settings):
     """`SPEC` with this rule; on images, and a network that it is for, where vectors will not do."""
     if rule in OF_TOKENS:
         vit = NetworkSpec(name="vit", options={"depth": 3, "hidden": 18, "patch": 7})
-        return SPEC.model_copy(update={"data": TOKENS_OF, "network": vit}).with_settings({"rule.name": rule, **settings})
+        return SPEC.model_copy(update={"data": TOKENS_OF, "network": vit}).with_settings(
+            {"rule.name": rule, **settings}
+        )
     return SPEC.with_settings({"rule.name": rule, **settings})
 
 

@@ -80,7 +80,9 @@ def test_losses_and_scores_are_those_of_the_cpu(name, fused):
     assert name in DRAWS or torch.allclose(losses, other_losses, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["local-heads", "class-goodness", "dtg-ff", "bp", "bp-deepsup", "committee", "reconstruct", *OF_TOKENS])
+@pytest.mark.parametrize(
+    "name", ["local-heads", "class-goodness", "dtg-ff", "bp", "bp-deepsup", "committee", "reconstruct", *OF_TOKENS]
+)
 def test_a_rule_is_certified_there(name):
     rule = make(name).to("cuda")
     found = measure_locality(rule, X.to("cuda"), Y.to("cuda"))

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
-from layerlocal.measure.locality import gradient_reach
 from layerlocal.measure.bench import EVEN, NUM_CLASSES, Bench
+from layerlocal.measure.locality import gradient_reach
 from layerlocal.measure.probe import forward_backward, untouched
 from layerlocal.rules import Rule, rule_class
 from layerlocal.spec import Recipe

@@ -1,8 +1,8 @@
 """Blockwise decoder: every block predicts through a private decoder, a small transformer of its own, and hands its tokens on without gradient.
 
 Source: BLT, "cheaper pipeline parallelism" (frasgreen.com, 2026): the layers of a language model are cut into runs, one a rack; each run
-learns next-token prediction through a private decoder of its own, so that no gradient travels between racks. Its text was read in others' accounts;
-no code was found. Runs of several blocks are `segmented` of this rule, ``segments="3-3"``. Differs: decoders have the form of our blocks
+learns next-token prediction through a private decoder of its own, so that no gradient travels between racks. Its text was read in others'
+accounts; no code was found. Runs of several blocks are `segmented` of this rule, ``segments="3-3"``. Differs: decoders have the form of our blocks
 (pre-norm attention and MLP), m of them, which see what the network's tokens see of one another; then a layer normalization without weights,
 standardized features and a linear map, which is what every rule here reads tokens by. There the last run alone predicts (``fusion="last"``);
 blocks before it may answer too.
@@ -108,7 +108,9 @@ class BlockwiseDecoder(AuxiliaryRule):
         features = _features_of(network)
         for size in features:
             if heads is not None and size % whole_number("heads", heads, least=1):
-                raise InputError(f"heads={heads} does not divide the {size} features of a token; take a number that does")
+                raise InputError(
+                    f"heads={heads} does not divide the {size} features of a token; take a number that does"
+                )
         self.heads = self.head_per_block(
             lambda i: DecoderHead(
                 features[i], num_classes, layers=layers, heads=heads or heads_of(features[i]), tokens=str(network.tokens), factors=factors,
@@ -131,7 +133,7 @@ def _features_of(network: Network) -> list[int]:
     for name, shape in zip(network.block_names, network.activity_shapes, strict=True):
         if not is_tokens(shape):
             raise InputError(
-                f"rule 'blockwise-decoder' reads tokens (B, T, D), and {name} gives (B, {', '.join(map(str, shape))}); take the network 'vit' or "
-                "'gpt', or the rule 'local-heads'"
+                f"rule 'blockwise-decoder' reads tokens (B, T, D), and {name} gives (B, {', '.join(map(str, shape))}); take the network 'vit' "
+                "or 'gpt', or the rule 'local-heads'"
             )
     return [shape[1] for shape in network.activity_shapes]

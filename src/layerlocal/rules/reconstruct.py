@@ -135,8 +135,8 @@ def _grid(given_shape: Sequence[int], activity_shape: Sequence[int]) -> tuple[in
         if down and count % down == 0 and down * width == count // down * height:
             return down, count // down
     raise InputError(
-        f"rule 'reconstruct' lays tokens on the map that they are made from, and {activity_shape[0]} tokens, or one fewer, fill no grid with the "
-        f"sides of one of {height}×{width}; take another patch"
+        f"rule 'reconstruct' lays tokens on the map that they are made from, and {activity_shape[0]} tokens, or one fewer, fill no grid with "
+        f"the sides of one of {height}×{width}; take another patch"
     )
 
 

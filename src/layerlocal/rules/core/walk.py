@@ -34,8 +34,8 @@ LocalLoss = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 class BlockwiseRule(Rule):
     """Rules with one readout and one local loss a block, and a gradient boundary between blocks.
 
-    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed`, `inputs` and `receive` have defaults. `block_score` and
-    `local_loss` get what is read of an activity (`read`): of tokens (B, T, D) vectors (N, D), N = B, or B·T where every token has a label.
+    A subclass fills ``self.heads`` (`head_per_block`); `block_score`, `local_loss`, `feed`, `inputs` and `receive` have defaults. `block_score`
+    and `local_loss` get what is read of an activity (`read`): of tokens (B, T, D) vectors (N, D), N = B, or B·T where every token has a label.
     So heads are made for `read_shapes`.
     The same object also runs with other boundaries and fewer readouts: that is how its exact BP and BP-DeepSup twins are made.
 
