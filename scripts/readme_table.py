@@ -23,6 +23,7 @@ SHORT = {
     "negatives (it makes them)": "negatives",
     "whole batches (it compares samples)": "whole batches",
     "a multiple of the classes in channels": "channels dealt to classes",
+    "a network such as vit": "tokens",
 }
 HEAD = ("rule", "locality", "needs", "CIFAR-10", "CIFAR-100", "price, pp", "memory", "speed")
 NONE = "–"

@@ -2,10 +2,10 @@
 
 Source: BLT, "cheaper pipeline parallelism" (frasgreen.com, 2026): the layers of a language model are cut into runs, one a rack; each run
 learns next-token prediction through a private decoder of its own, so that no gradient travels between racks. Its text was read in others'
-accounts; no code was found. Runs of several blocks are `segmented` of this rule, ``segments="3-3"``. Differs: decoders have the form of our blocks
-(pre-norm attention and MLP), m of them, which see what the network's tokens see of one another; then a layer normalization without weights,
-standardized features and a linear map, which is what every rule here reads tokens by. There the last run alone predicts (``fusion="last"``);
-blocks before it may answer too.
+accounts; no code was found. Runs of several blocks are `segmented` of this rule, ``segments="3-3"``. Differs: decoders have the form of our
+blocks (pre-norm attention and MLP), m of them, which see what the network's tokens see of one another; then a layer normalization without
+weights, standardized features and a linear map, which is what every rule here reads tokens by. There the last run alone predicts
+(``fusion="last"``); blocks before it may answer too.
 """
 
 from __future__ import annotations
