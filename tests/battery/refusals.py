@@ -344,6 +344,7 @@ contrast        | below 0                 | create_rule("hcl-ff", network(), num
 contrast_temperature | not positive       | create_rule("hcl-ff", network(), num_classes=3, contrast_temperature=0.0)
 levels          | unknown                 | create_rule("hcl-ff", network(), num_classes=3, levels="falling")
 levels          | without a hierarchy     | create_rule("hcl-ff", network(), num_classes=3, levels="increasing")
+rule            | tried on no name        | RuleInfo(name="mine", locality="block", tried_on=3)
 heads           | no divisor              | create_rule("blockwise-decoder", tokens(), num_classes=3, heads=5)
 network         | no tokens               | create_rule("blockwise-decoder", network(), num_classes=3)
 network         | no class token          | create_rule("diffusion-blocks", network(), num_classes=3)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from layerlocal.measure.bench import Bench
-from layerlocal.measure.contract import CHECKS, check_rule, conclude
+from layerlocal.measure.contract import CHECKS, CheckResult, check_rule, conclude
 from layerlocal.networks import create_network
 from layerlocal.rules import LocalHeads, Rule, RuleInfo, create_rule, find_rule
 from layerlocal.spec import Recipe
@@ -425,3 +425,38 @@ def test_a_local_rule_that_says_it_is_global_fails_by_reach_and_by_memory(only):
 def test_an_unknown_name_is_refused_before_any_clause():
     with pytest.raises(InputError, match="unknown rule"):
         check_rule("no-such-rule")
+
+
+@pytest.mark.parametrize(("rule", "options"), [("diffusion-blocks", {}), ("bp", {"of": "blockwise-decoder"})])
+def test_a_rule_that_not_every_network_will_do_for_is_tried_on_its_own_in_every_clause(rule, options):
+    bench = Bench(rule, options)
+    for depth, channels in ((None, None), (6, None), (None, 10)):
+        made = bench.make(depth, 0, channels).network
+        assert (made.depth, made.tokens) == (depth or 4, "class")
+        assert made.activity_shapes == [(5, channels or 12)] * made.depth, "4 patches of 4×4 pixels and the class token"
+    assert Bench("bp", {}).make().network.tokens is None
+
+
+def test_it_may_still_be_tried_on_another_network_by_name_and_is_refused_where_that_will_not_do():
+    assert Bench("blockwise-decoder", {}, "vit", {"depth": 2, "hidden": 24}).make().network.depth == 2
+    with pytest.raises(InputError, match="take the network 'vit'"):
+        Bench("blockwise-decoder", {}, "cnn4").make()
+
+
+def test_a_rule_of_ones_own_says_what_it_is_tried_on_and_a_network_that_is_none_is_refused():
+    class OfTokens(Honest):
+        info = RuleInfo(name="of-tokens", locality="block", tried_on="vit")
+
+    assert Bench(OfTokens, {}).make().network.tokens == "class"
+
+    class OfNothing(Honest):
+        info = RuleInfo(name="of-nothing", locality="block", tried_on="vitt")
+
+    with pytest.raises(InputError, match=r"unknown network 'vitt'.*Did you mean 'vit'"):
+        check_rule(OfNothing)
+
+
+def test_the_next_command_names_the_network_that_the_rule_is_for():
+    held = [CheckResult("a clause", True, "")]
+    assert conclude("some-rule", held, tried_on="vit").endswith("`layerlocal train --rule some-rule --network vit`")
+    assert conclude("some-rule", held, "gpt", tried_on="vit").endswith("--rule some-rule --network gpt`")

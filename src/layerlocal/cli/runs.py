@@ -237,6 +237,7 @@ def check(
 ) -> None:
     """Hold a rule to the contract: locality measured, scores free of labels, same seed same run, memory flat in depth, ..."""
     from layerlocal.measure.contract import conclude, iterate_checks
+    from layerlocal.rules.core.registry import rule_class, tried_on
 
     prepare_torch("cpu", 1)
     chosen = parse_settings(settings or [])
@@ -251,7 +252,8 @@ def check(
             console.print(f"{mark} {result.name}", highlight=False)
             if not result.passed:
                 console.print(f"    {result.message}", markup=False, highlight=False)
-    passed, found = all(result.passed for result in results), conclude(rule, results, network)
+    passed = all(result.passed for result in results)
+    found = conclude(rule, results, network, tried_on(rule_class(rule), options))
     if as_json:
         checks = [vars(result) for result in results]
         print(json.dumps({"rule": rule, "network": network, "passed": passed, "found": found, "checks": checks}))

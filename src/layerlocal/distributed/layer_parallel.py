@@ -48,7 +48,7 @@ def local_segments(rule: Rule) -> tuple[BlockwiseRule, list[list[int]]]:
     elif rule.reads_ahead:
         why = f"a block's update depends on the {rule.reads_ahead} after it"
     elif rule.gathers:
-        why = "a loss of it reads all the blocks before, which lie on other processes"
+        why = "a loss of it reads blocks before its own, which may lie on other processes"
     elif not isinstance(rule, BlockwiseRule) or type(rule).losses is not own:
         why = "it walks its blocks in a way of its own (`losses`), which is not known to go forward only"
     else:

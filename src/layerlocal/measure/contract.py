@@ -359,19 +359,21 @@ def _own_line(error: BaseException) -> tuple[str, int | None] | None:
     return (own[-1].filename, own[-1].lineno) if own else None
 
 
-def conclude(rule: str, results: Sequence[CheckResult], network: str | None = None) -> str:
+def conclude(rule: str, results: Sequence[CheckResult], network: str | None = None, tried_on: str = "") -> str:
     """What was found and what to do next, in one sentence.
 
     Args:
         rule: as it was typed.
         results: of every clause.
         network: as it was typed.
+        tried_on: the network to train it on where not every one will do and none was typed.
     """
     on = "" if network is None else f" --network {shlex.quote(network)}"
     broken = [result for result in results if not result.passed and result.measured]
     hidden = sum(not result.measured for result in results)
     if not broken:
-        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}{on}`"
+        needed = f" --network {tried_on}" if tried_on and not on else on
+        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}{needed}`"
     held = f"{len(broken)} of {len(results)} clauses do{'es' * (len(broken) == 1)} not hold"
     unseen = f", {hidden} could not be measured because of that" if hidden else ""
     first = "it" if len(broken) == 1 else f"the first, {broken[0].name!r},"

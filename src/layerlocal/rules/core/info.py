@@ -52,7 +52,7 @@ class RuleInfo:
         if self.locality not in get_args(Locality):
             raise unknown_name(f"locality of rule {self.name!r}:", str(self.locality), get_args(Locality))
         if not isinstance(self.tried_on, str):
-            raise InputError(f"tried_on of rule {self.name!r} is a network by name, got {self.tried_on!r}")
+            raise InputError(f"tried_on of rule {self.name!r} must be a network by name, got {self.tried_on!r}")
         if self.twins_of == PARTNER:
             raise InputError(
                 f"rule {self.name!r} cannot share the twins of {PARTNER!r}, which rules without readouts have; leave out twins_of"
