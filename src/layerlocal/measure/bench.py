@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class Bench:
         self.text = own is not None and takes_text(own)
         side = IMAGE_SIZE if own is None else OWN_IMAGE_SIZE
         self.num_classes = VOCABULARY if self.text else NUM_CLASSES
-        self.sizes = (
+        self.sizes: dict[str, Any] = (
             {"vocabulary": VOCABULARY, "context": CONTEXT} if self.text else {"in_channels": 3, "image_size": side}
         )
         generator = torch.Generator().manual_seed(0)
@@ -84,8 +84,10 @@ class Bench:
         """A fresh one: that which was named, or one of plain blocks."""
         if self.own is not None and channels is None and (depth is None or self.deepens):
             return self._named(seed, depth)
-        make = partial(create_network, seed=seed, depth=depth or 4, **self.sizes)
-        return make("gpt", hidden=channels or EVEN) if self.text else make("plain", width=(channels or EVEN) / 64)
+        name, size = (
+            ("gpt", {"hidden": channels or EVEN}) if self.text else ("plain", {"width": (channels or EVEN) / 64})
+        )
+        return create_network(name, seed=seed, depth=depth or 4, **self.sizes, **size)
 
     def make(self, depth: int | None = None, seed: int = 0, channels: int | None = None) -> Rule:
         """The rule, fresh, on a `network`."""

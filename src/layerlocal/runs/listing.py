@@ -228,7 +228,9 @@ def _networks() -> Rows:
     rows = []
     for name in list_networks():
         text = takes_text(name)
-        sizes = {"vocabulary": VOCABULARY, "context": CONTEXT} if text else {"in_channels": 3, "image_size": 32}
+        sizes: dict[str, Any] = (
+            {"vocabulary": VOCABULARY, "context": CONTEXT} if text else {"in_channels": 3, "image_size": 32}
+        )
         network = create_network(name, seed=0, **sizes)
         millions = sum(p.numel() for p in network.parameters()) / 1e6
         rows.append(

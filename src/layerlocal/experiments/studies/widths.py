@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from layerlocal.data.text import CONTEXT, VOCABULARY
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.scale import SIZES_OF
@@ -29,7 +31,9 @@ def fitting_widths(plan: StudyPlan, network: NetworkSpec) -> dict[str, dict[int,
 
     with torch.device("meta"):
         text = takes_text(network.name)
-        sizes = {"vocabulary": VOCABULARY, "context": CONTEXT} if text else {"in_channels": 3, "image_size": 32}
+        sizes: dict[str, Any] = (
+            {"vocabulary": VOCABULARY, "context": CONTEXT} if text else {"in_channels": 3, "image_size": 32}
+        )
         built = create_network(network.name, width=network.width, **sizes)
     found = {classes: fitting_width(built, classes) for classes in {classes for *_, classes in SIZES_OF.values()}}
     kept = {classes: width for classes, width in found.items() if width and width <= WIDER * network.width}
