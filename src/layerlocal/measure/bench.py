@@ -96,9 +96,14 @@ class Bench:
 
     @property
     def toy_recipe(self) -> Recipe:
-        """Long enough to learn the toy; a transformer takes smaller steps."""
-        tokens = self.network().tokens is not None
-        return Recipe(epochs=6, batch_size=16, learning_rate=1e-3 if tokens else 5e-3)
+        """Long enough to learn the toy; text wants smaller steps."""
+        return Recipe(epochs=6, batch_size=16, learning_rate=1e-3 if self.text else 5e-3)
+
+    def gathered_bytes(self, rule: Rule) -> int:
+        """What a local rule that gathers may keep of every block beside its own step: a number a channel, for each label."""
+        if not rule.gathers or rule.locality == "global":
+            return 0
+        return 4 * self.y.numel() * sum(shape[0] for shape in rule.network.read_shapes)
 
     def toy_data(self) -> Data:
         """96 samples to train on: noisy images, each around its class's own pattern, or text in which most tokens say what follows."""

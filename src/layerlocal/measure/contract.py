@@ -208,8 +208,7 @@ def check_memory(bench: Bench) -> None:
     shallow, deep = bench.make(SHALLOW), bench.make(DEEP)
     found = [measure_saved_bytes(rule, bench.x, bench.y) for rule in (shallow, deep)]
     own = [
-        each["peak_saved_bytes"] - _gathered_bytes(rule, bench)
-        for each, rule in zip(found, (shallow, deep), strict=True)
+        each["peak_saved_bytes"] - bench.gathered_bytes(rule) for each, rule in zip(found, (shallow, deep), strict=True)
     ]
     ratio = own[1] / own[0]
     if deep.locality == "global" and deep.reads_ahead:
@@ -227,13 +226,6 @@ def check_memory(bench: Bench) -> None:
     _require(
         found[1]["left_saved_bytes"] == 0, f"{found[1]['left_saved_bytes']} bytes stay saved after the last backward"
     )
-
-
-def _gathered_bytes(rule: Rule, bench: Bench) -> int:
-    """What a local rule that gathers may keep of every block beside its own step: a number a channel, for each label."""
-    if not rule.gathers or rule.locality == "global":
-        return 0
-    return 4 * bench.y.numel() * sum(shape[0] for shape in rule.network.read_shapes)
 
 
 def check_passes(bench: Bench) -> None:
