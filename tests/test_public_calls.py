@@ -57,9 +57,11 @@ def whole(name, *values):
 
 NETWORK = [
     ("name", None, "network by name"), ("name", 3, "network by name"), ("name", "mpl", "Did you mean 'mlp'"),
-    *whole("in_channels", 1.5, "5", True, None, NAN), ("in_channels", 0, "in_channels .*got 0"),
+    *whole("in_channels", 1.5, "5", True, NAN), ("in_channels", None, "with in_channels and image_size, .* got image_size"),
+    ("in_channels", 0, "in_channels .*got 0"),
     ("in_channels", -1, "in_channels .*got -1"),
-    *whole("image_size", 1.5, "5", True, None), ("image_size", 0, "image_size .*got 0"), ("image_size", -1, "image_size .*got -1"),
+    *whole("image_size", 1.5, "5", True), ("image_size", None, "got in_channels"),
+    ("image_size", 0, "image_size .*got 0"), ("image_size", -1, "image_size .*got -1"),
     ("width", 0, "width must be positive"), ("width", -1, "width must be positive"), ("width", NAN, "width .*got nan"),
     ("width", math.inf, "width .*got inf"), ("width", "1", "width must be a finite number"),
     ("width", True, "width must be a finite number"), ("width", None, "width must be a finite number"),

@@ -74,6 +74,7 @@ OTHER = {
     "data.compose": "side",
     "data.held_out": 0.5,
     "data.test": 0.25,
+    "data.context": 64,
     "data.content_sha256": "0123456789abcdef" * 4,
 }
 """Another value for every field of the spec."""

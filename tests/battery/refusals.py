@@ -384,6 +384,16 @@ step file       | no such function        | layerlocal certify steps.py:count
 step file       | returns a step alone    | layerlocal certify steps.py:one
 step file       | raises                  | layerlocal certify steps.py:raises
 --picture       | another format          | layerlocal certify steps.py:trained --picture who.gif
+context         | of images               | load_data("images", context=8)
+context         | of a network for images | layerlocal cost --set context=8
+context         | longer than the text    | load_data("python_library", context=900000)
+image_size      | of a network for text   | layerlocal cost --network gpt --image-size 32
+classes         | of text                 | load_data("python_library", classes=3)
+network         | text for images         | layerlocal tune --data python_library
+network         | images for text         | layerlocal train --network gpt
+text            | a rule that makes inputs| layerlocal check ff --network gpt
+text            | in the audit            | layerlocal audit --data python_library
+text            | in a study of classes   | layerlocal study classes --data python_library
 """
 """Field, kind, and what is refused: a call in Python, a command, or a case of another file (claim, folder, table, rule, run)."""
 

@@ -211,8 +211,7 @@ def shared():
 
 
 def tokens():
-    blocks = [nn.Linear(28, 32), nn.TransformerEncoderLayer(32, 2, 8, batch_first=True)]
-    create_rule("local-heads", Network(blocks, sample_shape=(16, 28)), num_classes=10)
+    create_rule("ff", create_network("gpt", vocabulary=256, context=8, depth=1), num_classes=256)
 
 
 def oblong():

@@ -47,7 +47,7 @@ def cost(
             "--rules",
             "--rule",
             autocompletion=complete.rules_list,
-            help="Beside bp and bp-deepsup; names or FILE.py:CLASS, comma-separated; default class-goodness,ff.",
+            help="Beside bp and bp-deepsup; names or FILE.py:CLASS, comma-separated; default class-goodness,ff (text: local-heads for ff).",
         ),
     ] = None,
     modes: Annotated[
@@ -84,7 +84,9 @@ def cost(
     depth: Annotated[int | None, typer.Option(min=1, help="Its blocks.")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Samples a step.")] = None,
-    num_classes: Annotated[int | None, typer.Option("--classes", min=2, help="Number of classes.")] = None,
+    num_classes: Annotated[
+        int | None, typer.Option("--classes", min=2, help="Number of classes; of text its vocabulary.")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(autocompletion=complete.one_of(("float32", "bf16")), help="float32 or bf16.")
     ] = None,
@@ -104,7 +106,7 @@ def cost(
     """Measure what training costs: backprop, its micro-batched and checkpointed forms, and local rules, side by side.
 
     **methods**: samples/s in turns, saved bytes, process or CUDA memory in fresh processes, FLOPs, passes, what is locked.
-    **scaling**: against depth, width, batch, resolution, classes.
+    **scaling**: against depth, width, batch, resolution, classes; of text (`--network gpt --set context=128`) context.
     **roofline**: ceilings of this machine and where a step's time goes.
     **budget**: the largest batch and images that train within `--memory`, and samples/s there.
     **distribution**: data-parallel, layer-parallel and pipelined training on two processes, and a model of more.

@@ -15,7 +15,7 @@ from layerlocal.data.compose import compose_split
 from layerlocal.data.pairs import plan_pairs
 from layerlocal.data.raw import Raw
 from layerlocal.data.selection import balanced_quota
-from layerlocal.data.text import VOCABULARY, Corpus, choose_text
+from layerlocal.data.text import BYTES, VOCABULARY, Corpus, choose_text
 from layerlocal.types import InputError
 
 __all__ = ["IN_MEMORY_BYTES", "assemble", "assemble_text"]
@@ -54,7 +54,7 @@ def assemble_text(corpus: Corpus, request: Request) -> Data:
         train=train,
         validation=_token_split(chosen.validation) if len(chosen.validation) else None,
         num_classes=VOCABULARY,
-        class_names=tuple(f"byte {byte}" for byte in range(VOCABULARY)),
+        class_names=BYTES,
         mean=mean,
         std=std,
         chance=float(test_labels.max() / test_labels.sum()),

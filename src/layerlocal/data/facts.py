@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerlocal.data.bundle import Data
 from layerlocal.data.shaped import Shaped
+from layerlocal.data.text import BYTES
 from layerlocal.scale import PIXELS, Scale
 
 __all__ = ["DataFacts"]
@@ -53,12 +54,13 @@ class DataFacts(Shaped):
         vocabulary, whole = content.get("vocabulary"), content["dtype"] == "uint8"
         scale = PIXELS if whole and vocabulary is None else Scale(False, content["reach"])
         dtype = torch.uint8 if whole else torch.float32
-        return cls(tuple(content["class_names"]), tuple(content["sample_shape"]), dtype, mean, std, scale, vocabulary)
+        names = tuple(content.get("class_names", BYTES))
+        return cls(names, tuple(content["sample_shape"]), dtype, mean, std, scale, vocabulary)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain content; the float32 numbers are kept to the last bit."""
+        """Plain content; the float32 numbers are kept to the last bit. Without names of classes where they are bytes."""
         return {
-            "class_names": list(self.class_names),
+            **({} if self.class_names == BYTES else {"class_names": list(self.class_names)}),
             "sample_shape": list(self.sample_shape),
             "dtype": str(self.dtype).removeprefix("torch."),
             "mean": self.mean.tolist(),

@@ -21,11 +21,11 @@ def data_from_splits(
     validation: Split | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Data:
-    """A task from splits of your own: labels 0..K-1, K read from the training labels.
+    """A task from splits of your own: labels 0..K-1, K read from the training labels; of tokens K is the vocabulary.
 
     Args:
         name: for reports.
-        train: what is learned from; normalization is taken from it.
+        train: what is learned from; normalization is taken from it. Its tokens and their labels are numbers of one vocabulary.
         test: goes under seal.
         validation: for choices; None for none.
         class_names: K different names; None: the numbers.
@@ -45,6 +45,7 @@ def data_from_splits(
     for what, split in given.items():
         refuse_unlike(what, split, train, num_classes)
     mean, std = pixel_statistics(train)
+    shares = test.labels.flatten().bincount() / test.labels.numel()
     return Data(
         name=name,
         train=train,
@@ -53,9 +54,10 @@ def data_from_splits(
         class_names=_names(class_names, num_classes),
         mean=mean,
         std=std,
-        chance=float(test.labels.bincount().max()) / len(test),
+        chance=float(shares.max()),
         provenance={"source": "splits given in memory"},
         sealed_test=SealedTest(lambda: test),
+        vocabulary=num_classes if train.tokens else None,
     )
 
 
@@ -69,11 +71,8 @@ def refuse_unlike(what: str, split: Split, train: Split, num_classes: int) -> No
         raise InputError(
             f"samples of the {what} split are {split.sample_shape}, those of the training split {train.sample_shape}"
         )
-    if split.pixels != train.pixels:
-        kinds = {True: "uint8 pixels", False: "float32 numbers"}
-        raise InputError(
-            f"the {what} split holds {kinds[split.pixels]}, the training split {kinds[train.pixels]}; give both alike"
-        )
+    if (held := _kind(split)) != (wanted := _kind(train)):
+        raise InputError(f"the {what} split holds {held}, the training split {wanted}; give both alike")
     if len(split) and not (int(split.labels.min()) >= 0 and int(split.labels.max()) < num_classes):
         raise InputError(
             f"labels of the {what} split go from {int(split.labels.min())} to {int(split.labels.max())}, "
@@ -81,8 +80,14 @@ def refuse_unlike(what: str, split: Split, train: Split, num_classes: int) -> No
         )
 
 
+def _kind(split: Split) -> str:
+    return "tokens" if split.tokens else "uint8 pixels" if split.pixels else "float32 numbers"
+
+
 def _count_classes(train: Split) -> int:
-    """K, every class with a training sample."""
+    """K, every class with a training sample; of tokens their vocabulary, every one up to the largest."""
+    if train.tokens:
+        return max(2, 1 + max(int(train.labels.max()), int(train.images.max())))
     lowest, highest = int(train.labels.min()), int(train.labels.max())
     if lowest < 0:
         raise InputError(f"training labels must be 0..K-1, got {lowest}; renumber them")

@@ -17,7 +17,7 @@ from layerlocal.data.text import VOCABULARY, TextChoice, choose_text, find_text,
 from layerlocal.spec import DataSpec, Recipe
 from layerlocal.types import InputError
 
-__all__ = ["Task", "content_of", "refuse_less_than_a_batch", "refuse_other_content", "refuse_vectors", "task_of"]
+__all__ = ["Task", "content_of", "refuse_less_than_a_batch", "refuse_no_images", "refuse_other_content", "task_of"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
     return raw_data(spec.source, request, reread=reread).content_sha256
 
 
-def refuse_vectors(task: Task, source: str, who: str) -> None:
+def refuse_no_images(task: Task, source: str, who: str) -> None:
     """Of what has networks for images and no option for another.
 
     Args:
@@ -138,13 +138,16 @@ def refuse_vectors(task: Task, source: str, who: str) -> None:
         who: ``"the audit"``.
 
     Raises:
-        InputError: the samples are vectors.
+        InputError: the samples are vectors or text.
     """
-    if len(task.sample_shape) == 1:
-        raise InputError(
-            f"{source} has vectors of {task.in_channels} numbers, and {who} trains networks for images: give images with --data or leave it "
-            f"out; `layerlocal train --data {shlex.quote(source)} --network mlp` trains on vectors"
-        )
+    if len(task.sample_shape) > 1:
+        return
+    text = task.vocabulary is not None
+    what = "is text" if text else f"has vectors of {task.in_channels} numbers"
+    raise InputError(
+        f"{source} {what}, and {who} trains networks for images: give images with --data or leave it out; `layerlocal train --data "
+        f"{shlex.quote(source)} --network {'gpt' if text else 'mlp'}` trains on {'text' if text else 'vectors'}"
+    )
 
 
 def refuse_other_content(data: DataSpec, found: str | None) -> None:

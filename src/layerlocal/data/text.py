@@ -26,11 +26,13 @@ from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, derive_seed
 
 __all__ = [
-    "CONTEXT", "VOCABULARY", "Corpus", "Documents", "TextChoice", "choose_text", "find_text", "is_text", "refuse_context",
+    "BYTES", "CONTEXT", "VOCABULARY", "Corpus", "Documents", "TextChoice", "choose_text", "find_text", "is_text", "refuse_context",
 ]  # fmt: skip
 
 TEXT_SHA256 = "a6923b8a79ca3068bd9f28dda7f92fb78f34cfdc574c166663493d43e101ee9c"
 VOCABULARY = 256
+BYTES = tuple(f"byte {byte}" for byte in range(VOCABULARY))
+"""Names of the classes."""
 CONTEXT = 128
 END = b"\0"
 SUFFIXES = frozenset((".txt", ".md", ".rst", ".py", ".tex"))

@@ -189,7 +189,7 @@ def cost(
 
     Args:
         size: ``"quick"`` (10 minutes on 2 cores), ``"standard"`` (an hour) or ``"full"`` (a GPU).
-        rules: beside ``bp`` and ``bp-deepsup``; ``class-goodness`` and ``ff`` where none is named.
+        rules: beside ``bp`` and ``bp-deepsup``; ``class-goodness`` and ``ff`` where none is named (text: ``local-heads`` for ``ff``).
         modes: of ``plain``, ``micro-N``, ``checkpointing``, ``step-per-block``; all where none is named.
         parts: of ``methods``, ``scaling``, ``roofline``, ``budget``, ``distribution``; all where none is named.
         memory: of the part ``budget``, e.g. ``"200 MB"``; the size's own where left out.
@@ -200,11 +200,11 @@ def cost(
         depth: its blocks, ≥ 1.
         image_size: side of the images in pixels, ≥ 1.
         batch_size: samples a step, ≥ 2.
-        num_classes: K ≥ 2.
+        num_classes: K ≥ 2; of text the vocabulary, 256 where it is left out.
         precision: ``"float32"`` or ``"bf16"``.
         compile: ``torch.compile`` every block.
         fused: our fused operations, for every method alike.
-        settings: more settings of every case, dotted: ``{"recipe.optimizer": "adamw", "rule.grid": 2}``.
+        settings: more settings of every case, dotted: ``{"recipe.optimizer": "adamw", "rule.grid": 2}``; of text ``context``.
         device: of every measurement.
         threads: of torch in every measurement, ≥ 1; as many as torch uses here where left out.
         out: the run store; measurements are kept in its folder ``cost``.

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 
 from layerlocal.measure import count_passes, measure_locality, measure_saved_bytes
-from layerlocal.measure.bench import EVEN, NUM_CLASSES, Bench
+from layerlocal.measure.bench import DEEP, EVEN, SHALLOW, Bench
 from layerlocal.measure.locality import gradient_reach
 from layerlocal.measure.probe import forward_backward, untouched
+from layerlocal.networks import takes_text
 from layerlocal.rules import Rule, rule_class
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import OTHER_SCORES, evaluate_split
 from layerlocal.training.rehearsal import refuse_infinite_loss, refuse_other_loss
-from layerlocal.training.train import train_rule
+from layerlocal.training.train import refuse_what_does_not_fit, train_rule
 from layerlocal.types import InputError, describe_error, first_line, is_fault
 
 __all__ = ["CheckResult", "check_rule", "conclude"]
 
-SHALLOW, DEEP = 6, 12
 FLAT = 1.1
 """Peak saved bytes at `DEEP` over those at `SHALLOW`: at most this for a local rule, at least `GROWING` for a global one."""
 GROWING = 1.5
@@ -88,7 +88,7 @@ def check_losses(bench: Bench) -> None:
             with _hiding("steps"):
                 refuse_other_loss(rule, loss)
             with _hiding("values"):
-                refuse_infinite_loss(rule, loss, "on random images")
+                refuse_infinite_loss(rule, loss, f"on random {'text' if bench.text else 'images'}")
             carried = [name for name, metric in loss.metrics.items() if metric.requires_grad]
             _require(not carried, f"metric {carried[0] if carried else ''} of {loss.block} carries a graph; detach it")
             try:
@@ -128,7 +128,7 @@ def check_no_side_effects(bench: Bench) -> None:
 
 
 def check_scores(bench: Bench) -> None:
-    """Scores are (B, K), finite, and the same in any order of the batch."""
+    """Scores are (B, K), of tokens (B, T, K), finite, and the same in any order of the batch."""
     rule = bench.make().eval()
     order = torch.arange(len(bench.x)).flip(0)
     with torch.no_grad():
@@ -136,12 +136,12 @@ def check_scores(bench: Bench) -> None:
         both = rule.all_scores(bench.x)
         turned = rule.scores(bench.x[order])[order]
         single = torch.cat([rule.scores(sample) for sample in bench.x.split(1)])
-    expected = (len(bench.x), NUM_CLASSES)
+    expected, letters = (*bench.y.shape, bench.num_classes), "B, T, K" if bench.text else "B, K"
     shape = tuple(scores.shape)
-    _require(shape == expected, f"scores() gives shape {shape}, not (B, K) = {expected}", "shapes")
+    _require(shape == expected, f"scores() gives shape {shape}, not ({letters}) = {expected}", "shapes")
     wanted = (len(rule.readout_blocks), *expected)
     shape = tuple(blocks.shape)
-    _require(shape == wanted, f"block_scores() gives shape {shape}, not (L, B, K) = {wanted}", "shapes")
+    _require(shape == wanted, f"block_scores() gives shape {shape}, not (L, {letters}) = {wanted}", "shapes")
     _require(bool(scores.isfinite().all() and blocks.isfinite().all()), "scores are not finite", "scores")
     _require(torch.allclose(scores, turned, rtol=1e-3, atol=1e-4), "scores depend on the order of the batch")
     _require(
@@ -156,7 +156,7 @@ def check_no_label_in_scores(bench: Bench) -> None:
     rule = bench.make()
     state = {name: value.clone() for name, value in rule.state_dict().items()}
     found = []
-    for y in (bench.y, (bench.y + 1) % NUM_CLASSES):
+    for y in (bench.y, (bench.y + 1) % bench.num_classes):
         rule.train()
         forward_backward(rule, bench.x, y)
         rule.load_state_dict(state)
@@ -196,11 +196,11 @@ def check_learns(bench: Bench) -> None:
     """Beats chance on a separable toy."""
     data = bench.toy_data()
     rule = bench.make()
-    train_rule(rule, data, Recipe(epochs=6, batch_size=16, learning_rate=5e-3), seed=0)
+    train_rule(rule, data, bench.toy_recipe, seed=0)
     accuracy = evaluate_split(rule, data, data.train).accuracy
     _require(
         accuracy >= TOY_ACCURACY,
-        f"learns a separable toy of {NUM_CLASSES} classes to {accuracy:.0%} only; {TOY_ACCURACY:.0%} is asked",
+        f"learns a separable toy of {bench.num_classes} classes to {accuracy:.0%} only; {TOY_ACCURACY:.0%} is asked",
     )
 
 
@@ -208,7 +208,10 @@ def check_memory(bench: Bench) -> None:
     """Peak saved bytes are flat in depth if and only if the rule is local."""
     shallow, deep = bench.make(SHALLOW), bench.make(DEEP)
     found = [measure_saved_bytes(rule, bench.x, bench.y) for rule in (shallow, deep)]
-    ratio = found[1]["peak_saved_bytes"] / found[0]["peak_saved_bytes"]
+    own = [
+        each["peak_saved_bytes"] - bench.gathered_bytes(rule) for each, rule in zip(found, (shallow, deep), strict=True)
+    ]
+    ratio = own[1] / own[0]
     if deep.locality == "global" and deep.reads_ahead:
         pass  # reads the whole network without a loss that trains it: how much is saved is not said by how far it sees
     elif deep.locality == "global":
@@ -253,7 +256,7 @@ def check_channels(bench: Bench) -> None:
         _step_and_answer(bench.make(channels=UNEVEN), bench)
     except Exception as error:
         raise _Broken(
-            f"trains blocks of {EVEN} channels for {NUM_CLASSES} classes, but with {UNEVEN} channels it {describe_error(error)}; if the "
+            f"trains blocks of {EVEN} channels for {bench.num_classes} classes, but with {UNEVEN} channels it {describe_error(error)}; if the "
             "channels of a block must be a multiple of K, declare RuleInfo(channel_groups=True)"
         ) from error
 
@@ -294,8 +297,9 @@ def check_rule(
 
     Args:
         rule: a name of `list_rules()`, ``FILE.py:CLASS``, or a class.
-        network: what it is tried on, a name of `list_networks()` or ``FILE.py:FUNCTION``, for images of 3×32×32; a small plain network where
-            left out, as always in the clauses on depth and channels.
+        network: what it is tried on, a name of `list_networks()` or ``FILE.py:FUNCTION``, for images of 3×32×32 or for text of 16 tokens; a
+            small plain network where left out, as always in the clause on channels, and in that on memory unless it has the option
+            ``depth`` and equal blocks.
         network_options: of that network.
         **options: the rule's own.
 
@@ -303,7 +307,8 @@ def check_rule(
         One result a clause, in order; the rule passes where all do.
 
     Raises:
-        InputError: unknown name or option, a file that does not import, a class that is no rule, a network that cannot be made.
+        InputError: unknown name or option, a file that does not import, a class that is no rule, a network that cannot be made, a rule that
+            cannot read text on a network for text.
 
     Example:
         >>> all(result.passed for result in check_rule("class-goodness"))
@@ -322,11 +327,23 @@ def iterate_checks(
     """`check_rule`, one result at a time."""
     bench = Bench(rule_class(rule), options, network, network_options)
     bench.network()
-    if options:
-        bench.make()  # an option that is not known is a mistake in the question, not a broken rule
+    if options or bench.text:
+        _refuse_question(bench)
     seen: set[object] = set()
     for check in CHECKS:
         yield _look(check, bench, seen)
+
+
+def _refuse_question(bench: Bench) -> None:
+    """An option that is not known, or text where the rule reads none, is a mistake in the question, not a broken rule."""
+    try:
+        rule = bench.make()
+    except Exception as error:
+        if bench.options or isinstance(error, InputError):
+            raise
+        return  # the clauses will say it
+    if bench.text:
+        refuse_what_does_not_fit(rule, Recipe(), bench.toy_data(), validates=True)
 
 
 def _look(check: Callable[[Bench], None], bench: Bench, seen: set[object]) -> CheckResult:
@@ -369,11 +386,12 @@ def conclude(rule: str, results: Sequence[CheckResult], network: str | None = No
         tried_on: the network to train it on where not every one will do and none was typed.
     """
     on = "" if network is None else f" --network {shlex.quote(network)}"
+    data = " --data python_library" if network is not None and takes_text(network) else ""
     broken = [result for result in results if not result.passed and result.measured]
     hidden = sum(not result.measured for result in results)
     if not broken:
         needed = f" --network {tried_on}" if tried_on and not on else on
-        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}{needed}`"
+        return f"all {len(results)} clauses hold; next: `layerlocal train --rule {shlex.quote(rule)}{needed}{data}`"
     held = f"{len(broken)} of {len(results)} clauses do{'es' * (len(broken) == 1)} not hold"
     unseen = f", {hidden} could not be measured because of that" if hidden else ""
     first = "it" if len(broken) == 1 else f"the first, {broken[0].name!r},"

@@ -20,7 +20,7 @@ from layerlocal.plugins import split_name
 from layerlocal.types import InputError, first_line, shown, unknown_name
 from layerlocal.words import spoken
 
-__all__ = ["Network", "create_network", "list_networks", "network_options"]
+__all__ = ["Network", "create_network", "list_networks", "network_options", "takes_text", "takes_width"]
 
 IMAGES, TEXT = ("in_channels", "image_size"), ("vocabulary", "context")
 """What a network is told of its input, of either kind."""
@@ -63,6 +63,17 @@ def takes_width(name: str) -> bool:
     """
     own = _own(name)
     return own is None or own.takes_width
+
+
+def takes_text(name: str) -> bool:
+    """Whether a network's input is text and not images: ``vocabulary`` and ``context`` are its parameters.
+
+    Raises:
+        InputError: as `network_options`.
+    """
+    own = _own(name)
+    takes = own.named if own is not None else set(inspect.signature(_BUILDERS[name]).parameters)
+    return set(TEXT) <= takes and not set(IMAGES) <= takes
 
 
 def _own(name: str) -> OwnNetwork | None:

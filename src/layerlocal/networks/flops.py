@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from layerlocal.networks.base import as_found
 
-__all__ = ["flop_counter", "forward_flops", "layer_flops"]
+__all__ = ["attention_flops", "flop_counter", "forward_flops", "layer_flops"]
 
 
 def _conv_backward_flops(
@@ -29,8 +29,14 @@ def _conv_backward_flops(
     return forward * sum(wanted[:2])
 
 
-def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
-    """q kᵀ and its product with v, of all pairs of tokens: (B, H, T, D) each. PyTorch (2.13) counts none for the CPU's kernel."""
+def attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    """q kᵀ and its product with v, of all pairs of tokens. PyTorch (2.13) counts none for the CPU's kernel.
+
+    Args:
+        query: (B, H, T, D).
+        key: likewise.
+        value: likewise.
+    """
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
@@ -43,7 +49,7 @@ def _attention_backward_flops(
 
 FORMULAS = {
     torch.ops.aten.convolution_backward: _conv_backward_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
 

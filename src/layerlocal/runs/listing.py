@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from layerlocal.types import PARTNER, InputError, unknown_name
+from layerlocal.words import byte_count
 
 if TYPE_CHECKING:
     from layerlocal.rules import Rule
@@ -27,6 +28,7 @@ __all__ = [
     "refuse_baseline",
     "rule_facts",
     "step_facts",
+    "takes_text",
 ]
 
 Rows = list[dict[str, Any]]
@@ -87,6 +89,20 @@ def rule_facts(rule: str | type[Rule]) -> RuleFacts:
     """
     known = _facts()["rule_facts"].get(rule) if isinstance(rule, str) else None
     return _facts_of(rule) if known is None else RuleFacts(**known)
+
+
+def takes_text(network: str) -> bool:
+    """Whether a network's input is text: of ours from the file, of others (``FILE.py:FUNCTION``) from the function.
+
+    Raises:
+        InputError: as `layerlocal.networks.takes_text`.
+    """
+    known = {row["name"]: row["input"] for row in _facts()["networks"]}
+    if network in known:
+        return bool(known[network] == "text")
+    from layerlocal.networks import takes_text as of_file
+
+    return of_file(network)
 
 
 def partner_of(rule: Named) -> Named | str:
@@ -212,17 +228,23 @@ def _needs(rule: Rule) -> list[str]:
 
 
 def _networks() -> Rows:
-    from layerlocal.networks import create_network, list_networks, network_options
+    from layerlocal.data.text import CONTEXT, VOCABULARY
+    from layerlocal.networks import create_network, list_networks, network_options, takes_text
 
     rows = []
     for name in list_networks():
-        network = create_network(name, in_channels=3, image_size=32, seed=0)
+        text = takes_text(name)
+        sizes: dict[str, Any] = (
+            {"vocabulary": VOCABULARY, "context": CONTEXT} if text else {"in_channels": 3, "image_size": 32}
+        )
+        network = create_network(name, seed=0, **sizes)
         millions = sum(p.numel() for p in network.parameters()) / 1e6
         rows.append(
             {
                 "name": name,
+                "input": "text" if text else "images",
                 "blocks": f"{network.depth} block{'s' * (network.depth > 1)}",
-                "size": f"{millions:.2f} M parameters at width 1 on 3×32×32",
+                "size": f"{millions:.2f} M parameters at width 1 on {f'{CONTEXT} bytes' if text else '3×32×32'}",
                 "options": " ".join(f"network.{option}" for option in network_options(name)),
             }
         )
@@ -237,17 +259,29 @@ def _data() -> Rows:
     for name in list_data():
         info = known.get(name)
         if info is None:
-            synthetic = name == "teacher_student"
-            what = (
-                "Gaussian inputs labelled by a random teacher"
-                if synthetic
-                else "real images in the package, the default"
-            )
-            rows.append({"name": name, "from": what, "licence": "" if synthetic else "MIT"})
+            what, licence = _built_in(name)
+            rows.append({"name": name, "from": what, "licence": licence})
         else:
             place = f"Hub {info.hub_id}" if info.file is None else f"file {info.file.file} of MedMNIST"
             rows.append({"name": name, "from": place, "licence": f"licence {info.licence}", "note": info.note})
     return rows
+
+
+def _built_in(name: str) -> tuple[str, str]:
+    """What data of the package are, and their licence."""
+    from layerlocal.data.text import find_text
+
+    text = find_text(name)
+    if text is not None:
+        corpus = text(False)
+        splits = [split for split in (corpus.train, corpus.test) if split is not None]
+        documents, size = sum(map(len, splits)), sum(len(split.text) for split in splits)
+        return f"text in the package, {documents} documents, {byte_count(size, decimal=True)}", corpus.provenance[
+            "licence"
+        ]
+    if name == "teacher_student":
+        return "Gaussian inputs labelled by a random teacher", ""
+    return "real images in the package, the default", "MIT"
 
 
 if __name__ == "__main__":

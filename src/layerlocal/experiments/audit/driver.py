@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from layerlocal.data.task import refuse_vectors, task_of
+from layerlocal.data.task import refuse_no_images, task_of
 from layerlocal.experiments.audit.plan import ROLES, SIZES, AuditPlan, accuracy_specs, audit_runs
 from layerlocal.experiments.driver import (
     How,
@@ -170,7 +170,7 @@ def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:
     base = RunSpec(data=DataSpec(source=audit.data))
     pinned = pin(base.with_settings(reading) if reading else base, reread=how.reread).data
     task, size = task_of(pinned), SIZES[audit.size]
-    refuse_vectors(task, audit.data, "the audit")
+    refuse_no_images(task, audit.data, "the audit")
     classes = (*(k for k in (2, 5, 10, 20, 50) if k < task.num_classes), task.num_classes)
     plan = AuditPlan(
         rules=names, sweep_rule=audit.rules[0] if audit.rules else AuditPlan().sweep_rule, twins_of=twins, data=pinned,

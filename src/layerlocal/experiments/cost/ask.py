@@ -74,7 +74,8 @@ def _group(plan: CostPlan, group: Compared) -> Asking[Row]:
 
 
 def _budget(plan: CostPlan, group: Compared) -> Asking[Row]:
-    axes = ("batch_size", "image_size") if group.base.image_size > 1 else ("batch_size",)
+    images = group.base.context is None and group.base.image_size > 1
+    axes = ("batch_size", "image_size") if images else ("batch_size",)
     most = {"batch_size": plan.detail.most_batch, "image_size": plan.detail.most_image}
     found = {}
     for label, case in group.by_label.items():

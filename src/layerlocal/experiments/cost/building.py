@@ -24,7 +24,7 @@ def build_network(case: CostCase) -> Network:
     """The case's network, on the CPU; what it starts from is not read, as no cost hangs on it, and what is frozen is."""
     spec, options = case.network, dict[str, Any](case.network.options)
     network = create_network(
-        spec.name, in_channels=case.in_channels, image_size=case.image_size, width=spec.width, seed=case.seed,
+        spec.name, **case.network_input, width=spec.width, seed=case.seed,
         channels_last=spec.channels_last and case.image_size > 1, compile=spec.compile, fused=spec.fused, **options,
     )  # fmt: skip
     return ready(network, spec, start=False)
@@ -66,7 +66,7 @@ def has_no_effect(mode: str, rule: Rule) -> str | None:
 
     def checkpointing() -> str | None:
         try:
-            rule.use_checkpointing(torch.zeros(2, *rule.network.sample_shape))
+            rule.use_checkpointing(rule.network.random_inputs(2))
         except InputError as error:
             return str(error)
         return None
@@ -101,7 +101,7 @@ class Trainer:
         self.stepper = Stepper(self.rule, make_optimizer(self.rule, self.recipe), self.recipe)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """(B, *sample_shape) of a normal distribution and (B,) labels, in the network's memory format."""
+        """(B, *sample_shape) of a normal distribution, or tokens, and labels (B, *label_shape), in the network's memory format."""
         case = self.case
         generator = torch.Generator().manual_seed(derive_seed(case.seed, "cost", "batch"))
         x = self.rule.network.random_inputs(case.batch_size, generator)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from layerlocal.spec import SECTIONS, Frozen, NetworkSpec, Recipe, RuleSpec
+from layerlocal.spec import SECTIONS, NetworkSpec, Recipe, RuleSpec, Section
 from layerlocal.types import InputError, unknown_name
 
 __all__ = ["BASELINE", "MODES", "SETTINGS", "CostCase", "check_division", "parse_mode", "why_no_effect"]
@@ -19,12 +19,12 @@ MODES = ("plain", "micro-2", "micro-4", "micro-8", "checkpointing", "step-per-bl
 
 SETTINGS = {
     "recipe.batch_size": "batch_size", "recipe.precision": "precision", "recipe.optimizer": "optimizer", "image_size": "image_size",
-    "in_channels": "in_channels", "num_classes": "num_classes",
+    "in_channels": "in_channels", "num_classes": "num_classes", "context": "context",
 }  # fmt: skip
 """What may be set of a case beside its network and its rule's options, and the field that it is."""
 
 
-class CostCase(Frozen):
+class CostCase(Section):
     """One network trained by one rule in one way.
 
     Args:
@@ -33,14 +33,20 @@ class CostCase(Frozen):
         mode: one of `MODES`, or ``micro-N`` with any N ≥ 2.
         image_size: side in pixels; 1 for vectors.
         in_channels: of the images, or the length of the vectors.
-        num_classes: K.
+        num_classes: K; of text the vocabulary.
         batch_size: samples a step.
         precision: ``"float32"`` or ``"bf16"`` (autocast).
         optimizer: ``"sgd"`` (momentum: one number a weight) or ``"adamw"`` (two).
         threads: of torch, ≥ 1.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         seed: of weights and batch.
+        context: T, tokens of a sample; then the network is one for text, and ``image_size`` and ``in_channels`` say nothing.
     """
+
+    oldest = frozenset((
+        "network", "rule", "mode", "image_size", "in_channels", "num_classes", "batch_size", "precision", "optimizer", "threads", "device",
+        "seed",
+    ))  # fmt: skip
 
     network: NetworkSpec = NetworkSpec(name="vgg8", width=0.5, fused=True)
     rule: RuleSpec = RuleSpec(name=BASELINE)
@@ -54,6 +60,7 @@ class CostCase(Frozen):
     threads: int = Field(default=1, ge=1)
     device: str = "cpu"
     seed: int = Field(default=0, ge=0)
+    context: int | None = Field(default=None, ge=1)
 
     @property
     def label(self) -> str:
@@ -63,15 +70,34 @@ class CostCase(Frozen):
 
     @property
     def place(self) -> str:
-        """Network, image and batch size, in words."""
+        """Network, image or context, and batch size, in words."""
         options = "".join(f", {key} {value}" for key, value in self.network.options.items())
-        kind = f"{self.image_size} px" if self.image_size > 1 else f"{self.in_channels} features"
-        return f"{self.network.name}, width {self.network.width:g}{options}, {kind}, batch {self.batch_size}"
+        return f"{self.network.name}, width {self.network.width:g}{options}, {self.sample}, batch {self.batch_size}"
+
+    @property
+    def sample(self) -> str:
+        """What a sample is, in words."""
+        if self.context is not None:
+            return f"context {self.context}"
+        return f"{self.image_size} px" if self.image_size > 1 else f"{self.in_channels} features"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one in a batch: numbers of 4 bytes, tokens of 8."""
+        return 4 * self.in_channels * self.image_size**2 if self.context is None else 8 * self.context
+
+    @property
+    def network_input(self) -> dict[str, Any]:
+        """What `create_network` is told of a sample."""
+        if self.context is not None:
+            return {"vocabulary": self.num_classes, "context": self.context}
+        return {"in_channels": self.in_channels, "image_size": self.image_size}
 
     @property
     def setting(self) -> str:
         """Everything but the method, in words."""
-        parts = [self.place, f"{self.num_classes} classes", self.precision, self.optimizer]
+        answers = f"{self.num_classes} classes" if self.context is None else f"vocabulary {self.num_classes}"
+        parts = [self.place, answers, self.precision, self.optimizer]
         parts += ["channels-last"] * self.network.channels_last
         parts += ["fused"] * self.network.fused + ["compiled"] * self.network.compile
         return ", ".join(parts)

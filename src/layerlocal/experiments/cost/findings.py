@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from layerlocal.words import byte_count, percent, rate, ratio, ratio_estimate, signed, spoken
+from layerlocal.words import byte_count, percent, plain, rate, ratio, ratio_estimate, signed, spoken
 
-__all__ = ["MEMORY_WORDS", "RATIOS", "pareto_front", "say_findings"]
+__all__ = ["MEMORY_WORDS", "RATIOS", "pareto_front", "sample_of", "say_findings"]
 
 Row = Mapping[str, Any]
 MEMORY_WORDS = {"resident_bytes": "process memory", "allocated_bytes": "CUDA memory", "peak_saved_bytes": "saved bytes"}
@@ -121,6 +121,11 @@ def _equal_micro_batches(group: Mapping[str, Any], rule: str, rows: Sequence[Row
         yield f"{rule} against bp at equal micro-batches: {'; '.join(parts)}."
 
 
+def sample_of(part: Mapping[str, Any]) -> str:
+    """What a sample of a part is, in words."""
+    return f"context {part['context']}" if "context" in part else f"{plain(part['image_size'])} px"
+
+
 def _paper(group: Mapping[str, Any], rows: Sequence[Row], words: str) -> Iterator[str]:
     paper = group.get("paper")
     if not paper:
@@ -171,7 +176,7 @@ def _budget(part: Mapping[str, Any]) -> Iterator[str]:
         return
     batches = [f"{r['label']} {'≥ ' * r['batch_stopped']}{r['largest_batch']}" for r in fitting]
     if batches:
-        yield f"{where} at {part['image_size']} px, the largest batch: {', '.join(batches)}."
+        yield f"{where} at {sample_of(part)}, the largest batch: {', '.join(batches)}."
     fast = sorted((r for r in fitting if r.get("samples_per_s")), key=lambda r: -r["samples_per_s"])
     if fast:
         speeds = [f"{r['label']} {rate(r['samples_per_s'])}" for r in fast]

@@ -49,11 +49,11 @@ class _Work:
     def of_step(self, case: CostCase) -> float:
         """One step of backprop."""
         side = min(case.image_size, SIDE)
-        key = f"{case.network.model_dump_json()} {side} {case.in_channels}"
+        key = f"{case.network.model_dump_json()} {side} {case.in_channels} {case.context}"
         if key not in self.traced:
             look = look_at_network(case)
             self.traced[key] = trace_flops(case) if look is None else look.flops
-        return self.traced[key] * case.batch_size * (case.image_size / side) ** 2
+        return self.traced[key] * case.batch_size * (1 if case.context else (case.image_size / side) ** 2)
 
     def pace(self, requests: Sequence[Request]) -> float:
         """Seconds a FLOP of the case with the most work that takes a moment, at a small batch: small networks are slower a FLOP."""

@@ -72,8 +72,9 @@ def kind_of_network(case: CostCase) -> str:
 
 
 def look_at_network(case: CostCase) -> NetworkLook | None:
-    """What is known of a case's network in its precision."""
-    found = find_numbers(kind_of_network(case), case.precision) if case.image_size <= LARGEST else None
+    """What is known of a case's network in its precision; of those for text nothing."""
+    known = case.context is None and case.image_size <= LARGEST
+    found = find_numbers(kind_of_network(case), case.precision) if known else None
     return None if found is None else NetworkLook(*found)
 
 

@@ -22,6 +22,7 @@ from layerlocal.experiments.cost.theory import limits
 from layerlocal.measure import count_passes, measure_speed, peak_resident_bytes, reset_peak_resident
 from layerlocal.measure.memory import SavedBytes, process_bytes
 from layerlocal.networks.flops import flop_counter
+from layerlocal.runs.listing import rule_facts
 from layerlocal.types import InputError, describe_error, first_line
 
 __all__ = [
@@ -53,13 +54,21 @@ def warm_up_process(case: CostCase) -> None:
 
     That is: everything imported, thread pools and library handles made, kernels loaded.
     """
-    vectors = case.image_size == 1
-    name, options = ("mlp", {"depth": 2, "hidden": 8}) if vectors else ("plain", {"depth": 2})
-    changes = {"name": name, "width": 0.125, "compile": False, "options": options, "frozen": None}
+    name, width, options, size = _tiny(case)
+    changes = {"name": name, "width": width, "compile": False, "options": {"depth": 2, **options}, "frozen": None}
     network = case.network.model_copy(update=changes)
-    size = {} if vectors else {"image_size": 8}
     Trainer(case.but(network=network, mode="plain", batch_size=4, **size)).step()
     gc.collect()
+
+
+def _tiny(case: CostCase) -> tuple[str, float, dict[str, Any], dict[str, int]]:
+    """Name, width and options of a network as small as the case's rule takes one, and the size of its samples."""
+    features = case.num_classes if rule_facts(case.rule.name).channel_groups else 8
+    if case.context is not None:
+        return "gpt", 1.0, {"hidden": features}, {"context": min(case.context, 8)}
+    if case.image_size == 1:
+        return "mlp", 1.0, {"hidden": features}, {}
+    return "plain", features / 64, {}, {"image_size": 8}
 
 
 def saved_bytes(trainer: Trainer) -> int:

@@ -8,15 +8,17 @@ from typing import Any
 
 from pydantic import Field
 
+from layerlocal.data.text import CONTEXT, VOCABULARY
 from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights
 from layerlocal.experiments.cost.case import BASELINE, MODES, CostCase, check_division, parse_mode
 from layerlocal.experiments.cost.known import look_at_case
 from layerlocal.experiments.cost.present import SIZES
 from layerlocal.experiments.cost.requests import Request, methods_of, request_of
+from layerlocal.experiments.cost.sizes import DETAILS, Size, network_of
 from layerlocal.experiments.settings import start_of
 from layerlocal.options import whole_number
 from layerlocal.plugins import file_of
-from layerlocal.runs.listing import describe, rule_facts
+from layerlocal.runs.listing import describe, rule_facts, takes_text
 from layerlocal.runs.pin import sources_of
 from layerlocal.spec import Frozen, NetworkSpec
 from layerlocal.types import InputError, unknown_name
@@ -25,7 +27,8 @@ __all__ = ["MOST_REPLICAS", "PARTS", "SIZES", "Axis", "Compared", "CostPlan", "m
 
 PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
 TWINS = (BASELINE, "bp-deepsup")
-RULES = ("class-goodness", "ff")
+RULES, TEXT_RULES = ("class-goodness", "ff"), ("class-goodness", "local-heads")
+"""Local rules where none is named; ff reads no text."""
 MOST_REPLICAS = 10_000
 """Rounds, or fresh processes, at most: more are never asked for to settle a claim."""
 
@@ -58,54 +61,6 @@ class Compared(Frozen):
     def by_label(self) -> dict[str, CostCase]:
         """Label → case."""
         return {case.label: case for case in self.cases}
-
-
-@dataclass(frozen=True)
-class _Size:
-    groups: tuple[dict[str, Any], ...]
-    budget: dict[str, Any]
-    memory: str
-    budget_modes: tuple[str, ...]
-    rounds: int
-    repeats: int
-    most_batch: int
-    most_image: int
-    tolerance: float
-    scale: float
-    """Factor on the width of scaling's networks."""
-    distribution: tuple[dict[str, Any], ...] = ()
-    steps: int = 4
-    """Of a round of distributed training."""
-
-
-def _network(name: str, width: float, image_size: int, batch_size: int, **more: Any) -> dict[str, Any]:
-    return {"network": name, "width": width, "image_size": image_size, "batch_size": batch_size, **more}
-
-
-_SIZES = {
-    "quick": _Size(
-        groups=(_network("vgg8", 0.5, 32, 32),), budget=_network("vgg8", 0.25, 32, 32), memory="100MB",
-        budget_modes=("plain", "micro-4", "checkpointing"), rounds=5, repeats=3, most_batch=256, most_image=224, tolerance=0.1, scale=1.0,
-        distribution=(_network("vgg8", 0.25, 32, 64),),
-    ),
-    "standard": _Size(
-        groups=(
-            _network("vgg8", 1.0, 32, 32), _network("vgg16", 0.5, 32, 64), _network("resnet18", 0.5, 32, 64),
-            _network("vgg16", 0.5, 224, 8),
-        ),
-        budget=_network("vgg16", 0.5, 224, 8), memory="1GB", budget_modes=("plain", "micro-2", "micro-8", "checkpointing", "step-per-block"),
-        rounds=7, repeats=3, most_batch=512, most_image=512, tolerance=0.05, scale=2.0,
-        distribution=(_network("vgg8", 0.5, 32, 64), _network("plain", 0.25, 32, 32, depth=64)), steps=6,
-    ),
-    "full": _Size(
-        groups=(
-            _network("resnet18", 1.0, 224, 64, num_classes=100), _network("vgg16", 1.0, 224, 64, num_classes=100),
-            _network("vgg8", 1.0, 32, 512), _network("resnet18", 1.0, 32, 512),
-        ),
-        budget=_network("resnet18", 1.0, 224, 64, num_classes=100), memory="8GB", budget_modes=MODES,
-        rounds=15, repeats=3, most_batch=8192, most_image=1024, tolerance=0.02, scale=4.0,
-    ),
-}  # fmt: skip
 
 
 class CostPlan(Frozen):
@@ -152,9 +107,9 @@ class CostPlan(Frozen):
     notes: tuple[str, ...] = Field(default=(), exclude=True)
 
     @property
-    def detail(self) -> _Size:
+    def detail(self) -> Size:
         """What the size says: rounds, repeats and bounds."""
-        return _SIZES[self.size]
+        return DETAILS[self.size]
 
     @property
     def budget_bytes(self) -> int:
@@ -219,7 +174,7 @@ def make_plan(
 
     Args:
         size: of `SIZES`.
-        rules: local rules beside backprop and BP-DeepSup; `RULES` where none is named.
+        rules: local rules beside backprop and BP-DeepSup; `RULES`, on text `TEXT_RULES`, where none is named.
         modes: of `MODES`; all where none is named.
         parts: of `PARTS`; all where none is named.
         memory: the budget; the size's own where left out.
@@ -231,17 +186,19 @@ def make_plan(
 
     Raises:
         InputError: an unknown name, a mode that means nothing to any named rule, a micro-batch that does not divide the batch, a budget
-            below the weights, numbers of repeats or rounds out of their range or without the part that they are of.
+            below the weights, numbers of repeats or rounds out of their range or without the part that they are of, sizes of images for a
+            network that takes text, or of text for one that takes images.
     """
-    if size not in _SIZES:
-        raise unknown_name("size", size, _SIZES)
+    if size not in DETAILS:
+        raise unknown_name("size", size, DETAILS)
     for part in parts:
         if part not in PARTS:
             raise unknown_name("part", part, PARTS)
     for mode in modes:
         parse_mode(mode)
-    found = _SIZES[size]
-    names = tuple(dict.fromkeys(rules or RULES))
+    found = DETAILS[size]
+    text = takes_text(_network_name(settings or {}, found.groups[0]))
+    names = tuple(dict.fromkeys(rules or (TEXT_RULES if text else RULES)))
     for name in names:
         rule_facts(name)
     plan = CostPlan(
@@ -304,9 +261,11 @@ class _Maker:
 
     def base(self, given: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> CostCase:
         """A case from the flat fields of a size, with the plan's settings (or these)."""
-        given, asked = dict(given), self.plan.settings if settings is None else settings
+        asked = self.plan.settings if settings is None else settings
         chosen = {**asked, **start_of(asked, self.plan.sources)}
-        if file_of(name := str(chosen.get("network.name", given["network"]))) is not None:  # as its function makes it
+        name = _network_name(chosen, given)
+        given = _of_input(name, takes_text(name), given, chosen)
+        if file_of(name) is not None:  # taken as its function makes it
             chosen = {"network.width": 1.0, **chosen, "network.source_sha256": self.plan.sources.get(name)}
         options = {"depth": depth} if (depth := given.pop("depth", None)) is not None else {}
         network = NetworkSpec(name=given.pop("network"), width=given.pop("width"), fused=True, options=options)
@@ -346,6 +305,30 @@ class _Maker:
         return None
 
 
+def _network_name(settings: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Of the settings, else of a size."""
+    name = settings.get("network.name", given["network"])
+    return name if isinstance(name, str) else str(given["network"])  # what is no name is refused with the case
+
+
+def _of_input(name: str, text: bool, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a case, those of images for a network that takes text being those of text instead.
+
+    Raises:
+        InputError: a setting of the other kind.
+    """
+    wrong = next((key for key in (("image_size", "in_channels") if text else ("context",)) if key in settings), None)
+    if wrong is not None:
+        kinds = ("images", "text") if text else ("text", "images")
+        raise InputError(f"{wrong} is of {kinds[0]}, and network {name!r} takes {kinds[1]}; leave it out")
+    if not text:
+        return dict(given)
+    return {key: value for key, value in given.items() if key != "image_size"} | {
+        "context": CONTEXT,
+        "num_classes": VOCABULARY,
+    }
+
+
 def _distributions(maker: _Maker, bases: Sequence[Mapping[str, Any]]) -> Iterator[Compared]:
     """Backprop and the first block-local rule on one thread a process, so that two processes have twice what one has."""
     if maker.plan.device != "cpu":
@@ -381,20 +364,32 @@ _OF_AXES = ("recipe.precision", "recipe.optimizer", "network.compile", "network.
 
 
 def _axes(maker: _Maker) -> Iterator[Axis]:
-    """Depth on equal blocks, the others on one network."""
+    """Depth on equal blocks, the others on one network; of text its context, and neither images nor classes."""
     given, scale = maker.plan.settings, maker.plan.detail.scale
-    own = {key: value for key, value in given.items() if key in _OF_AXES or key.startswith("rule.")}
     name = given.get("network.name", "vgg8")
+    text = takes_text(name)
+    own = {key: value for key, value in given.items() if key in _OF_AXES or key.startswith("rule.")}
 
     def axis(
         what: str, label: str, values: tuple[int | float, ...], network: str, width: float, batch_size: int, *more: str
     ) -> Axis:
-        base = maker.base(_network(network, scale * width, 32, batch_size), own)
+        base = maker.base(network_of(network, scale * width, 32, batch_size), own)
         return Axis(name=what, label=label, values=values, base=base, more_rules=more)
 
-    yield axis("depth", "depth, blocks", (4, 8, 16, 32, 64), "plain", 0.25, 8)
+    if not text or _has_depth(name):
+        yield axis("depth", "depth, blocks", (4, 8, 16, 32, 64), name if text else "plain", 0.25, 8)
     if _takes_width(name):
         yield axis("width", "width", tuple(scale * w for w in (0.125, 0.25, 0.5)), name, 0.25, 8)
     yield axis("batch_size", "batch size", (8, 16, 32, 64), name, 0.25, 8)
+    if text:
+        yield axis("context", "context, tokens", (32, 64, 128, 256), name, 0.25, 4)
+        return
     yield axis("image_size", "resolution, px", (32, 64, 128, 224), name, 0.25, 4)
     yield axis("num_classes", "classes K", (10, 100, 1000), name, 0.125, 8, "ff")
+
+
+def _has_depth(name: str) -> bool:
+    """Whether a network has the option ``depth``."""
+    from layerlocal.networks import network_options
+
+    return "depth" in network_options(name)

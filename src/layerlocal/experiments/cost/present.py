@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from layerlocal.claims import COST_STUDY
+from layerlocal.experiments.cost.findings import sample_of
 from layerlocal.experiments.cost.methods import methods_part, short
 from layerlocal.experiments.cost.spreading import spreading_part
 from layerlocal.summary import Axis, Column, Figure, Missed, Part, Point, Row, Series, Summary, Table
@@ -189,14 +190,18 @@ def _budget_table(part: Finding) -> Table:
     )
     columns = (
         Column(key="method", label="method"),
-        Column(key="batch", label=f"largest batch at {plain(part['image_size'])} px"),
+        Column(key="batch", label=f"largest batch at {sample_of(part)}"),
         Column(key="speed", label="samples/s there", kind="count"),
         Column(key="ratio", label=f"÷ {part.get('baseline') or 'bp'}", kind="ratio"),
-        Column(key="image", label=f"largest images at batch {plain(part['batch_size'])}, px"),
+        *(
+            []
+            if "context" in part
+            else [Column(key="image", label=f"largest images at batch {plain(part['batch_size'])}, px")]
+        ),
     )
     rows = tuple(
         {"method": row["label"], "batch": size(row, "batch"), "speed": row.get("samples_per_s"), "ratio": row.get("speed_ratio"),
-         "image": size(row, "image")}
+         **({} if "context" in part else {"image": size(row, "image")})}
         for row in part["rows"]
     )  # fmt: skip
     return Table(caption=caption, columns=columns, rows=rows)

@@ -7,7 +7,7 @@
     layers_against_pipeline                          samples/s with layers on several processes ÷ a pipeline of bp on as many
 
 Memory is CUDA's where there is a GPU, else the process's. Of several networks the one with the largest images speaks: it is what the
-claims are about. Imports no torch.
+claims are about; training on text says nothing of them. Imports no torch.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Found = dict[str, dict[str, dict[str, Any]]]
 def cost_quantities(summary: Row) -> Found:
     """Every quantity of every block-local rule of a cost audit's summary."""
     found: Found = {}
-    groups = [group for group in summary.get("groups") or [] if group["rows"]]
+    groups = [group for group in summary.get("groups") or [] if group["rows"] and "image_size" in group]
     if groups:
         for rule, name, quantity in _of_group(max(groups, key=lambda group: group["image_size"])):
             found.setdefault(rule, {})[name] = quantity
-    for part in (summary.get("distribution") or [])[:1]:
+    spread = [part for part in summary.get("distribution") or [] if "context" not in part]
+    for part in spread[:1]:
         for rule, quantity in _of_distribution(part):
             found.setdefault(rule, {})["layers_against_pipeline"] = quantity
     return found

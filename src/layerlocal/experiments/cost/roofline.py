@@ -18,19 +18,22 @@ __all__ = ["OPERATIONS", "classify", "measure_roofline"]
 
 MATRIX, COPY = "matrix product", "copy"
 OPERATIONS = (
-    "convolution forward", "convolution backward", "batch norm", "pooling", "readout", "fused kernels", "element-wise and copies",
-    "optimizer", "other",
+    "convolution forward", "convolution backward", "attention", "linear maps", "batch norm", "pooling", "readout", "fused kernels",
+    "element-wise and copies", "optimizer", "other",
 )  # fmt: skip
 _KINDS = (
     ("fused kernels", ("layerlocal::", "normact", "gridrms", "triton", "compiledfunction")),
     ("convolution backward", ("convolution_backward", "conv_backward")),
     ("convolution forward", ("conv",)),
+    ("attention", ("scaled_dot_product", "flash_attention", "fmha")),
     ("batch norm", ("batch_norm",)),
     ("pooling", ("max_pool",)),
     ("readout", ("pool", "addmm", "aten::mm", "linear", "softmax", "nll_loss", "cross_entropy", "bmm")),
     ("element-wise and copies", ("aten::", "detach")),
 )
 """The first kind of which a piece stands in an operation's name; average pooling is the readout's, max pooling the network's."""
+_LINEAR = ("addmm", "aten::mm", "linear", "bmm")
+"""Of the readout in a network of convolutions; in one of tokens they are the network's own too."""
 
 
 def measure_roofline(cases: Mapping[str, CostCase], *, rounds: int, small: bool = False) -> dict[str, Any]:
@@ -94,22 +97,24 @@ def profile_step(trainer: Trainer, *, steps: int = 2) -> dict[str, float]:
             trainer.step()
         if cuda:
             torch.cuda.synchronize()
-    times = dict.fromkeys(OPERATIONS, 0.0)
+    times, tokens = dict.fromkeys(OPERATIONS, 0.0), trainer.rule.network.tokens is not None
     for event in profiler.events():
         spent = event.self_device_time_total if cuda else event.self_cpu_time_total
         if not cuda or str(event.device_type).endswith("CPU"):  # a kernel's time is its operation's: once
-            times[_kind_of(event)] += spent
+            times[_kind_of(event, tokens)] += spent
     total = sum(times.values()) or 1.0
     return {kind: spent / total for kind, spent in times.items()}
 
 
-def _kind_of(event: Any) -> str:
-    """The optimizer's work by who called it, everything else by name."""
+def _kind_of(event: Any, tokens: bool) -> str:
+    """The optimizer's work by who called it, everything else by name; linear maps of a network of tokens apart."""
     caller = event
     while caller is not None:
         if caller.name.startswith("Optimizer."):
             return "optimizer"
         caller = caller.cpu_parent
+    if tokens and any(piece in event.name for piece in _LINEAR):
+        return "linear maps"
     return classify(event.name)
 
 

@@ -1,10 +1,12 @@
 """Finished measurements → what was found: rows with their ratios to backprop, plain JSON, of which `.present` makes the summary.
 
-    {"groups": [{"place", "setting", "device", "threads", "n", "repeats", "memory_key", "rows": [row], "limits", "paper"}],
+    {"groups": [{"place", "setting", "image_size" or of text "context", "device", "threads", "n", "repeats", "memory_key", "rows": [row],
+                 "limits", "paper"}],
      "scaling": [{"axis", "label", "setting", "n", "rows": [{"x", "rule", ...counts, "samples_per_s", "seconds_per_step"}]}],
      "roofline": [{"place", "setting", "threads", "n", "matrix_flops_per_s", "copy_bytes_per_s", "rows": [{"rule", "flops_per_s", "share",
                    "operations": {kind: share of time}}]}],
-     "budget": [{"memory", "bytes", "place", "setting", "image_size", "batch_size", "n", "rows": [{"label", "rule", "mode", "largest_batch",
+     "budget": [{"memory", "bytes", "place", "setting", "image_size" or "context", "batch_size", "n", "rows": [{"label", "rule", "mode",
+                 "largest_batch",
                  "largest_image", "batch_stopped", "image_stopped", "samples_per_s", "speed_ratio"}]}],
      "distribution": [{"place", "setting", "n", "steps", "micro_batches", "link", "rows": [{"method", "processes", "samples_per_s",
                        "speed_ratio", "bytes_per_step", "idle_share", "model"}], "forecast": [{"method", "processes", ...}]}]}
@@ -112,7 +114,7 @@ def group_summary(plan: CostPlan, group: Compared, turns: Sequence[Row], alone: 
     return {
         "place": first.place,
         "setting": first.setting,
-        "image_size": first.image_size,
+        **_size_of(first),
         "device": first.device,
         "threads": first.threads,
         "n": plan.rounds,
@@ -120,8 +122,13 @@ def group_summary(plan: CostPlan, group: Compared, turns: Sequence[Row], alone: 
         "memory_key": memory_key,
         "rows": rows,
         "limits": _limits(first, side_by_side[BASELINE], base, memory_key),
-        "paper": _paper(rows, RATIOS[memory_key]),
+        "paper": None if first.context else _paper(rows, RATIOS[memory_key]),
     }
+
+
+def _size_of(case: CostCase) -> Row:
+    """Of a sample: ``image_size``, or of text ``context``."""
+    return {"image_size": case.image_size} if case.context is None else {"context": case.context}
 
 
 def _mark_fronts(rows: Sequence[Row], keys: Sequence[str]) -> None:
@@ -153,8 +160,7 @@ def _limits(case: CostCase, turns: Row, base: Row, memory_key: str) -> Row | Non
     found: Row = dict(turns["limits"])
     found["saved_ratio"] = found["local_floor_bytes"] / base["peak_saved_bytes"]
     copies = 1 + {"sgd": 1, "adamw": 2}[case.optimizer]
-    batch = case.batch_size * case.in_channels * case.image_size**2
-    floor = 4 * (copies * base["parameters"] + batch) + found["local_floor_bytes"]
+    floor = 4 * copies * base["parameters"] + case.batch_size * case.sample_bytes + found["local_floor_bytes"]
     found["memory_bytes"] = floor
     found["memory_ratio"] = floor / base[memory_key] if base.get(memory_key) else None
     return found
@@ -236,7 +242,7 @@ def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str,
         "bytes": plan.budget_bytes,
         "place": first.place,
         "setting": first.setting,
-        "image_size": first.image_size,
+        **_size_of(first),
         "batch_size": first.batch_size,
         "threads": first.threads,
         "device": first.device,
@@ -244,7 +250,9 @@ def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str,
         "baseline": baseline,
         "tolerance": plan.detail.tolerance,
         "rows": rows,
-        "paper": PAPER if first.device.startswith("cuda") and first.image_size == 224 else None,
+        "paper": PAPER
+        if first.device.startswith("cuda") and first.context is None and first.image_size == 224
+        else None,
     }
 
 
@@ -289,6 +297,7 @@ def distribution_summary(plan: CostPlan, group: Compared, alone: Sequence[Row], 
     return {
         "place": first.place,
         "setting": first.setting,
+        **({} if first.context is None else {"context": first.context}),
         "n": plan.rounds,
         "steps": plan.detail.steps,
         "micro_batches": MICRO_BATCHES,

@@ -6,6 +6,10 @@ count of what runs (`flop_counter`). Backprop needs all three, but dX of the lay
 trains each block by a loss of its own needs no dX at a block's input: Σ 2F for one layer a block. Readouts are left out: they are small, and
 the same for a rule and its twins.
 
+Attention of T tokens in D features takes F = 4·T²·D, products of activities without weights: its backward is 5/2 F, q kᵀ once more and two
+products for each of the two, whatever is trained. A transformer's first operation on a block's input is a norm, whose own gradient needs
+dX of what follows: a rule that trains each block by itself spares nothing there but in the first block.
+
 Kept for backward, at the least: a block's input (for dW of its first layer) and every layer's output in it; everything between them can be
 computed again from these. Backprop keeps that of all blocks at once, a block-local trainer that of one block: the largest.
 """
@@ -23,30 +27,32 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from layerlocal.networks import Network
 from layerlocal.networks.base import as_found
-from layerlocal.networks.flops import layer_flops
+from layerlocal.networks.flops import attention_flops, layer_flops
 
 __all__ = ["Layer", "limits", "trace_layers"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or linear map, for one sample.
+    """One convolution, linear map or attention, for one sample.
 
     Args:
         block: index of its block.
         flops: of its forward, two a multiply-add.
         outputs: numbers it gives.
         reads_block_input: whether its input is the block's, at which a local rule needs no gradient.
+        backward: FLOPs of its backward over those of its forward.
     """
 
     block: int
     flops: int
     outputs: int
     reads_block_input: bool
+    backward: float = 2.0
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes every convolution and matrix product of a forward pass over two samples."""
+    """Notes every convolution, matrix product and attention of a forward pass over two samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,11 +69,20 @@ class _Recorder(TorchDispatchMode):
             self._note(args[1], args[2].shape[::-1], out)
         elif func is aten.mm.default:
             self._note(args[0], args[1].shape[::-1], out)
+        elif func is aten.bmm.default:
+            self._note_products(2 * out.numel() * args[0].shape[2], out, 2.0)
+        elif "scaled_dot_product" in func.__name__:
+            self._note_products(attention_flops(args[0].shape, args[1].shape, args[2].shape), out[0], 2.5)
         return out
 
     def _note(self, source: Tensor, weight: torch.Size, out: Tensor) -> None:
+        """Of the rows of two samples, one's; of tokens a sample has several."""
         same = source.untyped_storage().data_ptr() == self.block_input
-        self.layers.append(Layer(self.block, layer_flops(weight, out[0].shape), out[0].numel(), same))
+        self.layers.append(Layer(self.block, layer_flops(weight, out.shape) // 2, out.numel() // 2, same))
+
+    def _note_products(self, flops: int, out: Tensor, backward: float) -> None:
+        """Of activities with one another, for two samples."""
+        self.layers.append(Layer(self.block, flops // 2, out.numel() // 2, False, backward))
 
 
 def trace_layers(network: Network) -> list[Layer]:
@@ -76,10 +91,9 @@ def trace_layers(network: Network) -> list[Layer]:
     Args:
         network: not compiled, of any device.
     """
-    like = next(network.parameters())
     recorder = _Recorder()
     with as_found(network), torch.no_grad():
-        h = network.prepare(like.new_zeros(2, *network.sample_shape))
+        h = network.prepare(network.random_inputs(2))
         for index, block in enumerate(network.blocks):
             recorder.block, recorder.block_input = index, h.untyped_storage().data_ptr()
             with recorder:
@@ -122,6 +136,7 @@ def limits(network: Network, batch_size: int, *, number_bytes: int = 4) -> dict[
 def _flops(layers: Sequence[Layer]) -> tuple[int, int, int]:
     """Of one sample: forward, a step of backprop, a step of a block-local rule."""
     forward = sum(layer.flops for layer in layers)
+    whole = forward + round(sum(layer.backward * layer.flops for layer in layers))
     first = sum(layer.flops for layer in layers if layer.block == 0 and layer.reads_block_input)
     unneeded = sum(layer.flops for layer in layers if layer.reads_block_input)
-    return forward, 3 * forward - first, 3 * forward - unneeded
+    return forward, whole - first, whole - unneeded

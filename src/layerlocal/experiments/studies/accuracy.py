@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from layerlocal.data.text import is_text
 from layerlocal.experiments.studies.axis import AxisStudy, Each, Finding
 from layerlocal.experiments.studies.base import Cell, StudyPlan, by_seed, plan_runs, quantity
 from layerlocal.experiments.studies.effects import between
@@ -86,6 +87,7 @@ class AccuracyStudy(AxisStudy):
         one = plan.model_copy(update={"rules": (rule,), "seeds": plan.seeds[:1], "data": (value,)})
         [spec] = [spec for (*_, method), spec in plan_runs(self, one).items() if method == "local"]
         length = f"{spec.recipe.steps} steps" if spec.recipe.steps else f"{spec.recipe.epochs} epochs"
-        protocol = f"{spec.network.name} at width {spec.network.width:g}, {spec.data.num_train:,} images, {length}"
+        what = "texts" if is_text(spec.data) else "images"
+        protocol = f"{spec.network.name} at width {spec.network.width:g}, {spec.data.num_train:,} {what}, {length}"
         accuracy = quantity(f"test accuracy on {value}", by_seed(rows, "local"), unit="%", protocol=protocol)
         return {f"accuracy/{value}": accuracy}

@@ -187,6 +187,8 @@ class Study(ABC):
     """Options of a rule that its runs set beyond those of `twins_of_rule`: a rule must have them to take part."""
     doubles: ClassVar[bool] = True
     """Whether ordinary BP is also trained for twice the steps; not where the length of training is what is asked."""
+    takes_text: ClassVar[bool] = True
+    """Whether its question can be asked of text; not where it is one of classes or of pixels."""
     most_data: ClassVar[int] = 1
     """How many data sets of the user's own it takes."""
 

@@ -67,6 +67,7 @@ class CalibrationStudy(AxisStudy):
     """Is there a synthetic benchmark that predicts real gaps?"""
 
     name = "calibration"
+    takes_text = False
     title = "Predicting the real gap from synthetic tasks"
     question = "Does a synthetic task whose dial is set to the real separability predict the real gap better than a plain K-sweep?"
     optional_data = True

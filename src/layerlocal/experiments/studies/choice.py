@@ -114,7 +114,12 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 
 def search_of(
-    size: str, *, space: Sequence[str] = (), trials: int | None = None, trial_seeds: int | None = None
+    size: str,
+    *,
+    space: Sequence[str] = (),
+    trials: int | None = None,
+    trial_seeds: int | None = None,
+    text: bool = False,
 ) -> SearchPlan:
     """How settings are searched at a size, but for what is said.
 
@@ -123,11 +128,12 @@ def search_of(
         space: dimensions (`parse_dimension`); learning rate and weight decay where there are none.
         trials: of each method, ≥ 1.
         trial_seeds: runs of a trial, ≥ 1; two where left out.
+        text: whether data are text, of which no size has a recipe of its own.
 
     Raises:
         InputError: a dimension that is none, or that methods are not compared by.
     """
-    usually = TRAINED_SPACE if size in ("standard", "full") else DEFAULT_SPACE
+    usually = TRAINED_SPACE if size in ("standard", "full") and not text else DEFAULT_SPACE
     dimensions = tuple(map(parse_dimension, space or usually))
     for dimension in dimensions:
         part = dimension.key.partition(".")[0]

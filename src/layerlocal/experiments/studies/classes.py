@@ -127,6 +127,7 @@ class ClassesStudy(AxisStudy):
     """Does the gap follow the number of classes, or how hard they are to tell apart?"""
 
     name = "classes"
+    takes_text = False
     title = "Number of classes, and the controls for their difficulty"
     question = (
         "Does the gap to backprop grow with the number of classes K, or with how hard the classes are to tell apart?"

@@ -27,6 +27,7 @@ class CompositionStudy(AxisStudy):
     """Is the gap larger on combinations that training never showed?"""
 
     name = "composition"
+    takes_text = False
     title = "Composed images with held-out combinations"
     own_readouts = True
     sets = frozenset({"factors"})

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from layerlocal.claims import load_claims
-from layerlocal.data.task import refuse_vectors, task_of
+from layerlocal.data.task import refuse_no_images, task_of
+from layerlocal.data.text import is_text
 from layerlocal.experiments.driver import (
     How,
     Key,
@@ -28,7 +29,7 @@ from layerlocal.runs.comparable import comparable
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
 from layerlocal.runs.pin import sources_of
 from layerlocal.runs.store import RunStore
-from layerlocal.spec import RunSpec
+from layerlocal.spec import DataSpec, RunSpec
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, UnreachableError, unknown_name
 
@@ -196,9 +197,13 @@ def _with_own(study: Study, plan: StudyPlan, before: StudyPlan | None) -> StudyP
 
 def _look_at_data(study: Study, spec: RunSpec) -> None:
     """Of all runs before any rule is built: what is wrong with the data is said first. A network of one's own may take vectors."""
-    task = task_of(spec.data)
-    if spec.network.name not in ("mlp", "gpt") and spec.network.source_sha256 is None:
-        refuse_vectors(task, spec.data.source, f"the study {study.name!r}")
+    who = f"the study {study.name!r}"
+    if is_text(spec.data):
+        if not study.takes_text:  # said before it is asked for classes; a network that takes none says so itself
+            refuse_no_images(task_of(DataSpec(source=spec.data.source)), spec.data.source, who)
+        task_of(spec.data)
+    elif spec.network.name != "mlp" and spec.network.source_sha256 is None:
+        refuse_no_images(task_of(spec.data), spec.data.source, who)
 
 
 def _rules_that_cannot(study: Study, plan: StudyPlan) -> dict[str, str]:

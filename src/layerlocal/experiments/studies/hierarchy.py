@@ -33,6 +33,7 @@ class HierarchyStudy(AxisStudy):
     """Is it the number of labels, their meaning, or the images?"""
 
     name = "hierarchy"
+    takes_text = False
     title = "Label hierarchy on the same images"
     question = "On the same images: does the gap follow how many labels there are, or what they group together?"
     axis = Along("labels", "labels", LABELS)

@@ -31,6 +31,7 @@ class ResolutionStudy(AxisStudy):
     """Does the gap grow with the images' size?"""
 
     name = "resolution"
+    takes_text = False
     title = "Resolution of the same images"
     question = "Does the gap to backprop grow with the resolution of the same images, at matched network capacity?"
     axis = Along("side", "side, pixels", TITLES, "log2", head="side, px")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from layerlocal.claims import least_seeds, load_claims
+from layerlocal.data.text import find_text
 from layerlocal.experiments.driver import How, forecast, run, seeds_of
 from layerlocal.experiments.stored import read_plan
 from layerlocal.experiments.studies import find_study
@@ -83,7 +84,7 @@ def _call(
     command: str = "",
     **here: Any,
 ) -> Any:
-    study, search, how = find_study(name), _search(name, size, space, trials, trial_seeds), How.of(**here)
+    study, search, how = find_study(name), _search(name, size, data, space, trials, trial_seeds), How.of(**here)
     rules = rules or study.usual
     if not data:
         _look_at_seeds(read_plan(out, name, size), name, rules, seeds, how)
@@ -124,13 +125,14 @@ def _look_at_seeds(
 
 
 def _search(
-    name: str, size: str, space: Sequence[str], trials: int | None, trial_seeds: int | None
+    name: str, size: str, data: Sequence[str], space: Sequence[str], trials: int | None, trial_seeds: int | None
 ) -> SearchPlan | None:
     """How settings are searched; nothing for studies that search none."""
     if size not in SIZES:
         raise unknown_name("size", size, SIZES)
     if name == BestStudy.name:
-        return search_of(size, space=space, trials=trials, trial_seeds=trial_seeds)
+        text = any(find_text(source) is not None for source in data)
+        return search_of(size, space=space, trials=trials, trial_seeds=trial_seeds, text=text)
     given = {"--space": space, "--trials": trials, "--trial-seeds": trial_seeds}
     for option, value in given.items():
         if value:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from layerlocal.data.medmnist import MEDMNIST
+from layerlocal.data.text import find_text
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.runs.listing import rule_facts
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
@@ -101,6 +102,11 @@ def _steps(recipe: Recipe, number: int) -> int:
 
 SIZES_OF: Mapping[str, tuple[int, int, int]] = {
     "fashion_mnist_subset": (10_000, 2_000, 10),
+    "python_library": (
+        13_000,
+        1_562,
+        256,
+    ),  # a split by documents leaves so many samples of 128 bytes, whatever its seed
     "mnist": (60_000, 10_000, 10),
     "fashion_mnist": (60_000, 10_000, 10),
     "kmnist": (60_000, 10_000, 10),
@@ -156,14 +162,30 @@ READOUT: Mapping[str, dict[str, Any]] = {"local-heads": {"grid": 4}, "class-good
 """Options of a rule and of its twins alike: goodness on 4×4 cells."""
 
 
+_TEXTS = Recipe(epochs=3, batch_size=16, learning_rate=3e-3, clip=1.0)
+_OF_TEXT = {"quick": (0.25, 3), "medium": (0.5, 6), "standard": (1.0, 20), "full": (2.0, 30)}
+"""Width of ``gpt``, and epochs."""
+
+
+def _for_text(size: str) -> Scale:
+    """As many samples of text as of images, a transformer, and no augmentation."""
+    width, epochs = _OF_TEXT[size]
+    network = NetworkSpec(name="gpt", width=width, channels_last=False)
+    return replace(_SCALES[size], network=network, recipe=_TEXTS.model_copy(update={"epochs": epochs}))
+
+
+def _is_text(plan: StudyPlan) -> bool:
+    return any(find_text(source) is not None for source in plan.data)
+
+
 def scale_of(plan: StudyPlan) -> Scale:
-    """The plan's scale."""
-    return _SCALES[plan.size]
+    """The plan's scale: of text, where such data are named, with a network and a recipe for it."""
+    return _for_text(plan.size) if _is_text(plan) else _SCALES[plan.size]
 
 
 def trained_scale_of(plan: StudyPlan) -> Scale:
     """The plan's scale in a study of networks that are trained to their end: its own at sizes `TRAINED`."""
-    return TRAINED.get(plan.size) or scale_of(plan)
+    return scale_of(plan) if _is_text(plan) else TRAINED.get(plan.size) or scale_of(plan)
 
 
 def trained_options(plan: StudyPlan, rule: str) -> dict[str, Any]:

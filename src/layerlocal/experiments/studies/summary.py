@@ -76,6 +76,7 @@ def summarize_study(
             drawn_by_seeds(specs.values()),
             *interval_notes(whole),
             *found.notes,
+            *([TEXT] if any("nats" in row for row in rows) else []),
             *_warnings(used.values()),
         ),
         sentences=tuple(found.sentences),
@@ -84,6 +85,9 @@ def summarize_study(
         rows=kept(rows),
         quantities=found.quantities,
     )
+
+
+TEXT = "Of text a label is the byte that follows: accuracies are shares of the bytes of the test text, after each of its bytes."
 
 
 def _short(plan: StudyPlan, rows: Sequence[Row], whole: Sequence[Row]) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from layerlocal.data.text import CONTEXT, VOCABULARY
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.scale import SIZES_OF
-from layerlocal.runs.listing import rule_facts
+from layerlocal.runs.listing import rule_facts, takes_text
 from layerlocal.spec import NetworkSpec
 
 __all__ = ["fitting_widths"]
@@ -27,7 +30,11 @@ def fitting_widths(plan: StudyPlan, network: NetworkSpec) -> dict[str, dict[int,
     from layerlocal.rules.core.channels import fitting_width
 
     with torch.device("meta"):
-        built = create_network(network.name, in_channels=3, image_size=32, width=network.width)
+        text = takes_text(network.name)
+        sizes: dict[str, Any] = (
+            {"vocabulary": VOCABULARY, "context": CONTEXT} if text else {"in_channels": 3, "image_size": 32}
+        )
+        built = create_network(network.name, width=network.width, **sizes)
     found = {classes: fitting_width(built, classes) for classes in {classes for *_, classes in SIZES_OF.values()}}
     kept = {classes: width for classes, width in found.items() if width and width <= WIDER * network.width}
     return {rule: kept for rule in rules}

@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any
 
 from layerlocal.command import command_of
+from layerlocal.data.text import is_text
 from layerlocal.experiments.driver import How, Key, Missing, Refusal, Round, RunExperiment, forecast, run
 from layerlocal.experiments.places import Place
 from layerlocal.experiments.stored import TRIALS, tune_place
@@ -164,6 +165,7 @@ class Searching(RunExperiment[TunePlan]):
             "plan": plan.model_dump(mode="json"),
             "space": [dimension.text for dimension in plan.space],
             "budget": plan.size_words,
+            **({"metric": _metric(plan)} if is_text(plan.data) else {}),
             "methods": methods,
             "sentences": [_sentence(row, plan) for row in methods],
         }
@@ -214,6 +216,11 @@ def _refuse_what_does_not_train(spec: RunSpec) -> None:
         Training(rule, data, spec.recipe, seed=spec.seed)
 
 
+def _metric(plan: TunePlan) -> str:
+    """What trials are judged by, in words."""
+    return "validation accuracy of the next byte" if is_text(plan.data) else "validation accuracy"
+
+
 def _trial(
     chosen: Mapping[str, Any], specs: Sequence[RunSpec], store: RunStore, failed: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -261,6 +268,6 @@ def _sentence(row: Mapping[str, Any], plan: TunePlan) -> str:
     best = f"at best of {count} trials" if count > 1 else "in one trial"
     usual = f", as it is {percent(row['usual'])}" if row["usual"] is not None else ""
     return (
-        f"{row['label']}: validation accuracy {percent(row['best']['value'])} {best}{usual}; {settings} "
+        f"{row['label']}: {_metric(plan)} {percent(row['best']['value'])} {best}{usual}; {settings} "
         f"(n = {several(len(plan.seed_list), 'seed')}; the best of many is too high by chance: train it with other seeds)."
     )

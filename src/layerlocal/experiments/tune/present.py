@@ -1,7 +1,8 @@
 """What a search found, as a `Summary`: how far each method came trial by trial, and the best settings of each. Imports no torch.
 
 What it is made of, a *finding*, is plain JSON: ``name``, ``command``, ``plan``, ``space``, ``budget`` (what the search takes, in words),
-``methods`` (each with ``label``, ``trials``, ``best``, ``usual``, ``command``), ``sentences``. Summaries of earlier versions are findings.
+``metric`` (what trials are judged by, where it is not validation accuracy), ``methods`` (each with ``label``, ``trials``, ``best``,
+``usual``, ``command``), ``sentences``. Summaries of earlier versions are findings.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ def summary_of_search(found: Finding) -> Summary:
         facts={word: text for word, text in given.items() if text} | {"search": found["budget"]},
         rules=tuple(dict.fromkeys(method["rule"] for method in methods)),
         sentences=tuple(found["sentences"]),
-        figures=(_so_far(methods, found["budget"]),),
+        figures=(_so_far(methods, found["budget"], _metric(found)),),
         tables=(_best_table(found),),
-        notes=("Every trial is judged on the validation split; the test split stayed closed.",),
+        notes=(
+            f"Every trial is judged on the validation split, by the {_metric(found)}; the test split stayed closed.",
+        ),
         command=found.get("command") or "layerlocal tune",
         rows=tuple(_rows(methods)),
         planned=sum(len(trial["runs"]) for trial in judged),
@@ -48,6 +51,10 @@ def summary_of_search(found: Finding) -> Summary:
         environment=dict(found.get("environment") or {}),
         plan=dict(plan) or None,
     )
+
+
+def _metric(found: Finding) -> str:
+    return str(found.get("metric") or "validation accuracy")
 
 
 def _rows(methods: list[Finding]) -> Iterator[Row]:
@@ -67,13 +74,13 @@ def _without_any(methods: list[Finding]) -> Iterator[Missed]:
             yield Missed(label=method["label"], reason=method["trials"][0]["reason"], runs=runs)
 
 
-def _so_far(methods: list[Finding], size_words: str) -> Figure:
+def _so_far(methods: list[Finding], size_words: str, metric: str) -> Figure:
     return Figure(
         name="best-so-far",
-        title="Best validation accuracy so far",
-        caption=f"The best validation accuracy so far against trials made: {size_words}. The test split stayed closed.",
+        title=f"Best {metric} so far",
+        caption=f"The best {metric} so far against trials made: {size_words}. The test split stayed closed.",
         x=Axis(label="trials"),
-        y=Axis(label="validation accuracy", unit="%"),
+        y=Axis(label=metric, unit="%"),
         series=tuple(Series(name=method["label"], points=tuple(_best_so_far(method))) for method in methods),
     )
 
@@ -93,7 +100,7 @@ def _best_table(found: Finding) -> Table:
     columns = (
         Column(key="method", label="method"),
         Column(key="trials", label="trials", kind="int"),
-        Column(key="best", label="best validation accuracy", kind="percent"),
+        Column(key="best", label=f"best {_metric(found)}", kind="percent"),
         Column(key="usual", label="as it is", kind="percent"),
         *(Column(key=f"set {key}", label=key) for key in keys),
         Column(key="command", label="trains and tests it", kind="command"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TypeVar
 
 import torch
@@ -90,7 +91,8 @@ def _in_training(rule: BlockwiseRule, look: Callable[..., Seen], x: Tensor, *mor
     """``look(rule, h, y, *more)`` at a training step's begin; the rule and torch's generator are left as they were found."""
     modes = [(part, part.training) for part in rule.modules()]
     compiled = rule.network.compiled
-    labels = torch.arange(len(x), device=x.device) % rule.num_classes
+    shape = (len(x), *rule.label_shape)
+    labels = (torch.arange(prod(shape), device=x.device) % rule.num_classes).view(shape)
     rule.train()
     try:
         with (
