@@ -459,4 +459,4 @@ def test_a_rule_of_ones_own_says_what_it_is_tried_on_and_a_network_that_is_none_
 def test_the_next_command_names_the_network_that_the_rule_is_for():
     held = [CheckResult("a clause", True, "")]
     assert conclude("some-rule", held, tried_on="vit").endswith("`layerlocal train --rule some-rule --network vit`")
-    assert conclude("some-rule", held, "gpt", tried_on="vit").endswith("--rule some-rule --network gpt`")
+    assert conclude("some-rule", held, "mlp", tried_on="vit").endswith("--rule some-rule --network mlp`")
