@@ -94,7 +94,9 @@ def main() -> None:
         print(f"{row['case']:<8}{row['method']:<14}{row['samples_per_s']:8.1f} samples/s  {told}", flush=True)
     depths = [row for case in CASES for row in by_depth(case)]
     for row in depths:
-        print(f"{row['case']:<8}{row['method']:<14}{row['depth']:>3} blocks {row['peak_saved_bytes'] / 1e6:8.2f} MB saved")
+        print(
+            f"{row['case']:<8}{row['method']:<14}{row['depth']:>3} blocks {row['peak_saved_bytes'] / 1e6:8.2f} MB saved"
+        )
     found = {"command": typed(), "environment": describe_environment("cpu"), "rows": rows, "depth": depths}
     args.out.write_text(json.dumps(found, indent=1) + "\n")
 
