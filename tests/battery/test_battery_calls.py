@@ -490,6 +490,10 @@ run_many([TINY], store, threads=0)                                              
 run_many([other(seed=1)], store, device="gpu")                                               | gpu
 run_many([TINY], store, gpus=-1.0)                                                           | gpus
 
+certify(3, nn.Linear(2, 2))                                                                      | step
+certify(print, 5)                                                                                | groups
+certify(print, [])                                                                               | groups
+
 LayerLocalClassifier(rule="nothing").fit(X, y)                                               | nothing
 LayerLocalClassifier(network="nothing").fit(X, y)                                            | nothing
 LayerLocalClassifier(width=0).fit(X, y)                                                      | width

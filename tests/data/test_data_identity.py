@@ -19,7 +19,7 @@ from PIL import Image
 import layerlocal
 import layerlocal.experiments.studies.scale as scale_module
 from layerlocal import data_from_arrays, load_data
-from layerlocal.data.builtin import EMBEDDED_NAME
+from layerlocal.data.builtin import EMBEDDED_NAME, TEXT_NAME
 from layerlocal.data.raw import TEACHER_NAME
 from layerlocal.data.task import content_of
 from layerlocal.experiments.stored import study_place
@@ -340,7 +340,7 @@ def test_arrays_have_content_too():
 
 
 def test_data_that_the_spec_determines_keep_the_hash_they_had():
-    assert set(FIXED_SOURCES) == {EMBEDDED_NAME, TEACHER_NAME}
+    assert set(FIXED_SOURCES) == {EMBEDDED_NAME, TEXT_NAME, TEACHER_NAME}
     for source in FIXED_SOURCES:
         spec = RunSpec(data=DataSpec(source=source, num_train=100, num_test=50))
         assert pin(spec) == spec and load_task(spec.data).content_sha256

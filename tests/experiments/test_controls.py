@@ -30,6 +30,9 @@ def test_every_task_of_every_study_has_ordinary_bp_and_twice_the_steps_on_two_se
     tasks = {key[:3] for key in runs}
     assert {key[:3] for key in runs if key[3] == "ordinary"} == tasks
     longer = {key for key in runs if key[3] == "ordinary-2x"}
+    if study == "language":  # how long it is trained is what it asks
+        assert not longer
+        return
     assert {key[:3] for key in longer} == {task for task in tasks if task[1] in plan.seeds[:HEADROOM_SEEDS]}
     for rule, seed, position, _ in longer:
         usual, twice = (runs[rule, seed, position, name] for name in ("ordinary", "ordinary-2x"))

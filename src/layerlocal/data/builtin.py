@@ -77,12 +77,12 @@ def _unpacked(data: bytes, name: str) -> np.ndarray:
         return found
 
 
-def load_embedded(name: str = EMBEDDED_NAME, checksum: str = EMBEDDED_SHA256) -> Embedded:
+def load_embedded(name: str = EMBEDDED_NAME, checksum: str | None = None) -> Embedded:
     """Read an embedded file and check it.
 
     Args:
         name: without ``.npz``.
-        checksum: its sha256.
+        checksum: its sha256; ``None``: that of the images.
 
     Raises:
         InputError: the file is missing or its checksum is another.
@@ -92,7 +92,7 @@ def load_embedded(name: str = EMBEDDED_NAME, checksum: str = EMBEDDED_SHA256) ->
         data = file.read_bytes()
     except OSError as error:
         raise InputError(f"the embedded data {name} is missing from the package; install layerlocal again") from error
-    if hashlib.sha256(data).hexdigest() != checksum or not zipfile.is_zipfile(io.BytesIO(data)):
+    if hashlib.sha256(data).hexdigest() != (checksum or EMBEDDED_SHA256) or not zipfile.is_zipfile(io.BytesIO(data)):
         raise InputError(f"the embedded data {name} has a wrong checksum (a broken file); install layerlocal again")
     return Embedded(data)
 

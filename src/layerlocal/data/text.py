@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -229,17 +230,13 @@ def _folder(source: str | Path) -> Path | None:
 
 
 def _has_text(folder: Path) -> bool:
-    """Whether the first file that is text or an image is text; of those in ``train/`` where there is such a folder."""
+    """Whether there are text files and no images, of those in ``train/`` where there is such a folder; among the first files found."""
     place = folder / "train" if (folder / "train").is_dir() else folder
     try:
-        for index, path in enumerate(files_below(place)):
-            if index == LOOK_AT or path.suffix.lower() in image_suffixes():
-                return False
-            if path.suffix.lower() in SUFFIXES:
-                return True
+        endings = {path.suffix.lower() for path in islice(files_below(place), LOOK_AT)}
     except InputError:
         return False
-    return False
+    return bool(endings & SUFFIXES) and not endings & image_suffixes()
 
 
 def _of_files(folder: Path, drawn: bool) -> Corpus:
