@@ -112,7 +112,7 @@ def test_what_is_said_and_shown():
     local = next(series for series in blocks.series if series.name == "local-heads" and series.panel == "0.5")
     assert [point.x for point in local.points] == [1, 2, 3, 4, 5, 6]
     [table] = found.tables
-    assert len(table.rows) == 3 * 2 * 2
+    assert len(table.rows) == 5 * 2
 
 
 def test_widths_have_a_slope_of_their_own():

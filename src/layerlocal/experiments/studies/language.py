@@ -24,15 +24,14 @@ __all__ = ["LanguageStudy", "parameters_of"]
 
 BASE = "python_library"
 DEPTH, CONTEXT, VOCABULARY, FEATURES = 6, 64, 256, 128
-RATIOS: dict[Size, tuple[float, ...]] = {
-    "quick": (0.5, 2, 20), "medium": (0.5, 4, 20), "standard": (0.25, 0.5, 1, 4, 10, 20, 40), "full": (0.25, 0.5, 1, 4, 10, 20, 40),
-}  # fmt: skip
-WIDTHS: dict[Size, tuple[float, ...]] = {
-    "quick": (0.125, 0.25),
-    "medium": (0.25, 0.5),
-    "standard": (0.25, 0.5, 1),
-    "full": (0.5, 1, 2),
+GRID: dict[Size, dict[float, tuple[float, ...]]] = {
+    "quick": {0.125: (0.5, 2, 20), 0.25: (0.5, 2)},
+    "medium": {0.25: (0.5, 4, 20), 0.5: (0.5, 4)},
+    "standard": {0.25: (0.25, 0.5, 1, 4, 10, 20, 40), 0.5: (0.25, 0.5, 1, 4, 10, 20, 40), 1: (0.25, 0.5, 1, 4)},
+    "full": {0.5: (0.25, 0.5, 1, 4, 10, 20, 40), 1: (0.25, 0.5, 1, 4, 10, 20, 40), 2: (0.25, 0.5, 1, 4)},
 }
+"""Size → width → bytes a parameter. Each ratio is trained at the least width, the large ones only there: a step of a small network costs as much
+as one of a large one."""
 SEGMENTS: dict[Size, tuple[int, ...]] = {"quick": (6, 2), "medium": (6, 2), "standard": (6, 3, 2), "full": (6, 3, 2)}
 """Numbers of segments of equal size; as many as there are blocks is strictly block-local."""
 RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=3e-3, weight_decay=0.01, clip=1.0)
@@ -101,9 +100,9 @@ class LanguageStudy(AxisStudy):
         shallow = {f"shallow-{DEPTH // count}": {"network.depth": DEPTH // count} for count in counts}
         methods |= dict.fromkeys(shallow, methods["bp"])
         cells = []
-        for width in WIDTHS[plan.size]:
+        for width, ratios in GRID[plan.size].items():
             network = NetworkSpec(name="gpt", width=width, channels_last=False, options={"depth": DEPTH})
-            for ratio in RATIOS[plan.size]:
+            for ratio in ratios:
                 steps = max(1, round(ratio * parameters_of(width) / (RECIPE.batch_size * CONTEXT)))
                 recipe = RECIPE.model_copy(update={"steps": steps})
                 cells.append(Cell({"ratio": ratio, "width": width}, data, network, recipe, methods, shallow))
@@ -115,18 +114,20 @@ class LanguageStudy(AxisStudy):
 
     def findings(self, plan: StudyPlan) -> Iterable[Finding]:
         """Each difference at each ratio and number of segments, over widths; and what doubling bytes or width does to it."""
+        least, every = min(GRID[plan.size]), GRID[plan.size][min(GRID[plan.size])]
+        near = min(every, key=lambda ratio: abs(ratio - 0.5))
         for key, words in KEYS.items():
             for count in SEGMENTS[plan.size]:
                 of = COUNT.named(count)
-                for ratio in RATIOS[plan.size]:
+                for ratio in every:
                     what = f"{words}, {ratio:g} bytes a parameter, {of}"
                     yield Finding(f"{key}/{ratio:g}/{count}", what, mean(key, ratio=ratio, segments=count), unit="bits")
-                what = f"{words} per doubling of bytes a parameter, {of}"
-                yield Finding(f"{key}_bytes_slope/{count}", what, slope(key, "ratio", segments=count), unit="bits")
-                least = min(RATIOS[plan.size], key=lambda ratio: abs(ratio - 0.5))
-                what = f"{words} per doubling of width, {least:g} bytes a parameter, {of}"
-                measure = slope(key, "width", segments=count, ratio=least)
-                yield Finding(f"{key}_width_slope/{count}", what, measure, unit="bits")
+                what = f"{words} per doubling of bytes a parameter, width {least:g}, {of}"
+                slope_of = slope(key, "ratio", segments=count, width=least)
+                yield Finding(f"{key}_bytes_slope/{count}", what, slope_of, unit="bits")
+                what = f"{words} per doubling of width, {near:g} bytes a parameter, {of}"
+                slope_of = slope(key, "width", segments=count, ratio=near)
+                yield Finding(f"{key}_width_slope/{count}", what, slope_of, unit="bits")
 
     def sentences(self, rule: str, rows: Sequence[Row]) -> Iterator[str]:
         """Where it is ahead of BP, and whether its last segment is ahead of its first there."""
