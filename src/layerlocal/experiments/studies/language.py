@@ -34,7 +34,7 @@ GRID: dict[Size, dict[float, tuple[float, ...]]] = {
 as one of a large one."""
 SEGMENTS: dict[Size, tuple[int, ...]] = {"quick": (6, 2), "medium": (6, 2), "standard": (6, 3, 2), "full": (6, 3, 2)}
 """Numbers of segments of equal size; as many as there are blocks is strictly block-local."""
-RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=3e-3, weight_decay=0.01, clip=1.0)
+RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=2e-2, weight_decay=0.01, clip=1.0)
 BITS = Axis(label="bits a byte less than the other", unit="bits", better="more")
 KEYS = {
     "ahead": "ahead of BP",
