@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from layerlocal import InputError, Recipe, create_network, create_rule, fit, load_data
 from layerlocal.data import Batches
@@ -226,3 +227,48 @@ def test_images_with_a_column_of_text_stay_images(tmp_path):
         pq.write_table(table, tmp_path / f"{split}.parquet")
     with pytest.raises(InputError, match="image"):
         load_data(tmp_path)
+
+
+def test_parquet_may_lie_in_one_folder_inside_as_on_the_hub(tmp_path):
+    place = tmp_path / "corpus" / "data"
+    place.mkdir(parents=True)
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"text": [split * 20]}), place / f"{split}-00000-of-00001.parquet")
+    data = load_data(tmp_path / "corpus", context=4, validation=0)
+    assert (data.name, set(text_of(data.train))) == ("corpus", set(b"train\0"))
+
+
+def test_a_test_folder_without_a_training_folder_is_not_taken_for_training_text(tmp_path):
+    (tmp_path / "test").mkdir()
+    for place in (tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "test" / "c.txt"):
+        place.write_text("x" * 300)
+    with pytest.raises(InputError, match=r"has test/ and no train/; put the training text into train/"):
+        load_data(tmp_path, test=0.3)
+
+
+def test_a_name_of_images_goes_before_a_folder_of_text_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fashion_mnist_subset").mkdir()
+    (tmp_path / "fashion_mnist_subset" / "notes.txt").write_text("x" * 300)
+    assert task_of(DataSpec(num_train=100)).sample_shape == (1, 28, 28)
+    assert load_data("fashion_mnist_subset", num_train=100).vocabulary is None
+
+
+def test_a_text_beside_images_does_not_make_them_text(tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            place = tmp_path / split / name
+            place.mkdir(parents=True)
+            (place / "0_boxes.txt").write_text("1 2 3")
+            Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(place / "1.png")
+    with pytest.warns(UserWarning, match="4 files .* are left out"):
+        data = load_data(tmp_path, validation=0)
+    assert (data.vocabulary, data.num_classes) == (None, 2)
+
+
+def test_hidden_files_and_folders_are_no_documents(folder):
+    before = text_of(load_data(folder, context=16, validation=0).train)
+    (folder / "train" / ".git").mkdir()
+    (folder / "train" / ".git" / "config.txt").write_text("secret" * 100)
+    (folder / "train" / ".hidden.txt").write_text("secret" * 100)
+    assert text_of(load_data(folder, context=16, validation=0).train) == before

@@ -116,7 +116,7 @@ def image_column(schema: Any, *, where: str) -> str:
     types = ", ".join(f"{field.name}: {str(field.type)[:40]}" for field in schema)
     raise InputError(
         f"{where} has no image column (its columns: {types}); add one of the bytes of PNG or JPEG files, 'image'. "
-        "Names of files are not followed"
+        "Names of files are not followed. A column to learn text from is 'text', or the one that labels=… names"
     )
 
 

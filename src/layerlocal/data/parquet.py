@@ -35,7 +35,15 @@ from layerlocal.data.split_source import (
 )
 from layerlocal.types import InputError
 
-__all__ = ["ParquetSet", "check_shards", "parquet_files", "parquet_folder", "read_schemas", "read_text_column"]
+__all__ = [
+    "ParquetSet",
+    "check_shards",
+    "parquet_files",
+    "parquet_folder",
+    "parquet_place",
+    "read_schemas",
+    "read_text_column",
+]
 
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d+)-of-(?P<count>\d+)(?P<tag>-[0-9a-f]+)?\.parquet")
 
@@ -43,6 +51,26 @@ _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d+)-of-(?P<count>\d+)(?P<tag>-[0-
 def parquet_files(folder: Path, split: str) -> list[Path]:
     """``split.parquet`` and ``split-*.parquet``, sorted."""
     return sorted({*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")})
+
+
+def parquet_place(folder: Path) -> Path | None:
+    """Where the training files of a folder lie: in itself, or in exactly one folder inside it, as the Hub lays them out; ``None``: nowhere.
+
+    Raises:
+        InputError: the folder cannot be read, or several folders inside it have training files.
+    """
+    if parquet_files(folder, "train"):
+        return folder
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); give it the permission") from error
+    places = [place for place in inside if parquet_files(place, "train")]
+    if len(places) > 1:
+        raise InputError(
+            f"{folder} has Parquet files in {', '.join(p.name for p in places)}; give one of these folders"
+        )
+    return places[0] if places else None
 
 
 def parquet_folder(folder: Path, *, labels: str | None, test_share: bool) -> tuple[SplitSource, SplitSource | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from layerlocal.data.folders import has_training_images, image_folder
 from layerlocal.data.medmnist import PublishedFile
 from layerlocal.data.npz import is_npz, npz_file
-from layerlocal.data.parquet import parquet_files, parquet_folder
+from layerlocal.data.parquet import parquet_files, parquet_folder, parquet_place
 from layerlocal.data.split_source import READ_ROWS, OpenSplit, SplitSource, pick_label
 from layerlocal.types import InputError
 
@@ -40,21 +40,13 @@ def find_folder(
         raise InputError(
             f"{folder} {what}; give a folder with train-*.parquet and test-*.parquet, or train/<class>/<image>, or a file NAME.npz"
         )
-    try:
-        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read ({error.strerror}); give it the permission") from error
-    places = [place for place in (folder, *inside) if parquet_files(place, "train")]
-    if places:
-        if places[0] != folder and len(places) > 1:
-            raise InputError(
-                f"{folder} has Parquet files in {', '.join(p.name for p in places)}; give one of these folders"
-            )
-        if places[0] == folder and has_training_images(folder):
+    place = parquet_place(folder)
+    if place is not None:
+        if place == folder and has_training_images(folder):
             raise InputError(
                 f"{folder} has both {parquet_files(folder, 'train')[0].name} and images in train/, which may be other data; keep one of the two"
             )
-        return "parquet", *parquet_folder(places[0], labels=labels, test_share=test_share)
+        return "parquet", *parquet_folder(place, labels=labels, test_share=test_share)
     train, test = image_folder(folder, test_share=test_share)
     pick_label(["label"], labels)
     return "imagefolder", train, test

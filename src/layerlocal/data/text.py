@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from layerlocal.data.arguments import Request
-from layerlocal.data.builtin import TEXT_NAME, load_embedded
+from layerlocal.data.benchmarks import BENCHMARKS
+from layerlocal.data.builtin import EMBEDDED_NAME, TEXT_NAME, load_embedded
 from layerlocal.data.columns import text_column
 from layerlocal.data.folders import files_below, image_suffixes
-from layerlocal.data.parquet import check_shards, parquet_files, read_schemas, read_text_column
-from layerlocal.data.raw import content_sum
+from layerlocal.data.parquet import check_shards, parquet_files, parquet_place, read_schemas, read_text_column
+from layerlocal.data.raw import TEACHER_NAME, content_sum
 from layerlocal.data.split_source import TEST_NAMES, readable
 from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, derive_seed
@@ -35,9 +37,10 @@ VOCABULARY = 256
 BYTES = tuple(f"byte {byte}" for byte in range(VOCABULARY))
 """Names of the classes."""
 CONTEXT = 128
-END = b"\0"
 SUFFIXES = frozenset((".txt", ".md", ".rst", ".py", ".tex"))
 LOOK_AT = 10_000
+OF_IMAGES = (EMBEDDED_NAME, *BENCHMARKS, TEACHER_NAME)
+"""Names that go before folders of these names."""
 IMAGES_ONLY = ("classes", "image_size", "superclass", "compose")
 
 
@@ -113,12 +116,12 @@ def find_text(source: str | Path, labels: str | None = None) -> Callable[[bool],
     """
     if source == TEXT_NAME:
         return lambda _: _embedded()
-    folder = _folder(source)
+    folder = None if source in OF_IMAGES else _folder(source)
     if folder is None:
         return None
-    if parquet_files(folder, "train"):
-        column = text_column(read_schemas(parquet_files(folder, "train")[:1])[0], labels)
-        return None if column is None else lambda drawn: _of_parquet(folder, column, drawn)
+    if (place := parquet_place(folder)) is not None:
+        column = text_column(read_schemas(parquet_files(place, "train")[:1])[0], labels)
+        return None if column is None else lambda drawn: _of_parquet(place, folder.resolve().name, column, drawn)
     return (lambda drawn: _of_files(folder, drawn)) if _has_text(folder) else None
 
 
@@ -232,19 +235,22 @@ def _folder(source: str | Path) -> Path | None:
 def _has_text(folder: Path) -> bool:
     """Whether there are text files and no images, of those in ``train/`` where there is such a folder; among the first files found."""
     place = folder / "train" if (folder / "train").is_dir() else folder
-    try:
-        endings = {path.suffix.lower() for path in islice(files_below(place), LOOK_AT)}
-    except InputError:
-        return False
-    return bool(endings & SUFFIXES) and not endings & image_suffixes()
+    found = False
+    with suppress(InputError):  # said by whoever reads it
+        for path in islice(files_below(place), LOOK_AT):
+            if (ending := path.suffix.lower()) in image_suffixes():
+                return False
+            found |= ending in SUFFIXES
+    return found
 
 
 def _of_files(folder: Path, drawn: bool) -> Corpus:
     """Each file a document, sorted by path."""
-    places = {"train": folder / "train" if (folder / "train").is_dir() else folder}
     test = next((folder / name for name in TEST_NAMES if (folder / name).is_dir()), None)
-    if test is not None and places["train"] != folder:
-        places["test"] = test
+    train = folder / "train" if (folder / "train").is_dir() else folder
+    if test is not None and train == folder:
+        raise InputError(f"{readable(folder)} has {test.name}/ and no train/; put the training text into train/")
+    places = {"train": train} | ({} if test is None else {"test": test})
     _refuse_no_test(folder, "test" in places, drawn, "test/*.txt")
     splits = {name: Documents.of(list(_texts(place))) for name, place in places.items()}
     facts = {"kind": "text files", "source": folder.resolve().name, "licence": "unknown"}
@@ -264,7 +270,7 @@ def _texts(place: Path) -> Iterator[bytes]:
             ) from error
 
 
-def _of_parquet(folder: Path, column: str, drawn: bool) -> Corpus:
+def _of_parquet(folder: Path, name: str, column: str, drawn: bool) -> Corpus:
     """Each row a document."""
     train = parquet_files(folder, "train")
     test = next((files for name in TEST_NAMES if (files := parquet_files(folder, name))), [])
@@ -272,8 +278,8 @@ def _of_parquet(folder: Path, column: str, drawn: bool) -> Corpus:
     for files in filter(None, (train, test)):
         check_shards(files)
     splits = [Documents.of([t.encode() for f in files for t in read_text_column(f, column)]) for files in (train, test)]
-    facts = {"kind": "parquet", "source": folder.resolve().name, "licence": "unknown", "text_column": column}
-    return Corpus(folder.resolve().name, splits[0], splits[1] if test else None, facts)
+    facts = {"kind": "parquet", "source": name, "licence": "unknown", "text_column": column}
+    return Corpus(name, splits[0], splits[1] if test else None, facts)
 
 
 def _refuse_no_test(folder: Path, there: bool, drawn: bool, what: str) -> None:
