@@ -289,13 +289,17 @@ def plain(value: Any, digits: int = 4) -> str:
 
 
 def measured(value: Any, unit: str = "") -> str:
-    """A number or an estimate in a claim's or an axis's unit: ``pp ...`` and ``%`` are fractions shown times 100; ``share`` has 2 digits."""
+    """A number or an estimate in a claim's or an axis's unit: ``pp ...`` and ``%`` are fractions shown times 100; ``share`` has 2 digits,
+    ``bits``, a difference of losses, a sign and 3.
+    """
     if mean_of(value) is None:
         return NOTHING
     if unit.startswith("pp"):
         return _in_points(value, clean(unit))
     if unit == "%":
         return accuracy(value) if isinstance(value, dict) else percent(value)
+    if unit == "bits":
+        return _in_bits(value)
     text = _share(value) if unit == "share" else plain(value)
     return text if unit in ("", "share") else f"{text} {clean(unit)}"
 
@@ -307,6 +311,12 @@ def _in_points(value: Any, unit: str) -> str:
     if has_interval(value):
         text += f" [{signed(100 * value['low'], digits)}, {signed(100 * value['high'], digits)}]"
     return text
+
+
+def _in_bits(value: Any) -> str:
+    """A difference of losses: ``+0.175 bits [−0.429, +0.778]``."""
+    text = f"{signed(mean_of(value) or 0.0, 3)} bits"
+    return f"{text} [{signed(value['low'], 3)}, {signed(value['high'], 3)}]" if has_interval(value) else text
 
 
 def _share(value: Any) -> str:

@@ -104,7 +104,7 @@ def test_what_is_said_and_shown():
     assert whole.startswith(
         "local-heads, 6 segments, a block each: above BP at 0.5 bytes a parameter; not told apart from BP at 2 bytes a parameter; below BP at 20"
     ) or whole.startswith("local-heads, 6 segments, a block each: above BP at 0.5")
-    assert "last segment ahead of the first by −0.0721" in whole
+    assert "last segment ahead of the first by −0.072 bits [" in whole
     assert halves.startswith("local-heads, 2 segments: not told apart from BP at 0.5, 2 and 20 bytes a parameter")
     ahead, blocks = found.figures
     assert (ahead.y.unit, ahead.y.better) == ("bits", "more")

@@ -116,7 +116,7 @@ def train(
         str,
         typer.Option(
             autocompletion=complete.data,
-            help="A name of `layerlocal list data`, a folder of Parquet files or images, or a file NAME.npz.",
+            help="A name of `layerlocal list data`, a folder of Parquet files, images or text, or a file NAME.npz.",
         ),
     ] = "fashion_mnist_subset",
     network: NamedNetwork = "vgg8",
