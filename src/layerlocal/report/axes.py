@@ -30,7 +30,7 @@ Interval = tuple[float, float, float]
 """Low, mean, high, as drawn; all three the same where there is no interval."""
 _MORE = ("accuracy", "samples/s", "speed", "recovery")
 _LESS = ("bytes", "saved", "memory", "seconds", "time a ", "time per")
-_NEITHER = ("predicted", "measured", "reported")
+_NEITHER = ("predicted", "measured", "reported", "training bytes")
 _CELLS = {"pp": "points", "%": "percent", "×": "ratio", "bytes": "bytes"}
 """Unit → how a table writes it."""
 _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10))
