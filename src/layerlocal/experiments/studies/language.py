@@ -16,9 +16,9 @@ from layerlocal.experiments.studies.axis import AxisStudy, Finding
 from layerlocal.experiments.studies.base import Cell, Size, StudyPlan, estimates, group_rows, twins_of_rule
 from layerlocal.experiments.studies.effects import mean, slope
 from layerlocal.experiments.studies.parts import standings
-from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid
+from layerlocal.experiments.studies.views import RULE, Along, Blocks, Differences, Grid, View
 from layerlocal.spec import DataSpec, NetworkSpec, Recipe, RuleSpec
-from layerlocal.summary import Axis, Row
+from layerlocal.summary import Axis, CellKind, Row
 from layerlocal.words import measured
 
 __all__ = ["LanguageStudy", "parameters_of"]
@@ -50,17 +50,20 @@ RATIO = Along(
     scale="log2",
     kind="number",
 )
-WIDTH = Along("width", "width", {w: f"width {w:g}" for w in (0.125, 0.25, 0.5, 1, 2)}, kind="number")
-COUNT = Along("segments", "segments", {6: "6 segments, a block each", 3: "3 segments", 2: "2 segments"}, kind="int")
-SHOWN = (
-    ("local_bits", "bits a byte", "number"),
+COUNT = Along("segments", "segments", {6: "6 segments, a block each", 3: "3 segments", 2: "2 segments"})
+SHOWN: tuple[tuple[str, str, CellKind], ...] = (
+    ("local_bits", "local", "number"),
     ("bp_bits", "BP", "number"),
-    *((key, label, "number") for key, label in KEYS.items()),
+    ("ahead", "ahead of BP", "number"),
+    ("ahead_deepsup", "of DeepSup", "number"),
+    ("supervision", "DeepSup of BP", "number"),
+    ("deepening", "of its first segment", "number"),
 )
+TABLED = (RULE, RATIO, Along("width", "width", kind="number"), Along("segments", "segments", kind="int"))
 
 
 def parameters_of(width: float) -> int:
-    """Weights of `gpt` at this width: V·D + T·D of the embeddings, 12 D² + 13 D a block. Multiples of a quarter."""
+    """Weights of `gpt` at this width: V·D + T·D of the embeddings, 12 D² + 13 D a block. Multiples of an eighth."""
     features = round(FEATURES * width)
     return (VOCABULARY + CONTEXT) * features + DEPTH * (12 * features**2 + 13 * features)
 
@@ -78,16 +81,19 @@ class LanguageStudy(AxisStudy):
     asks_cost = True
     doubles = False
     axis, panel = RATIO, COUNT
-    shown = (
-        Grid("In bits a byte, by bytes a parameter, width and segments", (RULE, RATIO, WIDTH, COUNT), SHOWN),  # type: ignore[arg-type]
-        Differences(
-            "ahead", "How far ahead in bits a byte; paired by seed, mean over widths, 95 % intervals.", RATIO, panel=COUNT, names=KEYS, y=BITS
-        ),
-        Blocks(
-            RATIO, at={"segments": DEPTH}, of="block_nats", y=Axis(label="nats a byte by the block's readout", better="less"),
-            caption="What each block would answer, in nats a byte, one segment a block; mean over widths. 95 % intervals over seeds.",
-        ),
-    )  # fmt: skip
+
+    def views(self, plan: StudyPlan) -> Iterable[View]:
+        """The table has all widths, the figures the least, which has every ratio."""
+        least = min(GRID[plan.size])
+        told = f"width {least:g}, 95 % intervals over seeds"
+        ahead = f"How far ahead in bits a byte; paired by seed, {told}."
+        blocks = f"What each block would answer, in nats a byte, one segment a block; {told}."
+        nats = Axis(label="nats a byte by the block's readout", better="less")
+        return (
+            Grid("In bits a byte, by bytes a parameter, width and segments", TABLED, SHOWN),
+            Differences("ahead", ahead, RATIO, panel=COUNT, names=KEYS, y=BITS, at={"width": least}),
+            Blocks(RATIO, of="block_nats", y=nats, caption=blocks, at={"segments": DEPTH, "width": least}),
+        )
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """One a width and number of bytes, its methods the numbers of segments and their controls."""
