@@ -32,7 +32,7 @@ class Reader(HTMLParser):
             self.bad.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if not self.stack or self.stack[-1] not in ("style", "title"):
+        if not self.stack or self.stack[-1] not in ("style", "title", "script"):
             self.words.append(data)
 
 

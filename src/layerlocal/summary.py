@@ -132,6 +132,8 @@ class Figure(_Piece):
         reference: a point that all others are compared with.
         guides: lines at given values.
         stacked: of bars: each series begins where the one before ends.
+        zoomed: each panel has limits of its own, where what is far apart in two of them would be flat in both.
+        folded: whether a page shows it only when it is opened.
         runs: hashes of the runs behind it.
     """
 
@@ -148,6 +150,8 @@ class Figure(_Piece):
     reference: Point | None = None
     guides: tuple[Guide, ...] = ()
     stacked: bool = False
+    zoomed: bool = False
+    folded: bool = False
     runs: tuple[str, ...] = ()
 
 
@@ -232,6 +236,7 @@ class Part(_Piece):
         title: its heading.
         sentences: what was found, in plain words.
         figures: drawn in this order.
+        folded_words: what those of them are that a page folds.
         tables: under the figures.
         notes: what limits the numbers.
         command: what makes them again.
@@ -241,6 +246,7 @@ class Part(_Piece):
     title: str = ""
     sentences: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    folded_words: str = ""
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     command: str = ""

@@ -25,16 +25,16 @@ def markdown() -> str:
     return render_markdown(planted_content())
 
 
-def test_markdown_has_verdicts_then_summaries_with_their_parts_then_accuracies(markdown: str) -> None:
+def test_markdown_has_summaries_with_their_parts_then_verdicts_then_accuracies(markdown: str) -> None:
     assert re.findall(r"(?m)^#+ .*$", markdown) == [
         "# layerlocal report: planted test fixture, not a measurement",
-        "## Claims, as reported and as measured",
         "## The planted audit",
         "### Accuracy (planted)",
         "#### By block",
         "### Cost (planted)",
         "### Locality (planted)",
         "## Does the gap grow with the number of classes? (planted)",
+        "## Claims, as reported and as measured",
         "## Reported beside measured",
         "## Where every number comes from",
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import itertools
 import re
@@ -44,9 +46,9 @@ def words(page: str) -> str:
     return text_of(page)
 
 
-def test_parts_come_in_order_claims_summaries_accuracies_runs(page: str) -> None:
+def test_parts_come_in_order_summaries_claims_accuracies_runs(page: str) -> None:
     ids = [a["id"] for tag, a in read(page).seen if tag in ("section", "details") and "id" in a]
-    order = ["claims", "audit", "study-planted-classes", "accuracies", "provenance", "runs"]
+    order = ["audit", "study-planted-classes", "claims", "accuracies", "provenance", "runs"]
     assert [i for i in ids if i in order] == order
     levels = [int(tag[1]) for tag, _ in read(page).seen if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
@@ -72,7 +74,11 @@ def test_a_verdict_says_claim_reported_measured_and_why(words: str) -> None:
 
 def test_only_a_claim_that_was_not_run_or_that_seeds_would_settle_brings_its_command(page: str) -> None:
     part = text_of(page)
-    part = part[: part.index("The planted audit", part.index("1 claim is not run"))]
+    part = part[
+        part.index("Claims, as reported and as measured") : part.index(
+            "Reported beside measured", part.index("1 claim is not run")
+        )
+    ]
     assert part.count("This runs it: layerlocal study planted-classes --size quick --out planted") == 2
     assert "This runs it" in part[part.index("P3 ") : part.index("1 claim is not run: P4")]
     last = part[part.index("P4 ") :]
@@ -196,7 +202,7 @@ def test_accuracies_stand_beside_published_ones(words: str) -> None:
 
 
 def test_warnings_come_before_everything(words: str) -> None:
-    assert words.index("planted warning") < words.index("Claims, as reported")
+    assert words.index("planted warning") < words.index("The planted audit") < words.index("Claims, as reported")
 
 
 def test_where_parts_were_run_on_other_hardware_each_value_names_its_parts() -> None:
@@ -208,7 +214,8 @@ def test_where_parts_were_run_on_other_hardware_each_value_names_its_parts() -> 
 
 def test_the_page_asks_for_nothing_from_outside(page: str) -> None:
     for tag, attributes in read(page).seen:
-        assert tag not in ("script", "iframe", "object", "embed", "img")
+        assert tag not in ("iframe", "object", "embed", "img")
+        assert tag != "script" or not attributes
         assert not [key for key in attributes if key.startswith("on")]
         for key in ("src", "href", "xlink:href", "srcset", "action"):
             value = attributes.get(key) or "#"
@@ -216,6 +223,13 @@ def test_the_page_asks_for_nothing_from_outside(page: str) -> None:
     style = page[page.index("<style>") : page.index("</style>")]
     assert "@import" not in style and "url(" not in style
     assert "default-src 'none'" in page
+
+
+def test_the_page_runs_one_script_of_ours_and_the_browser_is_told_its_sum(page: str) -> None:
+    (script,) = re.findall("<script>(.*?)</script>", page, flags=re.S)
+    summed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{summed}'" in page and page.count("script-src") == 1
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|eval\(|innerHTML|https?:", script)
 
 
 def test_links_inside_the_page_lead_somewhere(page: str) -> None:
@@ -253,7 +267,7 @@ def replace_texts(value: Any, text: str) -> Any:
 def test_hostile_text_is_text_everywhere(text: str) -> None:
     html = render_page(replace_texts(planted_content(), text))
     seen = read(html).seen
-    assert not {tag for tag, _ in seen} & {"script", "img", "iframe"}
+    assert not {tag for tag, _ in seen} & {"img", "iframe"} and [tag for tag, _ in seen].count("script") == 1
     assert not [key for _, attributes in seen for key in attributes if key.startswith("on")]
     assert "✗ 49" not in html
     for mark in "\u202e\u2066\u200f":
@@ -345,13 +359,13 @@ def test_of_more_runs_than_a_page_holds_those_that_it_speaks_of_are_listed_and_t
     assert "5,000 of 5,003 runs" in text_of(html) and "layerlocal.load_runs" in text_of(html)
 
 
-def test_own_results_come_first_where_no_claim_is_judged() -> None:
+def test_own_results_come_before_claims_judged_or_not() -> None:
     study = planted_study(seeds=(0, 1))
     html = render_page(Content(summaries=[study], claims=[claim("P1", "not run")]))
     assert html.index('id="study-planted-classes"') < html.index('id="claims"') < html.index('id="provenance"')
     assert "Two seeds only: the study planted-classes." in text_of(html) and "Give --seeds 3 or more" in text_of(html)
     judged = render_page(Content(summaries=[study], claims=[claim("P1", "supported"), claim("P2", "not run")]))
-    assert judged.index('id="claims"') < judged.index('id="study-planted-classes"')
+    assert judged.index('id="study-planted-classes"') < judged.index('id="claims"')
 
 
 def test_a_figure_leads_to_the_runs_behind_it(page: str) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "Indexed",
     "Measured",
     "Unmeasured",
+    "find_beside",
     "find_best_trained",
     "find_measured",
     "for_rule",
@@ -177,6 +178,15 @@ def find_best_trained(
     if best is None and trained and next(_having(indexed, indexed, rule, quantity), None) is not None:
         return Unmeasured("no study has measured what backprop still gains with twice the steps, beside it")
     return _missing(indexed, study, rule, quantity) if best is None else _read(best[1], best[0], rule, quantity)
+
+
+def find_beside(indexed: Indexed, other: Measured, rule: str, quantity: str) -> Measured | None:
+    """The quantity of the experiment that ``other`` is of, for numbers that stand in one row; ``None`` where it has no value there."""
+    for summary, _ in _having(indexed, (other.study,), rule, quantity):
+        if summary.size == other.size:
+            found = _read(summary.quantities[rule][quantity], summary, rule, quantity)
+            return found if isinstance(found, Measured) else None
+    return None
 
 
 def _having(indexed: Indexed, studies: Iterable[str], rule: str, quantity: str) -> Iterator[tuple[Summary, Quantity]]:

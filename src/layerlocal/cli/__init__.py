@@ -4,6 +4,7 @@ from layerlocal.cli import certify as certify
 from layerlocal.cli import cite as cite
 from layerlocal.cli import cost as cost
 from layerlocal.cli import export as export
+from layerlocal.cli import public as public
 from layerlocal.cli import runs as runs
 from layerlocal.cli import show as show
 from layerlocal.cli import studies as studies

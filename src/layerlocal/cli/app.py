@@ -36,6 +36,7 @@ __all__ = [
     "Workers",
     "app",
     "err",
+    "folder",
     "main",
     "parse_settings",
     "prepare_torch",
@@ -77,7 +78,8 @@ MOST_LETTERS = 900
 err = Console(stderr=True, soft_wrap=True)
 
 
-def _folder(text: str) -> Path:
+def folder(text: str) -> Path:
+    """A parser of options that name a folder: never the name of a file, nor of anything in one."""
     if not text:
         raise typer.BadParameter("it needs the name of a folder; write --out . for the current one")
     text = os.path.expanduser(text)  # a shell does not, in --out=~/runs
@@ -93,7 +95,7 @@ def _folder(text: str) -> Path:
 Out = Annotated[
     Path,
     typer.Option(
-        "--out", parser=_folder, metavar="FOLDER", help="Folder of runs; finished ones in it are never run again."
+        "--out", parser=folder, metavar="FOLDER", help="Folder of runs; finished ones in it are never run again."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]

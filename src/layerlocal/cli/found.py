@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from layerlocal.cli.app import err
+from layerlocal.report.short import in_short
 from layerlocal.summary import Column, Summary, Table
 from layerlocal.words import cell, clean, difference, mean_of, ratio_estimate, signed
 
@@ -39,7 +40,7 @@ def print_summary(
     if as_json:
         print(summary.model_dump_json())
     else:
-        _print_words(summary, out, columns, page)
+        _print_words(in_short(summary), out, columns, page)
     if summary.failed:
         raise typer.Exit(1)
 
@@ -89,7 +90,7 @@ def _count(values: Any) -> str:
 
 
 def _short(value: Any, kind: str) -> str:
-    """A value without its unit and its n; of a file's rule the file's name, not its folder."""
+    """A value without its unit and its n."""
     mean = mean_of(value)
     if kind == "percent" and mean is not None:
         return f"{100 * mean:.1f}"
@@ -97,5 +98,4 @@ def _short(value: Any, kind: str) -> str:
         return difference(value, bare=True) if isinstance(value, dict) else signed(100 * mean)
     if kind == "ratio" and isinstance(value, dict):
         return ratio_estimate(value, with_n=False)
-    text = cell(value, kind)
-    return text.rpartition("/")[2] if kind == "text" and ".py:" in text else text
+    return cell(value, kind)

@@ -25,7 +25,7 @@ from layerlocal.experiments.studies.quantities import known_quantities
 from layerlocal.experiments.studies.summary import summarize_study
 from layerlocal.files import read_model
 from layerlocal.names import first_name
-from layerlocal.report import Content, render_csv, render_json, render_markdown, write_figures, write_page
+from layerlocal.report import Content, in_short, render_csv, render_json, render_markdown, write_figures, write_page
 from layerlocal.runs.comparable import Records, comparable
 from layerlocal.runs.store import RunStore
 from layerlocal.runs.table import load_runs, published_table, run_row
@@ -37,6 +37,7 @@ __all__ = [
     "audit_place",
     "audit_summary",
     "beside_published",
+    "content_of_store",
     "cost_kept",
     "cost_path",
     "cost_place",
@@ -70,7 +71,7 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
     """
     if form != "html" and form not in FORMATS:
         raise unknown_name("format", form, ["html", *FORMATS])
-    content = _content(out, claim_files)
+    content = content_of_store(out, claim_files)
     if form != "html":
         return FORMATS[form](content)
     return write_page(content, out / "report.html")
@@ -90,10 +91,15 @@ def write_report_figures(
     Raises:
         InputError: as for `write_report`; no figure, or a folder that cannot be written.
     """
-    return write_figures(_content(out, claim_files), folder, forms)
+    return write_figures(content_of_store(out, claim_files), folder, forms)
 
 
-def _content(out: Path, claim_files: Sequence[Path] | None) -> Content:
+def content_of_store(out: Path, claim_files: Sequence[Path] | None = None) -> Content:
+    """Everything in a store, for a page.
+
+    Raises:
+        InputError: as `write_report`.
+    """
     claims = _claims_of(claim_files)  # before any result is read
     rows: list[dict[str, Any]] = []
     records, warnings = comparable(out, lambda record: rows.append(run_row(record, options=False)))
@@ -107,7 +113,7 @@ def _content(out: Path, claim_files: Sequence[Path] | None) -> Content:
             f"nothing is finished in {out} yet; `layerlocal audit --out {out}` or `layerlocal study --out {out}` runs something"
         )
     return Content(
-        title=audit.title if audit is not None and not studies else f"layerlocal report of {out.name}",
+        title=in_short(audit).title if audit is not None and not studies else f"layerlocal report of {out.name}",
         command=audit.command if audit is not None and not studies else f"layerlocal report --out {out}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         summaries=summaries,

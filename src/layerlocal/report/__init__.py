@@ -9,6 +9,7 @@ render_json(content) -> str             # everything, strict
 write_figures(content, folder, forms)   # every figure of the page as files: SVG, PNG, PDF
 figure_of(summary, name) -> Drawing     # one figure of a summary; its to_file("svg") is a file of its own
 badge_svg(certificate) -> str           # of `layerlocal.certify`: a badge
+in_short(summary) -> Summary            # own rules by their own names, not by their files
 certificate_drawing(certificate) -> Drawing  # and the matrix of who is coupled to whom
 
 A content is a `Content`, or a `layerlocal.summary.Summary` for what is made of it alone.
@@ -25,12 +26,14 @@ from layerlocal.report.page import figure_of as figure_of
 from layerlocal.report.page import render_page as render_page
 from layerlocal.report.page import write_figures as write_figures
 from layerlocal.report.page import write_page as write_page
+from layerlocal.report.short import in_short as in_short
 
 __all__ = [
     "Content",
     "badge_svg",
     "certificate_drawing",
     "figure_of",
+    "in_short",
     "render_claims",
     "render_csv",
     "render_json",

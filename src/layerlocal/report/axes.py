@@ -35,6 +35,8 @@ _CELLS = {"pp": "points", "%": "percent", "×": "ratio", "bytes": "bytes"}
 """Unit → how a table writes it."""
 _BYTES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10))
 _MOST_TICKS = 12
+_REACH = 3.0
+"""So many times the half width of a usual interval an axis reaches beyond the means."""
 
 
 class Ticks(NamedTuple):
@@ -283,6 +285,27 @@ class Frame:
             return None
         return x, y
 
+    def of_panel(self, panel: Sequence[Series]) -> Frame:
+        """With limits of its own, where the figure is zoomed."""
+        if not self.figure.zoomed:
+            return self
+        x, y, z = _fitted(self, panel)
+        return replace(self, x=x, y=y, z=z)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether an interval goes on beyond an axis."""
+        for title_and_panel in self.panels:
+            frame = self.of_panel(title_and_panel[1])
+            for point in (p for s in title_and_panel[1] for p in s.points):
+                place = frame.placed(point)
+                if place and any(
+                    low < scale.low or high > scale.high
+                    for (low, _, high), scale in zip(place, (frame.x, frame.y), strict=True)
+                ):
+                    return True
+        return False
+
     def look(self, series: Series) -> Look:
         """The look of a series."""
         return self.looks[clean(series.name)]
@@ -327,7 +350,7 @@ def _fitted(frame: Frame, drawn: Sequence[Series]) -> tuple[Scale, Scale, Scale]
     places = [place for s in drawn for p in s.points if (place := frame.placed(p))]
     if figure.reference is not None and (place := frame.placed(figure.reference)):
         places.append(place)
-    xs, ys = [v for x, _ in places for v in x], [v for _, y in places for v in y]
+    xs, ys = _held([x for x, _ in places]), _held([y for _, y in places])
     if figure.stacked:
         xs = _sums(frame, drawn)
     xs += _near(frame.x, [g.at for g in figure.guides if g.axis == "x"], xs)
@@ -336,6 +359,16 @@ def _fitted(frame: Frame, drawn: Sequence[Series]) -> tuple[Scale, Scale, Scale]
     cells = [frame.z.factor * mean for s in drawn for p in s.points if (mean := mean_of(p.z)) is not None]
     z = replace(frame.z, low=min(cells, default=0.0), high=max(cells, default=0.0))
     return frame.x.fitted(xs, zero=figure.kind == "bars", room=0.1 * rows + 0.1 * figure.stacked), frame.y.fitted(ys), z
+
+
+def _held(places: Sequence[Interval]) -> list[float]:
+    """Every mean, and the ends of intervals, but none so far off that one wide interval would press all else together: it is cut there."""
+    means, halves = [mean for _, mean, _ in places], sorted(max(high - mean, mean - low) for low, mean, high in places)
+    if not means or not halves[-1]:
+        return means
+    reach = max(max(means) - min(means), _REACH * halves[(len(halves) - 1) // 2])
+    least, most = min(means) - reach, max(means) + reach
+    return [min(most, max(least, value)) for place in places for value in place]
 
 
 def _sums(frame: Frame, drawn: Sequence[Series]) -> list[float]:

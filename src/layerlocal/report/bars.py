@@ -72,7 +72,7 @@ def _row(field: Field, frame: Frame, series: Series, point: Point, y: float, beg
     else:
         tip = _whisker(field, place, point, y, look)
     if not frame.figure.stacked:
-        far = max([tip, *map(field.across, ends(place) or ())])
+        far = max(tip, min(field.right, field.across(place[2])))
         field.canvas.words((far + 6, y), _number(frame, point), size=10.5, backed=True)
     at, reach = (tip, y), (7.0, 7.0)
     if frame.figure.kind == "bars":
@@ -97,18 +97,18 @@ def _bar(field: Field, place: Interval, y: float, begin: float, look: Look, *, a
     fill, edge = (look.colour, None) if look.fill == "full" else (PAPER, look.colour)
     field.canvas.box(((x0 + x1) / 2, y), ((x1 - x0) / 2, _BAR / 2 + alone), fill=fill, stroke=edge, width=1.4)
     if interval and (both := ends(place)):
-        field.canvas.lines([[(field.across(v), y) for v in both]], width=1.4)
+        field.lying(both, y, cap=0.0, width=1.4)
 
 
 def _whisker(field: Field, place: Interval, point: Point, y: float, look: Look) -> float:
     """A lying interval with its middle; the values it is made of as small dots below."""
     if both := ends(place):
-        xs = [field.across(v) for v in both]
-        field.canvas.lines([[(x, y) for x in xs]], stroke=look.colour, width=2.0)
-        field.canvas.lines([[(x, y - 3.5), (x, y + 3.5)] for x in xs], stroke=look.colour, width=1.6)
+        field.lying(both, y, cap=3.5, stroke=look.colour, width=1.8)
     values = point.x.get("values") if isinstance(point.x, dict) else None
-    seeds = [p[1] for v in values or [] if is_number(v) and (p := field.x.place(v))]
-    for seed in seeds if len(seeds) > 1 else []:
+    seeds = [
+        p[1] for v in values or [] if is_number(v) and (p := field.x.place(v)) and field.x.low <= p[1] <= field.x.high
+    ]
+    for seed in seeds if len(values or ()) > 1 else []:
         field.canvas.box((field.across(seed), y + 6), (1, 1), fill=look.colour, alpha=0.7)
     middle = field.across(place[1])
     put(field.canvas, [(middle, y)], look, hollow=point.hollow)

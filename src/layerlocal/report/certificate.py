@@ -8,10 +8,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 from layerlocal.report.canvas import Drawing
 from layerlocal.report.draw import draw_figure
+from layerlocal.report.palette import WRONG
 from layerlocal.summary import Axis, Figure, Point, Series
 from layerlocal.words import clean, is_number, ratio
 
-__all__ = ["badge_svg", "certificate_drawing", "certificate_figure"]
+__all__ = ["badge_svg", "certificate_drawing", "certificate_figure", "tiny_matrix"]
 
 Certificate = Mapping[str, Any]
 DARK = {"block": "#1d7a45", "segment": "#2367a0", "global": "#5b6067"}
@@ -104,3 +105,36 @@ def certificate_drawing(certificate: Certificate) -> Drawing:
         certificate: of `layerlocal.certify`.
     """
     return draw_figure(certificate_figure(certificate), "certificate")[0]
+
+
+TINY = 18
+"""Units of a small picture's side."""
+
+
+def tiny_matrix(figure: Figure) -> Any:
+    """The last matrix of a certificate, perturbed × changed, as inline SVG of the size of a word: no words in it, a text stands beside it.
+
+    Args:
+        figure: a matrix of `layerlocal.summary.Figure`.
+    """
+    from markupsafe import Markup
+
+    points = figure.series[-1].points if figure.series else ()
+    columns, rows = (list(dict.fromkeys(str(getattr(p, key)) for p in points)) for key in ("x", "y"))
+    if not points:
+        return Markup("")
+    side = TINY / max(len(columns), len(rows))
+    squares = "".join(
+        f'<rect x="{side * columns.index(str(p.x)):.2f}" y="{side * rows.index(str(p.y)):.2f}" width="{0.85 * side:.2f}" '
+        f'height="{0.85 * side:.2f}" {_paint(str(p.z))}/>'
+        for p in points
+    )
+    return Markup(
+        f'<svg class="tiny" width="{TINY}" height="{TINY}" viewBox="0 0 {TINY} {TINY}" aria-hidden="true" focusable="false">{squares}</svg>'
+    )
+
+
+def _paint(state: str) -> str:
+    """Of a square of a tiny picture: full, red or faint."""
+    colour = WRONG if state == "wrong" else "currentColor"
+    return f'fill="{colour}" fill-opacity="{1 if state in ("yes", "wrong") else 0.15}"'

@@ -32,7 +32,8 @@ def draw_figure(figure: Figure, name: str, rules: Collection[str] = ()) -> list[
     """
     frame = frame_of(figure, rules)
     return [
-        _panel(frame, title, panel, f"{name}-p{i + 1}" if i else name) for i, (title, panel) in enumerate(frame.panels)
+        _panel(frame.of_panel(panel), title, panel, f"{name}-p{i + 1}" if i else name)
+        for i, (title, panel) in enumerate(frame.panels)
     ]
 
 
@@ -103,7 +104,7 @@ def _spoken(frame: Frame, title: str, panel: Sequence[Series]) -> str:
 
 
 def colour_key(figure: Figure) -> str:
-    """What the colours of cells mean; empty for other figures."""
+    """What the colours of cells mean, and arrows at the ends of intervals; empty where there is nothing to say."""
     if figure.kind == "matrix":
         used = {str(p.z) for s in figure.series for p in s.points}
         meant = {
@@ -115,7 +116,7 @@ def colour_key(figure: Figure) -> str:
         told = "; ".join(meant[state] for state in _STATES if state in used)
         return f"{told[:1].upper()}{told[1:]}." if told else ""
     if figure.kind != "heat":
-        return ""
+        return "An arrow says that an interval goes on beyond the axis." if frame_of(figure).is_cut else ""
     if frame_of(figure).z.signed:
         return "Blue cells are above zero, orange ones below, stronger the further away; the number is in the cell."
     return "The stronger the colour, the larger the number in the cell."

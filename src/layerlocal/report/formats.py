@@ -24,16 +24,14 @@ _LEADING = re.compile(r"^(\d*)([#+\-=.)]+)(?=\s|=|-|$)")
 
 
 def render_markdown(content: Content | Summary) -> str:
-    """Verdicts, then what each part found, its tables and its command, as GitHub's Markdown."""
+    """What each part found, its tables and its command, then verdicts on claims, as GitHub's Markdown."""
     whole = content_of(content)
     parts = [f"# {_escape(whole.title)}", *(f"> {_escape(text)}" for text in whole.warnings)]
-    claims = list(_claims(whole.claims, whole.claims_sha256)) if whole.claims else []
-    parts += claims if whole.judged else []
     for section in sections_of(whole.summaries):
         parts += _summary(section)
+    parts += _claims(whole.claims, whole.claims_sha256) if whole.claims else []
     if whole.accuracies:
         parts += ["## Reported beside measured", _grid(accuracy_table(whole.accuracies))]
-    parts += [] if whole.judged else claims
     parts += ["## Where every number comes from", f"{len(whole.runs):,} finished runs.", _code(whole.command)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

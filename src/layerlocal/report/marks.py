@@ -135,14 +135,16 @@ def _series(field: Field, frame: Frame, series: Series, shift: float, *, band: b
 
 
 def _intervals(field: Field, placed: Sequence[Placed], shift: float, colour: str, *, band: bool) -> None:
-    tall = [(field.across(x[1] + shift), field.up(y[0]), field.up(y[2])) for x, y, _ in placed if ends(y)]
-    wide = [(field.across(x[0]), field.across(x[2]), field.up(y[1])) for x, y, _ in placed if ends(x)]
+    tall = [(field.across(x[1] + shift), y) for x, y, _ in placed if ends(y)]
+    look = {"stroke": colour, "width": 1.2, "alpha": 0.8}
     if band and len(tall) > 2:
-        edge = [(x, low) for x, low, _ in tall] + [(x, high) for x, _, high in reversed(tall)]
-        field.canvas.lines([edge], closed=True, fill=colour, stroke=None, alpha=0.13)
-    field.canvas.lines([[(x, low), (x, high)] for x, low, high in tall], stroke=colour, width=1.2, alpha=0.8)
-    field.canvas.lines([[(x - 2.7, y), (x + 2.7, y)] for x, *both in tall for y in both], stroke=colour, width=1.2)
-    field.canvas.lines([[(low, y), (high, y)] for low, high, y in wide], stroke=colour, width=1.2, alpha=0.8)
+        edge = [[(x, field.up(min(field.y.high, max(field.y.low, y[i])))) for x, y in tall] for i in (0, 2)]
+        field.canvas.lines([edge[0] + edge[1][::-1]], closed=True, fill=colour, stroke=None, alpha=0.13)
+    for at, high in tall:
+        field.upstanding(high, at, cap=2.7, **look)
+    for wide, high, _ in placed:
+        if ends(wide):
+            field.lying(wide, field.up(high[1]), cap=0.0, **look)
 
 
 def _write_names(field: Field, frame: Frame, points: Sequence[tuple[Point, str, float]]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,41 @@ from layerlocal.report import claims, runs
 from layerlocal.report.canvas import FORMATS, Drawing
 from layerlocal.report.content import Content, content_of
 from layerlocal.report.palette import dark_style
+from layerlocal.report.short import in_short
 from layerlocal.report.views import Grid, Opening, facts, pairs, sections_of
 from layerlocal.runs.store import write_atomic
 from layerlocal.summary import Summary
 from layerlocal.types import InputError, unknown_name
 from layerlocal.words import clean, printable, spoken
 
-__all__ = ["figure_of", "page_figures", "render_page", "write_figures", "write_page"]
+__all__ = ["environment", "figure_of", "page_figures", "render_page", "write_figures", "write_page"]
 
 _HERE = Path(__file__).parent
 
 
-def render_page(content: Content | Summary) -> str:
-    """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it."""
+def environment(*folders: Path) -> Any:
+    """What renders templates of these folders and of this one: every string is escaped, and loses what no page can hold."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    found = Environment(
+        loader=FileSystemLoader([*folders, _HERE]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
     colours = dark_style("var(--ink)", "var(--paper)", within="svg[role=img] ")
-    style = Markup(f"{(_HERE / 'page.css').read_text(encoding='utf-8')}{colours}\n")
-    return environment.get_template("page.html").render(style=style, **_view(content_of(content)))
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    found.globals |= {
+        "style": Markup(f"{(_HERE / 'page.css').read_text(encoding='utf-8')}{colours}\n"),
+        "script": Markup(script),
+        "script_sha256": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "run_names": (),
+    }
+    return found
+
+
+def render_page(content: Content | Summary) -> str:
+    """One self-contained HTML page of whatever a store holds; what was not run says so and names the command that runs it."""
+    return str(environment().get_template("page.html").render(**_view(content_of(content))))
 
 
 def write_page(content: Content | Summary, path: str | Path) -> Path:
@@ -110,20 +123,20 @@ def _view(content: Content) -> dict[str, Any]:
         "facts": list(_facts(content)),
         "warnings": [*content.warnings, *_few_seeds(content.summaries)],
         "sections": sections,
-        "opening": _opening(content, sections),
+        "opening": _opening(sections),
         "titled": len(sections) + len(content.claims) > 1,
         "claims": claims.claim_rows(content.claims, homes),
         "claims_headline": claims.claims_headline(content.claims),
         "accuracies": claims.accuracy_table(content.accuracies) if content.accuracies else None,
         "runs": runs.run_view(listed, len(content.runs)),
         "run_names": {clean(row.get("run", "?")) for row in listed},
-        "environment": _environment(content.summaries),
+        "machines": _machines(content.summaries),
     }
 
 
-def _opening(content: Content, sections: Sequence[Opening]) -> Opening | None:
-    """The section whose first sentence is the headline of the page: the first one, where no claims stand before it."""
-    first = sections[0] if sections and not content.judged else None
+def _opening(sections: Sequence[Opening]) -> Opening | None:
+    """The section whose first sentence is the headline of the page: the first one, where it is of an audit or stands alone."""
+    first = sections[0] if sections else None
     return first if first and (first.parts or len(sections) == 1) else None
 
 
@@ -143,7 +156,7 @@ def _facts(content: Content) -> Iterator[tuple[str, str]]:
     versions = [version for version in dict.fromkeys(told) if version]
     alone = len(content.summaries) == 1
     if alone:
-        yield from (fact for fact in facts(content.summaries[0]) if fact[0] != "made")
+        yield from (fact for fact in facts(in_short(content.summaries[0])) if fact[0] != "made")
     counts = {
         "claims": len(content.claims),
         "experiments": 0 if alone else len(content.summaries),
@@ -153,7 +166,7 @@ def _facts(content: Content) -> Iterator[tuple[str, str]]:
     yield from ((word, text) for word, text in (("made", content.created), ("layerlocal", "; ".join(versions))) if text)
 
 
-def _environment(summaries: Sequence[Summary]) -> Grid | None:
+def _machines(summaries: Sequence[Summary]) -> Grid | None:
     """Hardware and versions of every summary; where they differ, each value with those it is of."""
     known = [(f"{s.name or s.experiment} {s.size}".strip(), s.environment) for s in summaries if s.environment]
     rows = []
@@ -168,5 +181,9 @@ def _environment(summaries: Sequence[Summary]) -> Grid | None:
 
 
 def _as_text(value: Any) -> str:
-    """A value in one line; what is nested is written as JSON."""
-    return clean(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value)
+    """A value in one line of words, whatever is nested in it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{clean(key)} {_as_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", then ".join(_as_text(inner) for inner in value)
+    return clean(value)

@@ -21,6 +21,7 @@ GUIDES: tuple[tuple[float, ...], ...] = ((1, 1.4), (5, 2), (4, 1.5, 1, 1.5))
 DASHED: Dashes = (4, 2)
 REFERENCE = Look(BP, "^", (), "none")
 _ROW, _SAMPLE, _GAP = 15.4, 26.0, 14.0
+_ARROW = 4.5
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,30 @@ class Field:
         """Where a value of y lies."""
         share = (value - self.y.low) / ((self.y.high - self.y.low) or 1.0)
         return self.top + (self.bottom - self.top) * (share if self.down else 1 - share)
+
+    def lying(self, both: Interval | tuple[float, float], y: float, *, cap: float, **look: Any) -> tuple[float, float]:
+        """An interval of x at a height, with caps, or with arrows where it is cut at the edge; gives where it begins and ends."""
+        low, high = (self.across(min(self.x.high, max(self.x.low, v))) for v in (both[0], both[-1]))
+        self.canvas.lines([[(low, y), (high, y)]], **look)
+        for x, cut, way in ((low, both[0] < self.x.low, 1), (high, both[-1] > self.x.high, -1)):
+            arm = _ARROW * way if cut else 0.0
+            end = [(x + arm, y - max(cap, 3.0 * cut)), (x, y), (x + arm, y + max(cap, 3.0 * cut))]
+            if cap or cut:
+                self.canvas.lines([end], **look)
+        return low, high
+
+    def upstanding(
+        self, both: Interval | tuple[float, float], x: float, *, cap: float, **look: Any
+    ) -> tuple[float, float]:
+        """The same of y."""
+        low, high = (self.up(min(self.y.high, max(self.y.low, v))) for v in (both[0], both[-1]))
+        self.canvas.lines([[(x, low), (x, high)]], **look)
+        for y, cut, way in ((low, both[0] < self.y.low, -1), (high, both[-1] > self.y.high, 1)):
+            arm = _ARROW * way if cut else 0.0
+            end = [(x - max(cap, 3.0 * cut), y + arm), (x, y), (x + max(cap, 3.0 * cut), y + arm)]
+            if cap or cut:
+                self.canvas.lines([end], **look)
+        return low, high
 
     def upright(self, values: Iterable[float], **look: Any) -> None:
         """Lines from top to bottom at values of x."""

@@ -12,6 +12,7 @@ from typing import Any
 from layerlocal.report import draw
 from layerlocal.report.canvas import Drawing
 from layerlocal.report.rows import csv_of_rows, data_uri
+from layerlocal.report.short import in_short
 from layerlocal.summary import Column, Figure, Part, Summary, Table
 from layerlocal.words import NOT_RUN, NOTHING, cell, known, relation, several, shorten, spoken
 
@@ -212,7 +213,7 @@ def sections_of(summaries: Sequence[Summary]) -> list[Opening]:
     """A section for each, with ids that no two share, made of names: the same at every call, whatever else has been added to one."""
     taken = {"content", "claims", "accuracies", "provenance", "runs"}
     found = []
-    for summary in summaries:
+    for summary in map(in_short, summaries):
         name = "-".join(dict.fromkeys(filter(None, (_slug(summary.experiment), _slug(summary.name)))))
         anchor = _free([name, f"{name}-{_slug(summary.size)}".rstrip("-")], taken)
         taken.add(f"{anchor}-missing")

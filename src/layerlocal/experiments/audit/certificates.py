@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from layerlocal.experiments.studies.parts import columns
+from layerlocal.runs.records import RunRecord
 from layerlocal.summary import Axis, Figure, Part, Point, Series, Table
 from layerlocal.types import trained_blocks
 from layerlocal.words import MISSING, is_number, several
 
-__all__ = ["certificate_part", "locality_of"]
+__all__ = ["certificate_figure", "certificate_of", "certificate_part", "locality_of"]
 
 Certificate = Mapping[str, Any]
 SAME = ("rule", "declared", "measured", "certified", "losses", "blocks", "reach", "intervention")
@@ -47,12 +48,16 @@ def certificate_part(certificates: Sequence[Certificate], command: str) -> Part:
     shown = named if any(row["problems"] for row in rows) else named[:-1]
     table = Table(caption="What rules and twins declare, and what was measured", columns=shown, rows=rows)
     figures = tuple(
-        _figure(entries, f"audit-locality-{number}") for number, entries in enumerate(alike.values()) if entries
+        certificate_figure(entries, f"audit-locality-{number}").model_copy(
+            update={"folded": bool(entries[0]["certified"])}
+        )
+        for number, entries in enumerate(alike.values())
     )
     return Part(
         title="Locality certificates",
         notes=(INTRODUCTION,) if rows else ("Locality certificates: not run. This runs them:",),
         figures=figures,
+        folded_words="certificates that hold",
         tables=(table,) if rows else (),
         command="" if rows else command,
     )
@@ -88,7 +93,14 @@ def _row(entries: Sequence[Certificate]) -> dict[str, Any]:
     }
 
 
-def _figure(entries: Sequence[Certificate], name: str) -> Figure:
+def certificate_of(record: RunRecord) -> Certificate:
+    """The certificate of a run that has one, under its rule's name, and whose twin it is."""
+    rule, partner = record.spec.rule.name, record.spec.rule.options.get("of")
+    label = f"{rule} (twin of {partner})" if partner else rule
+    return {**record.result["locality"], "rule": label, "run": record.hash}
+
+
+def certificate_figure(entries: Sequence[Certificate], name: str) -> Figure:
     """Both matrices of equal certificates."""
     first = entries[0]
     reach, moved = list(_reach_cells(first)), list(_intervention_cells(first))

@@ -163,7 +163,7 @@ def _asked(out: Path, **asked: Any) -> tuple[Audit, Path, How]:
 
 def _plan_of(audit: Audit, seeds: tuple[int, ...], how: How) -> AuditPlan:
     """What is to be run, once rules and data are seen to be there."""
-    names = tuple(dict.fromkeys([*AuditPlan().rules, *audit.rules]))
+    names = tuple(dict.fromkeys([*audit.rules, *AuditPlan().rules]))  # the user's first
     twins = {rule: partner for rule in names if (partner := partner_of(rule)) != rule}
     sources = sources_of(audit.rules, audit.settings)
     reading = {key: value for key, value in audit.settings.items() if key not in _of_runs(audit.settings)}

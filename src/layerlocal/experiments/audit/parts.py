@@ -18,9 +18,6 @@ __all__ = ["ARMS", "accuracy_part", "block_part", "class_part", "cost_part", "ru
 Verdict = Mapping[str, Any]
 ARMS = {"synthetic": "Teacher-student data", "real": "Real classes"}
 """The two class sweeps."""
-READING = (
-    "Every rule and its twins read a block alike. The sign of the gap can depend on how: see results/readout_grid.json."
-)
 PAIRED = "Paired by seed; bars are 95 % intervals, small dots the single seeds."
 
 
@@ -48,7 +45,6 @@ def accuracy_part(verdicts: Sequence[Verdict], rows: Sequence[Row], data: Mappin
             Table(caption="Test accuracy with 95 % intervals", columns=named, rows=tuple(body)),
             _data_table(data),
         ),
-        notes=(READING,),
     )
 
 
@@ -151,6 +147,7 @@ def block_part(rows: Sequence[Row], command: str) -> Part:
         x=Axis(label="block", scale="category"),
         y=Axis(label="test accuracy", unit="%", better="more"),
         series=tuple(series),
+        zoomed=True,
     )
     return Part(title=title, figures=(figure,))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
-from layerlocal.experiments.audit.certificates import Certificate, certificate_part, locality_of
+from layerlocal.experiments.audit.certificates import Certificate, certificate_of, certificate_part, locality_of
 from layerlocal.experiments.audit.parts import ARMS, accuracy_part, block_part, class_part, cost_part
 from layerlocal.experiments.audit.plan import ROLES, AuditPlan, accuracy_specs, class_specs
 from layerlocal.experiments.audit.sentences import (
@@ -41,6 +41,7 @@ MEANING = (
     "Every local rule against backprop (BP) on the same network, heads, data and seeds. Gap in test accuracy (local − BP) = extra supervision "
     "(BP-DeepSup − BP) + price of locality (local − BP-DeepSup); brackets are 95 % intervals over n paired seeds."
 )
+READING = "Every rule and its twins read a block alike. How that is can turn the sign of a gap: `--set rule.grid=1` is another way to read."
 
 
 def summarize(
@@ -66,7 +67,7 @@ def summarize(
     main = [
         records[spec.hash] for key, spec in accuracy_specs(plan).items() if key[1] in ROLES and spec.hash in records
     ]
-    certificates = [_certificate(record) for record in main if record.result.get("locality")]
+    certificates = [certificate_of(record) for record in main if record.result.get("locality")]
     verdicts = [
         _verdict(plan, rule, part, cost, certificates) for (rule,), part in group_rows(compared, "rule").items()
     ]
@@ -142,12 +143,6 @@ def _row(
         for key in ("samples_per_s", "peak_saved_bytes")
     }
     return make_row(rule, seed, {"arm": arm, "classes": classes}, runs, answers) | measured
-
-
-def _certificate(record: RunRecord) -> Certificate:
-    rule, partner = record.spec.rule.name, record.spec.rule.options.get("of")
-    label = f"{rule} (twin of {partner})" if partner else rule
-    return {**record.result["locality"], "rule": label, "run": record.hash}
 
 
 # --- the first table --------------------------------------------------------------------------------------------------
@@ -231,6 +226,7 @@ def _notes(plan: AuditPlan, verdicts: Sequence[dict[str, Any]], cost: Mapping[st
     if not verdicts:
         return
     yield MEANING
+    yield READING
     for row in verdicts:
         partner = plan.twins_of.get(row["rule"], row["rule"])
         if partner != row["rule"]:

@@ -153,7 +153,9 @@ class Blocks(View):
                 points = tuple(_block(part, self.of, method, block) for block in part[0][self.of][method])
                 series.append(Series(name=name, panel=panel, points=points))
         name = _figure_name(study, "blocks", rule)
-        return Figure(name=name, caption=self.caption, x=Axis(label="block"), y=self.y, series=tuple(series))
+        return Figure(
+            name=name, caption=self.caption, x=Axis(label="block"), y=self.y, series=tuple(series), zoomed=True
+        )
 
 
 def _block(rows: Sequence[Row], of: str, method: str, block: str) -> Point:
