@@ -32,6 +32,8 @@ MARKS = [
 """What gets a number, in order, and where the number stands at it."""
 DRAW = """
 const [marks] = arguments;
+document.querySelectorAll('#audit-locality-certificates > details').forEach(fold => { fold.open = true; });
+document.querySelector('nav').style.position = 'static';
 document.querySelector('table.verdict').style.marginTop = '28px';
 document.querySelector('main, body').style.paddingLeft = '32px';
 marks.forEach(([selector, side], index) => {

@@ -14,7 +14,8 @@ from typer.main import get_command
 
 from layerlocal.claims import VERDICTS, load_claims
 from layerlocal.cli import app
-from layerlocal.experiments.stored import beside_published, judge_claims, read_plan, write_report
+from layerlocal.experiments.public import beside_published
+from layerlocal.experiments.stored import judge_claims, read_plan, write_report
 from layerlocal.experiments.studies import find_study
 from layerlocal.experiments.studies.base import StudyPlan
 from layerlocal.experiments.studies.quantities import known_quantities

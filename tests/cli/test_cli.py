@@ -38,7 +38,7 @@ DATA = [
     "tiny_imagenet", "imagenet100", "pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist",
     "tissuemnist", "organamnist", "organcmnist", "organsmnist",
 ]  # fmt: skip
-COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export", "certify"]
+COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export", "certify", "site", "merge"]
 VECTORS = [
     "--data",
     "teacher_student",
@@ -858,6 +858,8 @@ SAYS = {
         "never made again",
     ],
     "certify": ["FILE.py:FUNCTION", "--svg", "--picture", "--json", "(step, groups)", "back bit by bit"],
+    "site": ["STORE...", "--to", "index.html", "no server"],
+    "merge": ["STORE...", "--out", "--json", "Nothing of it is executed"],
     "export": ["--onnx", "--torch", "--force", "--out", "--json", "hash", "checked"],
 }
 

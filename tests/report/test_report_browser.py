@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from layerlocal.report import write_page
-from planted_figures import heat_figure
-from planted_summaries import large_summary, planted_content, planted_parts, planted_study, run_row
+from layerlocal.report.site import write_site
+from planted_figures import estimate, heat_figure, matrix_figure
+from planted_summaries import accuracy_row, large_summary, planted_content, planted_parts, planted_study, run_row
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 pytestmark = pytest.mark.skipif(
@@ -229,3 +230,128 @@ def test_no_figure_is_cut_across_printed_pages(browser: Any, pages: dict[str, Pa
     rules = "return [...document.querySelectorAll('svg[role=img]')].map(s => getComputedStyle(s.closest('.panel')).breakInside)"
     found = browser.execute_script(rules)
     assert len(found) == 12 and set(found) == {"avoid"}
+
+
+# --- what the script adds, and the public table -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    from layerlocal.report.site import Site
+
+    folder = tmp_path_factory.mktemp("site")
+    rows = [
+        accuracy_row(
+            method=f"method {i}", rule=f"rule-{i}", data=("a", "b")[i % 2], text=f"{90 + i} %", n=3, headroom=0.02, source="arXiv:2606.06539",
+            measured=estimate(0.5 + 0.01 * (7 * i % 10), 0.01), price_of_locality=estimate(-0.01 * (i - 3), 0.004),
+        )
+        for i in range(12)
+    ]  # fmt: skip
+    content = planted_content(accuracies=[*rows, accuracy_row(measured=None)])
+    whole = Site(content=content, certificates={"rule-1": matrix_figure()}, stores=["planted"])
+    return {path.relative_to(folder).as_posix(): path for path in write_site(whole, folder)}
+
+
+@pytest.mark.parametrize("name", ["index.html", "rules/rule-1.html", "claims/p1.html"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
+def test_pages_of_the_public_table_hold_on_a_desk_and_on_a_phone(
+    browser: Any, site: dict[str, Path], name: str, scheme: str, width: int
+) -> None:
+    show(browser, site[name], scheme, width)
+    browser.execute_script(OPEN_ALL)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(LOW_CONTRAST) == []
+    assert all(visible and wide > 250 for _, wide, _, _, _, visible, _ in browser.execute_script(FIGURES))
+
+
+LOW_CONTRAST = """
+const light = (colour) => {
+  const [r, g, b] = colour.match(/[\\d.]+/g).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const paper = (e) => {
+  for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/, 0\\)$/.test(c)) return c; }
+  return 'rgb(255,255,255)';
+};
+return [...document.querySelectorAll('main *, nav *, header *, footer *')].filter(e =>
+  [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) && !e.closest('svg') && e.checkVisibility()
+).filter(e => {
+  const [a, b] = [light(getComputedStyle(e).color), light(paper(e))].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05) < 4.5;
+}).map(e => e.tagName + ' ' + e.className + ' ' + e.textContent.trim().slice(0, 30));"""
+
+
+def column(browser: Any, index: int) -> list[str]:
+    """The words of one column of the first table of methods, as they stand."""
+    script = (
+        "return [...document.querySelectorAll('#methods table')[0].tBodies].filter(b => !b.hidden)"
+        ".map(b => b.rows[0].children[arguments[0]].textContent.trim())"
+    )
+    return [text.split()[0] if text else "" for text in browser.execute_script(script, index)]
+
+
+def test_a_head_sorts_rows_up_and_down_and_says_so(browser: Any, site: dict[str, Path]) -> None:
+    show(browser, site["index.html"], "light", 1280)
+    head = "#methods table th:nth-child(5)"
+    browser.find_element("css selector", f"{head} button").click()
+    falling = [float(text) for text in column(browser, 4)]
+    assert falling == sorted(falling, reverse=True) and len(falling) == 12
+    assert browser.find_element("css selector", head).get_attribute("aria-sort") == "descending"
+    browser.find_element("css selector", f"{head} button").click()
+    assert [float(text) for text in column(browser, 4)] == falling[::-1]
+    browser.find_element("css selector", "#methods table th:nth-child(6) button").click()  # − is a minus, + a sign
+    prices = [float(text.replace("−", "-")) for text in column(browser, 5)]
+    assert prices == sorted(prices, reverse=True) and prices[0] > 0 > prices[-1]
+    under = "return [...document.querySelectorAll('#methods table')[0].tBodies].every(b => b.rows[1].classList.contains('under'))"
+    assert browser.execute_script(under)
+
+
+def test_rows_are_found_by_words_and_chosen_by_column(browser: Any, site: dict[str, Path]) -> None:
+    show(browser, site["index.html"], "light", 1280)
+    form = browser.find_element("css selector", "#methods form.filters")
+    form.find_element("css selector", "input").send_keys("method 1")
+    assert column(browser, 1) == ["rule-1", "rule-11", "rule-10"] or sorted(column(browser, 1)) == [
+        "rule-1",
+        "rule-10",
+        "rule-11",
+    ]
+    assert form.find_element("css selector", "output").text == "3 of 12 rows"
+    data = form.find_elements("css selector", "select")[1]
+    data.send_keys("b")
+    assert set(column(browser, 2)) == {"b"} and form.find_element("css selector", "output").text == "2 of 12 rows"
+    assert browser.get_log("browser") == []
+
+
+def test_a_command_is_copied_by_a_button(browser: Any, pages: dict[str, Path]) -> None:
+    show(browser, pages["studies"], "light", 1200)
+    origin = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    browser.execute_cdp_cmd("Browser.grantPermissions", origin)
+    button = browser.find_element("css selector", ".command .copy")
+    code = browser.find_element("css selector", ".command code").text
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    deadline = time.monotonic() + 20
+    while button.text != "Copied" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert button.text == "Copied" and button.get_attribute("aria-label").startswith("Copy layerlocal")
+    read = "const done = arguments[0]; navigator.clipboard.readText().then(done, (e) => done(String(e)))"
+    assert browser.execute_async_script(read) == code
+
+
+def test_without_scripts_every_word_is_there_and_nothing_is_offered_that_does_nothing(
+    browser: Any, site: dict[str, Path]
+) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(browser, site["index.html"], "light", 1280)
+        assert browser.find_elements("css selector", "button, input, select") == []
+        assert len(browser.find_elements("css selector", "#methods table tbody")) == 13
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_contents_stay_in_sight(browser: Any, site: dict[str, Path]) -> None:
+    show(browser, site["index.html"], "light", 1280)
+    browser.execute_script("document.querySelector('#provenance').scrollIntoView()")
+    assert abs(browser.execute_script("return document.querySelector('nav').getBoundingClientRect().top")) < 1

@@ -176,9 +176,11 @@ def claims(
         raise unknown_name("format", form, CLAIM_FORMATS)
     if form != "text" and (as_json or accuracies):
         raise InputError(f"--format {form} is the table of claims: leave out {'--json' if as_json else '--accuracies'}")
-    from layerlocal.experiments.stored import beside_published, judge_claims
+    from layerlocal.experiments.stored import judge_claims
 
     if accuracies:
+        from layerlocal.experiments.public import beside_published
+
         if rule or claim or file or alpha is not None:
             raise InputError(
                 "--accuracies lists every published accuracy: leave out --rule, --claim, --file and --alpha"

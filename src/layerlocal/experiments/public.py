@@ -11,7 +11,7 @@ from layerlocal.claims import COST_STUDY, compare_accuracies, judge, load_accura
 from layerlocal.claims.accuracies import measured_accuracies
 from layerlocal.claims.foreign import load_foreign
 from layerlocal.experiments.audit.certificates import certificate_figure, certificate_of
-from layerlocal.experiments.stored import content_of_store
+from layerlocal.experiments.stored import content_of_store, study_summaries
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.report.content import Content
 from layerlocal.report.site import Site, write_site
@@ -21,9 +21,14 @@ from layerlocal.summary import Figure, Part, Summary
 from layerlocal.types import InputError
 from layerlocal.words import shorten
 
-__all__ = ["site_of", "write_public_site"]
+__all__ = ["beside_published", "site_of", "write_public_site"]
 
 TITLE = "Layer-local learning: claimed and re-measured"
+
+
+def beside_published(out: Path) -> list[dict[str, Any]]:
+    """Published accuracies beside those of a store's studies (`layerlocal.claims.compare_accuracies`)."""
+    return compare_accuracies(load_accuracies(), study_summaries(out, comparable(out)[0]))
 
 
 def write_public_site(stores: Sequence[Path], folder: Path) -> list[Path]:

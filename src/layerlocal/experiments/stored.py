@@ -36,7 +36,6 @@ __all__ = [
     "TRIALS",
     "audit_place",
     "audit_summary",
-    "beside_published",
     "content_of_store",
     "cost_kept",
     "cost_path",
@@ -186,11 +185,6 @@ def judge_claims(
         raise unknown_name("rule of a study in this store:", rule, known)
     rows = judge(claims, found, show=shown)
     return rows, claims, [*warnings, *([] if files else _claims_changed(found))]
-
-
-def beside_published(out: Path) -> list[dict[str, Any]]:
-    """Published accuracies beside those of the store's `accuracy` study."""
-    return compare_accuracies(load_accuracies(), study_summaries(out, comparable(out)[0]))
 
 
 # --- studies ----------------------------------------------------------------------------------------------------------
