@@ -25,6 +25,9 @@ from layerlocal.data import load_data
 from layerlocal.data.benchmarks import BENCHMARKS, benchmark_table
 from layerlocal.data.hub import CONVERTED, split_files
 from layerlocal.data.raw import content_sum
+from layerlocal.data.task import content_of, task_of
+from layerlocal.data.text import is_text
+from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, UnreachableError
 
 CLASSES = ["cat", "dog", "eel"]
@@ -217,6 +220,18 @@ LAYOUTS = {
     "stl10": ("data/{}-00000-of-00001.parquet", ("data/unlabeled-00000-of-00001.parquet",)),
     "tiny_imagenet": ("data/{}-00000-of-00001-1359597a978bc4fa.parquet", ("classes.py",)),
     "imagenet100": ("data/{}-00000-of-00001.parquet", ()),
+    "tinystories": (
+        "data/{}-00000-of-00001-869c898b519ad725.parquet",
+        ("TinyStories-train.txt", "TinyStories_all_data.tar.gz"),
+    ),
+    **{
+        f"wikitext{n}": (
+            f"wikitext-{n}-raw-v1/{{}}-00000-of-00001.parquet",
+            (f"wikitext-{n}-raw-v1/validation-00000-of-00001.parquet", f"wikitext-{n}-v1/train-00000-of-00001.parquet",
+             f"wikitext-{n}-v1/test-00000-of-00001.parquet"),
+        )
+        for n in (2, 103)
+    },
 }  # fmt: skip
 
 
@@ -338,3 +353,127 @@ def test_no_benchmark_s_column_is_guessed(hub):
     hub.branches["main"] = (OTHER, hub.branches["main"][1])
     assert load_data("cifar10", reread=True).content_sha256 == expected
     assert BENCHMARKS["cifar10"].image_column == "img"
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+TEXTS = {"train": ["alpha beta gamma", "", "delta epsilon"], "test": ["zeta eta theta"]}
+WIKI = {split: f"wikitext-2-raw-v1/{split}-00000-of-00001.parquet" for split in TEXTS}
+
+
+def texts(rows, **columns):
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": rows} | columns), out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def library(hub):
+    """A Hub that has a set of text, with another configuration beside the one of the table."""
+    files = {WIKI[split]: texts(rows, id=list(range(len(rows)))) for split, rows in TEXTS.items()}
+    others = {name.replace("-raw", ""): texts(["<unk>" * 9] * 3) for name in WIKI.values()}
+    hub.name, hub.branches = "Salesforce/wikitext", {"main": (MAIN, files | others)}
+    return hub
+
+
+def read_back(split):
+    """Samples put together again, without what was left over at the end."""
+    return bytes(split.images[:1, 0].tolist()) + bytes(split.labels.flatten().tolist())
+
+
+def joined(rows):
+    return b"".join(row.encode() + b"\0" for row in rows)
+
+
+def test_text_of_the_hub_is_its_rows_byte_by_byte_and_later_loads_ask_nobody(library):
+    data = load_data("wikitext2", context=4, validation=0)
+    for split, rows in ((data.train, TEXTS["train"]), (data.take_test(), TEXTS["test"])):
+        whole = joined(rows)
+        assert read_back(split) == whole[: 4 * ((len(whole) - 1) // 4) + 1]
+    assert (data.vocabulary, data.num_classes, data.name) == (256, 256, "wikitext2")
+    facts = {"kind": "hub", "source": "Salesforce/wikitext", "config": "wikitext-2-raw-v1", "revision": MAIN, "text_column": "text",
+             "licence": "CC BY-SA 3.0"}  # fmt: skip
+    assert facts.items() <= data.provenance.items()
+    assert library.listed == ["main"] and sorted(library.fetched) == sorted(WIKI.values())
+    load_data("wikitext2", context=8, validation=0)
+    assert library.listed == ["main"]
+
+
+def test_text_of_the_hub_read_again_is_that_of_a_newer_commit(library):
+    first = load_data("wikitext2", context=4, validation=0)
+    files = library.branches["main"][1] | {WIKI["test"]: texts(["iota kappa lambda"])}
+    library.branches["main"] = (OTHER, files)
+    assert load_data("wikitext2", context=4, validation=0).content_sha256 == first.content_sha256
+    newer = load_data("wikitext2", context=4, validation=0, reread=True)
+    assert newer.provenance["revision"] == OTHER and newer.content_sha256 != first.content_sha256
+    assert read_back(newer.take_test()) == b"iota kappa lambda\0"[:17]
+    assert content_of(DataSpec(source="wikitext2")) == newer.content_sha256
+
+
+def test_text_of_the_hub_and_a_folder_of_the_same_files_are_the_same_data(library, tmp_path, monkeypatch):
+    place = tmp_path / "mine" / "wikitext2"
+    place.mkdir(parents=True)
+    for split, name in WIKI.items():
+        (place / f"{split}.parquet").write_bytes(library.branches["main"][1][name])
+    of_hub = load_data("wikitext2", context=4, validation=0).content_sha256
+    assert load_data(place, context=4, validation=0).content_sha256 == of_hub
+    monkeypatch.setenv("LAYERLOCAL_DATA", str(tmp_path / "mine"))
+    asked = len(library.listed)
+    own = load_data("wikitext2", context=4, validation=0, reread=True)
+    assert (own.content_sha256, len(library.listed)) == (of_hub, asked)
+    assert (own.provenance["source"], own.provenance["licence"]) == ("own copy of wikitext2", "CC BY-SA 3.0")
+
+
+def test_text_of_the_hub_goes_before_a_folder_of_its_name_and_a_line_says_so(library, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wikitext2").mkdir()
+    for name in "ab":
+        (tmp_path / "wikitext2" / f"{name}.txt").write_text("mine " * 50)
+    with pytest.warns(UserWarning, match=r"the data are wikitext2 on the Hub, .*write ./wikitext2"):
+        data = load_data("wikitext2", context=4, validation=0)
+    assert b"alpha" in read_back(data.train)
+    assert b"mine" in read_back(load_data("./wikitext2", context=4, validation=0, test=0.5).train)
+
+
+def test_that_a_set_of_the_hub_is_text_is_known_before_anything_is_fetched(library):
+    assert is_text(DataSpec(source="wikitext2")) and not is_text(DataSpec(source="cifar10"))
+    assert not library.listed
+    task = task_of(DataSpec(source="wikitext2", context=4, validation=0))
+    count = [(len(joined(rows)) - 1) // 4 for rows in TEXTS.values()]
+    assert (task.sample_shape, task.vocabulary, task.num_train, task.num_test) == ((4,), 256, *count)
+
+
+def test_offline_text_in_the_hub_s_cache_is_used_and_without_it_a_sentence_says_what_to_do(library, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UnreachableError, match=r"cannot reach Salesforce/wikitext .*folder 'wikitext2'"):
+        load_data("wikitext2")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    first = load_data("wikitext2", context=4, validation=0)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = load_data("wikitext2", context=4, validation=0, reread=True)
+    assert again.content_sha256 == first.content_sha256 and again.provenance["revision"] == MAIN
+
+
+def test_another_column_of_text_of_the_hub_is_asked_for_by_name(library):
+    library.branches["main"] = (OTHER, {name: texts(["a" * 20], title=["b" * 20]) for name in WIKI.values()})
+    assert set(read_back(load_data("wikitext2", labels="title", context=4, validation=0).train)) == set(b"b\0")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"labels": "poem"}, r"Salesforce/wikitext has no text in a column 'poem' \(its columns: text, id\)"),
+        ({"labels": "id"}, r"no text in a column 'id' .*labels=…"),
+        ({"test": 0.5}, "test=0.5 draws a test split, but wikitext2 has its own"),
+        ({"classes": 3}, "classes is for images, and wikitext2 is text"),
+    ],
+)
+def test_what_a_set_of_text_has_not_is_refused(library, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_data("wikitext2", context=4, **options)
+
+
+def test_a_set_of_text_without_a_column_of_text_is_refused(library):
+    library.branches["main"] = (OTHER, dict.fromkeys(WIKI.values(), parquet([png(0)], label=[0])))
+    with pytest.raises(InputError, match=r"no text in a column 'text' \(its columns: img, label\)"):
+        load_data("wikitext2")

@@ -1,11 +1,12 @@
-"""The real benchmarks as one table, nine on the Hugging Face Hub and eleven of MedMNIST, and which of them were exercised.
+"""The real benchmarks as one table, nine of images and three of text on the Hugging Face Hub and eleven of MedMNIST, and which were exercised.
 
 Those of MedMNIST are files that the user fetches (medmnist.py). Of the Hub no revision is pinned: the commit that was read is
 recorded in a run's provenance.
 
 Their Parquet files are found in the listing of the repository (hub.py), by splits and configuration. Every set is taken to have them in its
 main branch, in ``mnist/``, ``fashion_mnist/``, ``data/`` (kmnist, stl10, tiny_imagenet, imagenet100), ``cropped_digits/``, ``plain_text/``
-(cifar10) and ``cifar100/``: assumed, not looked up on the Hub.
+(cifar10) and ``cifar100/``, of text in ``data/`` (tinystories), ``wikitext-2-raw-v1/`` and ``wikitext-103-raw-v1/``: assumed, not looked up on
+the Hub.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class BenchmarkInfo:
         test_split: the Hub's name for what we test on.
         image_column: column of encoded images.
         label_column: column of class indices that is used unless another is asked for.
+        text_column: of text, the column that is learned unless another is asked for; then those of images and labels say nothing.
         licence: as stated by the data's card or authors; "unknown" where neither says.
         exercised: whether this layout was read in our tests (from local Parquet; nothing was downloaded).
         note: what was and was not checked, and what to know.
@@ -43,6 +45,7 @@ class BenchmarkInfo:
     test_split: str = "test"
     image_column: str = "image"
     label_column: str = "label"
+    text_column: str | None = None
     licence: str
     exercised: bool = False
     note: str = "not exercised: needs network"
@@ -60,6 +63,8 @@ def _published(file: PublishedFile) -> BenchmarkInfo:
 
 
 _CIFAR_NOTE = "from Parquet, in tests (same columns, the images named `image`); the download itself needs network"
+
+_LINES = "not exercised: needs network; a row is a line of an article, so the validation split is drawn line by line"
 
 _TABLE = (
     BenchmarkInfo(name="mnist", hub_id="ylecun/mnist", licence="MIT (the Hub card's word)"),
@@ -108,6 +113,30 @@ _TABLE = (
         test_split="validation",
         licence="research only (ImageNet's terms)",
         note="not exercised: needs network; `validation` is used as test; give image_size=224",
+    ),
+    BenchmarkInfo(
+        name="tinystories",
+        hub_id="roneneldan/TinyStories",
+        test_split="validation",
+        text_column="text",
+        licence="CDLA-Sharing-1.0",
+        note="not exercised: needs network; `validation` is used as test; 2 GB of text, read into memory",
+    ),
+    BenchmarkInfo(
+        name="wikitext2",
+        hub_id="Salesforce/wikitext",
+        config="wikitext-2-raw-v1",
+        text_column="text",
+        licence="CC BY-SA 3.0",
+        note=_LINES,
+    ),
+    BenchmarkInfo(
+        name="wikitext103",
+        hub_id="Salesforce/wikitext",
+        config="wikitext-103-raw-v1",
+        text_column="text",
+        licence="CC BY-SA 3.0",
+        note=_LINES + "; 0.5 GB of text, read into memory",
     ),
     *map(_published, MEDMNIST.values()),
 )

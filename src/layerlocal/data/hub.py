@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from layerlocal.data.benchmarks import BenchmarkInfo
-from layerlocal.data.columns import class_names, superclass_columns
+from layerlocal.data.columns import class_names, superclass_columns, text_column
 from layerlocal.data.parquet import ParquetSet, check_shards, read_schemas
 from layerlocal.data.split_source import OpenSplit, SplitSource
 from layerlocal.types import InputError, UnreachableError
 
-__all__ = ["hub_sources", "split_files"]
+__all__ = ["hub_sources", "hub_texts", "split_files"]
 
 CONVERTED = "refs/convert/parquet"
 _FILE = {
@@ -42,6 +42,27 @@ def hub_sources(info: BenchmarkInfo) -> tuple[SplitSource, SplitSource]:
         return SplitSource(["hub", info.hub_id, info.config, split], lambda: _open(found(), index))
 
     return source(0, info.train_split), source(1, info.test_split)
+
+
+def hub_texts(info: BenchmarkInfo, column: str, *, reread: bool = False) -> tuple[str, list[list[Path]]]:
+    """The commit of a benchmark of text, and the files of its training and of its test split on this disk.
+
+    Args:
+        info: of which the columns do not count.
+        column: of text, which every split must have.
+        reread: look for a newer commit; otherwise files that were fetched before are taken, and nobody is asked.
+
+    Raises:
+        InputError: no such files, nobody who answers, or no such column.
+    """
+    fetched = (None if reread else _find_cached(info)) or _fetch(info)
+    for schema in read_schemas([files[0] for files in fetched.splits]):
+        if text_column(schema, column) is None:
+            raise InputError(
+                f"{info.hub_id} has no text in a column {column!r} (its columns: {', '.join(schema.names)}); name the column of text with "
+                "labels=…, or give a folder of Parquet files"
+            )
+    return fetched.revision, fetched.splits
 
 
 @dataclass(frozen=True)

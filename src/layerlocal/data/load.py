@@ -57,9 +57,9 @@ def load_data(
             Parquet files in the Hugging Face layout (``train-*.parquet`` and ``test-*``, ``validation-*`` or ``valid-*``),
             a folder ``train/<class>/*`` and ``test/<class>/*`` (or ``val``, ``validation``) of images, or a file ``NAME.npz`` of
             arrays as MedMNIST publishes them (``train_images``, ``train_labels``, the same of test and, if there is one, of val,
-            whose images join the training images). Text: ``python_library``, which is embedded, a folder of text files (in ``train/`` and
-            ``test/``, or all in one with ``test``), or Parquet files with a column ``text`` and no images. A name goes before a folder
-            of that name: write ``./cifar100``.
+            whose images join the training images). Text: ``python_library``, which is embedded, a name of the Hub
+            such as ``tinystories``, a folder of text files (in ``train/`` and ``test/``, or all in one with ``test``), or Parquet files
+            with a column ``text`` and no images. A name goes before a folder of that name: write ``./cifar100``.
         labels: the label column; "fine" and "coarse" for CIFAR-100. None: "label", "fine_label", or the only one. Of text: its column.
         classes: a number K to draw K classes by ``seed`` (teacher_student: K itself, 10 if None), or a list of indices
             and names. Labels become 0..K-1 in the order of the original indices.
@@ -105,7 +105,7 @@ def load_data(
         return assemble(_teacher_raw(request, TeacherOptions.parse(teacher)), _chosen_already(request))
     if teacher is not None:
         raise InputError(f"teacher options belong to {TEACHER_NAME}, not to {str(source)!r}; leave them out")
-    if (found := find_text(source, labels)) is not None:
+    if (found := find_text(source, labels, reread=reread)) is not None:
         return assemble_text(found(request.test is not None), request)
     refuse_context(request, source)
     raw = raw_data(source, request, Path(cache_dir) if cache_dir else None, reread=reread)

@@ -32,7 +32,17 @@ from layerlocal.data.sources import SplitSource, find_folder, pick_label
 from layerlocal.data.views import find_superclasses
 from layerlocal.types import InputError, UnreachableError, shown, unknown_name
 
-__all__ = ["TEACHER_NAME", "Raw", "RawSplit", "content_sum", "list_data", "raw_data"]
+__all__ = [
+    "TEACHER_NAME",
+    "Raw",
+    "RawSplit",
+    "content_sum",
+    "list_data",
+    "own_copy",
+    "raw_data",
+    "refuse_share",
+    "tell_of_namesake",
+]
 
 TEACHER_NAME = "teacher_student"
 
@@ -71,7 +81,7 @@ class Raw:
 
 
 def list_data() -> list[str]:
-    """The names `load_data` knows: embedded images and text, nine benchmarks on the Hub, eleven files of MedMNIST, the synthetic one."""
+    """The names `load_data` knows: embedded images and text, twelve benchmarks on the Hub, eleven files of MedMNIST, the synthetic one."""
     return [EMBEDDED_NAME, TEXT_NAME, *BENCHMARKS, TEACHER_NAME]
 
 
@@ -94,7 +104,7 @@ def raw_data(source: str | Path, request: Request, cache_dir: Path | None = None
 
 def _embedded_raw(request: Request) -> Raw:
     pick_label(["label"], request.labels)
-    _refuse_share(request, EMBEDDED_NAME)
+    refuse_share(request, EMBEDDED_NAME)
     embedded, side = load_embedded(), request.image_size or EMBEDDED_PIXELS
     splits = {
         split: RawSplit(
@@ -122,8 +132,8 @@ def _embedded_raw(request: Request) -> Raw:
 def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, reread: bool) -> Raw:
     """A benchmark, a folder or a file of arrays, through the cache of decoded images."""
     info = BENCHMARKS.get(source) if isinstance(source, str) else None
-    own = _own_copy(source, info)
-    _tell_of_namesake(source, own, info)
+    own = own_copy(source, info)
+    tell_of_namesake(source, own, info)
     if info is not None and own is not None:
         name, licence, default = info.name, info.licence, None
         kind, train, test = find_folder(
@@ -146,7 +156,7 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
         kind, train, test = find_folder(folder, labels=request.labels, test_share=request.test is not None)
         provenance = {"source": name}
     if test is not None:
-        _refuse_share(request, name)
+        refuse_share(request, name)
     splits, class_names, facts, superclasses = _decode_both(
         train, test, request, cache_dir=cache_dir, default=default, reread=reread
     )
@@ -164,14 +174,22 @@ def _decoded_raw(source: str | Path, request: Request, cache_dir: Path, *, rerea
     )
 
 
-def _refuse_share(request: Request, name: str) -> None:
+def refuse_share(request: Request, name: str) -> None:
+    """Of data that have a test split.
+
+    Raises:
+        InputError: one is to be drawn.
+    """
     if request.test is not None:
         raise InputError(f"test={request.test:g} draws a test split, but {name} has its own; leave it out")
 
 
-def _own_copy(source: str | Path, info: BenchmarkInfo | None) -> Path | None:
+def own_copy(source: str | Path, info: BenchmarkInfo | None) -> Path | None:
     """The folder of that name in ``LAYERLOCAL_DATA``, if there is one: the same spec then runs with and without the Hub. Or the file
     ``NAME.npz``, but not of a benchmark of the Hub, since others publish another layout under such a name.
+
+    Raises:
+        InputError: ``LAYERLOCAL_DATA`` is no folder, or has a folder beside such a file.
     """
     place = os.environ.get("LAYERLOCAL_DATA")
     if not place or not isinstance(source, str) or source in ("", ".", "..") or os.sep in source:
@@ -187,7 +205,7 @@ def _own_copy(source: str | Path, info: BenchmarkInfo | None) -> Path | None:
     return folder if folder.is_dir() else file if is_npz(file) else None
 
 
-def _tell_of_namesake(source: str | Path, own: Path | None, info: BenchmarkInfo | None) -> None:
+def tell_of_namesake(source: str | Path, own: Path | None, info: BenchmarkInfo | None) -> None:
     """A name goes before a folder of that name right here: say so where there is one, as it may be the one that was meant."""
     here = Path(source)
     if not isinstance(source, str) or os.sep in source or not (info or own) or not (here.is_dir() or is_npz(here)):

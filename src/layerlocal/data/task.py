@@ -124,7 +124,7 @@ def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
         return None
     request = Request(**{name: getattr(spec, name) for name in Request.__dataclass_fields__})
     request = check_arguments(spec.source, request)
-    if (found := find_text(spec.source, spec.labels)) is not None:
+    if (found := find_text(spec.source, spec.labels, reread=reread)) is not None:
         return found(spec.test is not None).content_sha256
     return raw_data(spec.source, request, reread=reread).content_sha256
 

@@ -10,7 +10,8 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from layerlocal.data.arguments import Request
-from layerlocal.data.benchmarks import BENCHMARKS
+from layerlocal.data.benchmarks import BENCHMARKS, BenchmarkInfo
 from layerlocal.data.builtin import EMBEDDED_NAME, TEXT_NAME, load_embedded
 from layerlocal.data.columns import text_column
 from layerlocal.data.folders import files_below, image_suffixes
+from layerlocal.data.hub import hub_texts
 from layerlocal.data.parquet import check_shards, parquet_files, parquet_place, read_schemas, read_text_column
-from layerlocal.data.raw import TEACHER_NAME, content_sum
+from layerlocal.data.raw import TEACHER_NAME, content_sum, own_copy, refuse_share, tell_of_namesake
 from layerlocal.data.split_source import TEST_NAMES, readable
 from layerlocal.spec import DataSpec
 from layerlocal.types import InputError, derive_seed
@@ -39,8 +41,9 @@ BYTES = tuple(f"byte {byte}" for byte in range(VOCABULARY))
 CONTEXT = 128
 SUFFIXES = frozenset((".txt", ".md", ".rst", ".py", ".tex"))
 LOOK_AT = 10_000
-OF_IMAGES = (EMBEDDED_NAME, *BENCHMARKS, TEACHER_NAME)
-"""Names that go before folders of these names."""
+ON_HUB = {name: info for name, info in BENCHMARKS.items() if info.text_column is not None}
+OF_IMAGES = (EMBEDDED_NAME, *(name for name in BENCHMARKS if name not in ON_HUB), TEACHER_NAME)
+"""Both are names that go before folders of these names."""
 IMAGES_ONLY = ("classes", "image_size", "superclass", "compose")
 
 
@@ -106,19 +109,43 @@ def is_text(spec: DataSpec) -> bool:
     return find_text(spec.source, spec.labels) is not None
 
 
-def find_text(source: str | Path, labels: str | None = None) -> Callable[[bool], Corpus] | None:
+def find_text(
+    source: str | Path, labels: str | None = None, *, reread: bool = False
+) -> Callable[[bool], Corpus] | None:
     """What reads a text data set, told whether a test split will be drawn; ``None`` for data of another kind.
 
     Args:
-        source: `TEXT_NAME`, or a folder, also by its name in ``LAYERLOCAL_DATA``: of Parquet files with a column of text and none of images
-            (``train-*.parquet``, ``test-*.parquet``), or of text files (in ``train/`` and ``test/``, or all in one).
+        source: `TEXT_NAME`, a name of `ON_HUB`, or a folder, also by its name in ``LAYERLOCAL_DATA``: of Parquet files with a column of text
+            and none of images (``train-*.parquet``, ``test-*.parquet``), or of text files (in ``train/`` and ``test/``, or all in one).
         labels: the column of text, where there are several.
+        reread: look for a newer commit on the Hub, too.
     """
     if source == TEXT_NAME:
         return lambda _: _embedded()
+    if isinstance(source, str) and source in ON_HUB:
+        return _find_named(ON_HUB[source], labels, reread=reread)
     folder = None if source in OF_IMAGES else _folder(source)
-    if folder is None:
+    return None if folder is None else _find_in(folder, labels)
+
+
+def _find_named(info: BenchmarkInfo, labels: str | None, *, reread: bool) -> Callable[[bool], Corpus] | None:
+    """Of the table: the user's own copy where there is one, otherwise that of the Hub. Nothing is fetched before it is read."""
+    own = own_copy(info.name, info)
+    found = _find_in(own, labels or info.text_column) if own is not None else partial(_of_hub, info, labels, reread)
+    if found is None:
         return None
+
+    def read(drawn: bool) -> Corpus:
+        tell_of_namesake(info.name, own, info)
+        corpus = found(drawn)
+        source = info.hub_id if own is None else f"own copy of {info.name}"
+        facts = corpus.provenance | {"source": source, "licence": info.licence}
+        return replace(corpus, name=info.name, provenance=facts)
+
+    return read
+
+
+def _find_in(folder: Path, labels: str | None) -> Callable[[bool], Corpus] | None:
     if (place := parquet_place(folder)) is not None:
         column = text_column(read_schemas(parquet_files(place, "train")[:1])[0], labels)
         return None if column is None else lambda drawn: _of_parquet(place, folder.resolve().name, column, drawn)
@@ -139,6 +166,7 @@ def choose_text(corpus: Corpus, request: Request) -> TextChoice:
         train, drawn = _share(corpus.train, train, request.test, derive_seed(request.seed, "test split"), "test")
         tested = corpus.train.joined(drawn)
     else:
+        refuse_share(request, corpus.name)
         tested = test.joined(np.arange(len(test)))
     kept, held_out = train, np.empty(0, np.int64)
     if request.validation:
@@ -277,9 +305,21 @@ def _of_parquet(folder: Path, name: str, column: str, drawn: bool) -> Corpus:
     _refuse_no_test(folder, bool(test), drawn, "test-*.parquet")
     for files in filter(None, (train, test)):
         check_shards(files)
-    splits = [Documents.of([t.encode() for f in files for t in read_text_column(f, column)]) for files in (train, test)]
     facts = {"kind": "parquet", "source": name, "licence": "unknown", "text_column": column}
-    return Corpus(name, splits[0], splits[1] if test else None, facts)
+    return Corpus(name, _rows(train, column), _rows(test, column) if test else None, facts)
+
+
+def _of_hub(info: BenchmarkInfo, labels: str | None, reread: bool, _: bool) -> Corpus:
+    """As of a folder with the same files."""
+    column = labels or str(info.text_column)
+    revision, splits = hub_texts(info, column, reread=reread)
+    facts = {"kind": "hub", "config": info.config, "revision": revision, "text_column": column}
+    train, test = (_rows(files, column) for files in splits)
+    return Corpus(info.name, train, test, facts)
+
+
+def _rows(files: Sequence[Path], column: str) -> Documents:
+    return Documents.of([text.encode() for file in files for text in read_text_column(file, column)])
 
 
 def _refuse_no_test(folder: Path, there: bool, drawn: bool, what: str) -> None:
