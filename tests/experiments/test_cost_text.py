@@ -146,3 +146,8 @@ def test_a_page_of_text_names_no_pixels_and_says_nothing_of_claims_about_images(
     budget = [row for row in summary.rows if row["part"] == "budget"]
     most = (2_000_000 - 100_000) // (1000 * 16)
     assert budget[0]["largest_batch"] == pytest.approx(most, rel=0.1)
+    most = (2_000_000 - 100_000) // (1000 * 8)
+    assert {row["largest_context"] % 16 for row in budget} == {0}
+    assert all(0.9 * most <= row["largest_context"] <= most and not row["context_stopped"] for row in budget)
+    assert "longest context at batch 8, tokens" in page
+    assert any("at batch 8, the longest context in tokens: bp 224" in sentence for sentence in summary.sentences)

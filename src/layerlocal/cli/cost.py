@@ -108,7 +108,7 @@ def cost(
     **methods**: samples/s in turns, saved bytes, process or CUDA memory in fresh processes, FLOPs, passes, what is locked.
     **scaling**: against depth, width, batch, resolution, classes; of text (`--network gpt --set context=128`) context.
     **roofline**: ceilings of this machine and where a step's time goes.
-    **budget**: the largest batch and images that train within `--memory`, and samples/s there.
+    **budget**: the largest batch, and images or context, that train within `--memory`; samples/s there.
     **distribution**: data-parallel, layer-parallel and pipelined training on two processes, and a model of more.
 
     Every finished measurement is kept in OUT/cost and never made again: the same command goes on where it was interrupted, and with more

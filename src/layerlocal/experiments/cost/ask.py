@@ -74,14 +74,11 @@ def _group(plan: CostPlan, group: Compared) -> Asking[Row]:
 
 
 def _budget(plan: CostPlan, group: Compared) -> Asking[Row]:
-    images = group.base.context is None and group.base.image_size > 1
-    axes = ("batch_size", "image_size") if images else ("batch_size",)
-    most = {"batch_size": plan.detail.most_batch, "image_size": plan.detail.most_image}
     found = {}
     for label, case in group.by_label.items():
-        for axis in axes:
+        for axis, most in _growing(plan, group.base).items():
             found[label, axis] = yield from search(
-                case, axis, budget_bytes=plan.budget_bytes, most=most[axis], tolerance=plan.detail.tolerance
+                case, axis, budget_bytes=plan.budget_bytes, most=most, tolerance=plan.detail.tolerance
             )
     largest = {
         label: case.but(batch_size=found[label, "batch_size"]["largest"])
@@ -91,6 +88,14 @@ def _budget(plan: CostPlan, group: Compared) -> Asking[Row]:
     speeds = yield _speeds(plan, largest)
     turns = {label: row for result in _made(speeds) for label, row in result.items()}
     return budget_summary(plan, group, found, turns)
+
+
+def _growing(plan: CostPlan, base: CostCase) -> dict[str, int]:
+    """What is searched, and the largest that is tried: the batch, and the side of images or the context of text; vectors have neither."""
+    size = plan.detail
+    if base.context is not None:
+        return {"batch_size": size.most_batch, "context": size.most_context}
+    return {"batch_size": size.most_batch} | ({"image_size": size.most_image} if base.image_size > 1 else {})
 
 
 def _speeds(plan: CostPlan, cases: dict[str, CostCase]) -> list[Request]:

@@ -1,4 +1,4 @@
-"""A memory budget: the largest batch and the largest images that each method trains within it, each try in a fresh process."""
+"""A memory budget: the largest batch, and images or context, that each method trains within it, each try in a fresh process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MOST = 2**60
 """More bytes than any machine has; limits beyond it could not be set."""
 STEPS = 2
 """Of the optimizer in one try: by the second, gradients and optimizer state exist."""
-IMAGE_QUANTUM = 32
-"""Pixels: what the networks' pooling divides."""
+QUANTA = {"image_size": 32, "context": 16}
+"""Sizes that are tried are multiples: pixels, which the networks' pooling divides, and tokens."""
 
 
 def parse_memory(text: str) -> int:
@@ -98,11 +98,11 @@ def sizes_to_try(*, start: int, quantum: int, most: int, tolerance: float = 0.0)
 
 
 def search(case: CostCase, axis: str, *, budget_bytes: int, most: int, tolerance: float = 0.0) -> Asking[Row]:
-    """The largest batch or the largest images that one method trains within a budget.
+    """The largest batch, the largest images or the longest context that one method trains within a budget.
 
     Args:
-        case: the method at its usual batch and image size; the one that does not grow stays as it is.
-        axis: ``"batch_size"`` or ``"image_size"``.
+        case: the method at its usual batch and image size or context; the one that does not grow stays as it is.
+        axis: ``"batch_size"``, ``"image_size"`` or ``"context"``.
         budget_bytes: the limit.
         most: the largest size tried.
         tolerance: see `sizes_to_try`.
@@ -111,7 +111,7 @@ def search(case: CostCase, axis: str, *, budget_bytes: int, most: int, tolerance
         ``{"largest", "stopped": whether the search ended at ``most``, "failed": whether a try gave no answer}``; ``largest`` is ``None``
         where nothing fits.
     """
-    quantum = IMAGE_QUANTUM if axis == "image_size" else 2 * max(case.recipe.micro_batches, 2)
+    quantum = QUANTA.get(axis) or 2 * max(case.recipe.micro_batches, 2)
     sizes = sizes_to_try(start=getattr(case, axis), quantum=quantum, most=most, tolerance=tolerance)
     size = next(sizes)
     while True:

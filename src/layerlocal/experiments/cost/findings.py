@@ -181,11 +181,11 @@ def _budget(part: Mapping[str, Any]) -> Iterator[str]:
     if fast:
         speeds = [f"{r['label']} {rate(r['samples_per_s'])}" for r in fast]
         yield f"{where}, samples/s at that batch: {', '.join(speeds)}."
-    images = [
-        f"{r['label']} {'≥ ' * r['image_stopped']}{r['largest_image']}" for r in part["rows"] if r["largest_image"]
-    ]
-    if images:
-        yield f"{where} at batch {part['batch_size']}, the largest images in px: {', '.join(images)}."
+    for key, words in (("image", "the largest images in px"), ("context", "the longest context in tokens")):
+        rows = [row for row in part["rows"] if row.get(f"largest_{key}")]
+        sizes = [f"{r['label']} {'≥ ' * r[f'{key}_stopped']}{r[f'largest_{key}']}" for r in rows]
+        if sizes:
+            yield f"{where} at batch {part['batch_size']}, {words}: {', '.join(sizes)}."
     missing = [r["label"] for r in part["rows"] if not r["largest_batch"] and not r.get("failed")]
     if missing:
         yield f"{where}: nothing fits of {spoken(missing)}."

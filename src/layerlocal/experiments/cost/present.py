@@ -177,6 +177,10 @@ def _beside_paper(part: Finding, name: str) -> Iterator[Figure]:
     )  # fmt: skip
 
 
+_OTHER_SIZES = (("image", "largest images", "px"), ("context", "longest context", "tokens"))
+"""Besides the batch; vectors have neither."""
+
+
 def _budget_table(part: Finding) -> Table:
     def size(row: Finding, key: str) -> str | None:
         value, stopped = row.get(f"largest_{key}"), row.get(f"{key}_stopped")
@@ -184,6 +188,7 @@ def _budget_table(part: Finding) -> Table:
             return None if row.get("failed") else "nothing fits"
         return f"{'≥ ' if stopped else ''}{plain(value)}"
 
+    others = [each for each in _OTHER_SIZES if any(f"largest_{each[0]}" in row for row in part["rows"])]
     caption = (
         f"Within {part['memory']}, each try a fresh process that is refused any byte more: {part['place']}, threads "
         f"{plain(part.get('threads'))}, n = {plain(part['n'])} rounds; sizes are known to {percent(part['tolerance'])}"
@@ -194,14 +199,13 @@ def _budget_table(part: Finding) -> Table:
         Column(key="speed", label="samples/s there", kind="count"),
         Column(key="ratio", label=f"÷ {part.get('baseline') or 'bp'}", kind="ratio"),
         *(
-            []
-            if "context" in part
-            else [Column(key="image", label=f"largest images at batch {plain(part['batch_size'])}, px")]
+            Column(key=key, label=f"{words} at batch {plain(part['batch_size'])}, {unit}")
+            for key, words, unit in others
         ),
     )
     rows = tuple(
         {"method": row["label"], "batch": size(row, "batch"), "speed": row.get("samples_per_s"), "ratio": row.get("speed_ratio"),
-         **({} if "context" in part else {"image": size(row, "image")})}
+         **{key: size(row, key) for key, *_ in others}}
         for row in part["rows"]
     )  # fmt: skip
     return Table(caption=caption, columns=columns, rows=rows)

@@ -6,8 +6,8 @@
      "roofline": [{"place", "setting", "threads", "n", "matrix_flops_per_s", "copy_bytes_per_s", "rows": [{"rule", "flops_per_s", "share",
                    "operations": {kind: share of time}}]}],
      "budget": [{"memory", "bytes", "place", "setting", "image_size" or "context", "batch_size", "n", "rows": [{"label", "rule", "mode",
-                 "largest_batch",
-                 "largest_image", "batch_stopped", "image_stopped", "samples_per_s", "speed_ratio"}]}],
+                 "largest_batch", "batch_stopped", "largest_image" and "image_stopped" or of text "largest_context" and "context_stopped",
+                 "samples_per_s", "speed_ratio"}]}],
      "distribution": [{"place", "setting", "n", "steps", "micro_batches", "link", "rows": [{"method", "processes", "samples_per_s",
                        "speed_ratio", "bytes_per_step", "idle_share", "model"}], "forecast": [{"method", "processes", ...}]}]}
 
@@ -216,8 +216,11 @@ def roofline_summary(plan: CostPlan, group: Compared, found: Row) -> Row:
     }
 
 
+_AXIS_OF = {"image": "image_size", "context": "context"}
+
+
 def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str, str], Row], turns: Row) -> Row:
-    """The largest batch and image size of each method within the budget, and its speed at that batch.
+    """The largest batch, and image size or context, of each method within the budget, and its speed at that batch.
 
     Args:
         plan: for the budget.
@@ -230,11 +233,12 @@ def budget_summary(plan: CostPlan, group: Compared, searches: Mapping[tuple[str,
     ratios = _ratios(speeds, baseline)
     rows = []
     for label, case in group.by_label.items():
-        batch, image = searches[(label, "batch_size")], searches.get((label, "image_size"), {})
+        sample = "image" if case.context is None else "context"
+        batch, other = searches[(label, "batch_size")], searches.get((label, _AXIS_OF[sample]))
         row: Row = {"label": label, "rule": case.rule.name, "mode": case.mode}
         row |= {"largest_batch": batch["largest"], "batch_stopped": batch["stopped"]}
-        row |= {"largest_image": image.get("largest"), "image_stopped": image.get("stopped", False)}
-        row |= {"failed": NOT_MEASURED} if batch.get("failed") or image.get("failed") else {}
+        row |= {f"largest_{sample}": other["largest"], f"{sample}_stopped": other["stopped"]} if other else {}
+        row |= {"failed": NOT_MEASURED} if any(each and each["failed"] for each in (batch, other)) else {}
         rows.append(row | ratios.get(label, {"samples_per_s": None, "speed_ratio": None}))
     first = group.base
     return {
