@@ -389,7 +389,7 @@ context         | of a network for images | layerlocal cost --set context=8
 context         | longer than the text    | load_data("python_library", context=900000)
 image_size      | of a network for text   | layerlocal cost --network gpt --image-size 32
 classes         | of text                 | load_data("python_library", classes=3)
-network         | text for images         | layerlocal tune --data python_library
+network         | text for images         | layerlocal tune --data python_library --network vgg8
 network         | images for text         | layerlocal train --network gpt
 text            | a rule that makes inputs| layerlocal check ff --network gpt
 text            | in the audit            | layerlocal audit --data python_library

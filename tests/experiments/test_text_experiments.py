@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from layerlocal import tune
 from layerlocal.data.task import task_of
 from layerlocal.data.text import BYTES
 from layerlocal.experiments.driver import How
@@ -14,8 +17,10 @@ from layerlocal.experiments.stored import write_report
 from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import plan_runs
 from layerlocal.experiments.studies.driver import Studied
+from layerlocal.experiments.tune import network_of_trials
 from layerlocal.runs.store import RunStore
 from layerlocal.spec import DataSpec
+from layerlocal.types import InputError
 
 SMALL = [
     "--set",
@@ -27,6 +32,55 @@ SMALL = [
     "--set",
     "network.depth=2",
 ]
+
+
+TAKEN = [("python_library", "gpt"), ("teacher_student", "mlp"), ("fashion_mnist_subset", "vgg8")]
+"""What is trained where no network is named."""
+
+
+@pytest.mark.parametrize(("data", "network"), TAKEN)
+def test_without_a_name_train_takes_the_network_of_the_data(monkeypatch, cli, data, network):
+    asked = []
+
+    def capture(spec, *_, **__):
+        asked.append(spec)
+        raise InputError("captured")
+
+    monkeypatch.setattr("layerlocal.runs.run.run_spec", capture)
+    cli("train", "--data", data, "--width", "0.25")
+    cli("train", "--data", data, "--width", "0.25", "--network", "cnn4")
+    assert [spec.network.name for spec in asked] == [network, "cnn4"]
+    assert {spec.network.width for spec in asked} == {0.25}
+
+
+@pytest.mark.parametrize(("data", "network"), TAKEN)
+def test_without_a_name_a_search_takes_the_network_of_the_data_in_the_shell_and_in_python(
+    monkeypatch, cli, data, network
+):
+    asked = []
+
+    def capture(plan, *_, **__):
+        asked.append(plan)
+        raise InputError("captured")
+
+    for name in ("run_tuning", "forecast_tuning"):
+        monkeypatch.setattr(f"layerlocal.experiments.tune.driver.{name}", capture)
+    cli("tune", "--data", data)
+    cli("tune", "--data", data, "--dry-run", "--set", "data.num_train=100")
+    for options in ({}, {"network": "cnn4"}, {"settings": {"network.name": "cnn4"}}):
+        with pytest.raises(InputError, match="captured"):
+            tune(data=data, **options)
+    assert [plan.network.name for plan in asked] == [network] * 3 + ["cnn4"] * 2
+    assert all(plan.network.fused and "network.name" not in plan.settings for plan in asked)
+
+
+def test_a_folder_of_text_is_known_for_text_by_the_column_that_a_setting_names(tmp_path):
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"poem": ["a" * 30], "label": [0]}), tmp_path / f"{split}.parquet")
+    settings = {"data.labels": "poem", "recipe.epochs": 1}
+    assert network_of_trials(str(tmp_path), settings).name == "gpt"
+    assert network_of_trials(str(tmp_path), {}).name == "vgg8"
+    assert settings == {"data.labels": "poem", "recipe.epochs": 1}
 
 
 @pytest.mark.parametrize("size", ["quick", "medium", "standard", "full"])
@@ -68,7 +122,7 @@ def test_the_audit_refuses_text_in_a_sentence(refused, more):
         (["study", "accuracy", "--data", "fashion_mnist_subset", "--network", "gpt"], "network 'gpt' takes text, not images; for images take "),
         (["study", "accuracy", "--data", "python_library", "--rules", "ff"], "rule 'ff' makes inputs of its own"),
         (["audit", "--network", "gpt"], "network 'gpt' takes text, not images"),
-        (["tune", "--data", "python_library"], "network 'vgg8' takes images, not text; for text take gpt"),
+        (["tune", "--data", "python_library", "--network", "vgg8"], "network 'vgg8' takes images, not text; for text take gpt"),
         (["tune", "--network", "gpt"], "network 'gpt' takes text, not images"),
         (["tune", "--data", "python_library", "--network", "gpt", "--rules", "symba"], "rule 'symba' makes inputs of its own"),
     ],

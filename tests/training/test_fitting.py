@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from layerlocal import Fitted, Recipe, Rule, create_network, create_rule, data_from_arrays, fit, load_data
-from layerlocal.training.fit import network_for
+from layerlocal.data.shaped import network_for
 from layerlocal.training.train import train_rule
 from layerlocal.types import InputError
 

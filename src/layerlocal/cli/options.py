@@ -41,7 +41,14 @@ SeedList = Annotated[
 ]
 Ray = Annotated[str | None, typer.Option("--ray", help="Address of a Ray cluster to run on (extra `ray`), or local.")]
 _NETWORKS = "name of `layerlocal list networks`, or FILE.py:FUNCTION"
-NamedNetwork = Annotated[str, typer.Option("--network", autocompletion=complete.networks, help=f"A {_NETWORKS}.")]
+NamedNetwork = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        autocompletion=complete.networks,
+        help=f"A {_NETWORKS}; left out: vgg8 for images, gpt for text, mlp for vectors.",
+    ),
+]
 Network = Annotated[
     str | None,
     typer.Option(

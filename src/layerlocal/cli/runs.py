@@ -119,7 +119,7 @@ def train(
             help="A name of `layerlocal list data`, a folder of Parquet files, images or text, or a file NAME.npz.",
         ),
     ] = "fashion_mnist_subset",
-    network: NamedNetwork = "vgg8",
+    network: NamedNetwork = None,
     width: Annotated[float | None, typer.Option(help="Factor on the network's widths.")] = None,
     start: Annotated[
         str | None,
@@ -153,17 +153,22 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
+    from layerlocal.data.task import usual_network
     from layerlocal.runs.pin import pin
     from layerlocal.runs.progress import EpochLog, OneRun
     from layerlocal.runs.store import RunStore
     from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
 
     speaks = speaks_for_run(parallel)
-    chosen = chosen_settings(context, settings, network__width=width, network__start=start, recipe__epochs=epochs)
-    named = TYPED_NETWORK.model_copy(update={"name": network})
-    base = RunSpec(data=DataSpec(source=data), network=named, rule=RuleSpec(name=rule), seed=seed)
+    chosen = chosen_settings(
+        context, settings, network__name=network, network__width=width, network__start=start, recipe__epochs=epochs
+    )
+    base = RunSpec(data=DataSpec(source=data), network=TYPED_NETWORK, rule=RuleSpec(name=rule), seed=seed)
     prepare_torch(device, threads)
-    spec = pin(_with_roles(base.with_settings(chosen), blocks), reread=reread)
+    spec = base.with_settings(chosen)
+    if "network.name" not in chosen:
+        spec = spec.with_settings({"network.name": usual_network(spec.data)})
+    spec = pin(_with_roles(spec, blocks), reread=reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     progress = OneRun(err if speaks else Console(quiet=True), log)
     try:

@@ -79,9 +79,9 @@ def tune(
 
     - A first look: `layerlocal tune --rule class-goodness --trials 8 --epochs 2 --width 0.25`
     """
-    from layerlocal.experiments.tune import DEFAULT_SPACE, TunePlan, parse_dimension
+    from layerlocal.experiments.tune import DEFAULT_SPACE, TunePlan, network_of_trials, parse_dimension
     from layerlocal.experiments.tune.driver import forecast_tuning, run_tuning
-    from layerlocal.spec import TYPED_NETWORK, DataSpec
+    from layerlocal.spec import DataSpec
 
     if device != "cpu":
         prepare_torch(device, None)
@@ -90,7 +90,7 @@ def tune(
     plan = TunePlan.parse(
         {
             "rules": tuple(names), "data": DataSpec(source=data).model_dump(),
-            "network": TYPED_NETWORK.model_dump() | {"name": chosen.pop("network.name", TYPED_NETWORK.name)},
+            "network": network_of_trials(data, chosen).model_dump(),
             "settings": chosen, "space": [parse_dimension(text).model_dump() for text in space or DEFAULT_SPACE], "trials": trials,
             "seeds": seeds_typed(seeds), "sampler": sampler, "seed": seed,
         }

@@ -1,10 +1,14 @@
-"""What of a task networks and rules are built for."""
+"""What of a task networks and rules are built for, and the network that is taken where none is named."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["Shaped"]
+__all__ = ["USUAL_NETWORK", "Shaped", "network_for"]
+
+USUAL_NETWORK: Mapping[str, str] = {"images": "vgg8", "vectors": "mlp", "text": "gpt"}
+"""By what samples are (`Shaped.kind`)."""
 
 
 class Shaped:
@@ -27,6 +31,13 @@ class Shaped:
             """K."""
 
     @property
+    def kind(self) -> Literal["images", "vectors", "text"]:
+        """What samples are."""
+        if self.vocabulary is not None:
+            return "text"
+        return "images" if len(self.sample_shape) == 3 else "vectors"
+
+    @property
     def label_shape(self) -> tuple[int, ...]:
         """Of a sample's labels: (), or (T,) where every token has one."""
         return self.sample_shape if self.vocabulary is not None else ()
@@ -47,3 +58,8 @@ class Shaped:
     def image_size(self) -> int:
         """H = W in pixels; 1 for vectors."""
         return self.sample_shape[-1] if len(self.sample_shape) == 3 else 1
+
+
+def network_for(data: Shaped) -> str:
+    """The network that is taken where none is named: ``"mlp"`` for vectors, ``"vgg8"`` for images, ``"gpt"`` for text."""
+    return USUAL_NETWORK[data.kind]

@@ -11,13 +11,21 @@ from layerlocal.data.arguments import Request, check_arguments
 from layerlocal.data.choice import choose
 from layerlocal.data.pairs import Composed, plan_pairs
 from layerlocal.data.raw import TEACHER_NAME, Raw, raw_data
-from layerlocal.data.shaped import Shaped
+from layerlocal.data.shaped import USUAL_NETWORK, Shaped, network_for
 from layerlocal.data.teacher_options import TeacherOptions
-from layerlocal.data.text import VOCABULARY, TextChoice, choose_text, find_text, refuse_context
+from layerlocal.data.text import VOCABULARY, TextChoice, choose_text, find_text, is_text, refuse_context
 from layerlocal.spec import DataSpec, Recipe
 from layerlocal.types import InputError
 
-__all__ = ["Task", "content_of", "refuse_less_than_a_batch", "refuse_no_images", "refuse_other_content", "task_of"]
+__all__ = [
+    "Task",
+    "content_of",
+    "refuse_less_than_a_batch",
+    "refuse_no_images",
+    "refuse_other_content",
+    "task_of",
+    "usual_network",
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,17 @@ def content_of(spec: DataSpec, *, reread: bool = False) -> str | None:
     return raw_data(spec.source, request, reread=reread).content_sha256
 
 
+def usual_network(data: DataSpec) -> str:
+    """`network_for` the data of a spec, told by how they lie: nothing is decoded or fetched.
+
+    Raises:
+        InputError: a folder that cannot be read, or options of teacher-student data that are none.
+    """
+    if data.source == TEACHER_NAME:
+        return network_for(task_of(data))
+    return USUAL_NETWORK["text" if is_text(data) else "images"]
+
+
 def refuse_no_images(task: Task, source: str, who: str) -> None:
     """Of what has networks for images and no option for another.
 
@@ -140,13 +159,12 @@ def refuse_no_images(task: Task, source: str, who: str) -> None:
     Raises:
         InputError: the samples are vectors or text.
     """
-    if len(task.sample_shape) > 1:
+    if task.kind == "images":
         return
-    text = task.vocabulary is not None
-    what = "is text" if text else f"has vectors of {task.in_channels} numbers"
+    what = "is text" if task.kind == "text" else f"has vectors of {task.in_channels} numbers"
     raise InputError(
         f"{source} {what}, and {who} trains networks for images: give images with --data or leave it out; `layerlocal train --data "
-        f"{shlex.quote(source)} --network {'gpt' if text else 'mlp'}` trains on {'text' if text else 'vectors'}"
+        f"{shlex.quote(source)} --network {network_for(task)}` trains on {task.kind}"
     )
 
 

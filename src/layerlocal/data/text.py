@@ -250,6 +250,8 @@ def _embedded() -> Corpus:
 
 def _folder(source: str | Path) -> Path | None:
     """As `raw.raw_data` looks for a folder; what is none is refused there."""
+    if not str(source):
+        return None
     place = os.environ.get("LAYERLOCAL_DATA")
     named = isinstance(source, str) and source not in ("", ".", "..") and os.sep not in source
     own = Path(place).expanduser() / str(source) if place and named else None

@@ -271,7 +271,8 @@ def tune(
         seeds: runs of each trial: how many, 1 to 10,000, or which; their mean counts.
         sampler: ``"tpe"`` or ``"random"`` (extra ``tune``), or ``"sobol"``: the same settings for every method.
         data: a name of `list_data()`, a folder, or a file ``NAME.npz``.
-        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``; ``vgg8`` where left out.
+        network: a name of `list_networks()`, or ``FILE.py:FUNCTION``; where left out ``vgg8`` for images, ``gpt`` for text, ``mlp`` for
+            vectors.
         width: factor on the network's widths, > 0.
         epochs: passes over the training split.
         settings: more settings of every trial, dotted: ``{"data.num_train": 2000}``.
@@ -286,18 +287,19 @@ def tune(
     Raises:
         InputError: a mistake in what was asked for, found before anything is trained; a store that cannot be written.
     """
-    from layerlocal.experiments.tune import DEFAULT_SPACE, TunePlan, parse_dimension
+    from layerlocal.experiments.tune import DEFAULT_SPACE, TunePlan, network_of_trials, parse_dimension
     from layerlocal.experiments.tune.driver import run_tuning
-    from layerlocal.spec import TYPED_NETWORK, DataSpec
+    from layerlocal.spec import DataSpec
 
     here = place_of_runs(reread=reread, workers=workers, ray=ray, device=device, out=out, verbose=verbose)
     own = {"network.name": ("network", network), "network.width": ("width", width), "recipe.epochs": ("epochs", epochs)}
     chosen = dotted_settings(settings, own)
-    name = text_of("network", chosen.pop("network.name", TYPED_NETWORK.name))
+    text_or_none("network", chosen.get("network.name"))
+    place = text_of("data", data)
     plan = TunePlan.parse(
         {
-            "rules": tuple(some_names("rules", rules)), "data": DataSpec(source=text_of("data", data)).model_dump(),
-            "network": TYPED_NETWORK.model_dump() | {"name": name}, "settings": chosen,
+            "rules": tuple(some_names("rules", rules)), "data": DataSpec(source=place).model_dump(),
+            "network": network_of_trials(place, chosen).model_dump(), "settings": chosen,
             "space": [parse_dimension(text).model_dump() for text in names_of("space", space) or DEFAULT_SPACE],
             "trials": whole_number("trials", trials, least=1, most=100_000), "seeds": seeds_of(seeds),
             "sampler": text_of("sampler", sampler), "seed": seed_number(seed),

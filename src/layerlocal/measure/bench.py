@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from layerlocal.data import Data, Split, data_from_splits
+from layerlocal.data.shaped import USUAL_NETWORK
 from layerlocal.networks import Network, create_network, network_options, takes_text
 from layerlocal.rules import Rule, create_rule, rule_class
 from layerlocal.rules.core.registry import tried_on
@@ -58,7 +59,7 @@ class Bench:
         self.options = options
         self.own, self.own_options = own, dict(own_options or {})
         self.text = own is not None and takes_text(own)
-        self.plain = "gpt" if self.text else tried_on(rule_class(rule), options) or "plain"
+        self.plain = USUAL_NETWORK["text"] if self.text else tried_on(rule_class(rule), options) or "plain"
         side = IMAGE_SIZE if own is None else OWN_IMAGE_SIZE
         self.num_classes = VOCABULARY if self.text else NUM_CLASSES
         self.sizes: dict[str, Any] = (

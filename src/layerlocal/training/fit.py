@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from layerlocal.data import Data, Split, data_from_arrays
+from layerlocal.data.shaped import network_for
 from layerlocal.devices import Device, find_device
 from layerlocal.networks import Network, create_network
 from layerlocal.options import check_kind
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
-__all__ = ["Fitted", "evaluate", "fit", "network_for"]
+__all__ = ["Fitted", "evaluate", "fit"]
 
 
 @dataclass(frozen=True)
@@ -188,13 +189,6 @@ def _evaluate_module(module: nn.Module, split: Split, num_classes: int, device: 
     correct = torch.cat(found)
     groups = {name: float(correct[mask].double().mean()) for name, mask in split.groups.items() if mask.any()}
     return Evaluation(float(correct.double().mean()), {}, len(correct), groups)
-
-
-def network_for(data: Data) -> str:
-    """The network that is taken where none is named: ``"mlp"`` for vectors, ``"vgg8"`` for images, ``"gpt"`` for text."""
-    if data.vocabulary is not None:
-        return "gpt"
-    return "vgg8" if len(data.sample_shape) == 3 else "mlp"
 
 
 def _two_arrays(data: Any) -> tuple[Any, Any]:

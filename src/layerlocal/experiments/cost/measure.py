@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from layerlocal.data.shaped import USUAL_NETWORK
 from layerlocal.experiments.cost.building import Trainer
 from layerlocal.experiments.cost.case import CostCase
 from layerlocal.experiments.cost.energy import EnergyMeter
@@ -65,9 +66,9 @@ def _tiny(case: CostCase) -> tuple[str, float, dict[str, Any], dict[str, int]]:
     """Name, width and options of a network as small as the case's rule takes one, and the size of its samples."""
     features = case.num_classes if rule_facts(case.rule.name).channel_groups else 8
     if case.context is not None:
-        return "gpt", 1.0, {"hidden": features}, {"context": min(case.context, 8)}
+        return USUAL_NETWORK["text"], 1.0, {"hidden": features}, {"context": min(case.context, 8)}
     if case.image_size == 1:
-        return "mlp", 1.0, {"hidden": features}, {}
+        return USUAL_NETWORK["vectors"], 1.0, {"hidden": features}, {}
     return "plain", features / 64, {}, {"image_size": 8}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from layerlocal.data.shaped import USUAL_NETWORK
 from layerlocal.data.text import CONTEXT, VOCABULARY
 from layerlocal.experiments.cost.budget import parse_memory, refuse_below_weights
 from layerlocal.experiments.cost.case import BASELINE, MODES, CostCase, check_division, parse_mode
@@ -366,7 +367,7 @@ _OF_AXES = ("recipe.precision", "recipe.optimizer", "network.compile", "network.
 def _axes(maker: _Maker) -> Iterator[Axis]:
     """Depth on equal blocks, the others on one network; of text its context, and neither images nor classes."""
     given, scale = maker.plan.settings, maker.plan.detail.scale
-    name = given.get("network.name", "vgg8")
+    name = given.get("network.name", USUAL_NETWORK["images"])
     text = takes_text(name)
     own = {key: value for key, value in given.items() if key in _OF_AXES or key.startswith("rule.")}
 

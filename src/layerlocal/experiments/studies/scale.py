@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from layerlocal.data.medmnist import MEDMNIST
+from layerlocal.data.shaped import USUAL_NETWORK
 from layerlocal.data.text import find_text
 from layerlocal.experiments.studies.base import StudyPlan, twins_of_rule
 from layerlocal.runs.listing import rule_facts
@@ -86,7 +87,7 @@ class Scale:
     @property
     def mlp(self) -> NetworkSpec:
         """For teacher-student vectors."""
-        return NetworkSpec(name="mlp")
+        return NetworkSpec(name=USUAL_NETWORK["vectors"])
 
 
 def _equal_steps(recipe: Recipe, usual: int, number: int) -> Recipe:
@@ -170,7 +171,7 @@ _OF_TEXT = {"quick": (0.25, 3), "medium": (0.5, 6), "standard": (1.0, 20), "full
 def _for_text(size: str) -> Scale:
     """As many samples of text as of images, a transformer, and no augmentation."""
     width, epochs = _OF_TEXT[size]
-    network = NetworkSpec(name="gpt", width=width, channels_last=False)
+    network = NetworkSpec(name=USUAL_NETWORK["text"], width=width, channels_last=False)
     return replace(_SCALES[size], network=network, recipe=_TEXTS.model_copy(update={"epochs": epochs}))
 
 

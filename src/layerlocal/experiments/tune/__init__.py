@@ -2,6 +2,7 @@
 
 from layerlocal.experiments.tune.plan import Method as Method
 from layerlocal.experiments.tune.plan import TunePlan as TunePlan
+from layerlocal.experiments.tune.plan import network_of_trials as network_of_trials
 from layerlocal.experiments.tune.plan import setting_of as setting_of
 from layerlocal.experiments.tune.points import shared_points as shared_points
 from layerlocal.experiments.tune.search import Search as Search
@@ -20,6 +21,7 @@ __all__ = [
     "Search",
     "TunePlan",
     "at_once",
+    "network_of_trials",
     "of_rule",
     "parse_dimension",
     "refuse_unfair",

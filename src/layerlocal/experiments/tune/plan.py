@@ -7,15 +7,16 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from layerlocal.data.task import usual_network
 from layerlocal.experiments.driver import seeds_of
 from layerlocal.experiments.settings import FIXED, start_of
 from layerlocal.experiments.tune.space import Dimension, of_rule, refuse_unfair
 from layerlocal.names import first_name
 from layerlocal.runs.listing import partner_of, refuse_baseline, rule_facts
-from layerlocal.spec import DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
+from layerlocal.spec import TYPED_NETWORK, DataSpec, Frozen, NetworkSpec, Recipe, RuleSpec, RunSpec
 from layerlocal.types import InputError
 
-__all__ = ["Method", "TunePlan", "setting_of"]
+__all__ = ["Method", "TunePlan", "network_of_trials", "setting_of"]
 
 TWINS = ("bp", "bp-deepsup")
 
@@ -151,6 +152,19 @@ class TunePlan(Frozen):
                 "a search is judged on the validation split, and data.validation is 0; give it a share such as 0.1"
             )
         refuse_unfair(self.space, self.rules, self.settings)
+
+
+def network_of_trials(data: str, settings: dict[str, Any]) -> NetworkSpec:
+    """The network of a search: that of the settings, which lose its name, or else the usual one of the data (`usual_network`).
+
+    Raises:
+        InputError: settings of the data that are not known or not allowed.
+    """
+    name = settings.pop("network.name", None)
+    if name is None:
+        of_data = {key: value for key, value in settings.items() if key.startswith("data.")}
+        name = usual_network(RunSpec(data=DataSpec(source=data)).with_settings(of_data).data)
+    return TYPED_NETWORK.model_copy(update={"name": name})
 
 
 def setting_of(spec: RunSpec, key: str) -> Any:
