@@ -507,6 +507,13 @@ LayerLocalClassifier(network_options={"foo": 1}).fit(X, y)                      
 LayerLocalClassifier(rule_options={"foo": 1}).fit(X, y)                                      | foo
 LayerLocalClassifier(device="gpu").fit(X, y)                                                 | gpu
 LayerLocalClassifier(network=nn.Linear(5, 4)).fit(X, y)                                      | Linear
+LayerLocalClassifier(start=nn.Linear(5, 4)).fit(X, y)                                        | Linear
+LayerLocalClassifier(start=7).fit(X, y)                                                      | 7
+LayerLocalClassifier(start="nowhere.pt").fit(X, y)                                           | nowhere.pt
+LayerLocalClassifier(start=LayerLocalClassifier()).fit(X, y)                                 | start
+LayerLocalClassifier(blocks="odd").fit(X, y)                                                 | odd
+LayerLocalClassifier(blocks=3).fit(X, y)                                                     | 3
+LayerLocalClassifier(blocks="9 local").fit(X, y)                                             | 9
 LayerLocalClassifier().fit(X, [0] * len(y))                                                  | class
 """
 

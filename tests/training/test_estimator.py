@@ -10,6 +10,7 @@ import pytest
 import torch
 
 pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -266,6 +267,83 @@ def test_a_rule_that_is_made_is_refused_and_its_class_is_taken():
     with pytest.raises(InputError, match=r"LocalHeads .*made already"):
         LayerLocalClassifier(rule).fit(*vectors())
     assert isinstance(small(type(rule), epochs=1).fit(*vectors()).rule_, type(rule))
+
+
+# --- weights that are given, and what each block does -------------------------------------------------------------------
+
+
+def weights(rule):
+    return {name: value.clone() for name, value in rule.network.state_dict().items()}
+
+
+def blocks_that_moved(before, rule):
+    return {
+        name.split(".")[1] for name, value in rule.network.state_dict().items() if not torch.equal(before[name], value)
+    }
+
+
+def test_it_starts_from_given_weights_and_frozen_blocks_keep_them():
+    (X, y), (X2, y2) = vectors(seed=1), vectors(seed=2)
+    old = small("local-heads", network_options={"depth": 3}, epochs=1).fit(X, y)
+    start, roles = weights(old.rule_), "1 frozen, 1 local, 1 frozen"
+    model = LayerLocalClassifier("local-heads", start=old.rule_, blocks=roles, epochs=2, random_state=3)
+    found = model.fit(X2, y2).rule_
+    assert blocks_that_moved(start, found) == {"1"}
+    assert blocks_that_moved(start, old.rule_) == set() and found.network is not old.rule_.network
+    by_hand = fit_rule(
+        "local-heads", data_from_arrays(X2, y2, validation=0), Recipe(epochs=2, batch_size=32), start=old.rule_, blocks=roles, seed=seed_of(3),
+    )  # fmt: skip
+    assert all(torch.equal(value, by_hand.rule.state_dict()[name]) for name, value in found.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["fitted", "network", "file"])
+def test_whatever_fit_starts_from_it_starts_from(kind, tmp_path):
+    X, y = vectors()
+    fitted = fit_rule("local-heads", (X, y), Recipe(epochs=1, batch_size=16), network=own())
+    if kind == "file":
+        save_file(fitted.rule.state_dict(), tmp_path / "old.safetensors")
+    start = {"fitted": fitted, "network": fitted.rule.network, "file": str(tmp_path / "old.safetensors")}[kind]
+    sizes = {"network": "mlp", "width": 0.1, "network_options": {"depth": 2}} if kind == "file" else {}
+    model = LayerLocalClassifier("bp", start=start, blocks=["2 frozen"], epochs=1, random_state=0, **sizes).fit(X, y)
+    assert blocks_that_moved(weights(fitted.rule), model.rule_) == set()
+
+
+def test_start_and_blocks_are_parameters_like_others():
+    X, y = vectors(90)
+    old = small("local-heads", epochs=1).fit(X, y).rule_
+    roles = ["1 frozen", "1 local"]
+    model = small("local-heads", network_options=None, width=1.0, epochs=1, start=old, blocks=roles)
+    assert model.start is old and model.blocks is roles
+    assert model.get_params()["start"] is old and model.get_params()["blocks"] is roles
+    cloned = clone(model).fit(X, y)
+    assert blocks_that_moved(weights(old), cloned.rule_) == {"1"} and cloned.start is not old
+    assert model.set_params(start=None, blocks=None, width=0.125).fit(X, y).rule_.network.depth == 4
+    grid = {"blocks": ["2 local", "1 frozen, 1 local", "2 joint"]}
+    search = GridSearchCV(small("local-heads", epochs=1), grid, cv=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["params"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"blocks": "2 odd"}, "blocks must say .*'2 odd'"),
+        ({"blocks": "3 local"}, "blocks says what 3 blocks do, and the network has 2"),
+        ({"start": 7}, "a network starts from a module or a file, got 7"),
+        ({"start": torch.nn.Linear(5, 4)}, "has none of the network's weights|does not say where its blocks are"),
+        ({"start": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"start": small()}, "start is a LayerLocalClassifier, .*give its rule_"),
+    ],
+)
+def test_a_start_or_roles_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        small("local-heads", **options).fit(*vectors())
+
+
+def test_the_network_of_a_start_has_its_width():
+    X, y = vectors()
+    old = small("local-heads", epochs=1).fit(X, y).rule_
+    with pytest.raises(InputError, match=r"network by name; .*made already"):
+        LayerLocalClassifier("local-heads", start=old, width=0.5).fit(X, y)
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,8 @@ from layerlocal.networks import Network
 from layerlocal.options import whole_number
 from layerlocal.rules import Rule
 from layerlocal.spec import Recipe, RunSpec
-from layerlocal.training.fit import fit
+from layerlocal.training.fit import Fitted, fit
+from layerlocal.training.start import Start
 from layerlocal.training.train import EpochRecord
 from layerlocal.types import InputError
 
@@ -54,6 +55,9 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
         network: a name of `list_networks()` or ``FILE.py:FUNCTION``; ``"auto"``: `network_for` the data, ``"mlp"`` for vectors and
             ``"vgg8"`` for images; or a `Network`, of which every fit trains a copy, from the weights that it has.
         width: factor on the widths of a network by name.
+        start: weights that every fit starts from, as in `fit`: what that gave, a rule (``model.rule_``), a network, any other module that has
+            the network's blocks, or a file. With ``network="auto"`` the network is a copy of that of the first three. The start is not trained.
+        blocks: what each block does, as in `fit`: ``"2 frozen, 2 local"``, or a list of such words; all as the rule has it where left out.
         epochs: passes over the training rows.
         batch_size: samples a step; as many as there are where there are fewer.
         learning_rate: peak of the schedule.
@@ -88,6 +92,8 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
         *,
         network: str | Network = "auto",
         width: float = 1.0,
+        start: Fitted | Start | None = None,
+        blocks: str | Sequence[str] | None = None,
         epochs: int = 20,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
@@ -102,6 +108,8 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
         self.rule = rule
         self.network = network
         self.width = width
+        self.start = start
+        self.blocks = blocks
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -148,7 +156,7 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
         self._refuse_one_row(np.asarray(y))
         data = data_from_arrays(X, y, validation=self.validation_fraction, seed=seed)
         fitted = fit(
-            self._rule(), data, self._recipe(len(data.train)), seed=seed, device=self.device,
+            self._rule(), data, self._recipe(len(data.train)), start=self._start(), blocks=self.blocks, seed=seed, device=self.device,
             on_epoch=self._print if self.verbose else None, **self._network(), **self._options("rule_options"),
         )  # fmt: skip
         self.rule_ = fitted.rule
@@ -213,12 +221,19 @@ class LayerLocalClassifier(ClassifierMixin, BaseEstimator):
         options = self._options("network_options")
         if not isinstance(self.network, Network):
             network = None if isinstance(self.network, str) and self.network == "auto" else self.network
-            return {"network": network, "width": self.width, "network_options": options}
+            width = None if self.width == 1.0 else self.width  # that of a start's own network is never given
+            return {"network": network, "width": width, "network_options": options}
         if self.width != 1.0 or options:
             raise InputError(
                 "width and network_options are for a network by name; this one is made already: leave them out"
             )
         return {"network": copy.deepcopy(self.network)}
+
+    def _start(self) -> Fitted | Start | None:
+        """A classifier is cloned without what it learned, and so would be one that stands here."""
+        if isinstance(self.start, LayerLocalClassifier):
+            raise InputError("start is a LayerLocalClassifier, of which a clone forgets the weights; give its rule_")
+        return self.start
 
     def _options(self, group: str) -> dict[str, Any]:
         given = getattr(self, group)
