@@ -56,6 +56,8 @@ TABLE = [
     ("3.5 layers", words.measured(3.5, "layers")),
     ("−0.029 bits [−0.429, +0.371]", words.measured(estimate(-0.029, 0.4), "bits")),
     ("+0.175 bits", words.measured(0.1746, "bits")),
+    ("−0.029 [−0.429, +0.371], n=3", words.cell(estimate(-0.029, 0.4), "bits")),
+    ("+0.175", words.cell(0.1746, "bits")),
     ("1.443 bits", words.bits(1.0)),
     ("not run", words.bits(math.nan)),
     ("–", words.measured(math.nan, "pp")),

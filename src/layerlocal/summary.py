@@ -42,7 +42,9 @@ Value = None | bool | int | float | str | Mapping[str, Any]
 Row = dict[str, Any]
 """One observation by name, for CSV and data frames."""
 FigureKind = Literal["lines", "points", "bars", "heat", "matrix"]
-CellKind = Literal["text", "int", "number", "percent", "points", "ratio", "bytes", "count", "probability", "command"]
+CellKind = Literal[
+    "text", "int", "number", "percent", "points", "ratio", "bytes", "count", "probability", "bits", "command"
+]
 ExperimentKind = Literal["study", "audit", "cost", "tune", "claims"]
 SHOWN = 30
 """Rows of the table in a notebook; `Summary.rows` has them all."""
@@ -161,7 +163,8 @@ class Column(_Piece):
     Args:
         key: of its values in the rows.
         label: its head.
-        kind: how a value is written: ``"percent"`` an accuracy, ``"points"`` a difference of accuracies, ``"ratio"`` a factor, ...
+        kind: how a value is written: ``"percent"`` an accuracy, ``"points"`` a difference of accuracies, ``"ratio"`` a factor,
+            ``"bits"`` a difference of losses, ...
         judged: say in words, and colour, on which side of 0 an interval of differences lies.
     """
 

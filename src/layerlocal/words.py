@@ -313,9 +313,9 @@ def _in_points(value: Any, unit: str) -> str:
     return text
 
 
-def _in_bits(value: Any) -> str:
-    """A difference of losses: ``+0.175 bits [−0.429, +0.778]``."""
-    text = f"{signed(mean_of(value) or 0.0, 3)} bits"
+def _in_bits(value: Any, unit: str = " bits") -> str:
+    """A difference of losses: ``+0.175 bits [−0.429, +0.778]``; of a table, which has it in its caption, without the unit."""
+    text = f"{signed(mean_of(value) or 0.0, 3)}{unit}"
     return f"{text} [{signed(value['low'], 3)}, {signed(value['high'], 3)}]" if has_interval(value) else text
 
 
@@ -383,6 +383,7 @@ def cell(value: Any, kind: str) -> str:
 
 _NUMBERS: dict[str, Callable[[Any], str]] = {
     "percent": percent, "points": points, "ratio": ratio, "bytes": byte_count, "count": count, "probability": probability,
+    "bits": lambda value: _in_bits(value, ""),
 }  # fmt: skip
 _INTERVALS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: accuracy(value, with_n=True),
@@ -390,6 +391,7 @@ _INTERVALS: dict[str, Callable[[Any], str]] = {
     "ratio": lambda value: ratio_estimate({"median": mean_of(value), **value}),
     "bytes": lambda value: byte_count(mean_of(value)),
     "count": lambda value: count(mean_of(value)),
+    "bits": lambda value: f"{_in_bits(value, '')}, n={value.get('n', '?')}",
 }
 
 

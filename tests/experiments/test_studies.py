@@ -252,6 +252,20 @@ def test_accuracy_corrected_for_chance_stands_beside_the_raw_one():
     assert row["corrected_gap"]["mean"] == pytest.approx(-0.2)  # (0.6 − 0.5)/0.5 − (0.7 − 0.5)/0.5
 
 
+def test_beside_controls_corrected_accuracies_have_a_table_of_their_own():
+    tables = []
+    for controls in (False, True):
+        plan = plan_of("classes", seeds=(0, 1), controls=controls)
+        found = summarize_study(plan, planted(plan, flat)).tables
+        tables.append({table.caption: {column.key for column in table.columns} for table in found})
+    corrected = {"local_corrected", "bp_corrected", "corrected_gap"}
+    before, beside = tables
+    assert corrected < before["The sweep over K"] and "ordinary" not in before["The sweep over K"]
+    assert beside["The sweep over K"] >= {"arm", "classes", "local", "gap", "ordinary", "headroom"}
+    assert not corrected & beside["The sweep over K"]
+    assert beside["The sweep over K, corrected for chance"] == {"arm", "classes", *corrected}
+
+
 def test_the_two_variants_of_a_class_sweep_hold_what_they_say():
     specs = plan_runs(find_study("classes"), plan_of("classes", seeds=(0,)))
     cells = find_study("classes").cells(plan_of("classes"), "class-goodness", 0)

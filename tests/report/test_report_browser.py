@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from layerlocal.experiments.studies.language import SHOWN
+from layerlocal.experiments.studies.parts import COLUMNS
 from layerlocal.report import write_page
 from layerlocal.report.site import write_site
+from layerlocal.summary import Column, Table
 from planted_figures import estimate, heat_figure, matrix_figure
 from planted_summaries import accuracy_row, large_summary, planted_content, planted_parts, planted_study, run_row
 
@@ -115,6 +118,43 @@ def test_every_figure_is_visible_and_nothing_overflows(
     paper = browser.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
     assert (brightness(paper) < 60) == (scheme == "dark")
     assert browser.execute_script(CUT) == []
+
+
+SCROLLING = """
+return [...document.querySelectorAll('.study .scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.getAttribute('aria-label'));"""
+SIZES = "return [...new Set([...document.querySelectorAll('.study td, .study td strong')].map(t => getComputedStyle(t).fontSize))]"
+
+
+def wide_table(caption: str, labels: dict[str, Any], shown: Any, about: float) -> Table:
+    """PLANTED: three rows of means ± 2 ``about`` with two seeds, as of a study with its controls."""
+    columns = (
+        *(Column(key=key, label=key) for key in labels),
+        *(Column(key=key, label=label, kind=kind) for key, label, kind in shown),
+    )
+    found = {"mean": -about, "low": -3 * about, "high": about, "n": 2, "values": [-2 * about, 0.0]}
+    return Table(
+        caption=caption, columns=columns, rows=(labels | dict.fromkeys((key for key, *_ in shown), found),) * 3
+    )
+
+
+@pytest.mark.parametrize("width", [1280, 1200, 375])
+def test_tables_of_studies_with_controls_and_of_language_fit_a_window_of_1280_pixels_in_the_letters_of_others(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    factors = {"rule": "class-goodness", "images": "10 k", "× usual": "0.125"}
+    places = {"rule": "class-goodness", "training bytes a parameter": 0.25, "width": 0.125, "segments": 6}
+    tables = (
+        wide_table("controls", factors, COLUMNS, 0.061),
+        wide_table("long intervals", factors, COLUMNS, 0.45),
+        wide_table("language", places, SHOWN, 0.12),
+        wide_table("narrow", {"rule": "class-goodness"}, COLUMNS[:3], 0.061),
+    )
+    path = write_page(planted_content(summaries=[planted_study(tables=tables)], claims=[]), tmp_path / "page.html")
+    show(browser, path, "light", width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert len(browser.execute_script(SIZES)) == 1
+    if width == 1280:
+        assert browser.execute_script(SCROLLING) == []
 
 
 def test_run_links_and_details_open_without_script(browser: Any, pages: dict[str, Path]) -> None:

@@ -394,6 +394,8 @@ def test_a_page_loads_neither_torch_nor_matplotlib() -> None:
 
 def test_a_long_count_stands_under_its_interval_and_a_short_one_beside_it():
     long, short = Cell("+0.8", "[−0.1, +1.6], n=3 + images"), Cell("+0.8", "[−0.1, +1.6], n=3")
-    assert long.lines == ["[−0.1, +1.6],", "n=3 + images"]
-    assert short.lines == ["[−0.1, +1.6], n=3"]
+    assert long.lines() == ["[−0.1, +1.6],", "n=3 + images"]
+    assert short.lines() == ["[−0.1, +1.6], n=3"]
+    assert short.lines(signs=12) == ["[−0.1, +1.6],", "n=3"]
+    assert short.lines(signs=11) == ["[−0.1,", "+1.6],", "n=3"]
     assert (str(long), str(short)) == ("+0.8 [−0.1, +1.6], n=3 + images", "+0.8 [−0.1, +1.6], n=3")

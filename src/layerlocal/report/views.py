@@ -19,6 +19,10 @@ from layerlocal.words import NOT_RUN, NOTHING, cell, known, relation, several, s
 __all__ = ["Cell", "Grid", "Opening", "Picture", "Section", "facts", "grid_of", "pairs", "sections_of"]
 
 _WORDS = ("text", "command")
+MOST_COLUMNS = 9
+"""Of a table that is as wide as a page's text; one with more may be as wide as the window."""
+SIGNS = 182
+"""Of the intervals in a row of such a table, each on one line: 1,248 pixels."""
 PRINTED_ROWS = 60
 """Rows up to which a table that is folded on the screen is printed in full."""
 
@@ -38,11 +42,15 @@ class Cell:
         whole = f"{self.text}{between}{self.rest}".strip()
         return f"{whole}, {self.words}" if self.words else whole
 
-    @property
-    def lines(self) -> list[str]:
-        """`rest` on the lines of a page: how many of what a long count is of stands under the interval, not beside it."""
+    def lines(self, signs: int = 0) -> list[str]:
+        """`rest` on the lines of a page: how many of what a long count is of stands under the interval. In a column that is to have so many
+        ``signs`` (0: any) every count does, and a longer interval is on two lines.
+        """
         interval, comma, over = self.rest.partition(", n=")
-        return [f"{interval},", f"n={over}"] if comma and " " in over else [self.rest]
+        if not comma or not (signs or " " in over):
+            return [self.rest]
+        ends = interval.split(", ") if 0 < signs < len(interval) else [interval]
+        return [*(f"{end}," for end in ends), f"n={over}"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class Grid:
     numeric: list[bool]
     judged: bool = False
     folded: bool = False
+
+    @property
+    def signs(self) -> int:
+        """Signs of an interval in a column of a table that needs more room than a page's text has; 0 of a narrower one."""
+        return SIGNS // len(self.head) if len(self.head) > MOST_COLUMNS else 0
 
     @property
     def printed(self) -> bool:

@@ -8,7 +8,14 @@ from typing import Any
 
 from layerlocal.experiments.studies.base import METHODS, estimates, group_rows
 from layerlocal.experiments.studies.controls import ORDINARY
-from layerlocal.experiments.studies.parts import COLUMNS, OF_TWINS, columns, difference_figure, difference_table
+from layerlocal.experiments.studies.parts import (
+    COLUMNS,
+    HEADROOM,
+    OF_TWINS,
+    columns,
+    difference_figure,
+    difference_table,
+)
 from layerlocal.stats import Estimate, estimate
 from layerlocal.summary import Axis, Figure, Guide, Part, Point, Row, Series, Table
 from layerlocal.words import mean_of, percent
@@ -54,7 +61,7 @@ def _beside_ordinary(rows: Sequence[Row]) -> Iterator[Table]:
         ("rule", "rule", "text"), ("local", "accuracy", "percent"), (ORDINARY, "ordinary BP", "percent"),
         ("total", "local − ordinary BP", "points"), ("objective", "= price of the objective", "points"),
         ("extra_supervision", "+ extra supervision", "points"), ("price_of_locality", "+ price of locality", "points"),
-        ("headroom", "headroom: ordinary BP with twice the steps", "points"),
+        HEADROOM,
     )  # fmt: skip
     having = group_rows([row for row in rows if ORDINARY in row], "rule")
     keys = [column.key for column in named[1:]]

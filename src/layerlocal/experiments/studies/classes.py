@@ -155,13 +155,23 @@ class ClassesStudy(AxisStudy):
             "dial", "Teacher-student data with two groups of five classes: more similarity within groups, same K",
             Along("similarity", "similarity ρ", scale="linear"), at={"arm": "dial"},
         ),
-        Grid("The sweep over K", (ARM, K), (*COLUMNS, *CORRECTED), at={"arm": tuple(ARMS)}),
         Grid(
             "K fixed, difficulty varied",
             (Along("arm", "control at fixed K", CONTROLS), K, Along("similarity", "similarity")), at={"arm": tuple(CONTROLS)},
         ),
         Regression(apart=True),
     )  # fmt: skip
+
+    def views(self, plan: StudyPlan) -> Iterable[View]:
+        """The sweep first. Beside controls, which are columns too, corrected accuracies have a table of their own."""
+        caption, along, at = "The sweep over K", (ARM, K), {"arm": tuple(ARMS)}
+        if not plan.controls:
+            return (Grid(caption, along, (*COLUMNS, *CORRECTED), at=at), *self.shown)
+        return (
+            Grid(caption, along, at=at),
+            Grid(f"{caption}, corrected for chance", along, CORRECTED, at=at),
+            *self.shown,
+        )
 
     def cells(self, plan: StudyPlan, rule: str, seed: int) -> list[Cell]:
         """Sweeps over K, then the two controls at one K."""

@@ -15,7 +15,7 @@ from layerlocal.experiments.studies.base import Row, StudyPlan, estimates
 from layerlocal.experiments.studies.choice import Choice
 from layerlocal.experiments.studies.controls import AT_COST, ORDINARY, ordinary_bp
 from layerlocal.experiments.studies.equal import EqualStudy, steps_of
-from layerlocal.experiments.studies.parts import standings
+from layerlocal.experiments.studies.parts import HEADROOM, standings
 from layerlocal.experiments.studies.sampled import PAIRS
 from layerlocal.experiments.studies.scale import methods_of
 from layerlocal.experiments.studies.views import RULE, Along, Differences, Grid
@@ -34,7 +34,7 @@ SHOWN: tuple[tuple[str, str, CellKind], ...] = (
     ("local", "local", "percent"),
     ("bp", "ordinary BP", "percent"),
     ("difference", "local − ordinary BP", "points"),
-    ("headroom", "headroom: ordinary BP with twice the steps", "points"),
+    HEADROOM,
 )
 LEAST = 2
 """Samples in a part of a batch."""

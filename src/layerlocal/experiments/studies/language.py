@@ -54,10 +54,10 @@ COUNT = Along("segments", "segments", {6: "6 segments, a block each", 3: "3 segm
 SHOWN: tuple[tuple[str, str, CellKind], ...] = (
     ("local_bits", "local", "number"),
     ("bp_bits", "BP", "number"),
-    ("ahead", "ahead of BP", "number"),
-    ("ahead_deepsup", "of DeepSup", "number"),
-    ("supervision", "DeepSup of BP", "number"),
-    ("deepening", "of its first segment", "number"),
+    ("ahead", "ahead of BP", "bits"),
+    ("ahead_deepsup", "of DeepSup", "bits"),
+    ("supervision", "DeepSup of BP", "bits"),
+    ("deepening", "of its first segment", "bits"),
 )
 TABLED = (RULE, RATIO, Along("width", "width", kind="number"), Along("segments", "segments", kind="int"))
 

@@ -23,7 +23,14 @@ LENGTHS = {"quick": (0.25, 0.5, 1.0, 2.0), "medium": (0.25, 0.5, 1.0, 2.0), "sta
 """Size → training, in that of the size."""
 IMAGES = {"quick": (500, 2_500), "medium": (1_000, 5_000), "standard": (2_500, 10_000, 50_000)}
 KEYS = {"total": "local − ordinary BP", **NAMES}
-LENGTH = Along("length", "training, times the usual", {x: str(Fraction(x)) for x in LENGTHS["standard"]}, "log2")
+LENGTH = Along(
+    "length",
+    "training, times the usual",
+    {x: str(Fraction(x)) for x in LENGTHS["standard"]},
+    "log2",
+    head="× usual",
+    kind="number",
+)
 
 
 class LengthStudy(AxisStudy):

@@ -15,6 +15,7 @@ from layerlocal.words import BELOW, against, difference, relation, spoken
 __all__ = [
     "COLUMNS",
     "CONTROLLED",
+    "HEADROOM",
     "NAMES",
     "OF_ACCURACY",
     "OF_TWINS",
@@ -29,6 +30,7 @@ __all__ = [
     "standings",
 ]
 
+HEADROOM: tuple[str, str, CellKind] = ("headroom", "headroom: BP with twice the steps", "points")
 COLUMNS: tuple[tuple[str, str, CellKind], ...] = (
     ("local", "local", "percent"),
     ("bp", "BP", "percent"),
@@ -39,7 +41,7 @@ COLUMNS: tuple[tuple[str, str, CellKind], ...] = (
     (ORDINARY, "ordinary BP", "percent"),
     ("total", "local − ordinary BP", "points"),
     ("objective", "price of the objective: BP − ordinary BP", "points"),
-    ("headroom", "headroom: ordinary BP with twice the steps", "points"),
+    HEADROOM,
 )
 NAMES = {key: label for key, label, kind in COLUMNS if kind == "points" and key not in ("total", "headroom")}
 """The differences that figures show, as figures and tables call them."""
