@@ -19,10 +19,12 @@ from layerlocal.words import NOT_RUN, NOTHING, cell, known, relation, several, s
 __all__ = ["Cell", "Grid", "Opening", "Picture", "Section", "facts", "grid_of", "pairs", "sections_of"]
 
 _WORDS = ("text", "command")
-MOST_COLUMNS = 9
-"""Of a table that is as wide as a page's text; one with more may be as wide as the window."""
-SIGNS = 182
+TEXT_SIGNS = 140
+"""Of a row of a table that is as wide as a page's text, 1,024 pixels; one with more may be as wide as the window."""
+BROAD_SIGNS = 182
 """Of the intervals in a row of such a table, each on one line: 1,248 pixels."""
+WORD_SIGNS = 16
+"""Of a column of words, which are broken into lines."""
 PRINTED_ROWS = 60
 """Rows up to which a table that is folded on the screen is printed in full."""
 
@@ -64,15 +66,23 @@ class Grid:
     judged: bool = False
     folded: bool = False
 
-    @property
+    @cached_property
     def signs(self) -> int:
         """Signs of an interval in a column of a table that needs more room than a page's text has; 0 of a narrower one."""
-        return SIGNS // len(self.head) if len(self.head) > MOST_COLUMNS else 0
+        columns = zip(self.head, self.numeric, zip(*self.rows, strict=True), strict=True) if self.rows else ()
+        row = sum(_signs(head, cells, numeric or self.judged) for head, numeric, cells in columns)
+        return BROAD_SIGNS // len(self.head) if row > TEXT_SIGNS else 0
 
     @property
     def printed(self) -> bool:
         """Whether paper shows it although the screen folds it."""
         return len(self.rows) <= PRINTED_ROWS
+
+
+def _signs(head: str, cells: Sequence[Cell], numeric: bool) -> int:
+    """Of a column as wide as it would be: the longest line of a number and its interval, or of words; and the longest word of its head."""
+    lines = [line for cell in cells for line in ((cell.text, *cell.lines()) if numeric else (cell.text[:WORD_SIGNS],))]
+    return max(map(len, (*lines, *head.split())))
 
 
 def pairs(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int | None = None) -> Grid:
