@@ -28,6 +28,14 @@ from layerlocal.cli.app import (
     speaks_for_run,
     typed,
 )
+from layerlocal.cli.config import (
+    SpecFile,
+    config_spec,
+    plan_option,
+    refuse_changed,
+    refuse_unnamed,
+    with_typed,
+)
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import (
     Controls,
@@ -55,6 +63,7 @@ AUDITED = ("rule", "local", "bp", "bp-deepsup", "gap", "extra_supervision", "pri
 @app.command()
 def audit(
     context: typer.Context,
+    config: Annotated[Path | None, plan_option("audit")] = None,
     rules: Rules = None,
     data: Annotated[
         str, typer.Option("--data", autocompletion=complete.data, help="Name or folder of the real data set.")
@@ -109,6 +118,7 @@ def audit(
 @app.command()
 def train(
     context: typer.Context,
+    config: SpecFile = None,
     rule: Annotated[
         str, typer.Option(autocompletion=complete.rules, help="A name of `layerlocal list rules`, or FILE.py:CLASS.")
     ] = "class-goodness",
@@ -153,17 +163,13 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
-    from layerlocal.runs.pin import pin
     from layerlocal.runs.progress import EpochLog, OneRun
     from layerlocal.runs.store import RunStore
-    from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
 
     speaks = speaks_for_run(parallel)
     chosen = chosen_settings(context, settings, network__width=width, network__start=start, recipe__epochs=epochs)
-    named = TYPED_NETWORK.model_copy(update={"name": network})
-    base = RunSpec(data=DataSpec(source=data), network=named, rule=RuleSpec(name=rule), seed=seed)
     prepare_torch(device, threads)
-    spec = pin(_with_roles(base.with_settings(chosen), blocks), reread=reread)
+    spec = _asked(context, config, chosen, blocks, RunStore(out), reread)
     log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
     progress = OneRun(err if speaks else Console(quiet=True), log)
     try:
@@ -183,6 +189,29 @@ def train(
     if certificate is not None and not certificate["certified"]:
         problems = "; ".join(certificate["problems"])
         err.print(f"warning: not as local as declared: {problems}", style="red", markup=False)
+
+
+def _asked(
+    context: typer.Context,
+    config: Path | None,
+    chosen: dict[str, Any],
+    blocks: str | None,
+    store: RunStore,
+    reread: bool,
+) -> RunSpec:
+    """The run that is asked for, of its data and files of code as they are now; one that a spec names and the store has is as it was."""
+    from layerlocal.runs.pin import pin
+
+    spec = with_typed(config_spec(config), context, chosen)
+    if config is None:
+        return pin(_with_roles(spec, blocks), reread=reread)
+    if blocks is None and store.is_done(spec):
+        return spec
+    refuse_unnamed(config, spec, context, chosen)
+    spec = _with_roles(spec, blocks)
+    found = pin(spec, reread=reread)
+    refuse_changed(config, spec, found)
+    return found
 
 
 def _with_roles(spec: RunSpec, blocks: str | None) -> RunSpec:

@@ -28,6 +28,7 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
+from layerlocal.cli.config import plan_option
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import (
     Controls,
@@ -56,6 +57,7 @@ def study(
             help="A study; all of them are listed where it is left out.",
         ),
     ] = None,
+    config: Annotated[Path | None, plan_option("study")] = None,
     size: Annotated[
         str,
         typer.Option(
