@@ -210,7 +210,7 @@ def test_the_plan_of_a_study_asks_for_it_again_and_what_is_typed_wins(experiment
     }  # fmt: skip
     assert experiment("study", "--config", "plan.json") == (("depth",), expected)
     typed = ("--seeds", "2", "--rules", "ff", "--set", "recipe.epochs=2", "--width", "0.5", "--controls")
-    args, found = experiment("study", "depth", "--config", "plan.json", *typed)
+    _, found = experiment("study", "depth", "--config", "plan.json", *typed)
     settings = {"recipe.epochs": 2, "network.width": 0.5}
     assert found == expected | {"seeds": 2, "rules": ["ff"], "controls": True, "settings": settings}
     assert experiment("study", "classes", "--config", put("some.yaml", "seeds: 4"))[1]["seeds"] == (0, 1, 2, 3)

@@ -90,7 +90,8 @@ def config_spec(path: Path | None) -> RunSpec:
         content = _laid_over(usual.model_dump(), content)
     elif content["protocol"] != PROTOCOL:
         raise InputError(
-            f"{path} is of protocol {shown(content['protocol'])}, this version runs protocol {PROTOCOL}; they do not compare"
+            f"{path} is of protocol {shown(content['protocol'])} and does not compare with runs of this version, which are of protocol "
+            f"{PROTOCOL}; use the version of layerlocal that wrote it"
         )
     try:
         return RunSpec.parse(content)

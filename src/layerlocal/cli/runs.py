@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from layerlocal.runs.progress import OneRun
     from layerlocal.runs.store import RunRecord, RunStore
     from layerlocal.spec import RunSpec
+    from layerlocal.training.loggers import Logger
 
 AUDITED = ("rule", "local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
 """Columns of an audit's table for which a terminal has room; the page has them all."""
@@ -157,24 +158,28 @@ def train(
             help="Under `torchrun -m layerlocal train`: data (each batch spread over the processes) or layers (a local rule's blocks).",
         ),
     ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard/RUN (extra `tensorboard`).")
-    ] = False,
+    logger: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=complete.one_of(complete.LOGGERS),
+            help="Also log every epoch: csv (OUT/csv/RUN.csv), tensorboard (OUT/tensorboard/RUN) or wandb (extras of their names).",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
-    from layerlocal.runs.progress import EpochLog, OneRun
+    from layerlocal.runs.progress import OneRun
     from layerlocal.runs.store import RunStore
 
     speaks = speaks_for_run(parallel)
     chosen = chosen_settings(context, settings, network__width=width, network__start=start, recipe__epochs=epochs)
     prepare_torch(device, threads)
     spec = _asked(context, config, chosen, blocks, RunStore(out), reread)
-    log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
-    progress = OneRun(err if speaks else Console(quiet=True), log)
+    log = _logger(logger, spec, RunStore(out)) if logger is not None and speaks else None
+    progress = OneRun(err if speaks else Console(quiet=True))
     try:
         with progress:
-            record = _run(spec, RunStore(out), device, progress, parallel)
+            record = _run(spec, RunStore(out), device, progress, log, parallel)
     except KeyboardInterrupt:
         err.print(f"interrupted; {_what_is_kept(spec, out, progress)}", style="yellow")
         raise typer.Exit(130) from None
@@ -241,15 +246,30 @@ def _what_is_kept(spec: RunSpec, out: Path, progress: OneRun) -> str:
     return f"epoch {epoch}{of} of run {spec.hash} is saved: the same command goes on from there"
 
 
-def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: str | None) -> RunRecord:
+def _logger(kind: str, spec: RunSpec, store: RunStore) -> Logger | None:
+    """The logger of that name; none of a run that is finished already, as that is said."""
+    from layerlocal.training.loggers import LOGGERS, make_logger
+
+    if kind in LOGGERS and store.is_done(spec):
+        err.print(
+            f"the run is finished already, so nothing is logged; its numbers are in {store.root / spec.hash / 'metrics.parquet'}",
+            highlight=False,
+        )
+        return None
+    return make_logger(kind, store.root, spec.hash)
+
+
+def _run(
+    spec: RunSpec, store: RunStore, device: str, listen: OneRun, logger: Logger | None, parallel: str | None
+) -> RunRecord:
     """The run's record; of several processes only the first has one, the others end here."""
     from layerlocal.runs.run import run_spec
 
     if parallel is None:
-        return run_spec(spec, store, device=device, listen=listen)
+        return run_spec(spec, store, device=device, listen=listen, logger=logger)
     from layerlocal.distributed import run_parallel
 
-    record = run_parallel(spec, store, mode=parallel, device=device, listen=listen)
+    record = run_parallel(spec, store, mode=parallel, device=device, listen=listen, logger=logger)
     if record is None:
         raise typer.Exit()
     return record
