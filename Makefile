@@ -32,7 +32,7 @@ gpu:
 
 # Which build of PyTorch: scripts/install.py says it, and takes the small one for CPUs where it can.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python scripts/install.py
+	$(BIN)/python scripts/install.py hub figures
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
@@ -40,7 +40,7 @@ gpu:
 	touch $@ .venv/installed .venv/installed-docs
 
 .venv/installed-docs: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python scripts/install.py docs
+	$(BIN)/python scripts/install.py docs hub figures
 	touch $@ .venv/installed
 
 clean:

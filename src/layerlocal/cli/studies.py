@@ -266,7 +266,7 @@ def report(
             "--format",
             autocompletion=complete.one_of(("html", "md", "csv", "json", "svg", "png", "pdf")),
             help="html (a page beside the runs, as where left out), or md, csv, json on standard output; "
-            "with --figures some of svg,png,pdf, all where left out.",
+            "with --figures some of svg, png, pdf (the last two: extra `figures`), all that can be drawn where left out.",
         ),
     ] = None,
     figures: Annotated[
@@ -282,7 +282,7 @@ def report(
     from layerlocal.report.canvas import FORMATS
 
     if figures is not None:
-        forms = FORMATS if form is None else names_of([form], "--format")
+        forms = None if form is None else names_of([form], "--format")
         written = write_report_figures(out, figures, forms=forms, claim_files=file)
         print("\n".join(map(str, written)))
         return
