@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs
 
-.PHONY: audit test mutation docs gpu clean
+.PHONY: audit test mutation docs dist gpu clean
 
 audit: .venv/installed
 	$(BIN)/layerlocal audit --out $(OUT)
@@ -20,6 +20,12 @@ mutation: .venv/installed-dev
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+# The wheel and the source distribution in dist/, as an index takes them; what is in them is held by tests/test_install.py.
+dist: .venv/installed-dev
+	rm -rf build dist src/layerlocal.egg-info
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 # All that needs a GPU, in nine minutes of one: its tests, speed and memory, CIFAR to 94 %. With the torch that is there, in .venv or beside it.
 # SMOKE=1 tries it on the CPU in two minutes; ARGS are those of the script (`--data DIR`, `--minutes 5`).

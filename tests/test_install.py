@@ -1,17 +1,19 @@
-"""Which build of PyTorch `make` takes, and that a wheel carries every file that the package reads. No network: servers on 127.0.0.1."""
+"""Which build of PyTorch `make` takes, what the package asks for, and what is in its distributions. No network: servers on 127.0.0.1."""
 
 from __future__ import annotations
 
 import ast
-import fnmatch
 import http.server
 import importlib.util
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -240,12 +242,49 @@ def test_an_extra_that_is_not_installed_is_named_by_what_needs_it():
         )  # energy is left out of a table where nothing measures it
 
 
-def test_a_wheel_carries_every_file_of_the_package():
-    package = ROOT / "src" / "layerlocal"
-    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["layerlocal"]
-    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert len(files) > 100
-    for path in files:
-        name = path.relative_to(package).as_posix()
-        assert (path.parent / "__init__.py").exists() or path.parent.name == "embedded", f"{path.parent} is no package"
-        assert path.suffix == ".py" or any(fnmatch.fnmatch(name, glob) for glob in globs), f"{name} is in no wheel"
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The names in the wheel and in the source distribution, and the page that an index shows; built from a copy, without network."""
+    copy, out = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("dist")
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (copy / "tests").mkdir()
+    (copy / "tests" / "test_none.py").touch()
+    code = "import sys; from setuptools.build_meta import *; out = sys.argv[1]; build_sdist(out); build_wheel(out)"
+    subprocess.run([sys.executable, "-c", code, str(out)], cwd=copy, check=True, capture_output=True)
+    with zipfile.ZipFile(next(out.glob("*.whl"))) as wheel, tarfile.open(next(out.glob("*.tar.gz"))) as sources:
+        names = {name.partition("/")[2] for name in sources.getnames()} - {""}
+        [metadata] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        return set(wheel.namelist()), names, wheel.read(metadata).decode()
+
+
+def files_of_the_package():
+    found = [path for path in (ROOT / "src" / "layerlocal").rglob("*") if path.is_file()]
+    return {path.relative_to(ROOT / "src").as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def test_the_wheel_has_every_file_of_the_package_and_nothing_else(distributions):
+    wheel, _, _ = distributions
+    assert {name for name in wheel if ".dist-info/" not in name} == files_of_the_package()
+    assert {name.partition("/")[2] for name in wheel if ".dist-info/" in name} == {
+        "METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", "licenses/LICENSE",
+    }  # fmt: skip
+
+
+def test_the_source_distribution_has_what_the_wheel_is_made_of_and_no_tests(distributions):
+    _, sources, _ = distributions
+    files = {name for name in sources if Path(name).suffix or Path(name).name in ("LICENSE", "PKG-INFO")}
+    others = {name for name in files - {f"src/{name}" for name in files_of_the_package()} if ".egg-info" not in name}
+    assert files >= {f"src/{name}" for name in files_of_the_package()}
+    assert others == {
+        "CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py",
+    }  # fmt: skip
+
+
+def test_on_an_index_every_link_of_the_readme_is_whole(distributions):
+    page = distributions[2]
+    links = re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', page)
+    files = [target.partition("/main/")[2] for pair in links for target in pair if "/main/" in target]
+    assert len(files) > 40 and all((ROOT / file.partition("#")[0]).exists() for file in files)
+    assert all(re.match("https?:|#", one or other) for one, other in links)

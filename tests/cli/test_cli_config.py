@@ -234,6 +234,7 @@ def test_the_plan_of_an_audit_asks_for_it_again_with_the_same_rule_in_its_class_
     assert found["rules"] == ["symba", "local-heads", "class-goodness", "ff", "scff"]
     assert (found["size"], found["seeds"], found["data"], found["controls"]) == ("standard", (1, 2), "cifar100", True)
     assert found["settings"] == {"recipe.epochs": 2, "data.labels": "coarse"}
+    assert experiment("audit", "--config", put("some.yaml", "rules: [symba]"))[1]["rules"] == ["symba"]
 
 
 def test_the_plan_of_a_search_is_the_same_search(experiment):

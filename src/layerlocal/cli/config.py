@@ -269,15 +269,20 @@ _OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
         "study": plan.study, "size": plan.size, "rules": list(plan.rules), "data": list(plan.data), "controls": plan.controls,
     },
     "audit": lambda plan: {
-        "size": plan.size, "rules": list(dict.fromkeys([plan.sweep_rule, *plan.rules])), "data": plan.data.source,
-        "controls": plan.controls,
+        "size": plan.size, "rules": _rules_of_audit(plan), "data": plan.data.source, "controls": plan.controls,
     },
     "tune": lambda plan: {
         "rules": list(plan.rules), "space": [each.text for each in plan.space], "trials": plan.trials, "sampler": plan.sampler,
         "data": plan.data.source, "seed": plan.seed,
     },
 }  # fmt: skip
-"""Kind of experiment → plan → option → value. The rule of an audit's class sweep is the one that is named first."""
+"""Kind of experiment → plan → option → value."""
+
+
+def _rules_of_audit(plan: Any) -> list[str]:
+    """The rule of its class sweep is the one that is named first; a file that names none leaves that to the order of its rules."""
+    first = [plan.sweep_rule] if "sweep_rule" in plan.model_fields_set else []
+    return list(dict.fromkeys([*first, *plan.rules]))
 
 
 def _settings_of(plan: Any, path: Path) -> dict[str, Any]:
