@@ -11,6 +11,7 @@ import layerlocal.experiments.audit.driver
 import layerlocal.experiments.studies.running
 import layerlocal.experiments.tune.driver
 import layerlocal.runs.run
+from layerlocal.claims.files import load_yaml
 from layerlocal.experiments.audit.plan import AuditPlan
 from layerlocal.experiments.places import write_kept
 from layerlocal.experiments.studies.base import StudyPlan
@@ -266,3 +267,20 @@ def test_a_file_that_is_no_plan_is_refused_with_its_name_and_the_field(refused, 
     sentence = refused(command, "--config", put("mine.json", content))
     assert "mine.json" in sentence and all(word in sentence for word in named)
     assert not RunStore("runs").root.exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1e-3", 1e-3),
+        ("-2E5", -2e5),
+        ("1.5e3", 1.5e3),
+        (".5e1", 5.0),
+        ("3", 3),
+        ("1e-3x", "1e-3x"),
+        ("12e4567", "12e4567"),
+    ]
+    + [(name, name) for name in ("6890438e878675b6f726c891db70d10b5cf975ab", "e5", "1e", "123e")],
+)
+def test_a_number_with_an_exponent_is_a_number_and_a_hash_is_none(written, read):
+    assert load_yaml("a.yaml", f"a: {written}".encode(), "fields") == {"a": read}

@@ -51,7 +51,9 @@ class _Strict(yaml.SafeLoader):
 
 
 _Strict.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[eE][-+]?[0-9]+"), [*"+-.0123456789"]
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[eE][-+]?[0-9]{1,3}$"),
+    [*"+-.0123456789"],
 )  # 1e-3, which PyYAML takes for text as YAML of 2005 did
 
 
