@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs
 
-.PHONY: audit test mutation docs gpu clean
+.PHONY: audit test mutation docs dist gpu clean
 
 audit: .venv/installed
 	$(BIN)/layerlocal audit --out $(OUT)
@@ -21,6 +21,12 @@ docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
+# The wheel and the source distribution in dist/, as an index takes them; what is in them is held by tests/test_install.py.
+dist: .venv/installed-dev
+	rm -rf build dist src/layerlocal.egg-info
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 # All that needs a GPU, in nine minutes of one: its tests, speed and memory, CIFAR to 94 %. With the torch that is there, in .venv or beside it.
 # SMOKE=1 tries it on the CPU in two minutes; ARGS are those of the script (`--data DIR`, `--minutes 5`).
 gpu:
@@ -32,7 +38,7 @@ gpu:
 
 # Which build of PyTorch: scripts/install.py says it, and takes the small one for CPUs where it can.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python scripts/install.py
+	$(BIN)/python scripts/install.py hub figures
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
@@ -40,7 +46,7 @@ gpu:
 	touch $@ .venv/installed .venv/installed-docs
 
 .venv/installed-docs: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python scripts/install.py docs
+	$(BIN)/python scripts/install.py docs hub figures
 	touch $@ .venv/installed
 
 clean:

@@ -58,7 +58,7 @@ TASKS = {
     "Data": ["data"],
     "Networks": ["networks", "networks.weights"],
     "Rules": ["rules"],
-    "Training": ["training.fit", "training.estimator", "training.evaluate"],
+    "Training": ["training.fit", "training.estimator", "training.evaluate", "training.loggers"],
     "Experiments": ["experiments.api", "summary", "experiments.twins"],
     "Certificates and measurements": ["measure.contract", "measure", "measure.certify"],
     "Runs": ["spec", "runs.run", "runs.many", "runs.store", "runs.table"],

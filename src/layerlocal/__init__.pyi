@@ -51,6 +51,10 @@ from .training.evaluate import evaluate_split as evaluate_split
 from .training.fit import Fitted as Fitted
 from .training.fit import evaluate as evaluate
 from .training.fit import fit as fit
+from .training.loggers import CsvLogger as CsvLogger
+from .training.loggers import Logger as Logger
+from .training.loggers import TensorBoardLogger as TensorBoardLogger
+from .training.loggers import WandbLogger as WandbLogger
 from .types import BlockLoss as BlockLoss
 from .types import InputError as InputError
 from .types import Locality as Locality

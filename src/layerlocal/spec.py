@@ -34,6 +34,11 @@ FIXED_SOURCES = ("fashion_mnist_subset", "python_library", "teacher_student")
 """Data that a spec and the version determine: embedded images and text, whose checksums are held at every load, and the synthetic teacher."""
 WHERE = ("source", "labels", "image_size")
 """How data are found and read. Where it is known what they are (``content_sha256``), that counts in their place."""
+_HASHED = {
+    "network.name": "network.source_sha256", "network.start": "network.start_sha256", "rule.name": "rule.source_sha256",
+    "rule.of": "rule.source_sha256",
+}  # fmt: skip
+"""Settings that name a file, and the one that has its hash."""
 _ELSEWHERE = {f"data.{name}" for name in (*WHERE, "draw")}
 
 Scalar = bool | int | float | str | None
@@ -366,9 +371,10 @@ class RunSpec(Section):
                 content[section]["options"] = {**content[section]["options"], name: value}
             else:
                 raise unknown_name("setting", str(key), _known_settings())
-        for key, of in (("name", "source_sha256"), ("start", "start_sha256")):
-            if f"network.{key}" in settings and f"network.{of}" not in settings:
-                content["network"].pop(of, None)  # it was of another file
+        for key, of in _HASHED.items():
+            if key in settings and of not in settings:
+                section, _, name = of.partition(".")
+                content[section].pop(name, None)  # it was of another file
         if settings.keys() & _ELSEWHERE and "data.content_sha256" not in settings:
             content["data"]["content_sha256"] = None  # it was of other data, or of data read otherwise
         return type(self).parse(content)

@@ -179,6 +179,9 @@ batch_size      | more than samples       | fit("class-goodness", data, Recipe(b
 micro_batches   | no divisor              | fit("class-goodness", data, Recipe(batch_size=8, micro_batches=99))
 learning_rate   | loss not finite         | fit("class-goodness", data, Recipe(epochs=1, batch_size=8, learning_rate=1e30))
 on_epoch        | no function             | fit("class-goodness", data, small, on_epoch=3)
+logger          | no Logger               | fit("class-goodness", data, small, logger=3)
+logger          | a folder                | CsvLogger("images")
+logger          | no name                 | CsvLogger(3)
 seed            | no whole number         | fit("class-goodness", data, small, seed=1.5)
 seed            | below 0                 | fit("class-goodness", data, small, seed=-1)
 device          | unknown                 | fit("class-goodness", data, device="gpu")
@@ -223,6 +226,15 @@ command         | unknown                 | layerlocal adit
 --set           | given twice             | layerlocal train --set rule.grid=1 --set rule.grid=2
 --epochs        | given twice             | layerlocal train --epochs 1 --set recipe.epochs=2
 --parallel      | unknown                 | layerlocal train --parallel rows
+--config        | no file                 | layerlocal train --config nowhere.yaml
+--config        | no fields               | layerlocal train --config list.yaml
+--config        | no JSON                 | layerlocal train --config broken.json
+--config        | unknown field           | layerlocal train --config study.yaml
+--config        | another protocol        | layerlocal train --config later.yaml
+--config        | a later version         | layerlocal train --config names.yaml
+--config        | unnamed code            | layerlocal train --config code.yaml
+--config        | no field of a plan      | layerlocal study --config later.yaml
+--logger        | unknown                 | layerlocal train --data teacher_student --network mlp --logger cvs
 judged_on       | no validation split     | layerlocal train --set judged_on=validation --set data.validation=0
 list            | unknown                 | layerlocal list everything
 --ray           | a forecast              | layerlocal study accuracy --ray nowhere:1 --dry-run

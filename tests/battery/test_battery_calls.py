@@ -490,6 +490,17 @@ run_many([TINY], store, threads=0)                                              
 run_many([other(seed=1)], store, device="gpu")                                               | gpu
 run_many([TINY], store, gpus=-1.0)                                                           | gpus
 
+fit("class-goodness", data, logger=3)                                                        | logger
+fit("class-goodness", data, logger="csv")                                                    | csv
+fit("class-goodness", data, logger=CsvLogger)                                                | CsvLogger
+run_spec(other(seed=1), store, logger=3)                                                     | logger
+CsvLogger("")                                                                                | log
+CsvLogger(3)                                                                                 | 3
+CsvLogger("images")                                                                          | images
+CsvLogger("a\0b")                                                                            | a\x00b
+TensorBoardLogger(3)                                                                         | 3
+WandbLogger(folder=3)                                                                        | 3
+
 certify(3, nn.Linear(2, 2))                                                                      | step
 certify(print, 5)                                                                                | groups
 certify(print, [])                                                                               | groups
@@ -542,6 +553,7 @@ def test_every_public_name_is_in_the_table():
         "BlockLoss",
         "InputError",
         "Locality",
+        "Logger",
     }
     silent = {"list_data", "list_networks", "list_rules", "__version__"}
     with warnings.catch_warnings():

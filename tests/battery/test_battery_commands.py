@@ -522,6 +522,21 @@ export nothing                                                  | --onnx
 export RUN                                                      | --onnx
 export RUN --torch ''                                           | --torch
 export RUN --torch empty                                        | empty
+train --config nowhere.yaml                                     | nowhere.yaml
+train --config images                                           | images
+train --config list.yaml                                        | list.yaml
+train --config deep.yaml                                        | deep.yaml
+train --config latin.yaml                                       | latin.yaml
+train --config afile                                            | afile
+train --config runs/RUN                                         | runs
+train --config ''                                               | --config
+train --config {LONG}                                           | aaaa
+study depth --config list.yaml                                  | list.yaml
+study --config afile                                            | afile
+audit --config latin.yaml                                       | latin.yaml
+tune --config ''                                                | --config
+TRAIN --logger cvs                                              | cvs
+TRAIN --logger ''                                               | logger
 export RUN --torch afile                                        | afile
 export RUN --torch afile/m.pt2                                  | afile
 export RUN --torch {LONG}                                       | aaaa

@@ -179,6 +179,11 @@ def make(root: Path) -> Path:
 
 def _claims(root):
     (root / "empty.yaml").write_text("")
+    (root / "broken.json").write_text("{")
+    (root / "study.yaml").write_text("study: depth")
+    (root / "later.yaml").write_text("protocol: 2")
+    (root / "names.yaml").write_text("names: 3")
+    (root / "code.yaml").write_text("rule: {name: 'mine.py:Mine'}")
     (root / "list.yaml").write_text("- 1\n- 2\n")
     (root / "broken.yaml").write_text("claims:\n- id: [\n")
     (root / "deep.yaml").write_text("claims: " + "[" * 1000)

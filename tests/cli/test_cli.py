@@ -14,7 +14,6 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,43 +171,6 @@ def test_train_says_on_standard_error_how_it_goes_and_on_standard_output_what_ca
     for epoch, line in enumerate(epochs, 1):
         assert f"loss {(losses[epoch, 'block0'] + losses[epoch, 'block1']) / 2:.4g} " in line
     assert f"validation {result['validation_accuracy']:.1%}" in epochs[-1]
-
-
-def test_tensorboard_gets_the_numbers_of_every_epoch(cli, monkeypatch):
-    written = {}
-
-    class Writer:
-        def __init__(self, folder):
-            written["folder"] = folder
-
-        def add_scalar(self, name, value, epoch):
-            written[name, epoch] = value
-
-        def flush(self):
-            pass
-
-        close = flush
-
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    code, out, _ = cli(*TINY, "--tensorboard", "--json")
-    found = only_json(out)
-    assert code == 0 and written["folder"] == f"runs/tensorboard/{found['run']}"
-    rows = RunStore("runs").metrics(found["run"]).to_pylist()
-    stored = {(f"{row['metric']}/{row['block']}", row["epoch"]): row["value"] for row in rows}
-    for epoch in (1, 2):
-        for name in (
-            "train_loss/block0",
-            "train_loss/block1",
-            "validation_accuracy/fused",
-            "validation_accuracy/block1",
-        ):
-            assert written[name, epoch] == stored[name, epoch]
-
-
-def test_without_tensorboard_the_extra_is_named_and_nothing_is_trained(refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert "layerlocal[tensorboard]" in refused(*TINY, "--tensorboard")
-    assert not Path("runs").exists()
 
 
 def captured(monkeypatch, cli, command):

@@ -20,6 +20,7 @@ from layerlocal.experiments.studies import STUDIES
 from layerlocal.experiments.studies.base import Size
 from layerlocal.networks import list_networks
 from layerlocal.rules import list_rules
+from layerlocal.training.loggers import LOGGERS
 
 COMMAND = [sys.executable, "-m", "layerlocal"]
 
@@ -50,6 +51,7 @@ def completed(typed, **more):
         ("layerlocal claims --claim P1-", ["P1-cifar10", "P1-cifar100"]),
         ("layerlocal cite --format ", ["text", "bibtex"]),
         ("layerlocal train --rule ./m", []),
+        ("layerlocal train --logger ", ["csv", "tensorboard", "wandb"]),
     ],
 )
 def test_bash_is_offered_the_names_that_begin_so(typed, values):
@@ -59,7 +61,7 @@ def test_bash_is_offered_the_names_that_begin_so(typed, values):
 def test_constants_of_completion_are_what_there_is():
     assert tuple(STUDIES) == complete.STUDIES and get_args(Size) == complete.STUDY_SIZES
     assert tuple(AUDIT_SIZES) == complete.AUDIT_SIZES and tuple(COST_SIZES) == complete.COST_SIZES
-    assert tuple(PARTS) == complete.PARTS
+    assert tuple(PARTS) == complete.PARTS and tuple(LOGGERS) == complete.LOGGERS
     assert {name for name, _ in complete.claims("")} == {claim.statement for claim in load_claims().claims}
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shutil
+import sys
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -287,6 +288,12 @@ def test_without_network_the_message_names_what_and_offers_a_folder(monkeypatch,
     ) as caught:
         load_data("mnist")
     assert "\n" not in str(caught.value)
+
+
+def test_without_the_extra_hub_it_is_named_and_what_to_do_by_hand(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UnreachableError, match=r"uoft-cs/cifar10 .*layerlocal\[hub\].*LAYERLOCAL_DATA"):
+        load_data("cifar10")
 
 
 def test_a_download_that_breaks_off_is_taken_up_again(hub, cache):

@@ -300,6 +300,20 @@ def test_the_command_writes_figures_of_published_results_in_the_formats_it_is_as
     assert not (tmp_path / "g").exists()
 
 
+def test_without_the_extra_figures_svg_is_written_and_other_formats_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    written = write_figures(planted_parts(), tmp_path / "f")
+    assert written and {path.suffix for path in written} == {".svg"}
+    for form in ("png", "pdf"):
+        with pytest.raises(InputError, match=rf"a {form.upper()} .*layerlocal\[figures\]"):
+            write_figures(planted_parts(), tmp_path / "g", ["svg", form])
+        refused = CliRunner().invoke(app, ["certify", "nowhere.py:step", "--picture", f"a.{form}"])
+        assert "layerlocal[figures]" in str(refused.exception)
+    assert not (tmp_path / "g").exists()
+
+
 def test_no_figure_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no figure to write"):
         write_figures(Content(runs=[]), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from layerlocal.types import InputError, first_line, unknown_name
 
-__all__ = ["invalid", "list_entries", "own_file", "parse_entry", "read_yaml"]
+__all__ = ["invalid", "list_entries", "load_yaml", "own_file", "parse_entry", "read_yaml"]
 
 Model = TypeVar("Model", bound=BaseModel)
 LARGEST = 4_000_000
@@ -49,6 +50,13 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Strict.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)[eE][-+]?[0-9]{1,3}$"),
+    [*"+-.0123456789"],
+)  # 1e-3, which PyYAML takes for text as YAML of 2005 did
+
+
 def _count(node: yaml.Node, known: dict[int, int | None]) -> int:
     """Values in a node with its references written out; ``known`` has those of the nodes seen, ``None`` where one is not done yet."""
     if id(node) in known:
@@ -77,27 +85,33 @@ def read_yaml(path: Path | Traversable, key: str, *, optional: tuple[str, ...] =
     """
     try:
         raw = path.read_bytes()
-        if len(raw) > LARGEST:
-            raise InputError(f"{path.name} has {len(raw):,} bytes, too many for a list of {key}; give the right file")
-        content = yaml.load(raw.decode("utf-8-sig"), _Strict)  # a safe loader
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; give a YAML file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path.name} is not UTF-8 text; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path.name} is not YAML we can read: {_yaml_words(error)}") from None
-    except InputError:
-        raise
-    except (RecursionError, ValueError) as error:
-        raise InputError(
-            f"{path.name} is not YAML we can read: {first_line(error)}; write a plain list of {key}"
-        ) from None
+    if len(raw) > LARGEST:
+        raise InputError(f"{path.name} has {len(raw):,} bytes, too many for a list of {key}; give the right file")
+    content = load_yaml(path.name, raw, f"a plain list of {key}")
     if not isinstance(content, dict) or key not in content:
         raise InputError(f"{path.name} has no list {key!r}; begin it with a line '{key}:' and one '- ' item for each")
     for other in content:
         if other not in (key, *optional):
             raise InputError(f"{path.name}: {unknown_name('key', str(other), (key, *optional))}")
     return content
+
+
+def load_yaml(name: str, raw: bytes, wanted: str) -> Any:
+    """What a file of this name holds, whose bytes are ``raw``; ``wanted`` says what it should.
+
+    Raises:
+        InputError: not text, not YAML.
+    """
+    try:
+        return yaml.load(raw.decode("utf-8-sig"), _Strict)  # a safe loader
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not UTF-8 text; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{name} is not YAML we can read: {_yaml_words(error)}") from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{name} is not YAML we can read: {first_line(error)}; write {wanted}") from None
 
 
 def list_entries(content: dict[str, Any], key: str, name: str) -> list[dict[str, Any]]:

@@ -98,11 +98,14 @@ def _form(picture: Path | None) -> str:
     """The format that a picture's name asks for.
 
     Raises:
-        InputError: another one.
+        InputError: another one, or one that needs an extra.
     """
+    from layerlocal.report.canvas import refuse_undrawable
+
     form = "svg" if picture is None else picture.suffix.removeprefix(".").lower()
     if form not in FORMS:
         raise InputError(f"--picture must name a .svg, .png or .pdf, got {str(picture)!r}")
+    refuse_undrawable(form)
     return form
 
 

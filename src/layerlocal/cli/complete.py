@@ -14,8 +14,8 @@ from pathlib import Path
 import typer
 
 __all__ = [
-    "AUDIT_SIZES", "COST_SIZES", "PARTS", "STUDIES", "STUDY_SIZES", "claims", "data", "data_list", "devices", "networks", "one_of", "rules",
-    "rules_list", "runs", "several_of",
+    "AUDIT_SIZES", "COST_SIZES", "LOGGERS", "PARTS", "STUDIES", "STUDY_SIZES", "claims", "data", "data_list", "devices", "networks", "one_of",
+    "rules", "rules_list", "runs", "several_of",
 ]  # fmt: skip
 
 Found = list[str | tuple[str, str]]
@@ -39,6 +39,7 @@ STUDIES = (
 STUDY_SIZES = ("quick", "medium", "standard", "full")
 AUDIT_SIZES = ("quick", "standard")
 COST_SIZES = ("quick", "standard", "full")
+LOGGERS = ("csv", "tensorboard", "wandb")
 PARTS = ("methods", "scaling", "roofline", "budget", "distribution")
 """Held to what there is by a test: where they are defined, numpy and SciPy are loaded."""
 DEVICES = ("cpu", "cuda")

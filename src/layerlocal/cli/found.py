@@ -13,7 +13,6 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from layerlocal.cli.app import err
-from layerlocal.report.short import in_short
 from layerlocal.summary import Column, Summary, Table
 from layerlocal.words import cell, clean, difference, mean_of, ratio_estimate, signed
 
@@ -40,6 +39,8 @@ def print_summary(
     if as_json:
         print(summary.model_dump_json())
     else:
+        from layerlocal.report.short import in_short  # here, as a press of Tab loads this file and needs no numpy
+
         _print_words(in_short(summary), out, columns, page)
     if summary.failed:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ import typer
 
 from layerlocal.cli import complete
 from layerlocal.cli.app import MOST_SEEDS, parse_settings, typed_options
+from layerlocal.cli.config import plan_settings
 from layerlocal.types import InputError, shown
 
 __all__ = [
@@ -97,10 +98,12 @@ def seeds_typed(text: str) -> int | tuple[int, ...]:
 
 
 def chosen_settings(context: typer.Context, words: list[str] | None, **given: Any) -> dict[str, Any]:
-    """``--set`` and the options that mean a setting, e.g. ``network__width=0.25``; those that were not given are left out.
+    """``--set``, the options that mean a setting, e.g. ``network__width=0.25``, and below them the settings of an experiment's ``--config``;
+    those that were not given are left out.
 
     Raises:
         InputError: a setting in another form, or given twice.
     """
     own = {key.replace("__", "."): value for key, value in given.items() if value is not None}
-    return own | parse_settings(words or [], typed_options(context))
+    typed = own | parse_settings(words or [], typed_options(context))
+    return plan_settings(context, typed) | typed

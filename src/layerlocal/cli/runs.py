@@ -28,6 +28,14 @@ from layerlocal.cli.app import (
     speaks_for_run,
     typed,
 )
+from layerlocal.cli.config import (
+    SpecFile,
+    config_spec,
+    plan_option,
+    refuse_changed,
+    refuse_unnamed,
+    with_typed,
+)
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import (
     Controls,
@@ -47,6 +55,7 @@ if TYPE_CHECKING:
     from layerlocal.runs.progress import OneRun
     from layerlocal.runs.store import RunRecord, RunStore
     from layerlocal.spec import RunSpec
+    from layerlocal.training.loggers import Logger
 
 AUDITED = ("rule", "local", "bp", "bp-deepsup", "gap", "extra_supervision", "price_of_locality")
 """Columns of an audit's table for which a terminal has room; the page has them all."""
@@ -55,6 +64,7 @@ AUDITED = ("rule", "local", "bp", "bp-deepsup", "gap", "extra_supervision", "pri
 @app.command()
 def audit(
     context: typer.Context,
+    config: Annotated[Path | None, plan_option("audit")] = None,
     rules: Rules = None,
     data: Annotated[
         str, typer.Option("--data", autocompletion=complete.data, help="Name or folder of the real data set.")
@@ -109,6 +119,7 @@ def audit(
 @app.command()
 def train(
     context: typer.Context,
+    config: SpecFile = None,
     rule: Annotated[
         str, typer.Option(autocompletion=complete.rules, help="A name of `layerlocal list rules`, or FILE.py:CLASS.")
     ] = "class-goodness",
@@ -147,33 +158,28 @@ def train(
             help="Under `torchrun -m layerlocal train`: data (each batch spread over the processes) or layers (a local rule's blocks).",
         ),
     ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard/RUN (extra `tensorboard`).")
-    ] = False,
+    logger: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=complete.one_of(complete.LOGGERS),
+            help="Also log every epoch: csv (OUT/csv/RUN.csv), tensorboard (OUT/tensorboard/RUN) or wandb (extras of their names).",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one rule with one seed; the same command finds it finished, or continues it."""
-    from layerlocal.data.task import usual_network
-    from layerlocal.runs.pin import pin
-    from layerlocal.runs.progress import EpochLog, OneRun
+    from layerlocal.runs.progress import OneRun
     from layerlocal.runs.store import RunStore
-    from layerlocal.spec import TYPED_NETWORK, DataSpec, RuleSpec, RunSpec
 
     speaks = speaks_for_run(parallel)
-    chosen = chosen_settings(
-        context, settings, network__name=network, network__width=width, network__start=start, recipe__epochs=epochs
-    )
-    base = RunSpec(data=DataSpec(source=data), network=TYPED_NETWORK, rule=RuleSpec(name=rule), seed=seed)
+    chosen = chosen_settings(context, settings, network__width=width, network__start=start, recipe__epochs=epochs)
     prepare_torch(device, threads)
-    spec = base.with_settings(chosen)
-    if "network.name" not in chosen:
-        spec = spec.with_settings({"network.name": usual_network(spec.data)})
-    spec = pin(_with_roles(spec, blocks), reread=reread)
-    log = EpochLog(out / "tensorboard" / spec.hash) if tensorboard and speaks else None
-    progress = OneRun(err if speaks else Console(quiet=True), log)
+    spec = _asked(context, config, chosen, blocks, RunStore(out), reread)
+    log = _logger(logger, spec, RunStore(out)) if logger is not None and speaks else None
+    progress = OneRun(err if speaks else Console(quiet=True))
     try:
         with progress:
-            record = _run(spec, RunStore(out), device, progress, parallel)
+            record = _run(spec, RunStore(out), device, progress, log, parallel)
     except KeyboardInterrupt:
         err.print(f"interrupted; {_what_is_kept(spec, out, progress)}", style="yellow")
         raise typer.Exit(130) from None
@@ -188,6 +194,32 @@ def train(
     if certificate is not None and not certificate["certified"]:
         problems = "; ".join(certificate["problems"])
         err.print(f"warning: not as local as declared: {problems}", style="red", markup=False)
+
+
+def _asked(
+    context: typer.Context,
+    config: Path | None,
+    chosen: dict[str, Any],
+    blocks: str | None,
+    store: RunStore,
+    reread: bool,
+) -> RunSpec:
+    """The run that is asked for, of its data and files of code as they are now; one that a spec names and the store has is as it was."""
+    from layerlocal.data.task import usual_network
+    from layerlocal.runs.pin import pin
+
+    spec = with_typed(config_spec(config), context, chosen)
+    if not names_network(config, context, chosen):
+        spec = spec.with_settings({"network.name": usual_network(spec.data)})
+    if config is None:
+        return pin(_with_roles(spec, blocks), reread=reread)
+    if blocks is None and store.is_done(spec):
+        return spec
+    refuse_unnamed(config, spec, context, chosen)
+    spec = _with_roles(spec, blocks)
+    found = pin(spec, reread=reread)
+    refuse_changed(config, spec, found)
+    return found
 
 
 def _with_roles(spec: RunSpec, blocks: str | None) -> RunSpec:
@@ -217,15 +249,30 @@ def _what_is_kept(spec: RunSpec, out: Path, progress: OneRun) -> str:
     return f"epoch {epoch}{of} of run {spec.hash} is saved: the same command goes on from there"
 
 
-def _run(spec: RunSpec, store: RunStore, device: str, listen: OneRun, parallel: str | None) -> RunRecord:
+def _logger(kind: str, spec: RunSpec, store: RunStore) -> Logger | None:
+    """The logger of that name; none of a run that is finished already, as that is said."""
+    from layerlocal.training.loggers import LOGGERS, make_logger
+
+    if kind in LOGGERS and store.is_done(spec):
+        err.print(
+            f"the run is finished already, so nothing is logged; its numbers are in {store.root / spec.hash / 'metrics.parquet'}",
+            highlight=False,
+        )
+        return None
+    return make_logger(kind, store.root, spec.hash)
+
+
+def _run(
+    spec: RunSpec, store: RunStore, device: str, listen: OneRun, logger: Logger | None, parallel: str | None
+) -> RunRecord:
     """The run's record; of several processes only the first has one, the others end here."""
     from layerlocal.runs.run import run_spec
 
     if parallel is None:
-        return run_spec(spec, store, device=device, listen=listen)
+        return run_spec(spec, store, device=device, listen=listen, logger=logger)
     from layerlocal.distributed import run_parallel
 
-    record = run_parallel(spec, store, mode=parallel, device=device, listen=listen)
+    record = run_parallel(spec, store, mode=parallel, device=device, listen=listen, logger=logger)
     if record is None:
         raise typer.Exit()
     return record

@@ -28,6 +28,7 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
+from layerlocal.cli.config import plan_option
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import (
     Controls,
@@ -56,6 +57,7 @@ def study(
             help="A study; all of them are listed where it is left out.",
         ),
     ] = None,
+    config: Annotated[Path | None, plan_option("study")] = None,
     size: Annotated[
         str,
         typer.Option(
@@ -264,7 +266,7 @@ def report(
             "--format",
             autocompletion=complete.one_of(("html", "md", "csv", "json", "svg", "png", "pdf")),
             help="html (a page beside the runs, as where left out), or md, csv, json on standard output; "
-            "with --figures some of svg,png,pdf, all where left out.",
+            "with --figures some of svg, png, pdf (the last two: extra `figures`), all that can be drawn where left out.",
         ),
     ] = None,
     figures: Annotated[
@@ -280,7 +282,7 @@ def report(
     from layerlocal.report.canvas import FORMATS
 
     if figures is not None:
-        forms = FORMATS if form is None else names_of([form], "--format")
+        forms = None if form is None else names_of([form], "--format")
         written = write_report_figures(out, figures, forms=forms, claim_files=file)
         print("\n".join(map(str, written)))
         return

@@ -23,6 +23,7 @@ from layerlocal.cli.app import (
     refuse_cluster,
     typed,
 )
+from layerlocal.cli.config import plan_option
 from layerlocal.cli.found import print_summary
 from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_settings, names_of, seeds_typed
 
@@ -30,6 +31,7 @@ from layerlocal.cli.options import Network, Ray, Rules, SeedList, Width, chosen_
 @app.command()
 def tune(
     context: typer.Context,
+    config: Annotated[Path | None, plan_option("tune")] = None,
     rules: Rules = None,
     space: Annotated[
         list[str] | None,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -119,6 +120,11 @@ def _fetch(info: BenchmarkInfo) -> _Fetched:
     Raises:
         InputError: neither, or no such files on the Hub, or no room for them.
     """
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UnreachableError(
+            f"{info.hub_id} is on the Hugging Face Hub, and huggingface-hub is not installed; pip install 'layerlocal[hub]', or "
+            f"{_by_hand(info)}"
+        )
     try:
         return _download(info)
     except InputError:
@@ -132,9 +138,13 @@ def _fetch(info: BenchmarkInfo) -> _Fetched:
             return cached
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnreachableError(
-            f"cannot reach {info.hub_id} on the Hugging Face Hub ({reason[:160]}); connect to the network, or put its Parquet files "
-            f"(train-*, {info.test_split}-*.parquet) into a folder {info.name!r} and name the folder around it in LAYERLOCAL_DATA"
+            f"cannot reach {info.hub_id} on the Hugging Face Hub ({reason[:160]}); connect to the network, or {_by_hand(info)}"
         ) from error
+
+
+def _by_hand(info: BenchmarkInfo) -> str:
+    files = f"its Parquet files (train-*, {info.test_split}-*.parquet)"
+    return f"put {files} into a folder {info.name!r} and name the folder around it in LAYERLOCAL_DATA"
 
 
 def _download(info: BenchmarkInfo) -> _Fetched:

@@ -21,6 +21,7 @@ from layerlocal.distributed.training import DistributedTraining
 from layerlocal.runs.run import Listener, build, run_spec
 from layerlocal.runs.store import RunRecord, RunStore
 from layerlocal.spec import RunSpec
+from layerlocal.training.loggers import Logger
 from layerlocal.types import InputError, LostProcessError, describe_error, unknown_name
 
 __all__ = ["MODES", "run_parallel"]
@@ -35,6 +36,7 @@ def run_parallel(
     mode: str,
     device: Device = "cpu",
     listen: Listener | None = None,
+    logger: Logger | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> RunRecord | None:
     """`run_spec` on the processes of a `torchrun`.
@@ -45,6 +47,7 @@ def run_parallel(
         mode: ``"data"`` (each batch spread over the processes) or ``"layers"`` (the layers of a local rule).
         device: ``cpu``, or ``cuda``: each process takes the GPU of its local rank.
         listen: gets process 0's events.
+        logger: gets the numbers of every epoch on process 0 (`run_spec`).
         timeout: seconds to wait for a process that is alive but silent.
 
     Returns:
@@ -62,7 +65,8 @@ def run_parallel(
             if group.rank:
                 _follow(spec, group, mode, device)
                 return None
-            record = run_spec(spec, store, device=device, listen=listen, make_training=partial(_begin, group, mode))
+            begin = partial(_begin, group, mode)
+            record = run_spec(spec, store, device=device, listen=listen, logger=logger, make_training=begin)
             group.say("done")
             return record
         except BaseException as error:

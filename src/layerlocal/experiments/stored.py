@@ -77,14 +77,14 @@ def write_report(out: Path, *, form: str = "html", claim_files: Sequence[Path] |
 
 
 def write_report_figures(
-    out: Path, folder: Path, *, forms: Sequence[str], claim_files: Sequence[Path] | None = None
+    out: Path, folder: Path, *, forms: Sequence[str] | None = None, claim_files: Sequence[Path] | None = None
 ) -> list[Path]:
     """Every figure of a store's page as files.
 
     Args:
         out: the store.
         folder: where they are written; made where there is none.
-        forms: of ``svg``, ``png``, ``pdf``.
+        forms: of ``svg``, ``png``, ``pdf``; ``None``: all that can be drawn here.
         claim_files: instead of our claims.
 
     Raises:

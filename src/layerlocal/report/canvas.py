@@ -2,11 +2,12 @@
 
 Places are in user units, right and down from the upper left corner; one is about one CSS pixel on a phone. Colours are those of `palette`, real
 ones, as attributes: a page's style sheet gives ink and paper other colours where it is dark, and a program that knows no style sheet reads
-the figure as it is. An SVG has one id, its name. Only a PNG or PDF needs matplotlib.
+the figure as it is. An SVG has one id, its name. Only a PNG or PDF needs matplotlib (extra ``figures``).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 import textwrap
@@ -16,9 +17,21 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from layerlocal.report.palette import INK, PAPER, dark_style
+from layerlocal.types import InputError
 from layerlocal.words import clean, shorten
 
-__all__ = ["FORMATS", "LETTER", "WIDTH", "Canvas", "Drawing", "Head", "Place", "standalone"]
+__all__ = [
+    "FORMATS",
+    "LETTER",
+    "WIDTH",
+    "Canvas",
+    "Drawing",
+    "Head",
+    "Place",
+    "drawable",
+    "refuse_undrawable",
+    "standalone",
+]
 
 WIDTH = 400.0
 LETTER = 6.8
@@ -34,6 +47,23 @@ _ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 
 Place = tuple[float, float]
 Dashes = Sequence[float]
+
+
+def drawable() -> tuple[str, ...]:
+    """The formats that can be written here: all, or SVG alone without the extra ``figures``."""
+    return FORMATS if importlib.util.find_spec("matplotlib") is not None else FORMATS[:1]
+
+
+def refuse_undrawable(form: str) -> None:
+    """See that one of `FORMATS` can be written here.
+
+    Raises:
+        InputError: it needs an extra that is not installed.
+    """
+    if form not in drawable():
+        raise InputError(
+            f"a {form.upper()} is drawn by matplotlib, which is not installed; pip install 'layerlocal[figures]', or take svg"
+        )
 
 
 @dataclass(frozen=True)
@@ -168,7 +198,12 @@ class Canvas:
         return f'{head}{"".join(body)}<g fill="none" pointer-events="all">{spots}</g></svg>'
 
     def to_file(self, form: str) -> bytes:
-        """The drawing on paper as the bytes of a ``png`` or ``pdf``, equal at every call."""
+        """The drawing on paper as the bytes of a ``png`` or ``pdf``, equal at every call.
+
+        Raises:
+            InputError: the extra ``figures`` is not installed.
+        """
+        refuse_undrawable(form)
         import matplotlib
         from matplotlib.figure import Figure
         from matplotlib.transforms import Affine2D

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from layerlocal.report import claims, runs
-from layerlocal.report.canvas import FORMATS, Drawing
+from layerlocal.report.canvas import FORMATS, Drawing, drawable, refuse_undrawable
 from layerlocal.report.content import Content, content_of
 from layerlocal.report.palette import dark_style
 from layerlocal.report.short import in_short
@@ -63,21 +63,23 @@ def page_figures(content: Content | Summary) -> dict[str, Drawing]:
     return {d.name: d for section in sections for picture in section.all_pictures for d in picture.drawings}
 
 
-def write_figures(content: Content | Summary, folder: str | Path, forms: Sequence[str] = FORMATS) -> list[Path]:
+def write_figures(content: Content | Summary, folder: str | Path, forms: Sequence[str] | None = None) -> list[Path]:
     """Writes every figure of the page as ``NAME.FORMAT`` into a folder, each file whole or not at all.
 
     Args:
         content: what is shown.
         folder: made where there is none.
-        forms: of ``svg``, ``png``, ``pdf``.
+        forms: of ``svg``, ``png``, ``pdf``; ``None``: all that can be drawn here.
 
     Raises:
-        InputError: no such format, no figure in the content, a folder that cannot be written.
+        InputError: no such format, one that needs an extra, no figure in the content, a folder that cannot be written.
     """
     folder = Path(folder)
+    forms = drawable() if forms is None else forms
     for form in forms:
         if form not in FORMATS:
             raise unknown_name("format of a figure", form, FORMATS)
+        refuse_undrawable(form)
     drawings = page_figures(content)
     if not drawings:
         raise InputError("there is no figure to write: nothing that is finished has one")

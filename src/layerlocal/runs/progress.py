@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -14,14 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from layerlocal.spec import RunSpec
-from layerlocal.types import InputError
 from layerlocal.words import bits, duration
 
 if TYPE_CHECKING:
     from layerlocal.runs.run import RunEvent
     from layerlocal.training.train import EpochRecord
 
-__all__ = ["EpochLog", "ManyRuns", "OneRun", "Tally", "TaskInWork", "Tasks"]
+__all__ = ["ManyRuns", "OneRun", "Tally", "TaskInWork", "Tasks"]
 
 
 LOG_SECONDS = 60.0
@@ -64,34 +62,6 @@ def _bar(console: Console, time_left: ProgressColumn) -> Progress:
     return Progress(*columns, time_left, console=console, transient=True, refresh_per_second=4)
 
 
-class EpochLog:
-    """Every epoch's losses, metrics and accuracies as TensorBoard scalars.
-
-    Raises:
-        InputError: the extra `tensorboard` is not installed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError("TensorBoard is not installed; pip install 'layerlocal[tensorboard]'") from error
-        self.writer = SummaryWriter(str(folder))
-
-    def __call__(self, record: EpochRecord) -> None:
-        """Log one epoch."""
-        scalars = {f"train_loss/{block}": value for block, value in record.losses.items()} | record.metrics
-        scalars |= {"samples_per_s": record.samples_per_s, "learning_rate": record.learning_rate}
-        if record.validation is not None:
-            scalars["validation_accuracy/fused"] = record.validation.accuracy
-            scalars |= {
-                f"validation_accuracy/{block}": value for block, value in record.validation.block_accuracies.items()
-            }
-        for name, value in scalars.items():
-            self.writer.add_scalar(name, value, record.epoch)
-        self.writer.flush()
-
-
 class _Display:
     """A bar on a console while a ``with`` block runs."""
 
@@ -118,9 +88,8 @@ class OneRun(_Display):
         epochs: of the whole run; 0 before it is known.
     """
 
-    def __init__(self, console: Console, log: EpochLog | None = None) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__(console, "loading data", None, _TimeLeft())
-        self.log = log
         self.before: int | None = None
         self.begun = self.said = time.monotonic()
         self.loss: float | None = None
@@ -161,8 +130,6 @@ class OneRun(_Display):
 
     def _say_epoch(self, event: RunEvent, record: EpochRecord, now: float) -> None:
         self.said = now
-        if self.log is not None:
-            self.log(record)
         losses = list(record.losses.values())
         self.loss = sum(losses) / len(losses) if losses else None
         text = f"epoch {event.epoch:>3}  {event.samples_per_s:>8,.0f} samples/s  {_loss(self.loss)}".rstrip()

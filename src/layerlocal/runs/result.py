@@ -17,36 +17,14 @@ from layerlocal.measure import (
     reset_peak_resident,
 )
 from layerlocal.runs.answers import ANSWERS, IMAGES
-from layerlocal.runs.store import MetricRow
 from layerlocal.spec import RunSpec
 from layerlocal.training.evaluate import Evaluation, evaluate_split
-from layerlocal.training.train import EpochRecord, Training
+from layerlocal.training.loggers import MetricRow
+from layerlocal.training.train import Training
 
-__all__ = ["peaks", "reset_peaks", "result_of", "rows_of"]
+__all__ = ["peaks", "reset_peaks", "result_of"]
 
 LOCALITY_BATCH = 8
-
-
-def rows_of(record: EpochRecord) -> list[MetricRow]:
-    """An epoch's record as rows of the long table."""
-    rows: list[MetricRow] = [
-        (record.epoch, "train_seconds", "all", record.seconds),
-        (record.epoch, "samples_per_s", "all", record.samples_per_s),
-        (record.epoch, "learning_rate", "all", record.learning_rate),
-    ]
-    rows += [(record.epoch, "train_loss", block, value) for block, value in record.losses.items()]
-    for name, value in record.metrics.items():
-        metric, _, block = name.partition("/")
-        rows.append((record.epoch, metric, block or "all", value))
-    if record.validation is not None:
-        rows.append((record.epoch, "validation_accuracy", "fused", record.validation.accuracy))
-        rows += [
-            (record.epoch, "validation_accuracy", block, v) for block, v in record.validation.block_accuracies.items()
-        ]
-        if record.validation.nats is not None:
-            nats = {"fused": record.validation.nats, **record.validation.block_nats}
-            rows += [(record.epoch, "validation_nats", block, value) for block, value in nats.items()]
-    return rows
 
 
 def result_of(
@@ -58,7 +36,7 @@ def result_of(
         spec: of the run.
         training: finished.
         seconds: it took, without evaluation.
-        rows: of every epoch (`rows_of`).
+        rows: of every epoch (`layerlocal.training.loggers.rows_of`).
         separability: of the task's classes; not asked for where the run is judged on the validation split.
 
     Returns:

@@ -23,10 +23,11 @@ from layerlocal.plugins import file_of, own_file_of
 from layerlocal.rules import Rule, create_rule, find_rule, rule_options
 from layerlocal.runs.environment import describe_environment, environment_of_parts
 from layerlocal.runs.pin import changed_file, contents_of, of_other_data, pin_data, pin_plugin
-from layerlocal.runs.result import peaks, reset_peaks, result_of, rows_of
-from layerlocal.runs.store import MetricRow, RunBusyError, RunFolder, RunRecord, RunStore
+from layerlocal.runs.result import peaks, reset_peaks, result_of
+from layerlocal.runs.store import RunBusyError, RunFolder, RunRecord, RunStore
 from layerlocal.spec import PROTOCOL, DataSpec, RunSpec
 from layerlocal.training.evaluate import Evaluation
+from layerlocal.training.loggers import Logger, MetricRow, check_logger, closing, log_rows, rows_of
 from layerlocal.training.train import EpochRecord, Training, with_gradients
 from layerlocal.types import InputError, describe_error, is_fault, unknown_name
 
@@ -170,6 +171,7 @@ def run_spec(
     *,
     device: Device = "cpu",
     listen: Listener | None = None,
+    logger: Logger | None = None,
     wait: bool = True,
     look_around: bool = True,
     make_training: Callable[..., Training] = Training,
@@ -186,6 +188,8 @@ def run_spec(
         store: where it is kept.
         device: where it is trained.
         listen: gets an event a step and an epoch.
+        logger: gets the numbers of every epoch, of a run that is continued those before too; of one that is finished already none. It is
+            closed at the end.
         wait: ``False`` raises instead of waiting for another process.
         look_around: warn of runs of the same words on other data, where this one is begun anew.
         make_training: takes the arguments of `Training`; how training is spread over processes (`layerlocal.distributed`).
@@ -199,6 +203,7 @@ def run_spec(
     check_kind("store", store, RunStore)
     if listen is not None and not callable(listen):
         raise InputError(f"listen must be a function that takes an event, got {type(listen).__name__}")
+    check_logger(logger)
     spec = spec.with_content(contents_of([spec]))
     if not store.is_done(spec):
         spec = _pin_or_refuse(spec)
@@ -208,19 +213,20 @@ def run_spec(
                 for sentence in of_other_data(store, [spec]):
                     warnings.warn(sentence, stacklevel=2)
     waiting = False
-    while not store.is_done(spec):
-        try:
-            with store.open(spec) as folder:
-                if not store.is_done(spec):
-                    with plugin_errors(spec):
-                        return _train_run(spec, folder, device, listen, make_training)
-        except RunBusyError:
-            if not wait:
-                raise
-            if listen is not None and not waiting:
-                listen(RunEvent.of_state(spec, "waiting"))
-            waiting = True
-            time.sleep(BUSY_SECONDS)
+    with closing(logger):
+        while not store.is_done(spec):
+            try:
+                with store.open(spec) as folder:
+                    if not store.is_done(spec):
+                        with plugin_errors(spec):
+                            return _train_run(spec, folder, device, listen, logger, make_training)
+            except RunBusyError:
+                if not wait:
+                    raise
+                if listen is not None and not waiting:
+                    listen(RunEvent.of_state(spec, "waiting"))
+                waiting = True
+                time.sleep(BUSY_SECONDS)
     return store.load(spec.hash)
 
 
@@ -254,7 +260,12 @@ def _is_of_network(spec: RunSpec, error: BaseException) -> bool:
 
 @with_gradients()
 def _train_run(
-    spec: RunSpec, folder: RunFolder, device: str, listen: Listener | None, make_training: Callable[..., Training]
+    spec: RunSpec,
+    folder: RunFolder,
+    device: str,
+    listen: Listener | None,
+    logger: Logger | None,
+    make_training: Callable[..., Training],
 ) -> RunRecord:
     data, rule = build(spec)
     training = make_training(rule, data, spec.recipe, seed=spec.seed, device=device)
@@ -279,12 +290,14 @@ def _train_run(
     def progress() -> dict[str, Any]:
         return {"epoch": training.epoch, "rows": rows, "seconds": seconds, "parts": parts}
 
+    log_rows(logger, rows)
     reset_peaks(training.device)
     while not training.finished:
         record = training.run_epoch(_step_report(spec, training, listen))
-        rows += rows_of(record)
+        rows += (news := rows_of(record))
         seconds += record.seconds
         folder.save_checkpoint(training.state_tensors(), progress())
+        log_rows(logger, news)
         if listen is not None:
             done, rate = training.steps_done, record.samples_per_s
             listen(RunEvent(spec.hash, done, training.steps, record.epoch, training.epochs, rate, record))

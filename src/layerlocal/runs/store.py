@@ -47,10 +47,10 @@ from layerlocal.types import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MetricRow", "RunBusyError", "RunFolder", "RunRecord", "RunStore", "warn_of", "write_atomic"]
+    from layerlocal.training.loggers import MetricRow
 
-MetricRow = tuple[int, str, str, float]
-"""(epoch, metric, block, value)."""
+__all__ = ["RunBusyError", "RunFolder", "RunRecord", "RunStore", "warn_of", "write_atomic"]
+
 METRICS = pa.schema([("epoch", pa.int64()), ("metric", pa.string()), ("block", pa.string()), ("value", pa.float64())])
 CHECKPOINT = "checkpoint/state.safetensors"
 RUN = "run"

@@ -18,6 +18,7 @@ from layerlocal.rules import Rule
 from layerlocal.rules.roles import Roles
 from layerlocal.spec import Recipe
 from layerlocal.training.evaluate import EVALUATION_BATCH, Evaluation, evaluate_split
+from layerlocal.training.loggers import Logger, check_logger, closing, log_rows, rows_of
 from layerlocal.training.start import Start, copied_network, started_rule
 from layerlocal.training.train import EpochRecord, train_rule, with_gradients
 from layerlocal.types import InputError, shown, unknown_name
@@ -66,6 +67,7 @@ def fit(
     seed: int = 0,
     device: Device = "cpu",
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    logger: Logger | None = None,
     **rule_options: Any,
 ) -> Fitted:
     """Train a rule.
@@ -86,6 +88,8 @@ def fit(
         seed: of initial weights, batches, augmentation, the rule's draws and the validation split of arrays.
         device: where it is trained.
         on_epoch: called with each epoch's record.
+        logger: gets the numbers of every epoch and is closed at the end: `CsvLogger`, `TensorBoardLogger`, `WandbLogger` or an object of your
+            own with their methods (`Logger`).
         **rule_options: of a rule by name.
 
     Raises:
@@ -102,9 +106,10 @@ def fit(
         raise InputError(f"recipe must be a Recipe such as Recipe(epochs=5), or None, got {type(recipe).__name__}")
     if on_epoch is not None and not callable(on_epoch):
         raise InputError(f"on_epoch must be a function that takes an epoch's record, got {type(on_epoch).__name__}")
+    check_logger(logger)
     options = _named("network_options", network_options)
     roles = None if blocks is None else Roles.parse(blocks)
-    with with_gradients():
+    with with_gradients(), closing(logger):
         found = (
             data if isinstance(data, Data) else data_from_arrays(*_two_arrays(data), validation=validation, seed=seed)
         )
@@ -119,7 +124,19 @@ def fit(
             made = started_rule(
                 rule, chosen, num_classes=found.num_classes, seed=seed, start=begin, roles=roles, options=rule_options
             )
-        return Fitted(made, train_rule(made, found, recipe, seed=seed, device=device, on_epoch=on_epoch), found)
+        each = _both(on_epoch, logger)
+        return Fitted(made, train_rule(made, found, recipe, seed=seed, device=device, on_epoch=each), found)
+
+
+def _both(on_epoch: Callable[[EpochRecord], None] | None, logger: Logger | None) -> Callable[[EpochRecord], None]:
+    """What is done with each epoch's record."""
+
+    def take(record: EpochRecord) -> None:
+        log_rows(logger, rows_of(record))
+        if on_epoch is not None:
+            on_epoch(record)
+
+    return take
 
 
 def evaluate(
