@@ -43,7 +43,9 @@ def test_the_page_of_the_audit_asks_no_network_and_runs_no_script_but_ours():
     page = (RESULTS / "audit-quick.html").read_text(encoding="utf-8")
     own = (ROOT / "src/layerlocal/report/page.js").read_text(encoding="utf-8")
     assert f"<script>{own}</script>" in page and page.count("<script") == 1
-    assert "default-src 'none'" in page and not re.search(r"<script[^>]+src|<img[^>]+src=.http|<link[^>]+href=.http", page)
+    assert "default-src 'none'" in page and not re.search(
+        r"<script[^>]+src|<img[^>]+src=.http|<link[^>]+href=.http", page
+    )
 
 
 def test_the_table_of_claims_is_what_the_command_in_it_prints():

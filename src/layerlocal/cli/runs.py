@@ -31,6 +31,7 @@ from layerlocal.cli.app import (
 from layerlocal.cli.config import (
     SpecFile,
     config_spec,
+    names_network,
     plan_option,
     refuse_changed,
     refuse_unnamed,
