@@ -37,7 +37,21 @@ DATA = [
     "tiny_imagenet", "imagenet100", "pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist",
     "tissuemnist", "organamnist", "organcmnist", "organsmnist",
 ]  # fmt: skip
-COMMANDS = ["audit", "train", "check", "list", "show", "study", "claims", "report", "cost", "export", "certify", "site", "merge"]
+COMMANDS = [
+    "audit",
+    "train",
+    "check",
+    "list",
+    "show",
+    "study",
+    "claims",
+    "report",
+    "cost",
+    "export",
+    "certify",
+    "site",
+    "merge",
+]
 VECTORS = [
     "--data",
     "teacher_student",
