@@ -13,9 +13,10 @@ import torch
 from layerlocal.measure.certify.backwards import Reach, watched_reach
 from layerlocal.measure.certify.groups import Group, in_a_line, read_groups, refuse_left_out, shared_groups
 from layerlocal.measure.certify.holdings import Holdings
-from layerlocal.measure.certify.running import Bench, Reference
+from layerlocal.measure.certify.running import LARGER, STEPS, Bench, Changes, Reference
 from layerlocal.measure.certify.twin import Cost, costs
 from layerlocal.measure.certify.verdict import Found, conclude
+from layerlocal.rules.core.memory import readable
 from layerlocal.types import InputError
 from layerlocal.words import plain, several
 
@@ -73,13 +74,18 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
     bench, found = _bench(step, groups, state)
     with bench.ready():
         reference = bench.reference()
-        reach = _reach(bench, found)
+        reaches = _reaches(bench, found)
         bench.recheck(reference)
         moved = [bench.intervene(reference, j) for j in range(len(found))]
-        sized = [_sized(bench, reference, j, rows) for j, rows in enumerate(moved)]
-        cost = costs(bench, reference.trained, reach)
+        ways = [_ways(bench, reference, j, rows) for j, rows in enumerate(moved)]
+        cost = costs(bench, reference.trained, reaches[0])
     couplings = Found(
-        [group.name for group in found], reference.trained, shared_groups(found), reach.found, moved, sized
+        [group.name for group in found],
+        reference.trained,
+        shared_groups(found),
+        [reach.found for reach in reaches],
+        moved,
+        *zip(*ways, strict=True),
     )
     return _certificate(bench, couplings, reference, cost) | {"seconds": time.perf_counter() - start}
 
@@ -114,8 +120,8 @@ def _stateful(state: Any) -> list[Any]:
     return found
 
 
-def _reach(bench: Bench, groups: Sequence[Group]) -> Reach:
-    """[loss] → groups it reaches, and no parameter outside of the groups learns.
+def _reaches(bench: Bench, groups: Sequence[Group]) -> list[Reach]:
+    """By call: [loss] → groups it reaches, and no parameter outside of the groups learns.
 
     Raises:
         InputError: one does; it is named.
@@ -123,33 +129,47 @@ def _reach(bench: Bench, groups: Sequence[Group]) -> Reach:
     bench.holdings.put_back()
     held = {id(p) for group in groups for p in group.parameters}
     outside = {key: value for key, value in bench.holdings.parameters.items() if key not in held}
-    before = {key: parameter.detach().clone() for key, (_, parameter) in outside.items()}
+    before = {key: readable(parameter).clone() for key, (_, parameter) in outside.items()}
     learning = [Group(name, [parameter], ()) for name, parameter in outside.values()]
-    with watched_reach([*groups, *learning]) as reach:
-        bench.run()
-    reached = {i for each in reach.found for i in each}
+    found = []
+    for _ in range(STEPS):
+        with watched_reach([*groups, *learning]) as reach:
+            bench.run()
+        found.append(reach)
+    reached = {i for reach in found for each in reach.found for i in each}
     for i, (key, (name, parameter)) in enumerate(outside.items(), len(groups)):
-        if i in reached and not torch.equal(parameter, before[key]):
+        if i in reached and not torch.equal(readable(parameter), before[key]):
             raise InputError(
                 f"the step trains {name} of shape {tuple(parameter.shape)}, which is in no group; put it into one of the groups"
             )
-    reach.found = [{i for i in each if i < len(groups)} for each in reach.found]
-    return reach
-
-
-def _sized(bench: Bench, reference: Reference, j: int, moved: list[list[bool]]) -> list[bool]:
-    """By group: does its update change where only the gradients of j are larger? Asked where an earlier group's update changed at all, and, with
-    gradients without end, of what a scaler scales: it leaves out the steps of all. What that moves is added to ``moved``.
-    """
-    found = [False] * len(moved[0])
-    if any(moved[0][:j]):
-        found = bench.intervene(reference, j, noise=False, steps=1)[0]
-    if bench.holdings.scales:
-        endless = bench.intervene(reference, j, noise=False, larger=math.inf)
-        for row, more in zip(moved, endless, strict=True):
-            row[:] = [a or b for a, b in zip(row, more, strict=True)]
-        found = [a or b for a, b in zip(found, endless[0], strict=True)]
+    for reach in found:
+        reach.found = [{i for i in each if i < len(groups)} for each in reach.found]
     return found
+
+
+def _ways(bench: Bench, reference: Reference, j: int, moved: Changes) -> tuple[Changes, Changes]:
+    """[step][group]: does its update change by the size of the gradients of j; where any earlier one does, does it by reading j?
+
+    Asked where an earlier group's update changed at all, and, with gradients without end, of what a scaler scales: it leaves out the steps of
+    all. What that moves is added to ``moved``.
+    """
+    sized = read = [[False] * len(row) for row in moved]
+    if _any_earlier(moved, j):
+        sized = bench.by_size(reference, j, LARGER)
+    if bench.holdings.scales:
+        endless = bench.by_size(reference, j, math.inf)
+        moved[:], sized = _either(moved, endless), _either(sized, endless)
+    if _any_earlier(sized, j):
+        read = bench.by_reading(reference, j)
+    return sized, read
+
+
+def _any_earlier(changes: Changes, j: int) -> bool:
+    return any(any(row[:j]) for row in changes)
+
+
+def _either(left: Changes, right: Changes) -> Changes:
+    return [[a or b for a, b in zip(*rows, strict=True)] for rows in zip(left, right, strict=True)]
 
 
 def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -> dict[str, Any]:
@@ -170,7 +190,7 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
         "tolerance": reference.tolerance,
         "untrained": [name for name, learns in zip(names, found.trained, strict=True) if not learns],
         "shared": [[names[i], names[j]] for i, j in sorted(found.shared)],
-        "gradient_reach": [[i in each for i in n] for each in found.reach],
+        "gradient_reach": [[i in each for i in n] for each in found.reaches[0]],
         "peak_saved_bytes": cost.saved_bytes,
         "peak_saved_bytes_end_to_end": cost.twin_saved_bytes,
         "saved_bytes_vs_end_to_end": saved,

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layerlocal.rules.core.memory import memory, plain_parts
+
 __all__ = ["Holdings", "random_states", "set_random_states"]
 
 MOST = 200_000
@@ -231,24 +233,42 @@ def _is_closed(kind: type) -> bool:
 
 
 def _tensor(value: Tensor) -> Undo:
-    if value.is_inference() or value.is_meta or value.layout is not torch.strided:
-        return lambda: None
-    place, content, gradient, wanted = value.data, value.detach().clone(), None, value.requires_grad
-    leaf = value.is_leaf
-    if leaf:
-        gradient = value.grad
+    place, leaf, wanted = value.data, value.is_leaf, value.requires_grad
+    contents = [_content(part) for part in plain_parts(place)]
+    graded = leaf or value.retains_grad
+    gradient = value.grad if graded else None
 
     def undo() -> None:
         if leaf and not value.is_leaf:  # what has a graph was written into it
             with contextlib.suppress(RuntimeError):  # a view
                 value.detach_()
-        if value.data_ptr() != place.data_ptr() or value.shape != place.shape:
+        if _places(value) != _places(place):
             value.data = place
-        value.data.copy_(content)
-        if leaf:
+        for content in contents:
+            content()
+        if graded and value.grad is not gradient:
             value.grad = gradient
-            if value.is_leaf and value.requires_grad != wanted:
-                value.requires_grad_(wanted)
+        if leaf and value.is_leaf and value.requires_grad != wanted:
+            value.requires_grad_(wanted)
+
+    return undo
+
+
+def _places(value: Tensor) -> list[Any]:
+    """Where a tensor's parts lie."""
+    return [value.dtype, *((part.data_ptr(), part.shape, part.stride()) for part in plain_parts(value.detach()))]
+
+
+def _content(part: Tensor) -> Undo:
+    """Each element once, bit by bit. What is as it was is not written: memory may be read-only, as that of an array or of a mapped file."""
+    storage, place = part.untyped_storage(), memory(part)
+    size, content = storage.nbytes(), place.clone()
+
+    def undo() -> None:
+        if storage.nbytes() < size:
+            storage.resize_(size)
+        if not torch.equal(place, content):
+            place.copy_(content)
 
     return undo
 

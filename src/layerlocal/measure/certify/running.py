@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,16 @@ from torch import Tensor, nn
 
 from layerlocal.devices import cuda_devices
 from layerlocal.measure.certify.groups import Group
+from layerlocal.measure.certify.held import Held, larger_gradients
 from layerlocal.measure.certify.holdings import Holdings, random_states, set_random_states
 from layerlocal.measure.probe import exact_kernels
+from layerlocal.rules.core.memory import memory, plain_parts, readable
 from layerlocal.types import InputError, derive_seed, describe_error, first_line, is_fault
 
-__all__ = ["STEPS", "Bench", "Reference"]
+__all__ = ["LARGER", "STEPS", "Bench", "Changes", "Reference"]
 
+Changes = list[list[bool]]
+"""[step][group]: was its update another one?"""
 NOISE, LARGER = 0.3, 1e6
 """How a group is perturbed: noise of so many times each parameter's root mean square on its weights, and its own gradients so many times as
 large, so that whatever clips by a norm over several groups bites."""
@@ -108,7 +112,7 @@ class Bench:
             kept = [value for state in states for _, value in sorted(state.items()) if isinstance(value, Tensor)]
             plans = [*optimizers, *self.holdings.schedulers] if step == STEPS - 1 else []
             rates = [_numbers(plan, group.parameters) for plan in plans]
-            found.append([*(p.detach() for p in group.parameters), *(value.detach() for value in kept), *rates])
+            found.append([*map(readable, [*group.parameters, *kept]), *rates])
         return found
 
     def reference(self) -> Reference:
@@ -118,7 +122,7 @@ class Bench:
             InputError: it raises, trains nothing, makes numbers that are not finite, or does not repeat itself.
         """
         self.holdings.put_back()
-        found = Reference([[p.detach().clone() for p in group.parameters] for group in self.groups])
+        found = Reference([[readable(p).clone() for p in group.parameters] for group in self.groups])
         for number in range(STEPS):
             self.run()
             found.random = found.random or random_states()
@@ -129,12 +133,12 @@ class Bench:
         return found
 
     def recheck(self, found: Reference) -> None:
-        """Another run has ended after its first step: is that of the reference's? A step may agree with itself once by chance.
+        """Another run has ended: is it the reference's? A step may agree with itself once by chance.
 
         Raises:
             InputError: it differs by more than rounding.
         """
-        same = all(_equal(values, after) for values, after in zip(self.values(0), found.after[0], strict=True))
+        same = all(_equal(values, after) for values, after in zip(self.values(STEPS - 1), found.after[-1], strict=True))
         if not same and not found.tolerance:
             self._allow(found, 1e-12)
 
@@ -175,53 +179,83 @@ class Bench:
                     worst = max(worst, _relative(values, after[i], found.before[i]), 1e-12)
         return worst
 
-    def intervene(
-        self, reference: Reference, j: int, *, noise: bool = True, larger: float = LARGER, steps: int = STEPS
-    ) -> list[list[bool]]:
-        """[step][group]: was the update another one when group j was perturbed?
-
-        Args:
-            reference: what is compared with.
-            j: the group.
-            noise: on its weights, before the first step.
-            larger: its gradients, so many times, in every step.
-            steps: calls in a row.
+    def intervene(self, reference: Reference, j: int, *, larger: float = LARGER) -> Changes:
+        """[step][group]: was the update another one when group j was perturbed, by noise on its weights and its own gradients so many times
+        as large in every step?
         """
         self.holdings.put_back()
-        changed: list[list[bool]] = []
         parameters = self.groups[j].parameters
-        if noise:
-            _add_noise(parameters, NOISE, derive_seed(0, "certify", j))
-        with _larger_gradients(parameters, larger):
-            for number in range(steps):
-                if number:
-                    set_random_states(reference.random)
-                try:
-                    self.run()
-                except InputError as error:  # code that refuses wild numbers
-                    if noise and larger != 1:
-                        return self.intervene(reference, j, larger=1)
-                    self.failed.setdefault(self.groups[j].name, str(error).partition("; the model")[0])
-                    return changed + [[False] * len(self.groups)] * (steps - number)
-                changed.append(self._compared(reference, number, j))
-        return changed
+        _add_noise(parameters, NOISE, derive_seed(0, "certify", j))
+        with larger_gradients(parameters, larger):
+            changed, reason = self._runs(reference, reference.after, j)
+        if reason and larger != 1:  # code that refuses wild numbers
+            return self.intervene(reference, j, larger=1)
+        return self._filled(changed, reason, j)
 
-    def _compared(self, reference: Reference, number: int, j: int) -> list[bool]:
-        """By group: is the update another one than that of the reference?"""
+    def by_size(self, reference: Reference, j: int, larger: float) -> Changes:
+        """[step][group]: was it another one when only the gradients of group j were larger, and its weights held as they are in either run?"""
+        parameters = self.groups[j].parameters
+        return self._beside(reference, j, lambda: Held(parameters), larger_gradients(parameters, larger))
+
+    def by_reading(self, reference: Reference, j: int) -> Changes:
+        """[step][group]: was it another one when there was noise on the weights of group j, and no gradient of it or of a later one in either
+        run?
+        """
+        later = [p for group in self.groups[j:] for p in group.parameters]
+        noise = _noisy(self.groups[j].parameters, derive_seed(0, "certify", j))
+        return self._beside(reference, j, lambda: larger_gradients(later, 0), noise)
+
+    def _beside(
+        self, reference: Reference, j: int, both: Callable[[], AbstractContextManager[Any]], one: AbstractContextManager[Any]
+    ) -> Changes:
+        """[step][group]: was the update another one inside of ``one`` than without, both inside of what ``both`` makes?"""
+        expected = []
+        self.holdings.put_back()
+        try:
+            with both():
+                for number in range(STEPS):
+                    self._next(reference, number)
+                    expected.append(_cloned(self.values(number)))
+        except InputError as error:
+            return self._filled([], str(error), j)
+        self.holdings.put_back()
+        with both(), one:
+            return self._filled(*self._runs(reference, expected, j), j)
+
+    def _next(self, reference: Reference, number: int) -> None:
+        """One call, with the random numbers of the reference's."""
+        if number:
+            set_random_states(reference.random)
+        self.run()
+
+    def _runs(self, reference: Reference, expected: Sequence[list[list[Tensor]]], j: int) -> tuple[Changes, str]:
+        """What changes in some calls in a row, and why there are fewer, if so."""
+        changed: Changes = []
+        for number, values in enumerate(expected):
+            try:
+                self._next(reference, number)
+            except InputError as error:
+                return changed, str(error)
+            changed.append(self._compared(reference, values, number, j))
+        return changed, ""
+
+    def _filled(self, changed: Changes, reason: str, j: int) -> Changes:
+        """Where calls failed, nothing is known to have changed, and why is kept."""
+        if reason:
+            self.failed.setdefault(self.groups[j].name, reason.partition("; the model")[0])
+        return changed + [[False] * len(self.groups)] * (STEPS - len(changed))
+
+    def _compared(self, reference: Reference, expected: list[list[Tensor]], number: int, j: int) -> list[bool]:
+        """By group: is the update another one than the expected one?"""
         perturbed = {id(p) for p in self.groups[j].parameters}
         return [
             learns
             and (
                 any(id(p) in perturbed for p in group.parameters)
-                or self._changed(values, expected, before, reference.tolerance)
+                or self._changed(values, after, before, reference.tolerance)
             )
-            for group, learns, values, expected, before in zip(
-                self.groups,
-                reference.trained,
-                self.values(number),
-                reference.after[number],
-                reference.before,
-                strict=True,
+            for group, learns, values, after, before in zip(
+                self.groups, reference.trained, self.values(number), expected, reference.before, strict=True
             )
         ]
 
@@ -260,26 +294,24 @@ def _relative(values: Sequence[Tensor], after: Sequence[Tensor], before: Sequenc
     return (apart / length) ** 0.5 if length else float("inf") * (apart > 0) if apart else 0.0
 
 
+@contextmanager
+def _noisy(parameters: Sequence[nn.Parameter], seed: int) -> Iterator[None]:
+    _add_noise(parameters, NOISE, seed)
+    yield
+
+
 @torch.no_grad()
 def _add_noise(parameters: Sequence[nn.Parameter], factor: float, seed: int) -> None:
     """On the CPU's numbers, so that every device sees the same."""
     generator = torch.Generator().manual_seed(seed)
-    for parameter in parameters:
-        if not parameter.is_floating_point():
+    for part in (part for parameter in parameters for part in plain_parts(parameter)):
+        if not part.is_floating_point() and not part.is_complex():
             continue
-        noise = torch.randn(parameter.shape, generator=generator).to(parameter.device, parameter.dtype)
-        size = parameter.detach().float().square().mean().sqrt() if parameter.numel() else torch.zeros(())
-        parameter.add_(noise * (factor * (float(size) or 0.1)))
-
-
-@contextmanager
-def _larger_gradients(parameters: Sequence[nn.Parameter], factor: float) -> Iterator[None]:
-    hooks = [p.register_hook(lambda gradient: gradient * factor) for p in parameters if p.requires_grad]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+        plain = memory(part, part.dtype)
+        noise = torch.randn(plain.shape, generator=generator, dtype=torch.complex64 if part.is_complex() else None)
+        as_noise = plain.to(noise.dtype)
+        size = float(as_noise.abs().square().mean().sqrt()) if plain.numel() else 0.0
+        plain.copy_(as_noise + noise.to(plain.device) * (factor * (size or 0.1)))
 
 
 def _raised(error: BaseException, iterators: Sequence[str]) -> str:

@@ -73,7 +73,7 @@ class _Everything(SavedBytes):
             try:
                 found = pack(given)
             except BaseException:  # a checkpoint stops so, once it has computed all that it needs
-                self._hold(given)
+                self._hold(given, given)
                 raise
             del given
             kept = [
@@ -82,22 +82,10 @@ class _Everything(SavedBytes):
             if not kept and (held := alive()) is not None:
                 kept = [held]
             for part in kept:
-                self._hold(part)
+                self._hold(part, part)
             return found
 
         return packed
-
-    def _hold(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage.data_ptr()
-        if key in self.excluded or not key:
-            return
-        if not self.holders[key]:
-            self.sizes[key] = storage.nbytes()
-            self.current += self.sizes[key]
-            self.peak = max(self.peak, self.current)
-        self.holders[key] += 1
-        weakref.finalize(tensor, self._release, key)
 
 
 class _Through(TorchFunctionMode):

@@ -24,9 +24,10 @@ class Found:
         names: of the groups.
         trained: which of them are.
         shared: pairs that hold a parameter in common.
-        reach: [loss] → groups that its backward reaches.
+        reaches: [step][loss] → groups that its backward reaches.
         moved: [perturbed][step][group]: whose update changed.
-        sized: [perturbed][group]: whose changed at once where the perturbed group's gradients alone were larger.
+        sized: likewise: whose changed where the perturbed group's gradients alone were larger, its weights held.
+        read: likewise, where an earlier group's was sized: whose changed by noise on its weights, without gradients of it.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Found:
         names: Sequence[str],
         trained: Sequence[bool],
         shared: Sequence[Pair],
-        reach: Sequence[set[int]],
-        moved: Sequence[list[list[bool]]],
-        sized: Sequence[list[bool]],
+        reaches: Sequence[list[set[int]]],
+        moved: Sequence[Matrix],
+        sized: Sequence[Matrix],
+        read: Sequence[Matrix],
     ) -> None:
-        self.names, self.trained, self.shared, self.reach, self.sized = names, trained, set(shared), reach, sized
+        self.names, self.trained, self.shared, self.reaches = names, trained, set(shared), reaches
+        self.sized, self.read = sized, read
         self.first = [row[0] for row in moved]
         n, whole = range(len(names)), self._closed(self.first)
         self.later = [[moved[j][1][i] and not whole[j][i] for i in n] for j in n]
@@ -56,18 +59,20 @@ class Found:
         return [(j, i) for j in n for i in range(j) if self.first[j][i] or self.later[j][i]]
 
     def by_gradient(self, j: int, i: int) -> bool:
-        """Whether one loss trains both."""
-        return any({i, j} <= reached for reached in self.reach)
+        """Whether one loss trains both: in the first call where the coupling shows at once, in any where it shows later."""
+        calls = self.reaches[:1] if self.first[j][i] else self.reaches
+        return any({i, j} <= reached for call in calls for reached in call)
 
     def how(self, j: int, i: int) -> str:
-        """The way of a coupling, in a word."""
+        """The way of a coupling, in a word, or the two ways."""
         if self._sharing(j, i):
             return "shared"
-        if self.sized[j][i]:  # by larger gradients of j alone, its weights as they are
+        step = 0 if self.first[j][i] else 1
+        by_size, without = self.sized[j][step][i], "later" if step else "read"
+        if by_size and not self.read[j][step][i] and not self.by_gradient(j, i):
             return "norm"
-        if self.by_gradient(j, i):
-            return "gradient"
-        return "read" if self.first[j][i] else "later"
+        way = "gradient" if self.by_gradient(j, i) else without
+        return f"{way}{AND_NORM}" if by_size else way
 
     def _sharing(self, j: int, i: int) -> bool:
         """Whether j moves i because one of them holds a parameter of a third, or of the other."""
@@ -99,13 +104,15 @@ class Found:
     @property
     def ahead(self) -> int:
         """How many groups further on change an update without being trained by the same loss, at most."""
-        return max((j - i for j, i in self.backward if self.how(j, i) == "read"), default=0)
+        return max((j - i for j, i in self.backward if self.how(j, i).startswith("read")), default=0)
 
 
+AND_NORM = " and norm"
 WAYS = {
     "gradient": "coupled backwards by a gradient: a loss that trains {j} also trains {i}",
     "read": "read ahead: the update of {i} reads {j}, and no loss trains both",
     "norm": "coupled by the size of gradients: a large gradient of {j} changes the update of {i}, as clipping by one norm or one scaler does",
+    AND_NORM: "; also by the size of gradients: a large one of {j} changes the update of {i}, as clipping by one norm or one scaler does",
     "later": "coupled a step later, without a gradient: what {j} was is kept (a moving average, a statistic, a schedule by the loss), and "
     "{i} learns from it at the next step",
     "shared": "they share parameters: what {j} learns moves {i}",
@@ -171,19 +178,21 @@ def _weight(found: Found, saved: float | None, reason: str, boundaries: int) -> 
 
 
 def _couplings(found: Found) -> Iterator[str]:
-    by_way: dict[str, list[Pair]] = {}
+    alike: dict[tuple[str, bool], list[Pair]] = {}
     for j, i in found.backward:
-        by_way.setdefault(found.how(j, i), []).append((j, i))
-    for way, pairs in by_way.items():
+        alike.setdefault((found.how(j, i), found.first[j][i]), []).append((j, i))
+    for (way, at_once), pairs in alike.items():
         pairs = sorted(pairs, key=lambda pair: (pair[1] - pair[0], pair[1]))
         j, i = pairs[0]
-        text = WAYS[way].format(j=found.names[j], i=found.names[i])
+        first = way.removesuffix(AND_NORM)
+        text = (WAYS[first] + WAYS[AND_NORM] * (first != way)).format(j=found.names[j], i=found.names[i])
+        late = "" if at_once or first in ("later", "shared") else "; it shows a step later only"
         rest = f" ({several(len(pairs), 'pair')} in all)" if len(pairs) > 1 else ""
-        yield f"{text}{rest}"
+        yield f"{text}{late}{rest}"
 
 
 def _untrained(found: Found) -> Iterator[str]:
-    reached = {i for each in found.reach for i in each}
+    reached = {i for call in found.reaches for each in call for i in each}
     idle = [i for i, learns in enumerate(found.trained) if not learns]
     for why, chosen in (
         ("no gradient reaches", [i for i in idle if i not in reached]),

@@ -8,6 +8,8 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from layerlocal.rules.core.memory import plain_parts
+
 __all__ = ["SavedBytes"]
 
 
@@ -28,7 +30,7 @@ class SavedBytes:
     """
 
     def __init__(self, exclude: list[Tensor]) -> None:
-        self.excluded = {tensor.untyped_storage().data_ptr() for tensor in exclude}
+        self.excluded = {part.untyped_storage().data_ptr() for tensor in exclude for part in plain_parts(tensor)}
         self.holders: Counter[int] = Counter()
         self.sizes: dict[int, int] = {}
         self.current = 0
@@ -48,16 +50,22 @@ class SavedBytes:
 
     def _pack(self, tensor: Tensor) -> _Saved:
         saved = _Saved(tensor.detach())
-        storage = tensor.untyped_storage()
-        key = storage.data_ptr()
-        if key not in self.excluded and key:
+        self._hold(tensor, saved)
+        return saved
+
+    def _hold(self, tensor: Tensor, holder: object) -> None:
+        """The storages of a tensor are kept as long as the holder lives."""
+        for part in plain_parts(tensor):
+            storage = part.untyped_storage()
+            key = storage.data_ptr()
+            if key in self.excluded or not key:
+                continue
             if not self.holders[key]:
                 self.sizes[key] = storage.nbytes()
                 self.current += self.sizes[key]
                 self.peak = max(self.peak, self.current)
             self.holders[key] += 1
-            weakref.finalize(saved, self._release, key)
-        return saved
+            weakref.finalize(holder, self._release, key)
 
     def _release(self, key: int) -> None:
         self.holders[key] -= 1
