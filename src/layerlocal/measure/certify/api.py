@@ -15,7 +15,7 @@ from layerlocal.measure.certify.groups import Group, in_a_line, read_groups, ref
 from layerlocal.measure.certify.holdings import Holdings
 from layerlocal.measure.certify.running import LARGER, STEPS, Bench, Changes, Reference
 from layerlocal.measure.certify.twin import Cost, costs
-from layerlocal.measure.certify.verdict import Found, conclude
+from layerlocal.measure.certify.verdict import Found, conclude, named
 from layerlocal.rules.core.memory import readable
 from layerlocal.types import InputError
 from layerlocal.words import plain, several
@@ -46,8 +46,9 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
         ``couplings`` that go backwards, each with its ``way``, and ``reads_ahead`` (groups); ``repeats`` (bit by bit) and ``tolerance`` (a
         share of an update); ``untrained`` and ``shared`` (names); ``gradient_reach`` [loss × group]; ``peak_saved_bytes`` and
         ``flops_per_step``, both also of the twin (``..._end_to_end``) and as ratios (``saved_bytes_vs_end_to_end``, ``flops_vs_end_to_end``;
-        ``None`` without a twin, and ``no_twin`` says why); ``boundaries`` (calls of detach that the twin has not), ``steps`` (calls of the
-        step), ``limits`` (what this does not say) and ``seconds``.
+        ``None`` without a twin, and ``no_twin`` says why); ``boundaries`` (calls of detach, and results made without gradients, that the
+        twin does not cut at), ``run_again`` (names of what runs again after its update, in the twin too), ``steps`` (calls of the step),
+        ``limits`` (what this does not say) and ``seconds``.
 
     Raises:
         InputError: groups that are no division of what is trained; a step that raises, trains nothing, does not repeat itself or changes
@@ -178,7 +179,7 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
     verdict, sentences = conclude(found, saved, cost.reason, cost.boundaries)
     return {
         "verdict": verdict,
-        "sentences": [*sentences, *_partly(bench, reference), *_about(bench, reference)],
+        "sentences": [*sentences, *_again(found, cost), *_partly(bench, reference), *_about(bench, reference)],
         "locality": found.locality,
         "groups": names,
         "segments": [[names[i] for i in range(first, last + 1)] for first, last in found.segments],
@@ -199,6 +200,7 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
         "flops_vs_end_to_end": flops,
         "boundaries": cost.boundaries,
         "no_twin": cost.reason,
+        "run_again": [names[i] for i in cost.again],
         "steps": bench.calls,
         "limits": LIMITS,
     }
@@ -206,6 +208,16 @@ def _certificate(bench: Bench, found: Found, reference: Reference, cost: Cost) -
 
 def _ratio(own: int | None, twin: int | None) -> float | None:
     return own / twin if own is not None and twin else None
+
+
+def _again(found: Found, cost: Cost) -> list[str]:
+    """What flatters the ratios."""
+    if not cost.again:
+        return []
+    some = named([found.names[i] for i in cost.again])
+    return [
+        f"run again after their update within the step, and so in its twin, which is therefore heavier than plain backprop and flatters the ratios: {some}"
+    ]
 
 
 def _partly(bench: Bench, reference: Reference) -> list[str]:

@@ -206,7 +206,11 @@ class Bench:
         return self._beside(reference, j, lambda: larger_gradients(later, 0), noise)
 
     def _beside(
-        self, reference: Reference, j: int, both: Callable[[], AbstractContextManager[Any]], one: AbstractContextManager[Any]
+        self,
+        reference: Reference,
+        j: int,
+        both: Callable[[], AbstractContextManager[Any]],
+        one: AbstractContextManager[Any],
     ) -> Changes:
         """[step][group]: was the update another one inside of ``one`` than without, both inside of what ``both`` makes?"""
         expected = []

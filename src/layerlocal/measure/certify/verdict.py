@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from layerlocal.types import Locality
 from layerlocal.words import ratio, several, spoken
 
-__all__ = ["Found", "conclude"]
+__all__ = ["Found", "conclude", "named"]
 
 Matrix = list[list[bool]]
 Pair = tuple[int, int]
 LIGHTER, HEAVIER = 0.9, 1.1
 """Saved activations, over those of the twin, below and above which a step is lighter or heavier."""
 MOST_NAMED = 4
-"""Couplings that a sentence names."""
+"""Groups that a sentence names."""
 
 
 class Found:
@@ -199,6 +199,10 @@ def _untrained(found: Found) -> Iterator[str]:
         ("a gradient reaches them, but no step changes", [i for i in idle if i in reached]),
     ):
         if chosen:
-            names = spoken([found.names[i] for i in chosen[:MOST_NAMED]])
-            more = f" and {len(chosen) - MOST_NAMED} more" if len(chosen) > MOST_NAMED else ""
-            yield f"never trained: {why} {names}{more}"
+            yield f"never trained: {why} {named([found.names[i] for i in chosen])}"
+
+
+def named(names: Sequence[str]) -> str:
+    """The first of some groups, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{spoken(names[:MOST_NAMED])}{more}"
