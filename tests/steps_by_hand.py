@@ -319,7 +319,7 @@ def borrowed_average():
     return step, parts
 
 
-def borrowed_weights():
+def borrowed_weights(after=lambda parts: None):
     """The first block's loss is weighed by the last block's weights themselves."""
     parts = blocks()
     optimizer = sgd(parts)
@@ -330,6 +330,7 @@ def borrowed_weights():
             h = block(h.detach())
             weight = parts[-1][0].weight.detach().norm() if index == 0 else 1.0
             (weight * loss_of(h)).backward()
+        after(parts)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -464,6 +465,96 @@ def shared_norm():
     return greedy(parts=lambda: blocks(extra=(lambda: norm,)))
 
 
+def two_updates(clip=lambda parts: None):
+    """Two optimizer steps in one call: of the last block alone, then, through it, of both. Larger gradients in the first move what the second
+    reads.
+    """
+    parts = blocks(2)
+    optimizers = [sgd(block) for block in parts]
+
+    def step():
+        loss_of(parts[1](parts[0](X).detach())).backward()
+        clip(parts)
+        optimizers[1].step()
+        parts.zero_grad()
+        loss_of(parts[1](parts[0](X))).backward()
+        clip(parts)
+        for optimizer in optimizers:
+            optimizer.step()
+        parts.zero_grad()
+
+    return step, parts
+
+
+def two_updates_by_hand():
+    """The same without an optimizer."""
+    parts = blocks(2)
+
+    def step():
+        for stopped in (True, False):
+            h = parts[0](X)
+            loss_of(parts[1](h.detach() if stopped else h)).backward()
+            with torch.no_grad():
+                for p in parts.parameters():
+                    if p.grad is not None:
+                        p -= 0.05 * p.grad
+                        p.grad = None
+
+    return step, parts
+
+
+def every_other_call():
+    """A counter; at even calls only there is a boundary, or only at odd ones."""
+    parts, calls = blocks(), [0]
+    optimizer = sgd(parts)
+
+    def step():
+        calls[0] += 1
+        h, total = X, 0.0
+        for block in parts:
+            h = block(h.detach() if calls[0] % 2 else h)
+            total = total + loss_of(h)
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, parts
+
+
+def clipped_after_warm_up():
+    """One clipping norm; the rate of the first step is 0."""
+    parts = blocks()
+    optimizer = sgd(parts)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: done / 10)
+
+    def step():
+        h = X
+        for block in parts:
+            h = block(h.detach())
+            loss_of(h).backward()
+        clip_all(1e3)(parts)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+
+    return step, parts
+
+
+def clipped_halves():
+    """As LoPT: a boundary at the middle, one sum of losses and one clipping norm."""
+    parts = blocks()
+    optimizer = sgd(parts)
+
+    def step():
+        h = parts[1](parts[0](X))
+        (loss_of(h) + loss_of(parts[3](parts[2](h.detach())))).backward()
+        clip_all(1.0)(parts)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, parts
+
+
 GLOBAL = {
     "missing detach": (missing_detach, "gradient"),
     "fusion": (lambda: fusion(True), "gradient"),
@@ -475,11 +566,58 @@ GLOBAL = {
     "clip that would bite": (lambda: greedy(after=clip_all(1e3)), "norm"),
     "one scaler": (one_scaler, "norm"),
     "driven schedule": (driven_schedule, "later"),
+    "two updates": (two_updates, "gradient"),
+    "two updates, each clipped by itself": (lambda: two_updates(clip_each), "gradient"),
+    "two updates, clipped together": (lambda: two_updates(clip_all(1e3)), "gradient and norm"),
+    "two updates by hand": (two_updates_by_hand, "gradient"),
+    "every other call": (every_other_call, "gradient"),
+    "clip after a warm-up": (clipped_after_warm_up, "norm"),
+    "borrowed weights and a clip": (lambda: borrowed_weights(clip_all(1e3)), "read and norm"),
 }
 """Leak → what makes the step, and the way in which the last group changes the first."""
 
 
 # --- ways of writing a block that hide its weights --------------------------------------------------------------------
+
+
+def shortcut(without):
+    """Beside the detached path, a map of the input that is made without gradients and added."""
+    torch.manual_seed(3)
+    parts = nn.ModuleList([nn.ModuleList([plain(), plain()]) for _ in range(L)])
+    optimizer = sgd(parts)
+
+    def step():
+        h = X
+        for block in parts:
+            with without():
+                beside = block[1](h)
+            h = block[0](h.detach()) + beside
+            loss_of(h).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, parts
+
+
+def own_teacher():
+    """Each block's target is what it makes itself of another input, without gradients; a score is made so after the update."""
+    torch.manual_seed(3)
+    parts = nn.ModuleList([nn.Sequential(plain(), nn.ReLU(), plain(), nn.ReLU()) for _ in range(L)])
+    optimizer = sgd(parts)
+
+    def step():
+        h = X
+        for block in parts:
+            with torch.no_grad():
+                target = block(h + 0.1)
+            h = block(h.detach())
+            loss_of(h - target).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            nn.Sequential(*parts)(X).argmax(1)
+
+    return step, parts
 
 
 class Standardized(nn.Linear):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -99,3 +101,43 @@ def test_the_help_teaches_with_a_step_that_is_one(cli, tmp_path, monkeypatch):
     body = "\n".join(line[indent:] for line in lines[start : end + 1])
     (tmp_path / "mine.py").write_text(f"import torch\nfrom torch import nn\n\n{body}\n")
     assert cli("certify", "mine.py:tiny")[1].startswith("block-local: ")
+
+
+PRINTS = """
+import os, subprocess, sys
+print("at import")
+import torch
+from torch import nn
+
+def made():
+    blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    optimizer, x = torch.optim.SGD(blocks.parameters(), lr=0.1), torch.randn(8, 4)
+    def step():
+        h = x
+        for block in blocks:
+            h = block(h.detach())
+            h.square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        print("from Python")
+        os.write(1, b"from below\\n")
+    return step, blocks
+"""
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_a_step_prints_goes_to_standard_error(tmp_path, form):
+    (tmp_path / "prints.py").write_text(PRINTS)
+    command = [sys.executable, "-m", "layerlocal", "certify", "prints.py:made", *form]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)["verdict"] if form else done.stdout
+    assert told.startswith("block-local: ")
+    words = ("at import", "from Python", "from below")
+    assert all(word in done.stderr and word not in done.stdout for word in words)
+
+
+def test_standard_output_is_as_it_was_after_a_step_that_fails(cli, tmp_path):
+    (tmp_path / "prints.py").write_text(PRINTS.replace("optimizer.step()", "raise ValueError"))
+    before = sys.stdout, os.fstat(1)
+    code, out, _ = cli("certify", "prints.py:made")
+    assert (code, out) == (2, "") and (sys.stdout, os.fstat(1)) == before

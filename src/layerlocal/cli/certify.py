@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +49,7 @@ def certify(
     """Certify any training step: how far its credit travels, what it keeps for backward, what it costs.
 
     The step is yours: plain PyTorch, Hugging Face, several optimizers. It is run some thirty times on the batch that it holds; your model is put
-    back bit by bit. In `mine.py`:
+    back bit by bit. What it prints goes to standard error. In `mine.py`:
 
     ```
     def tiny():
@@ -74,7 +77,8 @@ def certify(
     from layerlocal.files import write_atomic
     from layerlocal.measure.certify import certify_file
 
-    found = certify_file(step)
+    with _output_to_error():
+        found = certify_file(step)
     if svg is not None:
         from layerlocal.report import badge_svg
 
@@ -92,6 +96,27 @@ def certify(
     for kind, path in (("badge", svg), ("picture", picture)):
         if path is not None:
             console.print(f"{kind}: {path}", markup=False, highlight=False)
+
+
+@contextmanager
+def _output_to_error() -> Iterator[None]:
+    """What the step prints, from Python or from below, goes to standard error: standard output is the certificate's alone."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed: there is nothing to keep clean
+        kept = None
+    try:
+        with redirect_stdout(sys.stderr):
+            if kept is not None:
+                with suppress(OSError):  # standard error is closed
+                    os.dup2(2, 1)
+            yield
+    finally:
+        sys.stdout.flush()
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def _form(picture: Path | None) -> str:

@@ -216,7 +216,7 @@ def _again(found: Found, cost: Cost) -> list[str]:
         return []
     some = named([found.names[i] for i in cost.again])
     return [
-        f"run again after their update within the step, and so in its twin, which is therefore heavier than plain backprop and flatters the ratios: {some}"
+        f"run again after their update, in its twin too: {some}; that twin is heavier than plain backprop, which flatters the ratios"
     ]
 
 
