@@ -48,7 +48,7 @@ def certify(
 ) -> None:
     """Certify any training step: how far its credit travels, what it keeps for backward, what it costs.
 
-    The step is yours: plain PyTorch, Hugging Face, several optimizers. It is run some thirty times on the batch that it holds; your model is put
+    The step is yours: plain PyTorch, Hugging Face, several optimizers. It is run dozens of times on the batch that it holds; your model is put
     back bit by bit. What it prints goes to standard error. In `mine.py`:
 
     ```

@@ -83,7 +83,7 @@ class Bench:
             eager,
             warnings.catch_warnings(),
         ):
-            warnings.simplefilter("ignore")  # or a step would warn some thirty times
+            warnings.simplefilter("ignore")  # or a step would warn dozens of times
             try:
                 yield
             finally:

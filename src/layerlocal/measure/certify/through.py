@@ -83,12 +83,12 @@ class Through(TorchFunctionMode):
         func, _ = call
         with _gradients():
             if self.chosen is not None and call not in self.chosen:
-                return func(*args, **kwargs)  # type: ignore[no-any-return]
+                return func(*args, **kwargs)
             if func is Tensor.detach_:
                 self.in_place.add(call)
                 return x
             if self.chosen is not None:
-                return torch.ops.aten.alias(x)  # type: ignore[no-any-return]
+                return torch.ops.aten.alias(x)
             passed = x.clone()  # no view: an operation in place would take its node out of the graph
             self.cuts[passed.grad_fn] = call
             return passed
@@ -116,7 +116,7 @@ class Through(TorchFunctionMode):
             if self.chosen is not None:
                 raise
             return func(*args, **kwargs)
-        todo = [part.grad_fn for part in _tensors(found) if part.grad_fn not in before]
+        todo: list[Any] = [part.grad_fn for part in _tensors(found) if part.grad_fn not in before]
         self.cuts |= dict.fromkeys(todo, call)
         while todo:
             node = todo.pop()

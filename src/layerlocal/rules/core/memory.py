@@ -47,7 +47,7 @@ def memory(part: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         sizes, strides, start = [*sizes, 2], [*(2 * stride for stride in strides), 1], 2 * start
     kind = dtype or BITS[part.element_size() // (2 if long else 1)]
     with torch.inference_mode(False):
-        return torch.empty(0, dtype=kind, device=part.device).set_(part.untyped_storage(), start, sizes, strides)  # type: ignore[call-overload,no-any-return]
+        return torch.empty(0, dtype=kind, device=part.device).set_(part.untyped_storage(), start, sizes, strides)
 
 
 def readable(value: Tensor) -> Tensor:
