@@ -40,10 +40,6 @@ class Batches(list):
         return range(sum(len(batch[-1]) for batch in self))
 
 
-def silent(*_: Any, **__: Any) -> None:
-    """In the place of their ``print``: the certificate is all that is printed."""
-
-
 def use(name: str, commit: str, folder: str = "", absent: str = "", arguments: str = "") -> Path:
     """The folder of a checkout at one commit, ready to be imported from.
 

@@ -3,14 +3,13 @@
     LAYERLOCAL_FOREIGN=checkouts layerlocal certify examples/foreign/cwcomp.py:step
 
 Licence: MIT, by its README. Called unchanged: `CW_Comp.train_` (src/Models.py, line 83), as src/main_train.py, line 75, does in epoch 0.
-Changed: 8 random images; nothing is printed; `.cuda()` does nothing; torchvision, matplotlib
-and cv2 are empty.
+Changed: 8 random images; `.cuda()` does nothing; torchvision, matplotlib and cv2 are empty.
 """
 
 import importlib
 
 import torch
-from checkout import silent, use
+from checkout import use
 
 COMMIT = "254960ab17451a25290c9c41b15c8abd587f9090"
 ABSENT = "torchvision torchvision.datasets torchvision.transforms matplotlib matplotlib.pyplot cv2"
@@ -20,7 +19,6 @@ def step():
     """Each convolutional layer is a group; the softmax classifier is the last."""
     use("CwComp", COMMIT, "src", ABSENT)
     models = importlib.import_module("Models")
-    models.print = importlib.import_module("Layer_cnn").print = silent
     net = models.CW_Comp([20, 80, 240, 480], 8, CFSE=True, sf_pred=True, dataset="CIFAR", loss_="CwC_CE")
     x, y = torch.randn(8, 3, 32, 32), torch.arange(8)
     wrong = y[torch.randperm(8)]

@@ -4,8 +4,7 @@
 
 Licence: none is named. Called unchanged: `train` (Experiments on CIFAR-SVHN-STL10/train.py, line 273), for one epoch of one batch, with the
 options of comand.sh for a ResNet-32 in four modules.
-Changed: 16 random images; the model is not within `DataParallel`; two expanded constants are copied out; `.cuda()` does nothing;
-torchvision is empty.
+Changed: 16 random images; the model is not within `DataParallel`; `.cuda()` does nothing; torchvision is empty.
 """
 
 import importlib
@@ -28,7 +27,6 @@ def step():
     )
     train = importlib.import_module("train")
     net = train.networks.resnet.resnet32(local_module_num=4, batch_size=16, aux_net_feature_dim=128)
-    net.mask_train_mean, net.mask_train_std = net.mask_train_mean.contiguous(), net.mask_train_std.contiguous()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.8, momentum=0.9, nesterov=True, weight_decay=1e-4)
     batches = [(torch.rand(16, 3, 32, 32), torch.arange(16) % 4)]
     parts = [net.conv1, net.bn1, *net.layer1, *net.layer2, *net.layer3, net.fc]

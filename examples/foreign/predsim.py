@@ -4,11 +4,11 @@
 
 Licence: none is named. Called unchanged: `train` (train.py, line 1499), for one epoch of one batch. What defines its options, blocks and network
 (lines 1 to 100, 471 to 883, 1219 to 1420, 1440 to 1443 and 1488 to 1495) is run as it stands, without the lines between, which load data.
-Changed: a tenth of the width and 128 hidden units, 16 random images; nothing is printed; torchvision is empty.
+Changed: a tenth of the width and 128 hidden units, 16 random images; torchvision is empty.
 """
 
 import torch
-from checkout import Batches, lines, silent, use
+from checkout import Batches, lines, use
 
 COMMIT = "7b3b40b941b2db305c59b56888a1165aefbfc178"
 
@@ -19,7 +19,6 @@ def step():
     file = use("local-loss", COMMIT, absent="torchvision", arguments=arguments) / "train.py"
     names = {
         "__name__": "train",
-        "print": silent,
         "input_dim": 32,
         "input_ch": 3,
         "num_classes": 10,

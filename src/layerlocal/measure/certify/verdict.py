@@ -204,5 +204,5 @@ def _untrained(found: Found) -> Iterator[str]:
 
 def named(names: Sequence[str]) -> str:
     """The first of some groups, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{spoken(names[:MOST_NAMED])}{more}"
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return spoken([*names[:MOST_NAMED], *more])
