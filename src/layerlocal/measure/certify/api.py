@@ -78,7 +78,7 @@ def certify(step: Callable[[], Any], groups: Any, state: Any = None) -> dict[str
         reaches = _reaches(bench, found)
         bench.recheck(reference)
         moved = [bench.intervene(reference, j) for j in range(len(found))]
-        ways = [_ways(bench, reference, j, rows) for j, rows in enumerate(moved)]
+        ways = [_ways(bench, reference, reaches, j, rows) for j, rows in enumerate(moved)]
         cost = costs(bench, reference.trained, reaches[0])
     couplings = Found(
         [group.name for group in found],
@@ -148,25 +148,26 @@ def _reaches(bench: Bench, groups: Sequence[Group]) -> list[Reach]:
     return found
 
 
-def _ways(bench: Bench, reference: Reference, j: int, moved: Changes) -> tuple[Changes, Changes]:
-    """[step][group]: does its update change by the size of the gradients of j; where any earlier one does, does it by reading j?
+def _ways(
+    bench: Bench, reference: Reference, reaches: Sequence[Reach], j: int, moved: Changes
+) -> tuple[Changes, Changes]:
+    """[step][group]: does its update change by the size of the gradients of j, and where no gradient says why, does it by reading j?
 
-    Asked where an earlier group's update changed at all, and, with gradients without end, of what a scaler scales: it leaves out the steps of
-    all. What that moves is added to ``moved``.
+    The first is asked where an earlier group's update changed at all, and, with gradients without end, of what a scaler scales: it leaves out
+    the steps of all. What that moves is added to ``moved``.
     """
     sized = read = [[False] * len(row) for row in moved]
-    if _any_earlier(moved, j):
+    if any(any(row[:j]) for row in moved):
         sized = bench.by_size(reference, j, LARGER)
     if bench.holdings.scales:
         endless = bench.by_size(reference, j, math.inf)
         moved[:], sized = _either(moved, endless), _either(sized, endless)
-    if _any_earlier(sized, j):
+    joined = [
+        {i for reach in reaches[: step + 1] for each in reach.found if j in each for i in each} for step in range(STEPS)
+    ]
+    if any(row[i] and i not in known for row, known in zip(sized, joined, strict=True) for i in range(j)):
         read = bench.by_reading(reference, j)
     return sized, read
-
-
-def _any_earlier(changes: Changes, j: int) -> bool:
-    return any(any(row[:j]) for row in changes)
 
 
 def _either(left: Changes, right: Changes) -> Changes:
