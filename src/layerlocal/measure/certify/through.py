@@ -51,7 +51,9 @@ class Through(TorchFunctionMode):
         self.in_place: set[Call] = set()
         self.neutral = {id(tensor): tensor for tensor in neutral}
         self.weights: set[Any] = set()
-        self.versions = {id(tensor): tensor._version for tensor in neutral if tensor.requires_grad}
+        self.versions = {
+            id(tensor): tensor._version for tensor in neutral if tensor.requires_grad and not tensor.is_inference()
+        }
         self.made_of: dict[int, set[Read]] = {}
         self.reads: dict[Any, set[Read]] = {}
 
