@@ -1,14 +1,18 @@
-"""What of `results/` is there to be looked at without installing anything, made from what lies beside it: a page of the audit, and all claims.
+"""What of `results/` is there to be looked at without installing anything, made from what lies beside it: a page of the audit, all claims, and
+the public table.
 
 python scripts/render_results.py    # from the repository's root; trains nothing; `collect_results.py` and `conclude_again.py` call it too
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 from layerlocal.experiments.audit.published import runs_in
+from layerlocal.experiments.public import write_public_site
 from layerlocal.report import Content, render_claims, write_page
 from layerlocal.runs.store import write_atomic
 from layerlocal.runs.table import run_row
@@ -34,10 +38,13 @@ def audit_content(results: Path) -> Content:
 
 
 def main(results: Path = RESULTS) -> None:
-    """Write ``audit-quick.html``, the page that `make audit` wrote, and ``claims.md``."""
+    """Write ``audit-quick.html``, the page that `make audit` wrote, ``claims.md`` and the pages of ``site/``."""
     print(write_page(audit_content(results), results / "audit-quick.html"))
     write_atomic(results / "claims.md", claims_table(results).encode())
     print(results / "claims.md")
+    shutil.rmtree(results / "site", ignore_errors=True)  # a page of a claim that is gone must not stay
+    with contextlib.chdir(results.parent):
+        print(write_public_site([Path(results.name)], Path(results.name) / "site")[0])
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from layerlocal.experiments.public import write_public_site
 from layerlocal.report import render_claims, render_page
 from layerlocal.report.claims import claims_headline
+from pages import text_of
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -103,3 +105,15 @@ def test_the_readme_of_results_is_short_and_names_nothing_that_is_not_there():
         assert (ROOT / script).is_file()
     for name in re.findall(r"\]\(([^)]+)\)", text):
         assert (RESULTS / name).is_file()
+
+
+def test_the_public_table_is_what_its_command_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    written = write_public_site([Path("results")], tmp_path)
+    kept = sorted(path.relative_to(RESULTS / "site") for path in (RESULTS / "site").rglob("*.html"))
+    assert sorted(path.relative_to(tmp_path) for path in written) == kept
+    for name in kept:
+        shown = (RESULTS / "site" / name).read_text(encoding="utf-8")
+        made = (tmp_path / name).read_text(encoding="utf-8").replace(str(tmp_path), "results/site")
+        assert text_of(shown) == text_of(made), f"{name}: run scripts/render_results.py"
+        assert str(ROOT) not in shown

@@ -61,10 +61,10 @@ def site_of(stores: Sequence[Path], folder: Path = Path("site")) -> Site:
     judged = [one for one in summaries if one.name in (*STUDIES, COST_STUDY)]
     runs = {str(row.get("run")): row for content in reversed(contents) for row in content.runs}
     rows = [*compare_accuracies(accuracies, judged), *measured_accuracies(accuracies, judged)]
-    content = Content(
+    content = Content(  # created: of the newest numbers, so that pages made again are the same
         title=TITLE,
         command=shlex.join(["layerlocal", "site", *map(str, stores), "--to", str(folder)]),
-        created=max(content.created for content in contents),
+        created=max((summary.created for summary in summaries), default=""),
         summaries=summaries,
         claims=judge(claims, judged),
         claims_sha256=claims.sha256,
