@@ -93,7 +93,7 @@ def test_a_claim_that_is_not_run_keeps_its_row_and_its_command_and_nothing_in_it
 
 @pytest.mark.parametrize("path", sorted(RESULTS.iterdir()), ids=lambda path: path.name)
 def test_the_readme_of_results_names_every_file(path):
-    named = re.findall(r"`([\w.*-]+\.(?:\w+|\*))`", (RESULTS / "README.md").read_text())
+    named = re.findall(r"`([\w.*-]+\.(?:\w+|\*)|\w+(?=/))/?`", (RESULTS / "README.md").read_text())
     patterns = [name.replace("NAME-SIZE", "*-*") for name in named]
     assert path.name in ("README.md", "report.html") or any(fnmatch.fnmatch(path.name, text) for text in patterns)
 
