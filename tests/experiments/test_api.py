@@ -122,10 +122,10 @@ def test_a_search_from_python_is_that_of_the_command(cli, tmp_path):
 
 
 @pytest.mark.parametrize(("ours", "command", "only"), [
-    (layerlocal.study, studies.study, {"as_json", "dry_run", "context"}),
-    (layerlocal.audit, runs.audit, {"as_json", "dry_run", "context"}),
+    (layerlocal.study, studies.study, {"as_json", "dry_run", "context", "config"}),
+    (layerlocal.audit, runs.audit, {"as_json", "dry_run", "context", "config"}),
     (layerlocal.cost, cost_command.cost, {"as_json", "part", "dry_run", "context"}),
-    (layerlocal.tune, tune_command.tune, {"as_json", "dry_run", "context"}),
+    (layerlocal.tune, tune_command.tune, {"as_json", "dry_run", "context", "config"}),
 ])  # fmt: skip
 def test_arguments_and_defaults_are_those_of_the_command(ours, command, only):
     mine, typed = (inspect.signature(function).parameters for function in (ours, command))

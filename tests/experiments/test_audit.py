@@ -296,7 +296,8 @@ def test_an_audit_prints_the_summary_it_writes(audited):
 def test_an_audit_has_every_rule_with_its_twins_and_the_plugin_beside_them(audited):
     out, name, _ = audited
     summary = found_in(out)
-    assert audited_rules(summary) == ["class-goodness", name] == list(summary.rules) and summary.seeds == (0, 1)
+    assert audited_rules(summary) == [name, "class-goodness"] == list(summary.rules)  # the user's own first
+    assert summary.seeds == (0, 1)
     assert all(row["gap"]["n"] == 2 for row in summary.tables[0].rows)
     assert {row["rule"] for row in summary.rows if row["arm"] != "accuracy"} == {name}
     assert counts(summary, "synthetic") == [3] and counts(summary, "real") == [2, 5, 10]
