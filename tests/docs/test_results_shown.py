@@ -110,7 +110,7 @@ def test_the_readme_of_results_is_short_and_names_nothing_that_is_not_there():
 def test_the_public_table_is_what_its_command_writes(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     written = write_public_site([Path("results")], tmp_path)
-    kept = sorted(path.relative_to(RESULTS / "site") for path in (RESULTS / "site").rglob("*.html"))
+    kept = sorted(path.relative_to(RESULTS / "site") for path in (RESULTS / "site").rglob("*.*"))
     assert sorted(path.relative_to(tmp_path) for path in written) == kept
     for name in kept:
         shown = (RESULTS / "site" / name).read_text(encoding="utf-8")

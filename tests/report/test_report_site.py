@@ -64,14 +64,25 @@ def planted_site(**changes: Any) -> Site:
 
 
 @pytest.fixture(scope="module")
-def pages() -> dict[str, str]:
+def files() -> dict[str, str]:
     return render_site(planted_site())
 
 
-def test_there_is_an_index_a_page_a_rule_and_a_page_a_claim(pages: dict[str, str]) -> None:
-    assert sorted(pages) == [
-        "claims/p1.html", "claims/p2.html", "claims/p3.html", "claims/p4.html", "index.html", "rules/class-goodness.html",
-        "rules/my-rule.html",
+def html_of(files: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in files.items() if name.endswith(".html")}
+
+
+@pytest.fixture(scope="module")
+def pages(files: dict[str, str]) -> dict[str, str]:
+    return html_of(files)
+
+
+def test_there_is_an_index_a_page_a_rule_and_a_page_a_claim_and_one_style_and_script_for_all(
+    files: dict[str, str],
+) -> None:
+    assert sorted(files) == [
+        "claims/p1.html", "claims/p2.html", "claims/p3.html", "claims/p4.html", "index.html",
+        "page.css", "page.js", "rules/class-goodness.html", "rules/my-rule.html",
     ]  # fmt: skip
 
 
@@ -92,9 +103,13 @@ def test_every_link_leads_to_a_page_a_place_or_a_source(pages: dict[str, str]) -
 
 
 def test_pages_ask_for_nothing_from_elsewhere(pages: dict[str, str]) -> None:
-    for html in pages.values():
-        assert [tag for tag, _ in read(html).seen].count("script") == 1 and "default-src 'none'" in html
-        assert not re.search(r'(src|srcset)="(?!data:)', html) and "@import" not in html and "url(" not in html
+    for name, html in pages.items():
+        up = "../" * name.count("/")
+        assert re.findall(r"<(?:script|link|img)[^>]*?(?:src|href)=\"(?!data:)([^\"]*)", html) == [
+            f"{up}page.css",
+            f"{up}page.js",
+        ]
+        assert "default-src 'none'" in html and "<script>" not in html and "<style" not in html
 
 
 def test_a_row_says_claimed_measured_price_headroom_and_how(pages: dict[str, str]) -> None:
@@ -243,7 +258,7 @@ def test_hostile_text_is_text_on_every_page(text: str) -> None:
     site = planted_site(
         content=content, rules=[{"name": text, "what": text, "references": text}], foreign=[{**FOREIGN, "words": text}]
     )
-    for html in render_site(site).values():
+    for html in html_of(render_site(site)).values():
         assert [tag for tag, _ in read(html).seen].count("script") == 1
         assert "<script>alert" not in html and "✗ 49" not in html
 
@@ -260,7 +275,14 @@ def test_pages_are_written_whole_and_other_files_stay(tmp_path: Path) -> None:
     written = write_site(planted_site(), tmp_path)
     assert written[0] == tmp_path / "index.html" and all(path.exists() for path in written)
     assert (tmp_path / "mine.txt").read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "index.html", "mine.txt", "rules"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "claims",
+        "index.html",
+        "mine.txt",
+        "page.css",
+        "page.js",
+        "rules",
+    ]
     with pytest.raises(InputError, match="cannot be made a folder"):
         write_site(planted_site(), tmp_path / "mine.txt")
 
@@ -292,5 +314,7 @@ def test_own_rules_are_called_by_their_own_names_and_stand_whole_in_commands_and
         and "examples%2Fmy_rule.py" not in html.partition("data:text/csv")[0]
     )
     assert long.replace("/", "/") in html[html.index("data:text/csv") :]
+    by_file = text_of(render_page(planted_study(rules=(long,), sentences=("my_rule.py:LogisticMargin is above.",))))
+    assert "LogisticMargin is above." in by_file and "my_rule.py:LogisticMargin is" not in by_file
     two = planted_study(rules=("a/one.py:Rule", "b/two.py:Rule"), sentences=("a/one.py:Rule and b/two.py:Rule",))
     assert "one.py:Rule and two.py:Rule" in text_of(render_page(two))

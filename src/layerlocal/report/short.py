@@ -27,6 +27,9 @@ def in_short(summary: Summary) -> Summary:
     names = short_names(summary.rules)
     if not names:
         return summary
+    names = {
+        rule.rpartition("/")[2]: name for rule, name in names.items()
+    } | names  # some experiments leave the folder out
     longest_first = dict(sorted(names.items(), key=lambda pair: -len(pair[0])))
     return summary.model_copy(update={key: _renamed(getattr(summary, key), longest_first) for key in SHOWN})
 

@@ -16,7 +16,7 @@ from layerlocal.report.short import in_short
 from layerlocal.summary import Column, Figure, Part, Summary, Table
 from layerlocal.words import NOT_RUN, NOTHING, cell, known, relation, several, shorten, spoken
 
-__all__ = ["Cell", "Grid", "Opening", "Picture", "Section", "facts", "grid_of", "pairs", "sections_of"]
+__all__ = ["Cell", "Grid", "Opening", "Picture", "Section", "facts", "free", "grid_of", "pairs", "sections_of", "slug"]
 
 _WORDS = ("text", "command")
 TEXT_SIGNS = 140
@@ -237,8 +237,8 @@ def sections_of(summaries: Sequence[Summary]) -> list[Opening]:
     taken = {"content", "claims", "accuracies", "provenance", "runs"}
     found = []
     for summary in map(in_short, summaries):
-        name = "-".join(dict.fromkeys(filter(None, (_slug(summary.experiment), _slug(summary.name)))))
-        anchor = _free([name, f"{name}-{_slug(summary.size)}".rstrip("-")], taken)
+        name = "-".join(dict.fromkeys(filter(None, (slug(summary.experiment), slug(summary.name)))))
+        anchor = free([name, f"{name}-{slug(summary.size)}".rstrip("-")], taken)
         taken.add(f"{anchor}-missing")
         found.append(Opening(summary, anchor, *_inside(summary, anchor, (summary, anchor), taken)))
     return found
@@ -251,21 +251,21 @@ def _inside(
     summary, root = whole
     pictures = []
     for figure in part.figures:
-        own = _slug(figure.name).removeprefix(_slug(summary.name)).strip("-") or "figure"
-        pictures.append(Picture(figure, _free([f"{root}-{own}"], taken), summary.rules))
+        own = slug(figure.name).removeprefix(slug(summary.name)).strip("-") or "figure"
+        pictures.append(Picture(figure, free([f"{root}-{own}"], taken), summary.rules))
     parts = []
     for inner in part.parts:
-        name = _free([f"{anchor}-{_slug(inner.title) or 'part'}"], taken)
+        name = free([f"{anchor}-{slug(inner.title) or 'part'}"], taken)
         parts.append(Section(inner, name, *_inside(inner, name, whole, taken)))
     return pictures, parts
 
 
-def _slug(text: Any) -> str:
+def slug(text: Any) -> str:
     """What of a text an id can hold."""
     return re.sub(r"[^a-z0-9]+", "-", str(text or "").lower())[:40].strip("-")
 
 
-def _free(names: Sequence[str], taken: set[str]) -> str:
+def free(names: Sequence[str], taken: set[str]) -> str:
     """The first name that is free, taken now; the last one with a number where none is."""
     numbered = (f"{names[-1]}-{number}" for number in itertools.count(2))
     name = next(name for name in itertools.chain(names, numbered) if name not in taken)

@@ -54,7 +54,7 @@ def merge_runs(source: Path, out: Path) -> MergedRuns:
         InputError: ``source`` is no store, or ``out`` cannot be written.
     """
     found, reader, own = MergedRuns(), RunReader(), RunStore(out)
-    names = [name for name in RunStore(source)._names() if is_hash(name)]
+    names = [name for name in RunStore(source).names() if is_hash(name)]
     own.prepare()
     for name in names:
         path, place = source / name, out / name

@@ -250,7 +250,7 @@ class RunStore:
         asked = isinstance(name, str) and name.isalnum()
         if asked and is_hash(name) and is_finished(self.root / name):
             return self.root / name
-        named = [self.root / found for found in self._names() if asked and found.startswith(name)]
+        named = [self.root / found for found in self.names() if asked and found.startswith(name)]
         found = [path for path in named if is_hash(path.name)] or [path for path in named if is_finished(path)]
         if not found:
             raise InputError(f"there is no run {name!r} in {self.root}; `layerlocal show --out {self.root}` lists them")
@@ -264,7 +264,7 @@ class RunStore:
             )
         return found[0]
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
         """Everything in the store's folder, sorted."""
         try:
             names = sorted(os.listdir(self.root))
@@ -301,7 +301,7 @@ class RunStore:
         Raises:
             InputError: no store, or one that cannot be looked into.
         """
-        reader, names = RunReader(), self._names()
+        reader, names = RunReader(), self.names()
         with StoreIndex(self.root, names) as index:
             for name in names:
                 try:

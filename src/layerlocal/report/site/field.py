@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -247,8 +248,5 @@ _COSTS = {
 
 
 def _ratio(quantity: Any) -> str:
-    values = sorted(quantity.values.values()) if quantity is not None else []
-    if not values:
-        return NOTHING
-    half = len(values) // 2
-    return ratio(values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2)
+    values = quantity.values.values() if quantity is not None else ()
+    return ratio(statistics.median(values)) if values else NOTHING

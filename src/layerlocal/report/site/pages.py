@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,8 @@ from layerlocal.report.certificate import tiny_matrix
 from layerlocal.report.claims import claim_rows, claims_headline
 from layerlocal.report.content import Content
 from layerlocal.report.page import environment
-from layerlocal.report.site.field import Entry, costs_of, entries_of, headline_words, link_of, price_figure
-from layerlocal.report.views import Picture
+from layerlocal.report.site.field import Cost, Entry, costs_of, entries_of, headline_words, link_of, price_figure
+from layerlocal.report.views import Picture, free, slug
 from layerlocal.runs.store import write_atomic
 from layerlocal.summary import Axis, Figure, Guide, Point, Series
 from layerlocal.types import InputError
@@ -56,6 +55,11 @@ class Site:
         return [{**view, "page": name} for view, name in zip(claim_rows(self.content.claims), names, strict=True)]
 
     @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """Rule → what it costs."""
+        return costs_of(self.content.summaries)
+
+    @cached_property
     def pages_of_rules(self) -> dict[str, str]:
         """Rule → the name of its page, for every rule that is known or was measured."""
         measured = [row.get("rule") for row in (*self.content.accuracies, *self.content.claims)]
@@ -88,22 +92,12 @@ def _certified(rows: Sequence[Row]) -> tuple[str, str]:
 
 def _names(texts: Sequence[str]) -> list[str]:
     """Names of files, no two alike whatever the case, made of letters that every system takes."""
-    taken, names = set[str](), []
-    for text in texts:
-        plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "page"
-        name = next(name for name in _numbered(plain) if name not in taken)
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}-{number}" for number in range(2, 10**6))
+    taken = set[str]()
+    return [free([slug(text) or "page"], taken) for text in texts]
 
 
 def render_site(site: Site) -> dict[str, str]:
-    """Path of each page in the folder → its HTML: ``index.html``, ``rules/NAME.html``, ``claims/ID.html``."""
+    """Path of each file in the folder → its text: ``index.html``, ``rules/NAME.html``, ``claims/ID.html``, and the style and script of all."""
     jinja = environment(Path(__file__).parent)
     common = {"site": site, "content": site.content}
 
@@ -115,7 +109,7 @@ def render_site(site: Site) -> dict[str, str]:
         pages[f"rules/{name}.html"] = page("rule.html", "../", **_rule(site, rule))
     for view, row in zip(site.claims, site.content.claims, strict=True):
         pages[f"claims/{view['page']}.html"] = page("claim.html", "../", **_claim(site, view, row))
-    return pages
+    return pages | {"page.css": str(jinja.globals["style"]), "page.js": str(jinja.globals["script"])}
 
 
 def write_site(site: Site, folder: str | Path) -> list[Path]:
@@ -146,7 +140,7 @@ def _index(site: Site) -> dict[str, Any]:
     words = headline_words(site.content.accuracies)
     return {
         "entries": site.entries,
-        "costs": costs_of(site.content.summaries),
+        "costs": site.costs,
         "headline": claims_headline(site.content.claims) if site.content.judged else words[0],
         "sentences": words if site.content.judged else words[1:],
         "picture": _picture(figure) if figure is not None else None,
@@ -170,7 +164,7 @@ def _rule(site: Site, rule: str) -> dict[str, Any]:
         "options": clean(known_facts.get("options") or ""),
         "references": [(text, link_of(text)) for text in references],
         "entries": [entry for entry in site.entries if entry.rule == rule],
-        "cost": costs_of(site.content.summaries).get(rule),
+        "cost": site.costs.get(rule),
         "picture": _picture(figure) if figure is not None else None,
         "certificate": _picture(certificate) if certificate is not None else None,
         "claims": [view for view, row in zip(site.claims, site.content.claims, strict=True) if row.get("rule") == rule],
