@@ -15,6 +15,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 def test_published_results_become_a_site(cli, tmp_path):
     code, out, err = cli("site", str(RESULTS), "--to", "pages")
     assert code == 0 and out.strip() == "pages/index.html" and "pages written" in err
+    assert f"{len(list(Path('pages').rglob('*.html')))} pages written" in err
     index = Path("pages/index.html").read_text()
     assert "<code>class-goodness</code>" in index and f"layerlocal site {RESULTS} --to pages" in index
     assert Path("pages/rules/class-goodness.html").exists() and Path("pages/claims/p1-cifar10.html").exists()

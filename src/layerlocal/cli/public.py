@@ -33,7 +33,8 @@ def site(
     from layerlocal.experiments.public import write_public_site
 
     written = write_public_site(stores or [Path("runs")], to)
-    err.print(f"{several(len(written), 'page')} written", highlight=False)
+    pages = sum(path.suffix == ".html" for path in written)
+    err.print(f"{several(pages, 'page')} written", highlight=False)
     print(written[0])
 
 

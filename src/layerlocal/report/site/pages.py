@@ -113,7 +113,7 @@ def render_site(site: Site) -> dict[str, str]:
 
 
 def write_site(site: Site, folder: str | Path) -> list[Path]:
-    """Writes every page into a folder, each whole or not at all; other files in it are left alone.
+    """Writes every page, their style and their script into a folder, each whole or not at all; other files in it are left alone.
 
     Raises:
         InputError: the folder cannot be made or written.
