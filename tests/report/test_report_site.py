@@ -38,8 +38,8 @@ OWN = {
     "headroom": None,
 }
 FOREIGN = {
-    "name": "Planted/repo", "url": "https://github.com/planted/repo", "commit": "a" * 40, "file": "train.py", "line": 12, "claims": "local",
-    "locality": "global", "saved": "1.02×", "flops": "1.00×", "verdict": "not local", "words": "kind words",
+    "name": "Planted/repo", "url": "https://github.com/planted/repo", "commit": "a" * 40, "file": "train.py", "line": 12, "says": "local",
+    "locality": "global", "saved_bytes": "1.02×", "flops": "1.00×", "verdict": "not local", "words": "kind words",
     "command": "layerlocal certify x.py:f",
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from layerlocal.claims.files import list_entries, own_file, parse_entry, read_yaml
-from layerlocal.words import ratio
+from layerlocal.words import cell
 
 __all__ = ["Foreign", "load_foreign"]
 
@@ -47,12 +47,8 @@ class Foreign(BaseModel):
 
     def view(self) -> dict[str, Any]:
         """As a page shows it."""
-        return {
-            **self.model_dump(),
-            "claims": self.says,
-            "saved": ratio(self.saved_bytes) if self.saved_bytes is not None else "–",
-            "flops": ratio(self.flops) if self.flops is not None else "–",
-        }
+        told = {key: cell(getattr(self, key), "ratio") for key in ("saved_bytes", "flops")}
+        return self.model_dump() | told
 
 
 def load_foreign(path: str | Path | None = None) -> tuple[Foreign, ...]:
