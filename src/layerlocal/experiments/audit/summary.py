@@ -41,7 +41,7 @@ MEANING = (
     "Every local rule against backprop (BP) on the same network, heads, data and seeds. Gap in test accuracy (local − BP) = extra supervision "
     "(BP-DeepSup − BP) + price of locality (local − BP-DeepSup); brackets are 95 % intervals over n paired seeds."
 )
-READING = "Every rule and its twins read a block alike. How that is can turn the sign of a gap: `--set rule.grid=1` is another way to read."
+READING = "Every rule and its twins read a block alike. The way of reading can turn the sign of a gap; --set rule.grid=1 is another way."
 
 
 def summarize(
